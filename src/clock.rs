@@ -1,0 +1,69 @@
+//! Wall and steady time, handed in everywhere so that tests own them.
+//!
+//! Steady time is `CLOCK_BOOTTIME`: it never jumps and counts suspend, so that a replay shows the
+//! same pause as the recording. It is meaningless across reboots; only differences are stored.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Wall clock, microseconds since the Unix epoch, UTC.
+    pub wall_us: i64,
+    /// Steady clock, nanoseconds since an arbitrary start (boot).
+    pub steady_ns: u64,
+}
+
+/// Where the time comes from: the system's clocks, or a test's hand.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    #[default]
+    System,
+    Manual(Arc<ManualClock>),
+}
+
+/// A clock that stands until it is moved.
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    wall_us: AtomicI64,
+    steady_ns: AtomicU64,
+}
+
+impl Clock {
+    /// Both clocks, read one after the other.
+    pub fn now(&self) -> Now {
+        match self {
+            Clock::System => Now { wall_us: system_wall_us(), steady_ns: system_steady_ns() },
+            Clock::Manual(clock) => Now {
+                wall_us: clock.wall_us.load(Ordering::Acquire),
+                steady_ns: clock.steady_ns.load(Ordering::Acquire),
+            },
+        }
+    }
+}
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    pub fn at(now: Now) -> Self {
+        Self { wall_us: AtomicI64::new(now.wall_us), steady_ns: AtomicU64::new(now.steady_ns) }
+    }
+
+    /// Moves both clocks on by `ns` nanoseconds.
+    pub fn advance_ns(&self, ns: u64) {
+        self.steady_ns.fetch_add(ns, Ordering::AcqRel);
+        self.wall_us.fetch_add((ns / 1_000) as i64, Ordering::AcqRel);
+    }
+}
+
+fn system_wall_us() -> i64 {
+    let t = clock_gettime(ClockId::Realtime);
+    t.tv_sec * 1_000_000 + t.tv_nsec / 1_000
+}
+
+fn system_steady_ns() -> u64 {
+    let t = clock_gettime(ClockId::Boottime);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}

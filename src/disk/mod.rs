@@ -1,0 +1,44 @@
+//! The file operations that durability rests on: the real ones, and a simulated disk that loses
+//! what was not synced.
+//!
+//! Only what must survive a crash goes through [`Disk`]: journal parts, sealed segments, manifests,
+//! sidecars. Reading for queries and replay uses plain files.
+//!
+//! The rules a caller must keep, and which the simulated disk enforces by forgetting:
+//! bytes are durable after `sync_data` of their file; a name (created, renamed or removed) is durable
+//! after `sync_dir` of its folder.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+/// A file being written, append only.
+pub trait DiskFile: io::Write + Send {
+    /// Makes all bytes written so far durable (fdatasync).
+    fn sync_data(&mut self) -> io::Result<()>;
+}
+
+/// A disk.
+pub trait Disk: Debug + Send + Sync {
+    /// Creates a file that must not exist yet.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Creates a folder and its parents, durably.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// The whole content.
+    fn read(&self, path: &Path) -> io::Result<Bytes>;
+    /// The length in bytes.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Cuts a file to `len` bytes and syncs it.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+    /// Replaces `to` if it exists.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes names in this folder durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The files directly in a folder, sorted; none if the folder is missing.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Bytes still free for us on the file system that holds `path`.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}

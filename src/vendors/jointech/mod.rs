@@ -1,0 +1,3 @@
+//! Jointech: locks and vehicle terminals, pushed by webhook or published on the vendor's broker.
+
+pub mod config;
