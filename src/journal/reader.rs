@@ -145,6 +145,11 @@ impl PartReader {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.source.buffer.capacity()
+    }
+
     /// Moves to the next readable record, whose bytes are then buffered whole.
     fn advance(&mut self) -> io::Result<Option<RecordHead>> {
         self.source.consume(mem::take(&mut self.given_bytes));
