@@ -118,6 +118,23 @@ fn any_changed_byte_costs_its_own_record_only() {
 }
 
 #[test]
+fn a_part_is_readable_with_the_header_of_another() {
+    let mut rig = Rig::new(options());
+    rig.later("0");
+    rig.later("1");
+    rig.close();
+    let path = rig.closed.recv().unwrap();
+    assert!(rig.disk.corrupt(&path, 30, 0xFF));
+    let Err(JournalError::HeaderDamaged { first_record, .. }) = PartReader::open(&rig.disk, &path) else {
+        panic!("the header is damaged");
+    };
+    let header = PartHeader { session: session(0), part: 0, first_seq: 0 };
+    let mut reader = PartReader::open_with(&rig.disk, &path, header).unwrap();
+    assert_eq!(payloads(&drain(&mut reader)), ["0", "1"]);
+    assert_eq!(reader.end(), lost(0..first_record as usize, 0..0, 0));
+}
+
+#[test]
 fn a_zeroed_stretch_is_counted_and_passed() {
     let sample = Sample::new(12, true);
     let mut bytes = sample.bytes.clone();
