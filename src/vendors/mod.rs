@@ -235,10 +235,20 @@ pub enum ClientInput {
 pub enum ServerEffect {
     /// A live protocol frame, not part of the recording.
     Send(ByteString),
-    /// The client is ready to receive what `Selection` selects; a second one replaces the first.
-    Ready(Selection),
+    /// The client is ready to receive what `selection` selects; a second one replaces the first.
+    Ready { selection: Selection, format: Format },
     /// Close with this code and reason.
     Close { code: u16, reason: String },
+}
+
+/// In which form a client gets recorded messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The payload's exact bytes; a binary frame where one was recorded.
+    #[default]
+    Raw,
+    /// One JSON object per message: the archive's envelope, as `cat` prints it.
+    Envelope,
 }
 
 /// What a replay knows about the recording and about its users' credentials: shared by all emulators.
