@@ -10,6 +10,13 @@
 pub mod delicode;
 pub mod generic;
 pub mod jointech;
+mod lifecycle;
+mod mqtt;
+mod registry;
+mod settings;
+mod sniff;
+mod topic;
+mod webhook;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -19,11 +26,17 @@ use serde_json::{Map, Value};
 use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
+pub use registry::{VENDORS, collector, emulator, kinds, source_header};
+pub use topic::replay_topic;
+
 /// The n-th connection of a source in this session, from 0; numbered by the collector.
 pub type Conn = u32;
 
 /// One webhook request that waits for its answer; numbered by the recorder.
 pub type Inbound = u64;
+
+/// Tells the kind (index into the source's kinds) from channel and payload.
+type KindOf = Box<dyn Fn(&str, &[u8]) -> u16 + Send>;
 
 /// The recording side of a vendor.
 pub trait Collector: Send {
