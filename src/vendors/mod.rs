@@ -16,6 +16,8 @@ mod registry;
 mod settings;
 mod sniff;
 pub mod synthetic;
+#[cfg(test)]
+mod testing;
 mod topic;
 mod webhook;
 
