@@ -70,6 +70,27 @@ fn headers_hold_kinds_in_order_and_no_secret() {
 }
 
 #[test]
+fn every_declared_kind_of_a_vendor_brings_its_declaration() {
+    for source in sources() {
+        for kind in source_header(&source).kinds {
+            let has_columns = !matches!(&*kind.name, "control" | "link" | "message") && !is_generic(&source);
+            assert_eq!(kind.declaration.is_some(), has_columns, "{}", kind.name);
+            if let Some(text) = &kind.declaration {
+                assert_eq!(decode::Declaration::parse(text, "header").unwrap().kind(), kind.name);
+            }
+        }
+    }
+    for vendor in VENDORS.into_iter().filter(|vendor| *vendor != "generic") {
+        let declared: Vec<&str> = decode::builtin(vendor).unwrap().iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds(vendor).unwrap(), declared);
+    }
+}
+
+fn is_generic(source: &Source) -> bool {
+    matches!(source.vendor, VendorConfig::Generic(_))
+}
+
+#[test]
 fn the_first_link_row_holds_the_options_of_the_header() {
     for source in sources() {
         let mut fx = Vec::new();
