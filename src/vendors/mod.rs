@@ -294,3 +294,6 @@ impl std::fmt::Debug for Credential {
         f.debug_struct("Credential").field("source", &self.source).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

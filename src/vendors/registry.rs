@@ -76,4 +76,4 @@ pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,7 +10,7 @@ use crate::vendors::{Effect, Input};
 
 const SECRET: &str = "s3cret";
 
-fn sources() -> Vec<Source> {
+pub(in crate::vendors) fn sources() -> Vec<Source> {
     let secret = || Secret::new(SECRET);
     let generic = |transport| VendorConfig::Generic(GenericConfig { transport, declarations: None });
     let url = || format!("wss://{SECRET}:{SECRET}@example.com/p?key={SECRET}&{SECRET}");
