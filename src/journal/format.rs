@@ -15,7 +15,7 @@ pub(super) const FILE_HEAD_BYTES: usize = 20;
 pub(super) const MAX_HEADER_BYTES: usize = 64 << 20;
 
 pub(super) const MARKER: [u8; 4] = *b"\xF5rec";
-pub(super) const RECORD_HEAD_BYTES: usize = 56;
+pub(super) const RECORD_HEAD_BYTES: usize = 60;
 /// The longest channel, headers, clear text and payload together: four times what the largest MQTT
 /// broker lets through in practice, and a bound for what a damaged length may ask.
 pub const MAX_BODY_BYTES: usize = 64 << 20;
@@ -150,9 +150,20 @@ fn headers_block_bytes(headers: &Headers) -> usize {
     4 + headers.iter().map(|(name, value)| 8 + name.len() + value.len()).sum::<usize>()
 }
 
+/// What the writer adds to a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) salt: u32,
+    pub(super) seq: u64,
+    /// All before this `seq` is known to be on disk.
+    pub(super) durable_seq: u64,
+    pub(super) elapsed_ns: u64,
+}
+
 /// Appends a record. The message's body must not be longer than [`MAX_BODY_BYTES`], which is
 /// checked when it is accepted.
-pub(super) fn encode_record(out: &mut Vec<u8>, salt: u32, seq: u64, elapsed_ns: u64, message: &Message) {
+pub(super) fn encode_record(out: &mut Vec<u8>, place: Place, message: &Message) {
+    let Place { salt, seq, durable_seq, elapsed_ns } = place;
     let start = out.len();
     let body_len = body_bytes(message);
     out.reserve(RECORD_HEAD_BYTES + body_len);
@@ -194,6 +205,8 @@ pub(super) fn encode_record(out: &mut Vec<u8>, salt: u32, seq: u64, elapsed_ns: 
     head[46..48].copy_from_slice(&message.kind.to_le_bytes());
     head[48..50].copy_from_slice(&flags.to_le_bytes());
     head[52..56].copy_from_slice(&(message.channel.len() as u32).to_le_bytes());
+    let unsynced = u32::try_from(seq.saturating_sub(durable_seq)).unwrap_or(u32::MAX);
+    head[56..60].copy_from_slice(&unsynced.to_le_bytes());
     let crc = head_crc(salt, head);
     head[4..8].copy_from_slice(&crc.to_le_bytes());
 }
@@ -226,6 +239,7 @@ pub(super) struct RecordHead {
     kind: u16,
     flags: u16,
     channel_len: usize,
+    unsynced: u32,
 }
 
 impl RecordHead {
@@ -250,6 +264,7 @@ impl RecordHead {
         let flags = u16::from_le_bytes(take(rest)?);
         let reserved = u16::from_le_bytes(take(rest)?);
         let channel_len = usize::try_from(take_u32(rest)?).ok()?;
+        let unsynced = take_u32(rest)?;
         (flags & !KNOWN_FLAGS == 0 && reserved == 0).then_some(Self {
             body_len,
             body_crc,
@@ -261,7 +276,14 @@ impl RecordHead {
             kind,
             flags,
             channel_len,
+            unsynced,
         })
+    }
+
+    /// All before this `seq` had been synced when the record was written. Where the distance did not
+    /// fit, this errs on the side of a promise.
+    pub(super) fn durable_seq(&self) -> u64 {
+        self.seq.saturating_sub(u64::from(self.unsynced))
     }
 
     pub(super) fn record_bytes(&self) -> usize {

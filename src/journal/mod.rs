@@ -33,12 +33,12 @@
 //!
 //! ## Record
 //!
-//! A head of 56 bytes, then the body.
+//! A head of 60 bytes, then the body.
 //!
 //! ```text
 //! offset  bytes  field
 //!      0      4  marker  F5 72 65 63 (F5 occurs in no UTF-8 text, so few payloads look like a record)
-//!      4      4  head CRC32: of the 16 bytes of the session id, the part (4), then bytes 8..56
+//!      4      4  head CRC32: of the 16 bytes of the session id, the part (4), then bytes 8..60
 //!      8      4  length of the body, at most 64 MiB
 //!     12      4  CRC32 of the body
 //!     16      8  seq: the one before, plus 1
@@ -51,7 +51,9 @@
 //!                · 8 clear · the rest 0
 //!     50      2  reserved, 0
 //!     52      4  length of the channel
-//!     56         body: channel (UTF-8)
+//!     56      4  how many records right before this one were not known to be on disk when it was
+//!                written (2^32 - 1: that many or more)
+//!     60         body: channel (UTF-8)
 //!                | duplicate_of (8), if flagged
 //!                | headers, if flagged: length of what follows (4), count (4), then per header
 //!                  name length (4), name (UTF-8), value length (4), value (UTF-8)
@@ -77,8 +79,11 @@
 //! a whole record with an earlier seq                  not a record (no message comes twice)
 //! ```
 //!
-//! A crash leaves a torn tail at most: what was promised had been synced before. Damage in the middle
-//! is a failing disk. A file header that is torn is the same at the start of a part: it is written
+//! What a crash may take had not been synced, so nobody had been promised it. Mostly that is a torn
+//! tail; but blocks reach a disk in any order, so it may be a hole as well, with whole records behind
+//! it. That is what the last field of the head is for: a hole is a broken promise only if a later
+//! record (or a later part, since a part is synced before the next begins) says that it had been
+//! synced, and a failing disk then. A file header that is torn is the same at the start of a part: it is written
 //! with the part's first records and synced with them, so nothing behind it had been promised.
 //!
 //! # Memory

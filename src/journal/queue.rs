@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::format::{MAX_BODY_BYTES, body_bytes};
+use super::format::{MAX_BODY_BYTES, PartHeader, body_bytes, encode_file_header};
 use super::{AppendError, Durable, JournalError, JournalOptions, Sync, Ticket};
 use crate::clock::Clock;
 use crate::message::{Message, SessionHeader};
@@ -24,6 +24,9 @@ const WAKE_BYTES: usize = 1 << 20;
 
 /// What a waiting message takes beside its bytes: its place in the queue, which may be half empty.
 const ENTRY_BYTES: usize = 2 * size_of::<Entry>();
+
+/// A clock that is moved by hand wakes nobody, so the writer looks at it this often.
+const MANUAL_LOOK_NS: u64 = 1_000_000;
 
 /// Something for the writer to do, in order.
 #[derive(Debug)]
@@ -130,6 +133,7 @@ impl Shared {
                     return;
                 }
                 Some(ns) => {
+                    let ns = if matches!(self.clock, Clock::Manual(_)) { ns.min(MANUAL_LOOK_NS) } else { ns };
                     let woken = self.work.wait_timeout(queue, Duration::from_nanos(ns));
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
@@ -308,6 +312,10 @@ impl JournalHandle {
     /// so stamp `header.started_at_us` right before it.
     pub fn roll(&self, header: SessionHeader) -> Result<(), JournalError> {
         let started_ns = self.shared.now_ns();
+        // Found out here that it cannot be written, it is an error of this call; later, of the journal.
+        let first = PartHeader { session: header, part: 0, first_seq: 0 };
+        encode_file_header(&mut Vec::new(), &first)?;
+        let header = first.session;
         let mut queue = self.shared.lock();
         if let Some(reason) = &queue.failed {
             return Err(JournalError::Poisoned { reason: Arc::clone(reason) });

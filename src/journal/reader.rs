@@ -37,12 +37,15 @@ pub enum PartEnd {
         offset: u64,
         bytes: u64,
     },
-    /// Messages are missing: the disk has lost or changed what was written.
+    /// Messages are missing that have others after them.
     Damaged {
         /// The first thousand.
         ranges: Vec<Damage>,
         lost_bytes: u64,
         lost_messages: u64,
+        /// Those of the lost messages that a later record of this part proves to have been durable.
+        /// If it is not the last part of its session, all of them were.
+        promised_messages: u64,
         torn_tail: Option<Range<u64>>,
     },
 }
@@ -60,6 +63,9 @@ pub struct PartReader {
     damages: Vec<Damage>,
     lost_bytes: u64,
     lost_messages: u64,
+    /// The lost `seq`s at or beyond `durable_seq`.
+    unproven: Vec<Range<u64>>,
+    durable_seq: u64,
     torn_tail: Option<Range<u64>>,
 }
 
@@ -73,6 +79,11 @@ impl PartReader {
     /// Opens a part and reads its header. The file may still be growing: it is read as far as it is.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, JournalError> {
         let file = disk.open_read(path).map_err(JournalError::io("open", path))?;
+        Self::read_from(file, path)
+    }
+
+    /// Reads a part from anywhere; `path` is what it is called in errors.
+    pub(super) fn read_from(file: Box<dyn Read + Send>, path: &Path) -> Result<Self, JournalError> {
         let mut source = Source { file, buffer: Vec::new(), start: 0, offset: 0 };
         let read = read_header(&mut source).map_err(JournalError::io("read", path))?;
         let header = match read {
@@ -93,6 +104,8 @@ impl PartReader {
             damages: Vec::new(),
             lost_bytes: 0,
             lost_messages: 0,
+            unproven: Vec::new(),
+            durable_seq: 0,
             torn_tail: None,
         })
     }
@@ -122,7 +135,9 @@ impl PartReader {
         if self.lost_messages > 0 || self.lost_bytes > 0 {
             let ranges = self.damages.clone();
             let (lost_bytes, lost_messages) = (self.lost_bytes, self.lost_messages);
-            return PartEnd::Damaged { ranges, lost_bytes, lost_messages, torn_tail };
+            let unproven: u64 = self.unproven.iter().map(|seqs| seqs.end - seqs.start).sum();
+            let promised_messages = lost_messages.saturating_sub(unproven);
+            return PartEnd::Damaged { ranges, lost_bytes, lost_messages, promised_messages, torn_tail };
         }
         match torn_tail {
             Some(tail) => PartEnd::TornTail { offset: tail.start, bytes: tail.end - tail.start },
@@ -151,13 +166,29 @@ impl PartReader {
         if at > from || head.seq > self.next_seq {
             self.lost_bytes += at - from;
             self.lost_messages += head.seq - self.next_seq;
+            let seqs = self.next_seq..head.seq;
+            if self.unproven.len() < DESCRIBED_DAMAGES {
+                self.unproven.push(seqs.clone());
+            }
             if self.damages.len() < DESCRIBED_DAMAGES {
-                self.damages.push(Damage { bytes: from..at, seqs: self.next_seq..head.seq });
+                self.damages.push(Damage { bytes: from..at, seqs });
             }
         }
+        self.prove(head.durable_seq());
         self.next_seq = head.seq.saturating_add(1);
         self.given_bytes = head.record_bytes();
         Ok(Some(head))
+    }
+
+    /// All before `durable_seq` had been on disk.
+    fn prove(&mut self, durable_seq: u64) {
+        if durable_seq > self.durable_seq {
+            self.durable_seq = durable_seq;
+            self.unproven.retain_mut(|seqs| {
+                seqs.start = seqs.start.max(durable_seq);
+                seqs.start < seqs.end
+            });
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
-use super::format::{PartHeader, RECORD_HEAD_BYTES, body_bytes, encode_file_header, encode_record, salt};
+use super::format::{
+    PartHeader, Place, RECORD_HEAD_BYTES, body_bytes, encode_file_header, encode_record, salt,
+};
 use super::queue::{Charge, Entry, Shared, saturating_ns};
 use super::{JournalError, JournalOptions, Ticket, part_file_name};
 use crate::disk::{Disk, DiskFile};
@@ -45,6 +47,7 @@ struct Session {
     started_ns: u64,
     next_part: u32,
     next_seq: u64,
+    durable_seq: u64,
     last_elapsed_ns: u64,
 }
 
@@ -66,7 +69,7 @@ struct FreeDisk {
 
 impl Session {
     fn new(header: SessionHeader, started_ns: u64) -> Self {
-        Self { header, started_ns, next_part: 0, next_seq: 0, last_elapsed_ns: 0 }
+        Self { header, started_ns, next_part: 0, next_seq: 0, durable_seq: 0, last_elapsed_ns: 0 }
     }
 }
 
@@ -123,8 +126,7 @@ impl Writer {
     pub(super) fn turn(&mut self) -> Result<bool, JournalError> {
         let taken = self.shared.take(&mut self.batch);
         let now_ns = self.shared.now_ns();
-        self.oldest_unsynced_ns = self.oldest_unsynced_ns.or(taken.oldest_ns);
-        self.write_batch(now_ns)?;
+        self.write_batch(taken.oldest_ns.unwrap_or(now_ns), now_ns)?;
         let interval_ns = saturating_ns(self.options.sync_interval);
         if taken.sync_now
             || self.oldest_unsynced_ns.is_some_and(|at| at.saturating_add(interval_ns) <= now_ns)
@@ -156,7 +158,7 @@ impl Writer {
         Some(first_record_ns.saturating_add(saturating_ns(self.options.part_max_age)))
     }
 
-    fn write_batch(&mut self, now_ns: u64) -> Result<(), JournalError> {
+    fn write_batch(&mut self, oldest_ns: u64, now_ns: u64) -> Result<(), JournalError> {
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -166,6 +168,8 @@ impl Writer {
             match entry {
                 Entry::Message { message, charge } => {
                     self.put(&message, now_ns)?;
+                    // Here and not once per batch, since a rotation within it syncs what was before.
+                    self.oldest_unsynced_ns.get_or_insert(oldest_ns);
                     encoded.add(charge);
                 }
                 Entry::Roll { header, started_ns } => {
@@ -200,7 +204,8 @@ impl Writer {
         let Some(part) = &mut self.part else { return Ok(()) };
         let session = &mut self.session;
         let elapsed_ns = message.at.steady_ns.saturating_sub(session.started_ns).max(session.last_elapsed_ns);
-        encode_record(&mut self.buffer, part.salt, session.next_seq, elapsed_ns, message);
+        let (seq, durable_seq) = (session.next_seq, session.durable_seq);
+        encode_record(&mut self.buffer, Place { salt: part.salt, seq, durable_seq, elapsed_ns }, message);
         part.bytes += record_bytes;
         part.first_record_ns.get_or_insert(now_ns);
         session.next_seq += 1;
@@ -248,6 +253,7 @@ impl Writer {
         if let Some(part) = &mut self.part {
             part.file.sync_data().map_err(JournalError::io("sync", &part.path))?;
         }
+        self.session.durable_seq = self.session.next_seq;
         self.oldest_unsynced_ns = None;
         self.shared.publish(self.last_ticket);
         Ok(())
