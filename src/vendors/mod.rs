@@ -10,6 +10,13 @@
 pub mod delicode;
 pub mod generic;
 pub mod jointech;
+mod lifecycle;
+mod mqtt;
+mod registry;
+mod settings;
+mod sniff;
+mod topic;
+mod webhook;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -19,11 +26,17 @@ use serde_json::{Map, Value};
 use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
+pub use registry::{VENDORS, collector, emulator, kinds, source_header};
+pub use topic::replay_topic;
+
 /// The n-th connection of a source in this session, from 0; numbered by the collector.
 pub type Conn = u32;
 
 /// One webhook request that waits for its answer; numbered by the recorder.
 pub type Inbound = u64;
+
+/// Tells the kind (index into the source's kinds) from channel and payload.
+type KindOf = Box<dyn Fn(&str, &[u8]) -> u16 + Send>;
 
 /// The recording side of a vendor.
 pub trait Collector: Send {
@@ -235,10 +248,20 @@ pub enum ClientInput {
 pub enum ServerEffect {
     /// A live protocol frame, not part of the recording.
     Send(ByteString),
-    /// The client is ready to receive what `Selection` selects; a second one replaces the first.
-    Ready(Selection),
+    /// The client is ready to receive what `selection` selects; a second one replaces the first.
+    Ready { selection: Selection, format: Format },
     /// Close with this code and reason.
     Close { code: u16, reason: String },
+}
+
+/// In which form a client gets recorded messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The payload's exact bytes; a binary frame where one was recorded.
+    #[default]
+    Raw,
+    /// One JSON object per message: the archive's envelope, as `cat` prints it.
+    Envelope,
 }
 
 /// What a replay knows about the recording and about its users' credentials: shared by all emulators.

@@ -1,0 +1,192 @@
+//! The replaying side: one WebSocket client of the vendor's protocol.
+//!
+//! What the vendor documents is done as documented. Where it is silent:
+//!
+//! | situation | answer |
+//! |---|---|
+//! | not registered within 5 s | `close_connection`, then close 1000 |
+//! | nothing from the client for 30 s | `close_connection`, then close 1000 |
+//! | token refused | close 1008 |
+//! | locations not the token's, or malformed | error `result`; may try again until the 5 s are over |
+//! | no `type` in a message | close 1008 |
+//! | text that is not JSON | close 1002 |
+//! | binary frame | close 1003 |
+//! | unknown `type` | error `result` |
+//! | heartbeat before registration | error `result` |
+//! | second registration | ignored |
+//!
+//! Where any credentials are accepted (on loopback), locations that nobody recorded give everything of
+//! the vendor's. A client that asks for all that its source was recorded with gets all that this source
+//! got, unknown frames included; one that asks for less gets the rows of these locations.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{CLOSE, HEARTBEAT, KINDS, REGISTER};
+use crate::clock::Now;
+use crate::message::{Selection, SourceHeader};
+use crate::secret::Secret;
+use crate::vendors::lifecycle::SECOND_NS;
+use crate::vendors::{ClientInput, Emulator, Format, Recorded, ServerEffect};
+
+/// The vendor's: a client has 5 s to register.
+const REGISTER_WITHIN_NS: u64 = 5 * SECOND_NS;
+
+/// Ours: clients send a heartbeat every 20 to 25 s.
+const SILENCE_MAX_NS: u64 = 30 * SECOND_NS;
+
+#[derive(Debug)]
+pub struct DelicodeEmulator {
+    recorded: Arc<Recorded>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    New,
+    Unregistered { until_ns: u64 },
+    Registered { until_ns: u64 },
+    Closed,
+}
+
+impl DelicodeEmulator {
+    pub fn new(recorded: Arc<Recorded>) -> Self {
+        Self { recorded, state: State::New }
+    }
+
+    fn text(&mut self, now: Now, text: &str, fx: &mut Vec<ServerEffect>) {
+        let Ok(message) = serde_json::from_str::<Value>(text) else {
+            return self.close(1002, "not JSON", fx);
+        };
+        let Some(kind) = message.get("type").and_then(Value::as_str) else {
+            return self.close(1008, "a message without `type`", fx);
+        };
+        if let State::Registered { until_ns } = &mut self.state {
+            *until_ns = now.steady_ns.saturating_add(SILENCE_MAX_NS);
+        }
+        match (kind, self.state) {
+            (REGISTER, State::Registered { .. }) | (HEARTBEAT, State::Registered { .. }) => {}
+            (REGISTER, _) => self.register(now, &message, fx),
+            (HEARTBEAT, _) => reply(HEARTBEAT, "not registered", fx),
+            (unknown, _) => reply(unknown, "unknown type", fx),
+        }
+    }
+
+    fn register(&mut self, now: Now, message: &Value, fx: &mut Vec<ServerEffect>) {
+        let Some(token) = message.get("token").and_then(Value::as_str) else {
+            return reply(REGISTER, "token missing", fx);
+        };
+        let locations: Option<Vec<i64>> = message
+            .get("locations")
+            .and_then(Value::as_array)
+            .and_then(|list| list.iter().map(Value::as_i64).collect());
+        let Some(locations) = locations else {
+            return reply(REGISTER, "locations must be an array of integers", fx);
+        };
+        let Some(sources) = self.sources(token) else {
+            return self.close(1008, "token refused", fx);
+        };
+        let Some(selection) = select(&sources, &locations, self.recorded.any_credentials) else {
+            return reply(REGISTER, "invalid locations", fx);
+        };
+        self.state = State::Registered { until_ns: now.steady_ns.saturating_add(SILENCE_MAX_NS) };
+        reply(REGISTER, "success", fx);
+        fx.push(ServerEffect::Ready { selection, format: Format::Raw });
+    }
+
+    /// The sources that the token opens; none if it is refused.
+    fn sources(&self, token: &str) -> Option<Vec<&SourceHeader>> {
+        let all = self.recorded.sources.iter().filter(|source| source.vendor == "delicode");
+        if self.recorded.any_credentials {
+            return Some(all.collect());
+        }
+        // Every one is compared, so that the time taken says nothing about which fits.
+        let opened: Vec<&str> = self
+            .recorded
+            .credentials
+            .iter()
+            .filter(|c| c.vendor == "delicode" && Secret::new(&*c.secret).matches(token))
+            .map(|c| c.source.as_str())
+            .collect();
+        (!opened.is_empty()).then(|| all.filter(|source| opened.contains(&&*source.name)).collect())
+    }
+
+    fn time_out(&mut self, now: Now, fx: &mut Vec<ServerEffect>) {
+        let message = match self.state {
+            State::Unregistered { until_ns } if now.steady_ns >= until_ns => "not registered within 5 s",
+            State::Registered { until_ns } if now.steady_ns >= until_ns => "no heartbeat for 30 s",
+            _ => return,
+        };
+        fx.push(ServerEffect::Send(json!({"type": CLOSE, "message": message}).to_string().into()));
+        self.close(1000, message, fx);
+    }
+
+    fn close(&mut self, code: u16, reason: &str, fx: &mut Vec<ServerEffect>) {
+        self.state = State::Closed;
+        fx.push(ServerEffect::Close { code, reason: reason.to_owned() });
+    }
+}
+
+fn reply(kind: &str, result: &str, fx: &mut Vec<ServerEffect>) {
+    fx.push(ServerEffect::Send(json!({"type": kind, "result": result}).to_string().into()));
+}
+
+/// What a client gets that asked for `locations` of `sources`; none if it asked for what is not theirs.
+fn select(sources: &[&SourceHeader], locations: &[i64], lenient: bool) -> Option<Selection> {
+    let vendor = Selection { vendors: vec!["delicode".into()], ..Selection::default() };
+    let data = || KINDS.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
+    let data_and_other = || data().into_iter().chain(["other".to_owned()]).collect::<Vec<_>>();
+
+    let known =
+        |location: &i64| sources.iter().any(|source| recorded_locations(source).any(|l| l == *location));
+    let any_known = locations.iter().any(known);
+    if !lenient && (locations.is_empty() || !locations.iter().all(known)) {
+        return None;
+    }
+    if !any_known {
+        return Some(Selection { kinds: data_and_other(), ..vendor });
+    }
+    let asked: Vec<_> = sources
+        .iter()
+        .filter(|source| recorded_locations(source).any(|location| locations.contains(&location)))
+        .collect();
+    if asked.iter().all(|source| recorded_locations(source).all(|location| locations.contains(&location))) {
+        let sources = asked.iter().map(|source| source.name.clone()).collect();
+        return Some(Selection { kinds: data_and_other(), sources, ..vendor });
+    }
+    let devices = locations.iter().map(i64::to_string).collect();
+    let sources = asked.iter().map(|source| source.name.clone()).collect();
+    Some(Selection { kinds: data(), devices, sources, ..vendor })
+}
+
+/// The locations that the recorder had asked for.
+fn recorded_locations(source: &SourceHeader) -> impl Iterator<Item = i64> {
+    let list = source.settings.get("locations").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_i64)
+}
+
+impl Emulator for DelicodeEmulator {
+    fn on(&mut self, now: Now, input: ClientInput, fx: &mut Vec<ServerEffect>) {
+        match input {
+            _ if self.state == State::Closed => {}
+            ClientInput::Opened { .. } => {
+                self.state =
+                    State::Unregistered { until_ns: now.steady_ns.saturating_add(REGISTER_WITHIN_NS) };
+            }
+            ClientInput::Text(text) => self.text(now, &text, fx),
+            ClientInput::Binary(_) => self.close(1003, "text frames only", fx),
+            ClientInput::Tick => self.time_out(now, fx),
+        }
+    }
+
+    fn wake_at(&self) -> Option<u64> {
+        match self.state {
+            State::Unregistered { until_ns } | State::Registered { until_ns } => Some(until_ns),
+            State::New | State::Closed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! The life of a source's connection, which is the same for every vendor that is dialled: connect,
+//! lose, wait, connect again.
+//!
+//! ```text
+//! dial -> opened -> established -> lost -> wait -> dial …
+//! ```
+//!
+//! `opened` is the transport's handshake; `established` is the vendor's: registered, subscribed, or
+//! nothing more where there is none. What is written about it, as rows of kind `link`:
+//!
+//! | event | when | besides `reason` |
+//! |---|---|---|
+//! | `connecting` | an attempt begins | `settings`: the source's options without secrets; `attempt` |
+//! | `connected` | the transport's handshake is done | what the vendor adds |
+//! | `subscribed` | the vendor has said that data will come | what the vendor adds |
+//! | `reconnected` | the stream flows, and it was not the first attempt | `gap_ns`, `down_ns` |
+//! | `refused` | an attempt ended before it was established | `cause`, `code` |
+//! | `disconnected` | an established connection ended | `cause`, `code` |
+//!
+//! So each `connecting` is followed by `subscribed` (or `connected` where that is all) or `refused`,
+//! and an outage is the stretch from `disconnected` to the next `reconnected`.
+//!
+//! `gap_ns` is how long nothing was received: since the last frame of any kind, or, if there never was
+//! one, since the first loss, or since the start. A dead peer is noticed late, so the last frame is the
+//! only safe bound; `down_ns` is the shorter time since the loss was noticed.
+//!
+//! Waits start at 1 s and double to 60 s, each shortened by up to a half at random, so that many
+//! recorders do not return in step. They start anew after a connection that held for
+//! [`HEALTHY_AFTER_NS`]. There is no last attempt, unless the vendor's collector gives up.
+
+use rand::{Rng, RngExt};
+use serde_json::{Map, Value, json};
+
+use super::{CloseCause, Closed, Conn, Effect, LinkEvent};
+use crate::clock::Now;
+
+pub(super) const SECOND_NS: u64 = 1_000_000_000;
+
+const FIRST_WAIT_NS: u64 = SECOND_NS;
+const LONGEST_WAIT_NS: u64 = 60 * SECOND_NS;
+
+/// Long enough that a server which accepts and then drops does not see an attempt per second.
+const HEALTHY_AFTER_NS: u64 = 10 * SECOND_NS;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Idle,
+    Dialling(Conn),
+    Opened(Conn),
+    Established(Conn, u64),
+    Waiting { until_ns: u64 },
+    Over,
+}
+
+/// How far a connection had come when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    Nothing,
+    Opened,
+    Established,
+}
+
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    settings: Value,
+    state: State,
+    next_conn: Conn,
+    wait_ns: u64,
+    started_ns: u64,
+    last_heard_ns: Option<u64>,
+    /// When the stream was last known to be lost; none while it flows.
+    lost_ns: Option<u64>,
+}
+
+impl Lifecycle {
+    /// `settings` are the source's options without secrets.
+    pub(super) fn new(settings: Value) -> Self {
+        Self {
+            settings,
+            state: State::Idle,
+            next_conn: 0,
+            wait_ns: FIRST_WAIT_NS,
+            started_ns: 0,
+            last_heard_ns: None,
+            lost_ns: None,
+        }
+    }
+
+    /// Begins; the caller dials the connection that is returned.
+    pub(super) fn start(&mut self, now: Now, fx: &mut Vec<Effect>) -> Option<Conn> {
+        if self.state != State::Idle {
+            return None;
+        }
+        self.started_ns = now.steady_ns;
+        Some(self.dial(fx))
+    }
+
+    /// Says which connection to dial, if its time has come.
+    pub(super) fn tick(&mut self, now: Now, fx: &mut Vec<Effect>) -> Option<Conn> {
+        match self.state {
+            State::Waiting { until_ns } if now.steady_ns >= until_ns => Some(self.dial(fx)),
+            _ => None,
+        }
+    }
+
+    fn dial(&mut self, fx: &mut Vec<Effect>) -> Conn {
+        let conn = self.next_conn;
+        self.next_conn = self.next_conn.wrapping_add(1);
+        self.state = State::Dialling(conn);
+        let mut more = Map::new();
+        more.insert("attempt".into(), json!(conn));
+        more.insert("settings".into(), self.settings.clone());
+        link(fx, "connecting", conn, None, more);
+        conn
+    }
+
+    /// The transport's handshake is done. False if the connection is not ours any more.
+    pub(super) fn opened(&mut self, conn: Conn, more: Map<String, Value>, fx: &mut Vec<Effect>) -> bool {
+        if self.state != State::Dialling(conn) {
+            return false;
+        }
+        self.state = State::Opened(conn);
+        link(fx, "connected", conn, None, more);
+        true
+    }
+
+    /// Data will come from now on; `subscribed` holds what is worth writing about the vendor's word for it.
+    pub(super) fn established(
+        &mut self,
+        now: Now,
+        conn: Conn,
+        subscribed: Option<Map<String, Value>>,
+        fx: &mut Vec<Effect>,
+    ) -> bool {
+        if self.state != State::Opened(conn) {
+            return false;
+        }
+        self.state = State::Established(conn, now.steady_ns);
+        if let Some(more) = subscribed {
+            link(fx, "subscribed", conn, None, more);
+        }
+        if conn > 0 {
+            let lost_ns = self.lost_ns.unwrap_or(self.started_ns);
+            let gap_from = self.last_heard_ns.unwrap_or(lost_ns);
+            let mut more = Map::new();
+            more.insert("down_ns".into(), json!(now.steady_ns.saturating_sub(lost_ns)));
+            fx.push(Effect::Link(LinkEvent {
+                event: "reconnected",
+                conn,
+                reason: None,
+                gap_ns: Some(now.steady_ns.saturating_sub(gap_from)),
+                more,
+            }));
+        }
+        self.lost_ns = None;
+        true
+    }
+
+    /// Something was received.
+    pub(super) fn heard(&mut self, at: Now) {
+        self.last_heard_ns = Some(at.steady_ns);
+    }
+
+    /// A connection ended by itself. None if it was not ours any more; else how far it had come. The
+    /// next attempt is set.
+    pub(super) fn closed(
+        &mut self,
+        now: Now,
+        rng: &mut dyn Rng,
+        conn: Conn,
+        why: &Closed,
+        fx: &mut Vec<Effect>,
+    ) -> Option<Reached> {
+        let reached = self.reached(conn)?;
+        let event = if reached == Reached::Established { "disconnected" } else { "refused" };
+        link(fx, event, conn, Some(reason(why)), cause(why.cause));
+        self.wait(now, rng);
+        Some(reached)
+    }
+
+    /// The vendor refused us on an open connection: close it, and try again later.
+    pub(super) fn refused(
+        &mut self,
+        now: Now,
+        rng: &mut dyn Rng,
+        conn: Conn,
+        reason: String,
+        fx: &mut Vec<Effect>,
+    ) {
+        if self.reached(conn).is_none() {
+            return;
+        }
+        let mut more = Map::new();
+        more.insert("cause".into(), json!("refused_by_vendor"));
+        link(fx, "refused", conn, Some(reason), more);
+        fx.push(Effect::Close { conn });
+        self.wait(now, rng);
+    }
+
+    /// Puts the next attempt off by the longest wait: for refusals that only a person can end.
+    pub(super) fn wait_longest(&mut self, now: Now, rng: &mut dyn Rng) {
+        self.wait_ns = LONGEST_WAIT_NS;
+        self.wait(now, rng);
+    }
+
+    /// Ends for good: no further attempt, and what is open is closed.
+    pub(super) fn stop(&mut self, fx: &mut Vec<Effect>) {
+        if let State::Dialling(conn) | State::Opened(conn) | State::Established(conn, _) = self.state {
+            fx.push(Effect::Close { conn });
+        }
+        self.state = State::Over;
+    }
+
+    /// Ends for good, and says why.
+    pub(super) fn give_up(&mut self, reason: String, fx: &mut Vec<Effect>) {
+        self.stop(fx);
+        fx.push(Effect::GiveUp { reason });
+    }
+
+    /// When `tick` is wanted.
+    pub(super) fn wake_at(&self) -> Option<u64> {
+        match self.state {
+            State::Waiting { until_ns } => Some(until_ns),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_opened(&self, conn: Conn) -> bool {
+        self.state == State::Opened(conn)
+    }
+
+    /// Whether `conn` is the connection of the moment, however far it has come.
+    pub(super) fn is_current(&self, conn: Conn) -> bool {
+        self.reached(conn).is_some()
+    }
+
+    fn reached(&self, conn: Conn) -> Option<Reached> {
+        match self.state {
+            State::Dialling(c) if c == conn => Some(Reached::Nothing),
+            State::Opened(c) if c == conn => Some(Reached::Opened),
+            State::Established(c, _) if c == conn => Some(Reached::Established),
+            _ => None,
+        }
+    }
+
+    fn wait(&mut self, now: Now, rng: &mut dyn Rng) {
+        if let State::Established(_, since_ns) = self.state {
+            self.lost_ns = Some(now.steady_ns);
+            if now.steady_ns.saturating_sub(since_ns) >= HEALTHY_AFTER_NS {
+                self.wait_ns = FIRST_WAIT_NS;
+            }
+        }
+        let wait_ns = rng.random_range(self.wait_ns / 2..=self.wait_ns);
+        self.wait_ns = (self.wait_ns * 2).min(LONGEST_WAIT_NS);
+        self.state = State::Waiting { until_ns: now.steady_ns.saturating_add(wait_ns) };
+    }
+}
+
+/// Appends a row of kind `link`.
+pub(super) fn link(
+    fx: &mut Vec<Effect>,
+    event: &'static str,
+    conn: Conn,
+    reason: Option<String>,
+    more: Map<String, Value>,
+) {
+    fx.push(Effect::Link(LinkEvent { event, conn, reason, gap_ns: None, more }));
+}
+
+fn reason(why: &Closed) -> String {
+    let words = match why.cause {
+        CloseCause::Unreachable => "unreachable".to_owned(),
+        CloseCause::HttpStatus(status) => format!("HTTP status {status}"),
+        CloseCause::MqttRefused(code) => format!("refused by the broker, {}", connack(code)),
+        CloseCause::ByPeer(Some(code)) => format!("closed by the peer with code {code}"),
+        CloseCause::ByPeer(None) => "closed by the peer".to_owned(),
+        CloseCause::Broken => "connection broken".to_owned(),
+        CloseCause::ByUs => "closed by us".to_owned(),
+    };
+    if why.detail.is_empty() { words } else { format!("{words}: {}", why.detail) }
+}
+
+/// The CONNACK return codes of MQTT 3.1.1, section 3.2.2.3.
+fn connack(code: u8) -> String {
+    match code {
+        1 => "unacceptable protocol version".into(),
+        2 => "client id rejected".into(),
+        3 => "server unavailable".into(),
+        4 => "bad user name or password".into(),
+        5 => "not authorized".into(),
+        _ => format!("return code {code}"),
+    }
+}
+
+fn cause(cause: CloseCause) -> Map<String, Value> {
+    let (name, code) = match cause {
+        CloseCause::Unreachable => ("unreachable", None),
+        CloseCause::HttpStatus(status) => ("http_status", Some(status)),
+        CloseCause::MqttRefused(code) => ("mqtt_refused", Some(u16::from(code))),
+        CloseCause::ByPeer(code) => ("by_peer", code),
+        CloseCause::Broken => ("broken", None),
+        CloseCause::ByUs => ("by_us", None),
+    };
+    let mut more = Map::new();
+    more.insert("cause".into(), json!(name));
+    if let Some(code) = code {
+        more.insert("code".into(), json!(code));
+    }
+    more
+}
+
+#[cfg(test)]
+mod tests;

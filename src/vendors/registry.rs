@@ -1,0 +1,75 @@
+//! Which vendors there are: their kinds, their recording sides, their emulators.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Collector, Emulator, Recorded, delicode, generic, jointech};
+use crate::config::{Source, VendorConfig};
+use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
+
+/// The vendors that are built in, `generic` included.
+pub const VENDORS: [&str; 3] = ["delicode", "jointech", "generic"];
+
+/// The vendor's own kinds in the order of their declarations, without [`COMMON_KINDS`]; none for an
+/// unknown vendor. A generic source may declare further ones.
+pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
+    match vendor {
+        "delicode" => Some(&delicode::KINDS),
+        "jointech" => Some(&jointech::KINDS),
+        "generic" => Some(&[generic::MESSAGE]),
+        _ => None,
+    }
+}
+
+/// The recording side of a source.
+pub fn collector(source: &Source) -> Box<dyn Collector> {
+    let settings = settings(source);
+    match &source.vendor {
+        VendorConfig::Delicode(config) => {
+            Box::new(delicode::collector::DelicodeCollector::new(config.clone(), settings))
+        }
+        VendorConfig::Jointech(config) => jointech::collector(config, settings),
+        VendorConfig::Generic(config) => generic::collector(config, settings),
+    }
+}
+
+/// What a session keeps about a source: its kinds with their declarations, and its options without secrets.
+pub fn source_header(source: &Source) -> SourceHeader {
+    let (vendor, mut kinds) = match &source.vendor {
+        VendorConfig::Delicode(_) => ("delicode", declared("delicode")),
+        VendorConfig::Jointech(_) => ("jointech", declared("jointech")),
+        VendorConfig::Generic(config) => ("generic", generic::kinds(config)),
+    };
+    kinds.extend(COMMON_KINDS.iter().map(|name| KindHeader { name: (*name).to_owned(), declaration: None }));
+    SourceHeader { name: source.name.clone(), vendor: vendor.to_owned(), kinds, settings: settings(source) }
+}
+
+fn declared(vendor: &str) -> Vec<KindHeader> {
+    let kinds = kinds(vendor).unwrap_or_default();
+    kinds.iter().map(|kind| KindHeader { name: (*kind).to_owned(), declaration: None }).collect()
+}
+
+fn settings(source: &Source) -> Value {
+    let mut settings = match &source.vendor {
+        VendorConfig::Delicode(config) => delicode::settings(config),
+        VendorConfig::Jointech(config) => jointech::settings(config),
+        VendorConfig::Generic(config) => generic::settings(config),
+    };
+    if !source.exclude_kinds.is_empty() {
+        settings["exclude_kinds"] = json!(source.exclude_kinds);
+    }
+    settings
+}
+
+/// The emulator for a WebSocket client that asked for `path` (without query); none if nothing is served there.
+pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>> {
+    match path {
+        delicode::PATH => Some(Box::new(delicode::emulator::DelicodeEmulator::new(recorded))),
+        generic::emulator::PATH => Some(Box::new(generic::emulator::GenericEmulator::new(recorded))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
