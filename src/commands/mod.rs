@@ -46,6 +46,12 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
+/// The runtime of a verb that speaks with others.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context as _;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let context = Context::new(cli.global);
     match cli.verb {

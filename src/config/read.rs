@@ -14,7 +14,7 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{delicode, generic, jointech};
+use crate::vendors::{self, delicode, generic, jointech};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -174,15 +174,15 @@ fn vendor_config(
     vendor: &str,
     client_id: &str,
 ) -> Option<(VendorConfig, Vec<String>)> {
-    let own = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    let own = || vendors::kinds(vendor).unwrap_or_default().iter().map(|kind| (*kind).to_owned()).collect();
     match vendor {
         "delicode" => {
             let config = delicode::config::read(section)?;
-            Some((VendorConfig::Delicode(config), own(&delicode::config::KINDS)))
+            Some((VendorConfig::Delicode(config), own()))
         }
         "jointech" => {
             let config = jointech::config::read(section, client_id)?;
-            Some((VendorConfig::Jointech(config), own(&jointech::config::KINDS)))
+            Some((VendorConfig::Jointech(config), own()))
         }
         "generic" => {
             let (config, kinds) = generic::config::read(section, client_id)?;

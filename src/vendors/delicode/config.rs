@@ -20,9 +20,6 @@ pub struct DelicodeConfig {
     pub heartbeat: Duration,
 }
 
-/// The kinds of this vendor's own.
-pub const KINDS: [&str; 3] = ["person_position", "person_lost", "demographics"];
-
 /// Reads the keys of a source that are this vendor's.
 pub fn read(section: &Section<'_>) -> Option<DelicodeConfig> {
     let url = section.get_or("url", url(&["wss", "ws"]), DEFAULT_URL);

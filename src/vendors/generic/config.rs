@@ -1,5 +1,6 @@
 //! The configuration of a `generic` source: one of the three transports.
 
+use super::MESSAGE;
 use crate::secret::Secret;
 use crate::section::values::{
     existing_file, flag, is_header_name, list_of, one_of, qos, secret, text, topic_filter, url, webhook_path,
@@ -36,9 +37,6 @@ pub enum GenericTransport {
     },
 }
 
-/// The kind of a message where no declaration says otherwise.
-pub const KIND: &str = "message";
-
 /// Reads the keys of a source that are this vendor's, and the names of its kinds; `client_id` is the
 /// one used if none is given.
 pub fn read(section: &Section<'_>, client_id: &str) -> Option<(GenericConfig, Vec<String>)> {
@@ -60,7 +58,7 @@ pub fn read(section: &Section<'_>, client_id: &str) -> Option<(GenericConfig, Ve
     };
     let schema = section.get_or("schema", |item| declarations(item).map(Some), None)?;
     let (declarations, kinds) = schema.unzip();
-    let kinds = kinds.unwrap_or_else(|| vec![KIND.to_owned()]);
+    let kinds = kinds.unwrap_or_else(|| vec![MESSAGE.to_owned()]);
     Some((GenericConfig { transport: transport?, declarations }, kinds))
 }
 
@@ -122,7 +120,7 @@ fn frames(item: &Item<'_>) -> Option<Vec<Secret>> {
 fn declarations(item: &Item<'_>) -> Option<(String, Vec<String>)> {
     let path = existing_file(item)?;
     match std::fs::read_to_string(&path) {
-        Ok(text) => Some((text, vec![KIND.to_owned()])),
+        Ok(text) => Some((text, vec![MESSAGE.to_owned()])),
         Err(error) => item.wrong(format!("cannot read {}: {error}", path.display())),
     }
 }

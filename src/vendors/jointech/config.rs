@@ -42,9 +42,6 @@ pub struct JointechMqtt {
     pub clean_session: bool,
 }
 
-/// The kinds of this vendor's own.
-pub const KINDS: [&str; 6] = ["location", "alarm", "event", "command_response", "sublock", "status"];
-
 /// Reads the keys of a source that are this vendor's; `client_id` is the one used if none is given.
 pub fn read(section: &Section<'_>, client_id: &str) -> Option<JointechConfig> {
     let transport = section.need("transport", "`mqtt` or `webhook`", one_of(&["mqtt", "webhook"]));
