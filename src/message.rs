@@ -176,7 +176,7 @@ fn has(wanted: &[String], value: &str) -> bool {
 }
 
 /// Matches `*` and `?`; works on bytes, where `?` takes one whole UTF-8 character.
-fn glob(mut pattern: &[u8], mut text: &[u8]) -> bool {
+pub(crate) fn glob(mut pattern: &[u8], mut text: &[u8]) -> bool {
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {
