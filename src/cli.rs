@@ -266,7 +266,7 @@ pub struct Reindex {}
 #[command(after_help = "Examples:
   telereel schema jointech           its kinds and all their fields
   telereel schema jointech alarm
-  telereel schema delicode --json | jq .[0].fields[].name")]
+  telereel schema delicode --json | jq .kinds[0].fields[].name")]
 pub struct Schema {
     #[arg(value_name = "VENDOR")]
     pub vendor: String,

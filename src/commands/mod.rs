@@ -10,6 +10,8 @@ mod context;
 mod init;
 mod log;
 mod output;
+mod schema;
+mod status;
 
 use std::process::ExitCode;
 
@@ -57,6 +59,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.verb {
         Verb::Init(args) => init::run(&context, args),
         Verb::Check(args) => check::run(&context, &args),
+        Verb::Status(args) => status::run(&context, &args),
+        Verb::Schema(args) => schema::run(&context, &args),
         Verb::Completions(args) => completions::run(&args),
         _ => anyhow::bail!("not wired yet"),
     }

@@ -1,6 +1,8 @@
 //! The configuration of a `generic` source: one of the three transports.
 
 use super::MESSAGE;
+use crate::decode::{Declaration, check_vendor};
+use crate::message::COMMON_KINDS;
 use crate::secret::Secret;
 use crate::section::values::{
     existing_file, flag, is_header_name, list_of, one_of, qos, secret, text, topic_filter, url, webhook_path,
@@ -116,11 +118,26 @@ fn frames(item: &Item<'_>) -> Option<Vec<Secret>> {
     }
 }
 
-/// The text of the declarations, and the names of the kinds they declare.
+/// The text of the declarations, and the names of the kinds: those declared, then the one for the rest.
 fn declarations(item: &Item<'_>) -> Option<(String, Vec<String>)> {
     let path = existing_file(item)?;
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some((text, vec![MESSAGE.to_owned()])),
-        Err(error) => item.wrong(format!("cannot read {}: {error}", path.display())),
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return item.wrong(format!("cannot read {}: {error}", path.display())),
+    };
+    let declared = Declaration::parse_all(&text, &path.display().to_string());
+    let kinds = declared.and_then(|declared| check_vendor(&declared).map(|()| declared));
+    match kinds {
+        Ok(declared) => {
+            let mut kinds: Vec<String> = declared.iter().map(|d| d.kind().to_owned()).collect();
+            if let Some(taken) = kinds.iter().find(|kind| COMMON_KINDS.contains(&kind.as_str())) {
+                return item.wrong(format!("{}: every vendor has a kind `{taken}` already", path.display()));
+            }
+            if !kinds.iter().any(|kind| kind == MESSAGE) {
+                kinds.push(MESSAGE.to_owned());
+            }
+            Some((text, kinds))
+        }
+        Err(error) => item.wrong(error.to_string()),
     }
 }
