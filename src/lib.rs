@@ -10,6 +10,7 @@ pub mod config;
 pub mod console;
 pub mod decode;
 pub mod disk;
+pub mod envelope;
 pub mod index;
 pub mod journal;
 pub mod message;

@@ -267,17 +267,20 @@ pub(super) fn link(
     fx.push(Effect::Link(LinkEvent { event, conn, reason, gap_ns: None, more }));
 }
 
+/// The transport's words, or ours where it has none.
 fn reason(why: &Closed) -> String {
-    let words = match why.cause {
+    if !why.detail.is_empty() {
+        return why.detail.clone();
+    }
+    match why.cause {
         CloseCause::Unreachable => "unreachable".to_owned(),
-        CloseCause::HttpStatus(status) => format!("HTTP status {status}"),
-        CloseCause::MqttRefused(code) => format!("refused by the broker, {}", connack(code)),
+        CloseCause::HttpStatus(status) => format!("the upgrade was answered with HTTP status {status}"),
+        CloseCause::MqttRefused(code) => format!("refused by the broker: {}", connack(code)),
         CloseCause::ByPeer(Some(code)) => format!("closed by the peer with code {code}"),
         CloseCause::ByPeer(None) => "closed by the peer".to_owned(),
-        CloseCause::Broken => "connection broken".to_owned(),
+        CloseCause::Broken => "the connection broke".to_owned(),
         CloseCause::ByUs => "closed by us".to_owned(),
-    };
-    if why.detail.is_empty() { words } else { format!("{words}: {}", why.detail) }
+    }
 }
 
 /// The CONNACK return codes of MQTT 3.1.1, section 3.2.2.3.

@@ -15,6 +15,7 @@ mod mqtt;
 mod registry;
 mod settings;
 mod sniff;
+pub mod synthetic;
 mod topic;
 mod webhook;
 

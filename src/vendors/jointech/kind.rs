@@ -23,7 +23,7 @@ const OTHER: u16 = (KINDS.len() + COMMON_KINDS.len()) as u16 - 1;
 
 /// The kind of a PUBLISH. Two topics hold one kind each, whatever the payload; `status` is known from
 /// a third party's subscription only, and nobody has published what it carries.
-pub(super) fn of_publish(topic: &str, payload: &[u8]) -> u16 {
+pub(in crate::vendors) fn of_publish(topic: &str, payload: &[u8]) -> u16 {
     match topic.rsplit_once('/') {
         Some((_, "cmd")) => COMMAND_RESPONSE,
         Some((_, "status")) => STATUS,
@@ -32,7 +32,7 @@ pub(super) fn of_publish(topic: &str, payload: &[u8]) -> u16 {
 }
 
 /// The kind of a message by its content.
-pub(super) fn of_body(body: &[u8]) -> u16 {
+pub(in crate::vendors) fn of_body(body: &[u8]) -> u16 {
     let mut seen = Seen::default();
     if sniff::each_member(body, |name, _| seen.note(name)) {
         return seen.kind();

@@ -5,7 +5,7 @@
 //! pages "webhook service" and "MQTT service".
 
 pub mod config;
-mod kind;
+pub(super) mod kind;
 
 use config::{JointechConfig, JointechMqtt};
 use serde_json::{Value, json};
