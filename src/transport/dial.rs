@@ -1,0 +1,218 @@
+//! From a URL to a byte stream: name, TCP, TLS, each with its own words for what went wrong.
+//!
+//! WebSocket, MQTT and HTTP clients all begin here, so that certificates, time-outs and the notice of
+//! a dead line are the same for all of them.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use url::{Host, Url};
+
+/// DNS, TCP and TLS together; a handshake on top has its own limit.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A stream may be silent for hours, and a line that died without a word must still be noticed: after
+/// 30 s of silence the kernel probes, and gives the line up after 30 s without an answer.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Where to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Without the brackets of an IPv6 address.
+    pub host: String,
+    pub port: u16,
+    pub tls: bool,
+}
+
+/// Why no byte stream came about. Holds the host and port, never more of the URL.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("not a usable address: {reason}")]
+    BadUrl { reason: String },
+    #[error("{target} cannot be reached")]
+    Unreachable {
+        target: Target,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{target} did not answer within {DIAL_TIMEOUT:?}")]
+    TimedOut { target: Target },
+    #[error("the TLS handshake with {target} failed")]
+    Tls {
+        target: Target,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Target {
+    /// Reads the part of a URL that says where; `plain` and `secure` are the schemes with their ports.
+    pub fn of(url: &Url, plain: &[(&str, u16)], secure: &[(&str, u16)]) -> Result<Self, DialError> {
+        let find = |schemes: &[(&str, u16)]| {
+            schemes.iter().find(|(name, _)| *name == url.scheme()).map(|(_, port)| *port)
+        };
+        let (default_port, tls) = match (find(plain), find(secure)) {
+            (Some(port), _) => (port, false),
+            (None, Some(port)) => (port, true),
+            (None, None) => {
+                let known: Vec<&str> = plain.iter().chain(secure).map(|(name, _)| *name).collect();
+                let reason = format!("scheme `{}`, expected one of {}", url.scheme(), known.join(", "));
+                return Err(DialError::BadUrl { reason });
+            }
+        };
+        // For schemes it does not know, the parser leaves an IPv4 address a domain: the same to us.
+        let host = match url.host() {
+            Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            _ => return Err(DialError::BadUrl { reason: "no host".to_owned() }),
+        };
+        Ok(Self { host, port: url.port().unwrap_or(default_port), tls })
+    }
+}
+
+/// Connects to `target`, with TLS where it asks for it.
+pub async fn dial(target: &Target, tls: &Arc<ClientConfig>) -> Result<Stream, DialError> {
+    let timed_out = |_| DialError::TimedOut { target: target.clone() };
+    tokio::time::timeout(DIAL_TIMEOUT, connect(target, tls)).await.map_err(timed_out)?
+}
+
+async fn connect(target: &Target, tls: &Arc<ClientConfig>) -> Result<Stream, DialError> {
+    let unreachable = |source| DialError::Unreachable { target: target.clone(), source };
+    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
+    // Heartbeats and acknowledgements are small and awaited.
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    watch_the_line(&tcp).map_err(unreachable)?;
+    if !target.tls {
+        return Ok(Stream::Plain(tcp));
+    }
+    let name = ServerName::try_from(target.host.clone())
+        .map_err(|e| DialError::BadUrl { reason: format!("host for TLS: {e}") })?;
+    let connector = TlsConnector::from(Arc::clone(tls));
+    match connector.connect(name, tcp).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Err(source) => Err(DialError::Tls { target: target.clone(), source }),
+    }
+}
+
+fn watch_the_line(tcp: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(tcp, KEEPALIVE_PROBES)?;
+    // The same limit where bytes of ours stay unacknowledged: probes are not sent then.
+    let limit = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES;
+    sockopt::set_tcp_user_timeout(tcp, limit.as_millis() as u32)?;
+    Ok(())
+}
+
+/// A byte stream to a server.
+#[derive(Debug)]
+pub enum Stream {
+    Plain(TcpStream),
+    /// Boxed: its buffers and state are some ten times the size of the other variant.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Tls(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_flush(cx),
+            Stream::Tls(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}
+
+/// An error and its causes in one line: what a link event and the status show.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Result<Target, DialError> {
+        Target::of(&Url::parse(url).unwrap(), &[("ws", 80), ("mqtt", 1883)], &[("wss", 443), ("mqtts", 8883)])
+    }
+
+    #[test]
+    fn a_url_says_where_to_connect() {
+        let cases = [
+            ("ws://example.com/x?token=1", "example.com:80", false),
+            ("wss://example.com", "example.com:443", true),
+            ("wss://example.com:8443/", "example.com:8443", true),
+            ("mqtt://127.0.0.1", "127.0.0.1:1883", false),
+            ("mqtts://[::1]:99", "[::1]:99", true),
+        ];
+        for (url, expected, tls) in cases {
+            let target = target(url).unwrap();
+            assert_eq!((target.to_string().as_str(), target.tls), (expected, tls), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_says_why_without_its_query() {
+        for url in ["http://example.com/?token=geheim", "mqtt:///x?token=geheim"] {
+            let message = target(url).unwrap_err().to_string();
+            assert!(message.starts_with("not a usable address") && !message.contains("geheim"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! One HTTP request over a connection of its own: control calls are rare, and a pool would only keep
+//! stale lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use tokio_rustls::rustls::ClientConfig;
+use url::Url;
+
+use super::dial::{DialError, Target, dial};
+
+/// An answer longer than this is cut off with an error: control calls have small ones.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// A request to be made.
+#[derive(Clone, Debug)]
+pub struct HttpCall {
+    pub method: Method,
+    pub url: Url,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+    /// For everything, from the name's look-up to the last byte of the answer.
+    pub timeout: Duration,
+}
+
+/// An answer, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("{target} did not answer within {timeout:?}")]
+    TimedOut { target: Target, timeout: Duration },
+    #[error("the exchange with {target} failed")]
+    Exchange {
+        target: Target,
+        #[source]
+        source: hyper::Error,
+    },
+    #[error("the answer of {target} cannot be read")]
+    Answer {
+        target: Target,
+        #[source]
+        source: axum::Error,
+    },
+}
+
+/// Makes one request.
+pub async fn call(call: HttpCall, tls: &Arc<ClientConfig>) -> Result<HttpAnswer, HttpError> {
+    let target = Target::of(&call.url, &[("http", 80)], &[("https", 443)])?;
+    let timeout = call.timeout;
+    match tokio::time::timeout(timeout, exchange(call, &target, tls)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(HttpError::TimedOut { target, timeout }),
+    }
+}
+
+async fn exchange(call: HttpCall, target: &Target, tls: &Arc<ClientConfig>) -> Result<HttpAnswer, HttpError> {
+    let failed = |source| HttpError::Exchange { target: target.clone(), source };
+    let stream = dial(target, tls).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let speaking = async {
+        let answer = sender.send_request(request(call)?).await.map_err(failed)?;
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX)
+            .await
+            .map_err(|source| HttpError::Answer { target: target.clone(), source })?;
+        Ok(HttpAnswer { status, body })
+    };
+    tokio::pin!(speaking);
+    tokio::select! {
+        answer = speaking.as_mut() => answer,
+        // The connection may end first, with the answer read already.
+        _ended = connection => speaking.await,
+    }
+}
+
+fn request(call: HttpCall) -> Result<Request<Body>, HttpError> {
+    let bad = |reason: &str| DialError::BadUrl { reason: reason.to_owned() };
+    let path = &call.url[url::Position::BeforePath..url::Position::AfterQuery];
+    let host = &call.url[url::Position::BeforeHost..url::Position::AfterPort];
+    let mut request = Request::new(Body::from(call.body));
+    *request.method_mut() = call.method;
+    *request.uri_mut() = path.parse().map_err(|_| bad("the path is not allowed"))?;
+    let host = HeaderValue::try_from(host).map_err(|_| bad("the host is not allowed"))?;
+    request.headers_mut().insert(HOST, host);
+    for (name, value) in call.headers {
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
+}

@@ -1,0 +1,217 @@
+//! Listening for HTTP: one accept loop for webhooks, emulated vendors and the status page.
+//!
+//! hyper speaks HTTP/1.1, axum routes. What is ours is what surrounds them: the TLS handshake runs in
+//! the connection's own task, so that a slow client holds up nobody; every wait has a limit; and a
+//! stop waits for answers under way, WebSockets included.
+//!
+//! A handler that upgrades its connection leaves hyper's sight. It finds a [`Life`] among the
+//! request's extensions, keeps a [`Life::hold`] for as long as it runs and ends when
+//! [`Life::stopped`] says so. The peer's address is there too, as [`ConnectInfo`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// A TLS handshake on a bad line takes two or three seconds; beyond this nobody is there.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request's head may take, and how long a kept-alive connection may idle (hyper counts
+/// both from the end of the answer before): vendors push every minute or so over one connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long a stop waits for answers and WebSockets under way before it drops them.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Connections of one listener at a time; further ones wait in the system's backlog.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// After a failed accept (out of file descriptors, mostly): trying at once would only burn the CPU.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why an address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error(
+        "port {port} of {address} is in use by another program: choose another, or port 0 to have one picked"
+    )]
+    PortInUse { address: String, port: String },
+    #[error(
+        "port {port} of {address} is refused: ports below 1024 need the capability CAP_NET_BIND_SERVICE \
+         (setcap cap_net_bind_service=+ep on the binary, or AmbientCapabilities= in a systemd unit)"
+    )]
+    PortRefused { address: String, port: String },
+    #[error("{address} is not an address of this machine")]
+    NotOurs { address: String },
+    #[error("cannot listen on {address}: expected host:port, as in 127.0.0.1:7081")]
+    Unreadable { address: String },
+    #[error("cannot listen on {address}")]
+    Other {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Listens on `host:port`; port 0 picks one.
+pub async fn bind(address: &str) -> Result<TcpListener, ListenError> {
+    let owned = || address.to_owned();
+    let port = match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => port.to_owned(),
+        _ => return Err(ListenError::Unreadable { address: owned() }),
+    };
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::PortInUse { address: owned(), port },
+        io::ErrorKind::PermissionDenied => ListenError::PortRefused { address: owned(), port },
+        io::ErrorKind::AddrNotAvailable => ListenError::NotOurs { address: owned() },
+        _ => ListenError::Other { address: owned(), source },
+    })
+}
+
+/// What a handler of an upgraded connection needs to end in time; in every request's extensions.
+#[derive(Clone, Debug)]
+pub struct Life {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Life {
+    /// The server's stop waits (for a while) until every hold is dropped.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.tasks.token()
+    }
+
+    /// Resolves when the server is stopping: say goodbye and drop the hold.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+}
+
+/// Serves `router` until `stop` is cancelled and what is under way has ended, or a grace of five
+/// seconds is over.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let life = Life { stop: stop.clone(), tasks: tasks.clone() };
+    let abort = CancellationToken::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let acceptor = tls.map(TlsAcceptor::from);
+    loop {
+        let (stream, peer, place) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let connection = Connection { peer, router: router.clone(), life: life.clone() };
+        let acceptor = acceptor.clone();
+        let abort = abort.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => {}
+                () = connection.run(stream, acceptor) => {}
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(STOP_GRACE, tasks.wait()).await.is_err() {
+        tracing::debug!("{} connections were still open and are dropped", tasks.len());
+        abort.cancel();
+    }
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+struct Connection {
+    peer: SocketAddr,
+    router: Router,
+    life: Life,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+        // Answers are small and awaited: Nagle's algorithm would hold them back for 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("{}: TCP_NODELAY was refused: {error}", self.peer);
+        }
+        let Some(acceptor) = acceptor else {
+            return self.speak(stream).await;
+        };
+        let stop = self.life.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            shaken = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => match shaken {
+                Ok(Ok(stream)) => self.speak(stream).await,
+                Ok(Err(error)) => tracing::debug!("{}: the TLS handshake failed: {error}", self.peer),
+                Err(_) => tracing::debug!("{}: the TLS handshake took too long", self.peer),
+            },
+        }
+    }
+
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let Self { peer, router, life } = self;
+        let stop = life.stop.clone();
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(life.clone());
+            router.call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("{peer}: the connection ended: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
