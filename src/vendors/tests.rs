@@ -10,6 +10,7 @@ use rand_pcg::Pcg64;
 use super::registry::tests::sources;
 use super::testing::at_s;
 use super::*;
+use crate::decode;
 use crate::message::{KindHeader, SourceHeader};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
@@ -59,6 +60,19 @@ fn mqtt_fixtures_have_the_kind_of_their_topic() {
         let level = topic.rsplit('/').next().unwrap();
         let expected = if level == "cmd" { "command_response" } else { level };
         assert_eq!(jointech::KINDS[usize::from(kind)], expected, "{topic}");
+    }
+}
+
+#[test]
+fn only_the_vendors_invalid_example_does_not_decode() {
+    for file in fixtures("jointech/webhook") {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let body = std::fs::read(&file).unwrap();
+        let Some(kind) = jointech::KINDS.get(usize::from(jointech::kind::of_body(&body))) else { continue };
+        let text = decode::declaration("jointech", kind).unwrap();
+        let mut decoder = decode::Decoder::new(Some(&decode::Declaration::parse(text, kind).unwrap()));
+        let decoded = decoder.push("/h", &body);
+        assert_eq!(decoded.error.is_some(), name == "event_waybill_invalid", "{name}: {:?}", decoded.error);
     }
 }
 

@@ -11,9 +11,10 @@ fn jointech(header: Option<(String, Secret)>) -> Source {
 
 #[test]
 fn a_request_is_recorded_and_answered_or_refused() {
+    type Headers<'a> = &'a [(&'a str, &'a str)];
     let secret = Some(("headerkey".to_owned(), Secret::new("s3cret")));
-    let right: &[(&str, &str)] = &[("content-type", "x"), ("headerkey", "s3cret")];
-    let cases: [(&str, &str, &[(&str, &str)], &str); 8] = [
+    let right: Headers = &[("content-type", "x"), ("headerkey", "s3cret")];
+    let cases: [(&str, &str, Headers, &str); 8] = [
         ("POST", "/hooks/locks", right, "record 0 alarm on /hooks/locks, answer 3 200 {\"result\":200}"),
         (
             "POST",

@@ -124,7 +124,8 @@ fn a_refused_registration_is_tried_again_for_ever() {
 fn three_refusals_of_the_token_in_a_row_are_believed() {
     use CloseCause::{Broken, ByPeer, HttpStatus, Unreachable};
     // What ends the attempts, whether after the handshake, and after how many the source is over.
-    let cases: [(&[(CloseCause, bool)], Option<usize>); 7] = [
+    type Attempts<'a> = &'a [(CloseCause, bool)];
+    let cases: [(Attempts, Option<usize>); 7] = [
         (&[(ByPeer(Some(1008)), true), (ByPeer(None), true), (ByPeer(Some(1000)), true)], Some(3)),
         (&[(HttpStatus(401), false), (ByPeer(None), true), (HttpStatus(403), false)], Some(3)),
         // Not reaching the server neither counts nor breaks the row.
