@@ -66,7 +66,17 @@ impl Index {
         })
     }
 
-    /// The paths of all segments with their sizes, sorted.
+    /// How many sessions there are, and how many parts with segments.
+    pub fn counts(&self) -> Result<(usize, usize), IndexError> {
+        self.read(|| {
+            let sql = "SELECT (SELECT count(*) FROM session), \
+                 (SELECT count(*) FROM (SELECT DISTINCT session_id, part FROM segment))";
+            self.connection
+                .query_row(sql, [], |row| Ok((unsigned(row, 0)? as usize, unsigned(row, 1)? as usize)))
+        })
+    }
+
+    /// The paths of all segments, sorted.
     pub fn segment_paths(&self) -> Result<Vec<String>, IndexError> {
         self.read(|| {
             let mut query = self.connection.prepare("SELECT path FROM segment ORDER BY path")?;
