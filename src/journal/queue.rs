@@ -328,6 +328,11 @@ impl JournalHandle {
     pub fn accepting(&self) -> bool {
         self.shared.accepting()
     }
+
+    /// Accepted and not yet written, as counted against `queue_max_bytes`.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.lock().charged.queue
+    }
 }
 
 pub(super) fn saturating_ns(duration: Duration) -> u64 {
