@@ -110,6 +110,30 @@ fn a_client_that_leaves_by_itself_lost_nothing() {
 }
 
 #[test]
+fn at_the_end_only_who_does_nothing_is_dropped() {
+    let fanout = fanout(10);
+    let members = ["idle", "slow", "saying goodbye"].map(|name| fanout.join(name).unwrap());
+    members.iter().for_each(|member| member.wish(everything()));
+    (0..5).for_each(|index| fanout.deliver(&emission(index, "a", 0, 1), Flow::Drop, &stop()));
+    let [idle, slow, leaving] = members;
+    take_all(&leaving);
+    fanout.finish();
+    leaving.end();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut batch = Vec::new();
+    runtime.block_on(slow.take(&mut batch, 1, usize::MAX));
+    assert!(fanout.drop_idle("idle"), "the slow one moves");
+    assert_eq!(take_all(&idle).1, Taken::Dropped("idle"));
+    assert_ne!(take_all(&slow).1, Taken::Dropped("idle"));
+    assert!(fanout.drop_idle("idle"), "it moved once more");
+    assert!(!fanout.drop_idle("idle"));
+    drop((idle, slow, leaving));
+    let told: Vec<_> = fanout.summaries().iter().map(|s| (s.dropped, s.reason)).collect();
+    assert_eq!(told[0], (5, Some("idle")));
+    assert_eq!(told[2], (0, None), "a goodbye loses nothing");
+}
+
+#[test]
 fn where_there_is_no_time_to_keep_the_stream_waits() {
     let fanout = fanout(4);
     let member = fanout.join("max").unwrap();
