@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use self::endpoints::{BindOptions, Endpoints, Listen, Scheme};
+pub use self::endpoints::{Access, BindOptions, Endpoints, Listen, Scheme};
 pub use self::pace::Speed;
 use self::reader::ReadAhead;
 pub use self::report::{ClientReport, Quantiles, Report};
@@ -44,10 +44,13 @@ use crate::transport::fanout::Fanout;
 use crate::transport::http_server::ListenError;
 use crate::transport::tls::TlsError;
 
-/// After `--drain`, what is left of a client is its goodbye.
-const GOODBYE_MAX: Duration = Duration::from_secs(5);
+/// The reason given to a client that is idle for the whole of `--drain` after the last message.
+pub const NOT_DRAINED: &str = "not drained: it neither took nor acknowledged anything";
 
-/// How long the acknowledgements of the last messages are waited for.
+/// After `--drain`, what is left of a client is its goodbye, which takes up to five seconds.
+const GOODBYE_MAX: Duration = Duration::from_secs(6);
+
+/// What `--drain` is unless told otherwise.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 
 /// How a replay runs.
@@ -62,7 +65,7 @@ pub struct PlayOptions {
     pub speed: Speed,
     pub pace: Pace,
     pub rounds: Rounds,
-    /// How long, after the last message, clients may take for what is queued and unacknowledged.
+    /// After the last message: how long a client may neither take nor acknowledge anything.
     pub drain: Duration,
     /// Ends the replay early: what was emitted is delivered, then clients are closed.
     pub stop: CancellationToken,
@@ -165,7 +168,7 @@ pub enum PlayError {
 
 impl Endpoints {
     /// Plays what `open` gives, which is called once for each round, on a thread of its own; returns
-    /// when every client has everything, or has left, or `drain` is over.
+    /// when every client has everything, or has left, or was idle for `drain`.
     pub async fn play<F, I, E>(self, options: PlayOptions, open: F) -> Result<Report, PlayError>
     where
         F: FnMut() -> Result<I, E> + Send + 'static,
@@ -174,9 +177,11 @@ impl Endpoints {
     {
         let outcome = run(&self.fanout, &options, open).await;
         self.fanout.finish();
-        if tokio::time::timeout(options.drain, self.fanout.empty()).await.is_err() {
-            self.fanout.drop_all("not drained: it did not take or acknowledge the last messages in time");
-            let _ = tokio::time::timeout(GOODBYE_MAX, self.fanout.empty()).await;
+        while tokio::time::timeout(options.drain, self.fanout.empty()).await.is_err() {
+            if !self.fanout.drop_idle(NOT_DRAINED) {
+                let _ = tokio::time::timeout(GOODBYE_MAX, self.fanout.empty()).await;
+                break;
+            }
         }
         let ended_ns = self.fanout.clock().now().steady_ns;
         let fanout = Arc::clone(&self.fanout);

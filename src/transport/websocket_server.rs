@@ -34,8 +34,11 @@ const BATCH_ITEMS: usize = 512;
 /// Answers of the emulator that wait for a flush: more is a client that asks without reading.
 const ANSWERS_MAX: usize = 64;
 
-/// How long a goodbye may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a goodbye may take: the client may have much to read before it comes to it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same for a client that is dropped because it does not read.
+const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// RFC 6455 has no code for a slow client; this registered one says "try again later".
 const CLOSE_TRY_AGAIN: u16 = 1013;
@@ -65,9 +68,11 @@ pub async fn serve(socket: WebSocket, emulator: Box<dyn Emulator>, query: String
     };
     client.tell(ClientInput::Opened { query });
     let end = client.run().await.unwrap_or(End::Gone);
+    client.member.end();
     if let End::Close { code, reason } = end {
+        let limit = if code == CLOSE_TRY_AGAIN { DROP_TIMEOUT } else { CLOSE_TIMEOUT };
         // A client that does not answer the goodbye is left: what was sent was flushed before.
-        let _ = timeout(CLOSE_TIMEOUT, client.close(code, &reason)).await;
+        let _ = timeout(limit, client.close(code, &reason)).await;
     }
 }
 

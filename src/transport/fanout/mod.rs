@@ -213,11 +213,19 @@ impl Fanout {
         }
     }
 
-    /// Disconnects all who are still there, with what waits for them counted as dropped.
-    pub fn drop_all(&self, reason: &'static str) {
+    /// Disconnects those who have neither taken nor acknowledged anything since this was called before;
+    /// true if there are others, who have. For use after [`Fanout::finish`].
+    pub fn drop_idle(&self, reason: &'static str) -> bool {
+        let mut others = false;
         for client in lock(&self.room).members.iter() {
-            client.drop_out(&mut lock(&client.queue), reason);
+            let mut queue = lock(&client.queue);
+            if queue.has_advanced() {
+                others = true;
+            } else if !queue.is_over() {
+                client.drop_out(&mut queue, reason);
+            }
         }
+        others
     }
 
     /// The clients that were ready at some time and have left, in the order in which they came.
@@ -351,6 +359,17 @@ impl Member {
         }
     }
 
+    /// Something that was sent was acknowledged.
+    pub fn acknowledged(&self) {
+        lock(&self.client.queue).advance();
+    }
+
+    /// Nothing more is sent: what follows is the goodbye, in which nothing can be lost.
+    pub fn end(&self) {
+        lock(&self.client.queue).end();
+        self.client.writable.notify_all();
+    }
+
     /// Notes in the trace, if there is one, what the client sent or answered.
     pub fn trace(&self, event: &str, detail: impl FnOnce() -> Value) {
         if let Some(trace) = &self.fanout.trace {
@@ -372,11 +391,10 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let client = &self.client;
+        self.end();
         let (was_ready, dropped, reason) = {
-            let mut queue = lock(&client.queue);
-            let left = queue.leave();
-            client.writable.notify_all();
-            left
+            let queue = lock(&client.queue);
+            (queue.was_ready(), queue.dropped(), queue.reason())
         };
         let mut room = lock(&self.fanout.room);
         if was_ready {

@@ -77,7 +77,11 @@ pub(super) struct Queue {
     dropped: u64,
     finished: bool,
     reason: Option<&'static str>,
-    left: bool,
+    /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
+    over: bool,
+    /// Grows with whatever the client takes, gets or acknowledges.
+    progress: u64,
+    progress_seen: u64,
 }
 
 impl Queue {
@@ -92,7 +96,9 @@ impl Queue {
             dropped: 0,
             finished: false,
             reason: None,
-            left: false,
+            over: false,
+            progress: 0,
+            progress_seen: 0,
         }
     }
 
@@ -101,11 +107,11 @@ impl Queue {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.left
+        self.wish.is_some() && !self.over
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
-        if self.left || self.reason.is_some() {
+        if self.over || self.reason.is_some() {
             return Offer::Unwanted;
         }
         let Some(qos) = self.wish.as_ref().and_then(|wish| wish.qos_for(emission)) else {
@@ -136,6 +142,7 @@ impl Queue {
         }
         self.bytes -= bytes;
         self.in_hand += items as u64;
+        self.progress += items as u64;
         match items {
             0 if self.finished && self.items.is_empty() => Taken::Finished,
             0 => Taken::Nothing,
@@ -145,6 +152,21 @@ impl Queue {
 
     pub(super) fn settle(&mut self, items: usize) {
         self.in_hand = self.in_hand.saturating_sub(items as u64);
+        self.progress += items as u64;
+    }
+
+    pub(super) fn advance(&mut self) {
+        self.progress += 1;
+    }
+
+    /// Whether there was progress since this was asked before.
+    pub(super) fn has_advanced(&mut self) -> bool {
+        let seen = std::mem::replace(&mut self.progress_seen, self.progress);
+        !self.over && self.progress > seen
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     pub(super) fn count_dropped(&mut self, messages: u64) {
@@ -160,21 +182,29 @@ impl Queue {
 
     pub(super) fn finish(&mut self) {
         self.finished = true;
+        self.progress_seen = self.progress;
     }
 
     pub(super) fn reason(&self) -> Option<&'static str> {
         self.reason
     }
 
-    /// Ends the queue; tells whether the client was ever ready, what was dropped and why.
-    pub(super) fn leave(&mut self) -> (bool, u64, Option<&'static str>) {
-        self.left = true;
+    /// Nothing more is sent to this client.
+    pub(super) fn end(&mut self) {
+        self.over = true;
         if self.reason.is_some() {
             self.dropped += std::mem::take(&mut self.in_hand);
         }
         self.items = VecDeque::new();
         self.bytes = 0;
-        (self.wish.is_some(), self.dropped, self.reason)
+    }
+
+    pub(super) fn was_ready(&self) -> bool {
+        self.wish.is_some()
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 }
 

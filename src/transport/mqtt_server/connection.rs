@@ -28,7 +28,7 @@ use crate::transport::fanout::{Item, JoinError, Member, Taken, Wish};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a closed connection is read on, so that its end does not become a reset.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// One write: enough for some hundred messages, little enough that lateness is known soon.
 const BATCH_BYTES: usize = 64 << 10;
@@ -105,8 +105,12 @@ where
         ended = session.read(&mut packets, answers) => ended,
         ended = session.write(&mut write, to_write) => ended,
     };
-    drop((seat, session));
-    linger(&mut write, &mut packets).await;
+    drop(seat);
+    session.member.end();
+    // Who does not read is not waited for.
+    if !matches!(ended, Err(Ended::Dropped(_))) {
+        linger(&mut write, &mut packets).await;
+    }
     ended
 }
 
@@ -299,6 +303,7 @@ impl Session {
     fn acknowledged(&self, event: &str, id: u16, settle: fn(&mut Window, u16) -> Option<u64>) {
         let seq = settle(&mut self.window(), id);
         self.settled.notify_one();
+        self.member.acknowledged();
         self.member.trace(event, || json!({"packet_id": id, "seq": seq}));
     }
 
