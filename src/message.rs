@@ -29,6 +29,11 @@ impl SessionId {
         let millis = u64::try_from(wall_us / 1_000).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
+
+    /// The 16 bytes in the order in which they are printed.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl fmt::Display for SessionId {
