@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::output::Out;
-use super::selection::{Chosen, choose};
+use super::selection::{self, Chosen, choose};
 use super::{Outcome, Usage};
 use crate::archive::{Archive, Bound, scan};
 use crate::cli::Cat;
@@ -16,11 +16,12 @@ use crate::envelope;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn run(context: &Context, args: Cat) -> anyhow::Result<Outcome> {
-    let archive = context.archive()?;
     let names: Vec<String> = args.session.into_iter().collect();
     if args.follow && names.is_empty() {
         return Err(Usage("--follow needs a session, such as `latest`".into()).into());
     }
+    selection::check(&names, &args.filters)?;
+    let archive = context.archive()?;
     let chosen = choose(&archive, &names, args.filters, Clock::System.now())?;
     let mut out = Out::new();
     if args.follow {

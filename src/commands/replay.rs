@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table};
-use super::selection::{Chosen, choose};
+use super::selection::{self, Chosen, choose};
 use super::signals::{INTERRUPTED, Signals};
 use crate::archive::{Archive, Bound, scan};
 use crate::cli::{self, Replay};
@@ -32,6 +32,7 @@ enum Event<'a> {
 }
 
 pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
+    selection::check(&args.sessions, &args.filters)?;
     let archive = context.archive()?;
     let chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
     chosen.require_some(&archive)?;

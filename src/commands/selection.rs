@@ -27,7 +27,7 @@ pub(super) fn choose(
     filters: Filters,
     now: Now,
 ) -> anyhow::Result<Chosen> {
-    let sessions = sessions(archive, names, &filters)?;
+    let sessions = sessions(archive, names)?;
     let options = ScanOptions {
         sessions: sessions.iter().map(|session| session.session_id).collect(),
         from: filters.from.map(|moment| bound(moment, now)),
@@ -44,12 +44,8 @@ pub(super) fn choose(
     Ok(Chosen { sessions, options })
 }
 
-fn sessions(archive: &Archive, names: &[String], filters: &Filters) -> anyhow::Result<Vec<SessionSummary>> {
-    let mut sessions = Vec::new();
-    if names.is_empty() {
-        check_time_names_a_stretch(filters)?;
-        sessions = archive.list()?;
-    }
+fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
+    let mut sessions = if names.is_empty() { archive.list()? } else { Vec::new() };
     for name in names {
         sessions.push(archive.resolve(name)?);
     }
@@ -58,8 +54,12 @@ fn sessions(archive: &Archive, names: &[String], filters: &Filters) -> anyhow::R
     Ok(sessions)
 }
 
-/// Without a session, the times alone must say what is meant.
-fn check_time_names_a_stretch(filters: &Filters) -> Result<(), Usage> {
+/// Refuses what names neither a session nor, by its times alone, a stretch of the archive; needs no
+/// archive for it.
+pub(super) fn check(names: &[String], filters: &Filters) -> Result<(), Usage> {
+    if !names.is_empty() {
+        return Ok(());
+    }
     let mut moments = filters.from.iter().chain(&filters.to);
     if moments.clone().next().is_none() {
         return Err(Usage(
