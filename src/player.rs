@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use self::endpoints::{BindOptions, Endpoints, Listen, Scheme};
+pub use self::endpoints::{Access, BindOptions, Endpoints, Listen, Scheme};
 pub use self::pace::Speed;
 use self::reader::ReadAhead;
 pub use self::report::{ClientReport, Quantiles, Report};

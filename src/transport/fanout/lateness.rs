@@ -16,8 +16,8 @@ impl Lateness {
             self.histogram = Histogram::new(3).ok();
         }
         if let Some(histogram) = &mut self.histogram {
-            // It grows to hold any value; only an index beyond `usize` would be refused.
-            histogram.saturating_record(us.min(u64::MAX >> 1));
+            // It grows to hold the value (`saturating_record` would not), so this does not fail either.
+            let _ = histogram.record(us);
         }
     }
 
@@ -132,6 +132,17 @@ mod tests {
         }
         assert!(drift.us().abs() <= 20, "{}", drift.us());
         assert_eq!(Drift::default().us(), 0);
+    }
+
+    #[test]
+    fn a_value_of_any_size_is_kept() {
+        let mut lateness = Lateness::default();
+        let values = [0, 470, 7_077, 3_600_000_000, u64::MAX];
+        for (n, us) in values.into_iter().enumerate() {
+            lateness.record(us);
+            assert!(lateness.max() >= us && lateness.max() - us <= us / 500, "{us}: {}", lateness.max());
+            assert_eq!(lateness.count(), n as u64 + 1);
+        }
     }
 
     #[test]
