@@ -1,12 +1,14 @@
 //! The command line as it is typed: clap's types and nothing else. Each verb turns its arguments
 //! into what it works with (`commands`).
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::player::{Listen, Speed};
 use crate::units::{Moment, parse_duration, parse_moment};
 
 /// Record live location and sensor streams, and replay them with their original timing.
@@ -175,13 +177,19 @@ pub struct Replay {
     /// Where to serve: http, https, mqtt or mqtts, as often as wanted; port 0 picks one
     /// [default: http://127.0.0.1:7070 and mqtt://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
-    pub listen: Vec<String>,
+    pub listen: Vec<Listen>,
     /// Twice as fast is 2, half as fast 1/2
     #[arg(long, value_name = "N|N/M", default_value = "1")]
-    pub speed: String,
+    pub speed: Speed,
+    /// Keep the recording's time, or go as fast as the slowest client takes it
+    #[arg(long, value_enum, default_value_t)]
+    pub pace: Pace,
+    /// Play it N times; without N, until stopped
+    #[arg(long = "loop", value_name = "N", num_args = 0..=1)]
+    pub rounds: Option<Option<NonZeroU64>>,
     /// Start when this many clients are ready
     #[arg(long, value_name = "N", conflicts_with = "no_wait", default_value = "1")]
-    pub wait_for_clients: std::num::NonZeroUsize,
+    pub wait_for_clients: NonZeroUsize,
     /// Start at once, whether anybody listens or not
     #[arg(long)]
     pub no_wait: bool,
@@ -208,6 +216,13 @@ pub struct Replay {
     /// Accept any credentials beyond this machine, too
     #[arg(long)]
     pub allow_any_credentials: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Pace {
+    #[default]
+    Original,
+    Max,
 }
 
 #[derive(Args, Debug)]

@@ -105,7 +105,8 @@ impl Sidecar {
 }
 
 impl Archive {
-    pub(super) fn read_sidecar(&self, session_id: SessionId) -> Result<Option<Sidecar>, ArchiveError> {
+    /// What is known about a session besides its messages; none if there is no such session.
+    pub fn read_sidecar(&self, session_id: SessionId) -> Result<Option<Sidecar>, ArchiveError> {
         read_json(&*self.disk, &self.layout.sidecar(session_id))
     }
 

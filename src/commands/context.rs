@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Usage;
+use super::progress::Screen;
+use crate::archive::Archive;
 use crate::cli::Global;
 use crate::config::{self, Config, Console};
 
@@ -14,11 +16,12 @@ pub(super) struct Context {
     archive: Option<PathBuf>,
     config: Option<PathBuf>,
     pub(super) json: bool,
+    pub(super) screen: Screen,
 }
 
 impl Context {
-    pub(super) fn new(global: Global) -> Self {
-        Self { archive: global.archive, config: global.config, json: global.json }
+    pub(super) fn new(global: Global, screen: Screen) -> Self {
+        Self { archive: global.archive, config: global.config, json: global.json, screen }
     }
 
     /// Where the configuration is, or would be.
@@ -61,6 +64,11 @@ impl Context {
             (None, Some(config)) => Ok(config::archive_path(config)?),
             (None, None) => Ok(DEFAULT_ARCHIVE.into()),
         }
+    }
+
+    /// The archive, opened.
+    pub(super) fn archive(&self) -> anyhow::Result<Archive> {
+        Ok(Archive::open(self.archive_path()?)?)
     }
 
     /// Where a running recorder answers.

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use anyhow::Context as _;
 
 use super::context::Context;
-use super::output::{Out, note};
+use super::output::Out;
 use super::{Outcome, Usage};
 use crate::cli::Init;
 use crate::config::VENDORS;
@@ -43,7 +43,10 @@ pub(super) fn run(context: &Context, args: Init) -> anyhow::Result<Outcome> {
     };
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     let fill = if args.vendors.is_empty() { "" } else { "fill in its credentials, " };
-    note(format!("wrote {}: {fill}then `telereel check --connect` and `telereel record`", path.display()));
+    context.screen.note(format!(
+        "wrote {}: {fill}then `telereel check --connect` and `telereel record`",
+        path.display()
+    ));
     Ok(Outcome::Done)
 }
 

@@ -5,12 +5,13 @@ use std::io::{IsTerminal, stderr};
 use tracing::level_filters::LevelFilter;
 
 use super::Usage;
+use super::progress::Screen;
 use crate::cli::Global;
 
 const VARIABLE: &str = "TELEREEL_LOG";
 
 /// Starts logging for the rest of the process.
-pub(super) fn start(global: &Global) -> anyhow::Result<()> {
+pub(super) fn start(global: &Global, screen: &Screen) -> anyhow::Result<()> {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 1) => LevelFilter::DEBUG,
@@ -19,7 +20,7 @@ pub(super) fn start(global: &Global) -> anyhow::Result<()> {
     };
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(stderr)
+        .with_writer(screen.clone())
         .with_ansi(stderr().is_terminal())
         .with_target(level >= LevelFilter::DEBUG);
     // Only a test that runs several commands in one process has a subscriber already.

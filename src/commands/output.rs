@@ -76,11 +76,6 @@ pub(super) fn print_error(error: &anyhow::Error) {
     }
 }
 
-/// Says something to the people at the terminal, besides the data.
-pub(super) fn note(text: impl Display) {
-    eprintln!("{text}");
-}
-
 /// Rows under a header, columns aligned.
 pub(super) struct Table {
     header: Vec<&'static str>,
@@ -95,6 +90,10 @@ impl Table {
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     pub(super) fn print(&self, out: &mut Out) -> anyhow::Result<()> {
