@@ -56,6 +56,8 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Try the whole loop on this machine: record imitated vendors, replay, compare byte for byte
+    Demo(Demo),
     /// Write a commented configuration to start from
     Init(Init),
     /// Validate a configuration
@@ -86,6 +88,19 @@ pub enum Verb {
     Views(Views),
     /// Print completions for a shell
     Completions(Completions),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel demo                          into ./telereel-demo, in about half a minute
+  telereel demo --dir /tmp/d --seconds 60")]
+pub struct Demo {
+    /// Where to put configuration and archive; an earlier demo there is replaced
+    #[arg(long, value_name = "DIR", default_value = "telereel-demo")]
+    pub dir: PathBuf,
+    /// How long the imitated vendors send
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub seconds: u64,
 }
 
 #[derive(Args, Debug)]

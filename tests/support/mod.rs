@@ -1,0 +1,22 @@
+//! What the test programs share. Each uses a part of it.
+#![allow(dead_code, reason = "every test program compiles its own copy")]
+
+pub mod python;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a verb to its end in `folder`, expects `code`, and gives its standard output.
+pub fn telereel(folder: &Path, args: &[&str], code: i32) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_telereel")).args(args).current_dir(folder).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "telereel {args:?}:\n{out}\n{err}");
+    out.into_owned()
+}
+
+/// A port of the loopback interface that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
