@@ -77,8 +77,15 @@ fn element(data_type: DataType, id: i32) -> Arc<ArrowField> {
 }
 
 /// The columns of one set of fields in the making.
+///
+/// A column is as long as the last row that had a value for it; its nulls are made up for when the
+/// next value comes. So a row costs what it holds, however many columns its kind declares.
 #[derive(Debug)]
-pub(super) struct Columns(Vec<Column>);
+pub(super) struct Columns {
+    columns: Vec<Column>,
+    lengths: Vec<usize>,
+    rows: usize,
+}
 
 #[derive(Debug)]
 enum Column {
@@ -108,22 +115,34 @@ struct ListColumn {
 
 impl Columns {
     pub(super) fn new(fields: &[Field]) -> Self {
-        Self(fields.iter().map(Column::new).collect())
+        Self::of(fields.iter().map(Column::new).collect())
     }
 
-    /// Takes one row: a value per field.
-    pub(super) fn push(&mut self, row: &Row, values: &[Value]) {
-        for (column, value) in self.0.iter_mut().zip(values) {
-            column.push(row, value);
+    fn of(columns: Vec<Column>) -> Self {
+        Self { lengths: vec![0; columns.len()], columns, rows: 0 }
+    }
+
+    /// Takes one row: the values of some of its slots; the others are null.
+    pub(super) fn push<'a>(&mut self, row: &Row, values: impl Iterator<Item = (usize, &'a Value)>) {
+        for (slot, value) in values {
+            if !matches!(value, Value::Absent | Value::Null) {
+                let column = &mut self.columns[slot];
+                column.append_nulls(self.rows - self.lengths[slot]);
+                column.push(row, value);
+                self.lengths[slot] = self.rows + 1;
+            }
         }
+        self.rows += 1;
     }
 
     /// The columns of all rows taken since, in the order of [`arrow_fields`].
     pub(super) fn finish(&mut self) -> Vec<ArrayRef> {
-        let mut arrays = Vec::with_capacity(self.0.len());
-        for column in &mut self.0 {
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for (column, length) in self.columns.iter_mut().zip(&mut self.lengths) {
+            column.append_nulls(self.rows - std::mem::take(length));
             column.finish(&mut arrays);
         }
+        self.rows = 0;
         arrays
     }
 }
@@ -161,7 +180,7 @@ impl Column {
                 Column::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
             }
             (FieldType::Strings { .. }, DataType::List(element)) => {
-                let items = Columns(vec![Column::Text(StringBuilder::new())]);
+                let items = Columns::of(vec![Column::Text(StringBuilder::new())]);
                 list(&element, Fields::empty(), items, 1)
             }
             (FieldType::Structs { members, .. }, DataType::List(element)) => {
@@ -195,6 +214,33 @@ impl Column {
         }
     }
 
+    fn append_nulls(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        match self {
+            Column::Int32(column) => column.append_nulls(count),
+            Column::Int64(column) => column.append_nulls(count),
+            Column::Enumeration(codes, names, _) => {
+                codes.append_nulls(count);
+                names.append_nulls(count);
+            }
+            Column::LongEnumeration(codes, names, _) => {
+                codes.append_nulls(count);
+                names.append_nulls(count);
+            }
+            Column::Double(column) => column.append_nulls(count),
+            Column::Bool(column) => column.append_nulls(count),
+            Column::Text(column) => column.append_nulls(count),
+            Column::Timestamp(column) => column.append_nulls(count),
+            Column::List(column) => {
+                let end = column.offsets.last().copied().unwrap_or(0);
+                column.offsets.resize(column.offsets.len() + count, end);
+                column.valid.append_n_nulls(count);
+            }
+        }
+    }
+
     fn finish(&mut self, arrays: &mut Vec<ArrayRef>) {
         match self {
             Column::Int32(column) => arrays.push(Arc::new(column.finish())),
@@ -221,7 +267,7 @@ impl ListColumn {
         let mut end = self.offsets.last().copied().unwrap_or(0);
         if let Value::Items(range) = value {
             for item in row.items(range).chunks_exact(self.stride) {
-                self.items.push(row, item);
+                self.items.push(row, item.iter().enumerate());
                 end += 1;
             }
             self.valid.append_non_null();

@@ -28,6 +28,8 @@ pub(super) enum Value {
 #[derive(Debug, Default)]
 pub(super) struct Row {
     values: Vec<Value>,
+    /// The slots that were set in this row, each once: what `begin` forgets and columns look at.
+    touched: Vec<usize>,
     ranks: Vec<u8>,
     texts: String,
     items: Vec<Value>,
@@ -63,15 +65,18 @@ impl Row {
 
     /// Forgets everything for the next message.
     pub(super) fn begin(&mut self) {
-        self.values.fill(Value::Absent);
+        for slot in self.touched.drain(..) {
+            self.values[slot] = Value::Absent;
+        }
         self.texts.clear();
         self.items.clear();
         self.errors.clear();
         self.number += 1;
     }
 
-    pub(super) fn values(&self) -> &[Value] {
-        &self.values
+    /// The slots that were met in this row, and their values.
+    pub(super) fn values(&self) -> impl Iterator<Item = (usize, &Value)> {
+        self.touched.iter().map(|slot| (*slot, &self.values[*slot]))
     }
 
     pub(super) fn value(&self, slot: usize) -> &Value {
@@ -100,8 +105,8 @@ impl Row {
     /// Forgets what was found at a node and below.
     pub(super) fn forget(&mut self, plan: &Plan, node: NodeId) {
         for leaf in &plan.nodes[node].below {
-            if self.ranks[leaf.slot] == leaf.rank {
-                self.values[leaf.slot] = Value::Absent;
+            if self.ranks[leaf.slot] == leaf.rank && self.values[leaf.slot] != Value::Absent {
+                self.values[leaf.slot] = Value::Null;
             }
         }
     }
@@ -137,6 +142,9 @@ impl Row {
             _ => leaf.rank == *rank || (leaf.rank < *rank && value != Value::Null),
         };
         if replace {
+            if *old == Value::Absent {
+                self.touched.push(leaf.slot);
+            }
             *old = value;
             *rank = leaf.rank;
         }
