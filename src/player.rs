@@ -1,1 +1,235 @@
-//! In the making.
+//! Replay: rows in, served through endpoints that look like the vendors' own, at their recorded pace.
+//!
+//! The sole wiring of the replay path:
+//!
+//! ```text
+//! rows -> reader thread -> stock -> scheduler thread -> fan-out -> one task per client -> sockets
+//! ```
+//!
+//! [`Endpoints::bind`] listens, so that the caller can say where; [`Endpoints::play`] plays. Rows come
+//! from anything that iterates: an archive's scan, or a generator that acts as live vendors.
+//!
+//! Time zero of a replay is its first selected message, so that an idle lead-in is no wait; where the
+//! user gave a `from`, it is that moment ([`PlayOptions::zero_ns`]). The clock starts when the clients
+//! that are waited for are ready. It goes on to its end though they leave, and though none came.
+//!
+//! What never happens here: a payload is changed, the player waits for a client at the original pace,
+//! a message leaves before it is due.
+
+pub mod endpoints;
+pub mod pace;
+mod reader;
+mod report;
+mod scheduler;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error as StdError;
+use std::io;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use self::endpoints::{Access, BindOptions, Endpoints, Listen, Scheme};
+pub use self::pace::Speed;
+use self::reader::ReadAhead;
+pub use self::report::{ClientReport, Quantiles, Report};
+use crate::message::{Row, SessionId};
+use crate::transport::fanout::Fanout;
+use crate::transport::http_server::ListenError;
+use crate::transport::tls::TlsError;
+
+/// The reason given to a client that is idle for the whole of `--drain` after the last message.
+pub const NOT_DRAINED: &str = "not drained: it neither took nor acknowledged anything";
+
+/// After `--drain`, what is left of a client is its goodbye, which takes up to five seconds.
+const GOODBYE_MAX: Duration = Duration::from_secs(6);
+
+/// What `--drain` is unless told otherwise.
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
+
+/// How a replay runs.
+#[derive(Clone, Debug)]
+pub struct PlayOptions {
+    /// The sessions that the rows come from; rows of others count from the earliest of these.
+    pub sessions: Vec<SessionStart>,
+    pub start: Start,
+    /// Where on the time line (nanoseconds since the earliest session's start) the clock starts; none:
+    /// at the first selected message.
+    pub zero_ns: Option<u64>,
+    pub speed: Speed,
+    pub pace: Pace,
+    pub rounds: Rounds,
+    /// After the last message: how long a client may neither take nor acknowledge anything.
+    pub drain: Duration,
+    /// Ends the replay early: what was emitted is delivered, then clients are closed.
+    pub stop: CancellationToken,
+}
+
+impl Default for PlayOptions {
+    fn default() -> Self {
+        Self {
+            sessions: Vec::new(),
+            start: Start::WithClients(NonZeroUsize::MIN),
+            zero_ns: None,
+            speed: Speed::ORIGINAL,
+            pace: Pace::Original,
+            rounds: Rounds::ONCE,
+            drain: DEFAULT_DRAIN,
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// A session and when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionStart {
+    pub session_id: SessionId,
+    /// Wall clock, microseconds since the Unix epoch.
+    pub started_at_us: i64,
+}
+
+/// When a replay starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// When so many clients are ready to receive at the same time.
+    WithClients(NonZeroUsize),
+    AtOnce,
+}
+
+/// Whose time a replay keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// The recording's. A client that falls behind its bounded queue is disconnected.
+    #[default]
+    Original,
+    /// As fast as the slowest client takes it: the stream waits for a client whose queue is full, and
+    /// disconnects it only if it takes nothing for half a minute.
+    Max,
+}
+
+/// How often the selection is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounds {
+    Times(NonZeroU64),
+    Forever,
+}
+
+impl Rounds {
+    pub const ONCE: Self = Self::Times(NonZeroU64::MIN);
+
+    fn includes(self, round: u64) -> bool {
+        match self {
+            Rounds::Times(times) => round < times.get(),
+            Rounds::Forever => true,
+        }
+    }
+}
+
+/// Why a replay cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    #[error("{text:?} is not an address to listen on: {expected}")]
+    NotAListener { text: String, expected: &'static str },
+    #[error(
+        "{url} can be reached from other machines: say --require-credentials, to serve only those who have \
+         the configured credentials, or --allow-any-credentials"
+    )]
+    Exposed { url: String },
+    #[error("{url} requires credentials, and none are configured: give the configuration with -c")]
+    NoCredentials { url: String },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot write the trace {}", path.display())]
+    Trace {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    #[error("cannot read the recording on")]
+    Rows {
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    #[error("nothing is selected: no message to replay")]
+    Empty,
+    #[error("the player's own thread ended unexpectedly")]
+    Died,
+}
+
+impl Endpoints {
+    /// Plays what `open` gives, which is called once for each round, on a thread of its own; returns
+    /// when every client has everything, or has left, or was idle for `drain`.
+    pub async fn play<F, I, E>(self, options: PlayOptions, open: F) -> Result<Report, PlayError>
+    where
+        F: FnMut() -> Result<I, E> + Send + 'static,
+        I: Iterator<Item = Result<Row, E>>,
+        E: StdError + Send + Sync + 'static,
+    {
+        let outcome = run(&self.fanout, &options, open).await;
+        self.fanout.finish();
+        while tokio::time::timeout(options.drain, self.fanout.empty()).await.is_err() {
+            if !self.fanout.drop_idle(NOT_DRAINED) {
+                let _ = tokio::time::timeout(GOODBYE_MAX, self.fanout.empty()).await;
+                break;
+            }
+        }
+        let ended_ns = self.fanout.clock().now().steady_ns;
+        let fanout = Arc::clone(&self.fanout);
+        self.close().await?;
+        let played = outcome?;
+        let stopped = options.stop.is_cancelled();
+        if played.messages == 0 && !stopped {
+            return Err(PlayError::Empty);
+        }
+        Ok(Report::new(&options, played, &fanout, ended_ns, stopped))
+    }
+}
+
+/// Runs reader and scheduler to their end.
+async fn run<F, I, E>(
+    fanout: &Arc<Fanout>,
+    options: &PlayOptions,
+    open: F,
+) -> Result<scheduler::Played, PlayError>
+where
+    F: FnMut() -> Result<I, E> + Send + 'static,
+    I: Iterator<Item = Result<Row, E>>,
+    E: StdError + Send + Sync + 'static,
+{
+    let ahead = Arc::new(ReadAhead::default());
+    // A replay whose future is dropped leaves no thread behind that plays to nobody.
+    let stop = options.stop.child_token();
+    let _stop_if_dropped = stop.clone().drop_guard();
+
+    let (reader_ended, read) = oneshot::channel();
+    let (sessions, rounds) = (options.sessions.clone(), options.rounds);
+    let stock = Arc::clone(&ahead);
+    thread::Builder::new()
+        .name("replay-reader".to_owned())
+        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, rounds)))
+        .map_err(PlayError::Thread)?;
+
+    let (scheduler_ended, played) = oneshot::channel();
+    let (audience, options) = (Arc::clone(fanout), options.clone());
+    let stock = Arc::clone(&ahead);
+    let spawned = thread::Builder::new()
+        .name("replay-clock".to_owned())
+        .spawn(move || scheduler_ended.send(scheduler::run(&stock, &audience, &options, &stop)));
+    if let Err(error) = spawned {
+        ahead.abandon();
+        return Err(PlayError::Thread(error));
+    }
+    let played = played.await.map_err(|_| PlayError::Died)?;
+    read.await.map_err(|_| PlayError::Died)??;
+    Ok(played)
+}

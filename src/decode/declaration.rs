@@ -90,6 +90,11 @@ impl Declaration {
         self.rule.as_ref().is_some_and(|rule| rule.matches(channel, body))
     }
 
+    /// Whether the declaration says which messages are of its kind.
+    pub fn has_match(&self) -> bool {
+        self.rule.is_some()
+    }
+
     pub(super) fn error(&self, line: usize, key: &str, what: impl Into<String>) -> SchemaError {
         SchemaError { origin: self.origin.clone(), line, key: key.to_owned(), what: what.into() }
     }

@@ -8,12 +8,16 @@
 //! bound.
 
 pub mod dial;
+pub mod fanout;
 pub mod http_client;
 pub mod http_server;
 pub mod intake;
 pub mod mqtt_client;
+pub mod mqtt_server;
 pub mod tls;
+pub mod trace;
 pub mod websocket_client;
+pub mod websocket_server;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

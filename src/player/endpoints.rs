@@ -1,0 +1,444 @@
+//! Where a replay is served: HTTP listeners with the WebSocket endpoints, and MQTT listeners, each
+//! with or without TLS, all of them one audience.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::PlayError;
+use crate::clock::Clock;
+use crate::config::TlsFiles;
+use crate::secret::Secret;
+use crate::transport::fanout::{Fanout, JoinError};
+use crate::transport::http_server::{self, Life};
+use crate::transport::mqtt_server::over_websocket::{SUBPROTOCOL, WebSocketBytes};
+use crate::transport::mqtt_server::{Credentials, MqttServer};
+use crate::transport::trace::Trace;
+use crate::transport::{tls, websocket_server};
+use crate::vendors::{self, Recorded};
+
+/// Where MQTT over WebSocket is served.
+const MQTT_PATH: &str = "/mqtt";
+
+/// As the HTTP listener's.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections of one MQTT listener at a time; further ones wait in the system's backlog.
+const CONNECTIONS_MAX: usize = 2_048;
+
+/// After a failed accept (out of file descriptors, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a stop waits for listeners and connections that are beyond their goodbye.
+const STOP_GRACE: Duration = Duration::from_secs(6);
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+    Mqtt,
+    Mqtts,
+}
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+            Scheme::Mqtt => "mqtt",
+            Scheme::Mqtts => "mqtts",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+            Scheme::Mqtt => 1883,
+            Scheme::Mqtts => 8883,
+        }
+    }
+
+    fn is_http(self) -> bool {
+        matches!(self, Scheme::Http | Scheme::Https)
+    }
+
+    fn is_tls(self) -> bool {
+        matches!(self, Scheme::Https | Scheme::Mqtts)
+    }
+}
+
+/// One address to listen on, from `SCHEME://HOST[:PORT]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    scheme: Scheme,
+    /// A name or an address; IPv6 in brackets.
+    host: String,
+    /// 0 picks one.
+    port: u16,
+}
+
+impl Listen {
+    /// What `replay` listens on unless told otherwise.
+    pub fn defaults() -> Vec<Self> {
+        let loopback = |scheme, port| Self { scheme, host: "127.0.0.1".to_owned(), port };
+        vec![loopback(Scheme::Http, 7070), loopback(Scheme::Mqtt, 1883)]
+    }
+}
+
+impl FromStr for Listen {
+    type Err = PlayError;
+
+    fn from_str(text: &str) -> Result<Self, PlayError> {
+        let wrong = |expected| PlayError::NotAListener { text: text.to_owned(), expected };
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| wrong("expected a URL, as in http://127.0.0.1:0"))?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            "mqtt" => Scheme::Mqtt,
+            "mqtts" => Scheme::Mqtts,
+            "ws" => return Err(wrong("WebSocket endpoints are served by an http listener")),
+            "wss" => return Err(wrong("WebSocket endpoints are served by an https listener")),
+            _ => return Err(wrong("expected http, https, mqtt or mqtts")),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#', '@']) {
+            return Err(wrong("expected host and port only, as in http://127.0.0.1:0"));
+        }
+        let (host, port) = match authority.rsplit_once(':') {
+            // A colon inside brackets belongs to the address.
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong("expected a port between 0 and 65535"))?)
+            }
+            _ => (authority, scheme.default_port()),
+        };
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || (host.contains(':') && !bracketed) {
+            return Err(wrong("expected a host; IPv6 addresses stand in brackets, as in http://[::1]:0"));
+        }
+        Ok(Self { scheme, host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.scheme.name(), self.host, self.port)
+    }
+}
+
+/// What is served, where, and to whom.
+#[derive(Clone, Debug)]
+pub struct BindOptions {
+    pub listen: Vec<Listen>,
+    /// For `https` and `mqtts`; none: a self-signed certificate.
+    pub tls: Option<TlsFiles>,
+    /// Where a self-signed certificate is made, or found again.
+    pub self_signed_dir: PathBuf,
+    /// The sources of the sessions, and the configured credentials. Its `any_credentials` is set here.
+    pub recorded: Recorded,
+    pub access: Access,
+    pub trace: Option<PathBuf>,
+    pub clock: Clock,
+}
+
+/// Whose credentials are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Any on loopback; refused elsewhere, before listening.
+    #[default]
+    LoopbackOnly,
+    /// `--require-credentials`: the configured ones, on loopback too.
+    Required,
+    /// `--allow-any-credentials`.
+    Any,
+}
+
+/// Listeners that are open, with nobody served yet beyond their handshakes.
+#[derive(Debug)]
+pub struct Endpoints {
+    pub(super) fanout: Arc<Fanout>,
+    bound: Vec<Listen>,
+    certificate: Option<PathBuf>,
+    trace: Option<(PathBuf, Arc<Trace>)>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Endpoints {
+    /// Listens on all addresses, or on none.
+    pub async fn bind(options: BindOptions) -> Result<Self, PlayError> {
+        let BindOptions { listen, tls, self_signed_dir, mut recorded, access, trace, clock } = options;
+        let mut listeners = Vec::with_capacity(listen.len());
+        for wanted in listen {
+            let listener = http_server::bind(&format!("{}:{}", wanted.host, wanted.port)).await?;
+            let port = listener.local_addr().map(|address| address.port()).unwrap_or(wanted.port);
+            let exposed = !listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+            let bound = Listen { port, ..wanted };
+            if exposed && access == Access::LoopbackOnly {
+                return Err(PlayError::Exposed { url: bound.to_string() });
+            }
+            if access == Access::Required && recorded.credentials.is_empty() {
+                return Err(PlayError::NoCredentials { url: bound.to_string() });
+            }
+            listeners.push((bound, listener));
+        }
+        let (tls, certificate) = tls_config(&listeners, tls.as_ref(), &self_signed_dir)?;
+        let trace = match trace {
+            None => None,
+            Some(path) => match Trace::create(&path) {
+                Ok(trace) => Some((path, Arc::new(trace))),
+                Err(source) => return Err(PlayError::Trace { path, source }),
+            },
+        };
+        recorded.any_credentials = access != Access::Required;
+        let fanout = Fanout::new(clock, trace.as_ref().map(|(_, trace)| Arc::clone(trace)));
+        let mqtt = MqttServer::new(Arc::clone(&fanout), mqtt_credentials(&recorded));
+        let state =
+            HttpState { fanout: Arc::clone(&fanout), mqtt: Arc::clone(&mqtt), recorded: Arc::new(recorded) };
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let mut urls = Vec::with_capacity(listeners.len());
+        for (bound, listener) in listeners {
+            let tls = tls.clone().filter(|_| bound.scheme.is_tls());
+            if bound.scheme.is_http() {
+                let router = Router::new().fallback(answer).with_state(state.clone());
+                tasks.spawn(http_server::serve(listener, tls, router, stop.clone()));
+            } else {
+                tasks.spawn(serve_mqtt(listener, tls, Arc::clone(&mqtt), stop.clone(), tasks.clone()));
+            }
+            urls.push(bound);
+        }
+        tasks.close();
+        Ok(Self { fanout, bound: urls, certificate, trace, stop, tasks })
+    }
+
+    /// The URLs that are listened on, in the order asked for, with the ports that were picked.
+    pub fn urls(&self) -> Vec<String> {
+        self.bound.iter().map(Listen::to_string).collect()
+    }
+
+    /// The first HTTP URL, for `TELEREEL_HTTP`.
+    pub fn http_url(&self) -> Option<String> {
+        self.bound.iter().find(|bound| bound.scheme.is_http()).map(Listen::to_string)
+    }
+
+    /// The first MQTT URL, for `TELEREEL_MQTT`.
+    pub fn mqtt_url(&self) -> Option<String> {
+        self.bound.iter().find(|bound| !bound.scheme.is_http()).map(Listen::to_string)
+    }
+
+    /// The self-signed certificate, where one is used, for clients to trust.
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
+    }
+
+    /// Stops listening and writes the trace out.
+    pub(super) async fn close(self) -> Result<(), PlayError> {
+        self.stop.cancel();
+        let _ = tokio::time::timeout(STOP_GRACE, self.tasks.wait()).await;
+        match &self.trace {
+            None => Ok(()),
+            Some((path, trace)) => {
+                trace.finish().map_err(|source| PlayError::Trace { path: path.clone(), source })
+            }
+        }
+    }
+}
+
+impl Drop for Endpoints {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+type Tls = (Option<Arc<ServerConfig>>, Option<PathBuf>);
+
+fn tls_config(
+    listeners: &[(Listen, TcpListener)],
+    files: Option<&TlsFiles>,
+    dir: &Path,
+) -> Result<Tls, PlayError> {
+    if !listeners.iter().any(|(bound, _)| bound.scheme.is_tls()) {
+        return Ok((None, None));
+    }
+    if let Some(files) = files {
+        return Ok((Some(tls::server_config(&files.cert, &files.key)?), None));
+    }
+    let hosts: Vec<String> =
+        listeners.iter().map(|(bound, _)| bound.host.trim_matches(['[', ']']).to_owned()).collect();
+    let made = tls::self_signed(dir, &hosts)?;
+    Ok((Some(made.config), Some(made.cert)))
+}
+
+fn mqtt_credentials(recorded: &Recorded) -> Credentials {
+    if recorded.any_credentials {
+        return Credentials::Any;
+    }
+    let pairs = recorded.credentials.iter().filter_map(|credential| {
+        credential.username.clone().map(|username| (username, Secret::new(credential.secret.clone())))
+    });
+    Credentials::OneOf(pairs.collect())
+}
+
+/// What all HTTP listeners share.
+#[derive(Clone)]
+struct HttpState {
+    fanout: Arc<Fanout>,
+    mqtt: Arc<MqttServer>,
+    recorded: Arc<Recorded>,
+}
+
+/// Any request: an upgrade to one of the WebSocket endpoints, or an answer that says what there is.
+async fn answer(
+    State(state): State<HttpState>,
+    uri: Uri,
+    life: Extension<Life>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let path = uri.path().to_owned();
+    let emulator = vendors::emulator(&path, Arc::clone(&state.recorded));
+    if emulator.is_none() && path != MQTT_PATH {
+        return (StatusCode::NOT_FOUND, format!("nothing is served at {path}\n")).into_response();
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade
+            .read_buffer_size(websocket_server::READ_BUFFER_BYTES)
+            .max_message_size(websocket_server::FRAME_BYTES_MAX)
+            .max_frame_size(websocket_server::FRAME_BYTES_MAX),
+        Err(_) => {
+            let text = format!("{path} is a WebSocket endpoint: connect with ws:// or wss://\n");
+            return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], text).into_response();
+        }
+    };
+    let Some(emulator) = emulator else {
+        return upgrade.protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
+            let _hold = life.hold();
+            state.mqtt.serve(WebSocketBytes::new(socket), MQTT_PATH).await;
+        });
+    };
+    // The generic endpoint has no protocol of its own in which to ask for credentials.
+    if path == vendors::generic::emulator::PATH && !is_allowed(&headers, &state.recorded) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"telereel\"")];
+        return (StatusCode::UNAUTHORIZED, challenge, "credentials are required\n").into_response();
+    }
+    let member = match state.fanout.join(&path) {
+        Ok(member) => member,
+        Err(error @ (JoinError::Full | JoinError::Over)) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+        }
+    };
+    let query = uri.query().unwrap_or_default().to_owned();
+    upgrade.on_upgrade(move |socket| async move {
+        let _hold = life.hold();
+        websocket_server::serve(socket, emulator, query, member).await;
+    })
+}
+
+/// Whether `Authorization` holds one of the configured credentials: `Bearer` a token or password, or
+/// `Basic` a user name and its password.
+fn is_allowed(headers: &HeaderMap, recorded: &Recorded) -> bool {
+    if recorded.any_credentials {
+        return true;
+    }
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some((scheme, given)) = given.and_then(|value| value.split_once(' ')) else { return false };
+    let (username, password) = match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => (None, given.trim().to_owned()),
+        "basic" => {
+            let decoded = STANDARD.decode(given.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            match decoded.as_deref().and_then(|pair| pair.split_once(':')) {
+                Some((username, password)) => (Some(username.to_owned()), password.to_owned()),
+                None => return false,
+            }
+        }
+        _ => return false,
+    };
+    recorded.credentials.iter().any(|credential| {
+        (username.is_none() || username == credential.username)
+            && Secret::new(credential.secret.clone()).matches(&password)
+    })
+}
+
+async fn serve_mqtt(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    server: Arc<MqttServer>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, peer, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (server, acceptor, stop) = (Arc::clone(&server), acceptor.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                served = serve_one_mqtt(stream, acceptor, &server) => if let Err(error) = served {
+                    tracing::debug!("{peer}: no connection came about: {error}");
+                },
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+async fn serve_one_mqtt(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    server: &MqttServer,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    match acceptor {
+        None => server.serve(stream, "mqtt").await,
+        Some(acceptor) => {
+            let shaken = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+            server.serve(shaken.map_err(|_| io::ErrorKind::TimedOut)??, "mqtts").await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The playback clock: one anchor that ties recorded time to steady time, and a rate.
+//!
+//! Every due time is computed from the anchor, never from the message before, so that no error adds
+//! up. Pause, seek and a change of speed set the anchor anew. Integers only: a rate of 1/3 is exact.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+/// How fast a replay runs: recorded time over real time, as a ratio of two integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speed {
+    numerator: NonZeroU32,
+    denominator: NonZeroU32,
+}
+
+/// A speed that is not `N` or `N/M`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a speed: expected a whole number or a ratio of two, as in 2, 10 or 1/4")]
+pub struct NotASpeed {
+    text: String,
+}
+
+impl Speed {
+    /// The recording's own speed.
+    pub const ORIGINAL: Self = Self { numerator: NonZeroU32::MIN, denominator: NonZeroU32::MIN };
+}
+
+impl Default for Speed {
+    fn default() -> Self {
+        Self::ORIGINAL
+    }
+}
+
+impl FromStr for Speed {
+    type Err = NotASpeed;
+
+    fn from_str(text: &str) -> Result<Self, NotASpeed> {
+        let (numerator, denominator) = text.split_once('/').unwrap_or((text, "1"));
+        match (numerator.trim().parse(), denominator.trim().parse()) {
+            (Ok(numerator), Ok(denominator)) => Ok(Self { numerator, denominator }),
+            _ => Err(NotASpeed { text: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.denominator.get() {
+            1 => write!(f, "{}", self.numerator),
+            denominator => write!(f, "{}/{denominator}", self.numerator),
+        }
+    }
+}
+
+/// Maps recorded time to steady time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaybackClock {
+    recorded_ns: u64,
+    steady_ns: u64,
+    speed: Speed,
+}
+
+impl PlaybackClock {
+    /// A clock that shows `recorded_ns` at the steady time `steady_ns`.
+    pub fn new(recorded_ns: u64, steady_ns: u64, speed: Speed) -> Self {
+        Self { recorded_ns, steady_ns, speed }
+    }
+
+    /// The steady time at which what was recorded at `recorded_ns` is due. Rounded up, so that
+    /// nothing is early; what lies before the anchor is due at the anchor; a time that a `u64`
+    /// cannot hold (centuries) is due at its end.
+    pub fn due_ns(&self, recorded_ns: u64) -> u64 {
+        let ahead_ns = u128::from(recorded_ns.saturating_sub(self.recorded_ns));
+        let real_ns = (ahead_ns * u128::from(self.speed.denominator.get()))
+            .div_ceil(u128::from(self.speed.numerator.get()));
+        u64::try_from(real_ns).map_or(u64::MAX, |real_ns| self.steady_ns.saturating_add(real_ns))
+    }
+
+    /// The recorded time that is shown at the steady time `steady_ns`.
+    pub fn recorded_ns(&self, steady_ns: u64) -> u64 {
+        let gone_ns = u128::from(steady_ns.saturating_sub(self.steady_ns));
+        let recorded_ns =
+            gone_ns * u128::from(self.speed.numerator.get()) / u128::from(self.speed.denominator.get());
+        u64::try_from(recorded_ns).map_or(u64::MAX, |ns| self.recorded_ns.saturating_add(ns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn speed(text: &str) -> Speed {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn speeds_are_read_and_written_as_ratios() {
+        for text in ["1", "2", "1000", "1/4", "3/2"] {
+            assert_eq!(speed(text).to_string(), text);
+        }
+        for text in ["", "0", "1/0", "0/1", "-1", "1.5", "1/2/3", "x", "4294967296"] {
+            assert!(text.parse::<Speed>().is_err(), "{text:?} was taken for a speed");
+        }
+    }
+
+    #[test]
+    fn due_times_scale_by_the_speed() {
+        let at =
+            |speed_text, recorded_ns| PlaybackClock::new(100, 5_000, speed(speed_text)).due_ns(recorded_ns);
+        assert_eq!(at("1", 100), 5_000);
+        assert_eq!(at("1", 350), 5_250);
+        assert_eq!(at("2", 300), 5_100);
+        assert_eq!(at("1/4", 200), 5_400);
+        assert_eq!(at("3", 110), 5_004, "rounded up: a message is never early");
+        assert_eq!(at("1", 40), 5_000, "what precedes the anchor is due at once");
+        assert_eq!(at("1/4294967295", u64::MAX), u64::MAX);
+    }
+
+    proptest! {
+        /// A thousand years at any speed: the error of a due time is below one nanosecond and does
+        /// not depend on how many messages came before.
+        #[test]
+        fn no_error_adds_up(
+            recorded_ns in 0..30_000_000_000_000_000u64,
+            numerator in 1..10_000u32,
+            denominator in 1..600u32,
+        ) {
+            let clock = PlaybackClock::new(0, 0, speed(&format!("{numerator}/{denominator}")));
+            let due_ns = clock.due_ns(recorded_ns);
+            let exact = u128::from(recorded_ns) * u128::from(denominator);
+            let shown = u128::from(due_ns) * u128::from(numerator);
+            prop_assert!(shown >= exact && shown < exact + u128::from(numerator));
+        }
+
+        #[test]
+        fn order_is_kept(a in any::<u64>(), b in any::<u64>(), numerator in 1..u32::MAX, denominator in 1..u32::MAX) {
+            let clock = PlaybackClock::new(7, 9, speed(&format!("{numerator}/{denominator}")));
+            prop_assert!(clock.due_ns(a.min(b)) <= clock.due_ns(a.max(b)));
+        }
+
+        #[test]
+        fn the_time_shown_at_a_due_time_is_the_recorded_one(
+            recorded_ns in 1_000..1_000_000_000_000_000u64,
+            denominator in 1..600u32,
+        ) {
+            // At a whole number of real nanoseconds for each recorded one, the two are inverse.
+            let clock = PlaybackClock::new(1_000, 77, speed(&format!("1/{denominator}")));
+            prop_assert_eq!(clock.recorded_ns(clock.due_ns(recorded_ns)), recorded_ns);
+        }
+    }
+}

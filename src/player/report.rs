@@ -1,0 +1,134 @@
+//! The report of a replay: what `--report` writes and `--json` ends with.
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::scheduler::Played;
+use super::{Pace, PlayOptions};
+use crate::message::SessionId;
+use crate::transport::fanout::{ClientSummary, Fanout, Lateness};
+
+/// What was sent to whom, and how late.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub session_ids: Vec<SessionId>,
+    /// Emitted, loops included; each once, however many clients there were.
+    pub messages: u64,
+    /// Of their payloads.
+    pub bytes: u64,
+    /// From the start of the clock until every client had everything.
+    pub duration_ns: u64,
+    pub speed: String,
+    /// `original` or `max`; without due times there is no lateness.
+    pub pace: &'static str,
+    /// Over all messages to all clients: flushed to the socket, minus due.
+    pub lateness_us: Quantiles,
+    /// Median lateness of the last tenth of the replay minus that of its first tenth.
+    pub drift_us: i64,
+    /// SHA-256, in hexadecimal, over channel and payload of every emitted message, each after its
+    /// length as four bytes, big-endian.
+    pub digest: String,
+    /// The same over what left; differs where faults or rebasing changed something.
+    pub sent_digest: String,
+    pub clients: Vec<ClientReport>,
+    /// What was done to the stream on purpose; nothing yet.
+    pub faults: Vec<String>,
+    /// Messages that were late because the archive was not read in time.
+    pub reader_late: u64,
+    /// The replay was stopped before its end.
+    pub stopped: bool,
+}
+
+/// One client's part.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientReport {
+    pub id: u64,
+    pub endpoint: String,
+    pub messages: u64,
+    pub bytes: u64,
+    /// Addressed to it and not sent, because it was too slow.
+    pub dropped: u64,
+    /// Why it was disconnected before the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    pub lateness_us: Quantiles,
+}
+
+/// A distribution in whole microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Quantiles {
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+impl From<&Lateness> for Quantiles {
+    fn from(lateness: &Lateness) -> Self {
+        Self {
+            p50: lateness.at_per_mille(500),
+            p90: lateness.at_per_mille(900),
+            p99: lateness.at_per_mille(990),
+            p999: lateness.at_per_mille(999),
+            max: lateness.max(),
+        }
+    }
+}
+
+impl From<ClientSummary> for ClientReport {
+    fn from(client: ClientSummary) -> Self {
+        Self {
+            lateness_us: Quantiles::from(&client.lateness),
+            id: client.id,
+            endpoint: client.endpoint,
+            messages: client.messages,
+            bytes: client.bytes,
+            dropped: client.dropped,
+            reason: client.reason,
+        }
+    }
+}
+
+impl Report {
+    /// Whether a client was disconnected for being slow: exit code 3.
+    pub fn has_loss(&self) -> bool {
+        self.clients.iter().any(|client| client.reason.is_some())
+    }
+
+    pub(super) fn new(
+        options: &PlayOptions,
+        played: Played,
+        fanout: &Fanout,
+        ended_ns: u64,
+        stopped: bool,
+    ) -> Self {
+        let summaries = fanout.summaries();
+        let mut lateness = Lateness::default();
+        summaries.iter().for_each(|client| lateness.add(&client.lateness));
+        let digest = hex(played.digest);
+        Self {
+            session_ids: options.sessions.iter().map(|session| session.session_id).collect(),
+            messages: played.messages,
+            bytes: played.bytes,
+            duration_ns: played.started_ns.map_or(0, |started_ns| ended_ns.saturating_sub(started_ns)),
+            speed: options.speed.to_string(),
+            pace: match options.pace {
+                Pace::Original => "original",
+                Pace::Max => "max",
+            },
+            lateness_us: Quantiles::from(&lateness),
+            drift_us: fanout.drift_us(),
+            sent_digest: digest.clone(),
+            digest,
+            clients: summaries.into_iter().map(ClientReport::from).collect(),
+            faults: Vec::new(),
+            reader_late: played.reader_late,
+            stopped,
+        }
+    }
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

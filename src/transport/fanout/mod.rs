@@ -1,0 +1,422 @@
+//! Fan-out: one stream of messages to any number of clients, none of which can slow another.
+//!
+//! Each client has a bounded queue of its own. The player hands a message to all whose wish it
+//! meets ([`Fanout::deliver`]); each client's task takes what waits for it ([`Member::take`]), sends it
+//! and says when it was flushed ([`Member::sent`]), which is where lateness is measured. A client
+//! whose queue is full is dropped with a reason under [`Flow::Drop`]; under [`Flow::Wait`], where there
+//! is no time to keep, the stream waits for it.
+//!
+//! What never happens here: a payload is copied, a socket is touched, the player waits for a client
+//! at the original pace.
+
+mod emission;
+mod lateness;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use self::emission::Emission;
+use self::lateness::Drift;
+pub use self::lateness::{Lateness, drift_us};
+pub use self::queue::{Item, Taken, Wish};
+use self::queue::{Offer, Queue};
+use crate::clock::Clock;
+use crate::transport::trace::Trace;
+
+/// Clients at a time: a bound, far above what a replay is asked for.
+const CLIENTS_MAX: usize = 1_024;
+
+/// What waits for one client at most: some seconds of a busy recording.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+const QUEUE_ITEMS_MAX: usize = 100_000;
+
+/// Under [`Flow::Wait`], a client that takes nothing for this long is not slow but gone.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// What happens at a client's bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The client is disconnected: time does not wait.
+    Drop,
+    /// The stream waits for the client.
+    Wait,
+}
+
+/// What a client of a replay went through.
+#[derive(Clone, Debug)]
+pub struct ClientSummary {
+    pub id: u64,
+    pub endpoint: String,
+    /// Flushed to its socket.
+    pub messages: u64,
+    pub bytes: u64,
+    /// Addressed to it and not sent, because it was too slow.
+    pub dropped: u64,
+    /// Why it was disconnected before the end; none if it stayed or left by itself.
+    pub reason: Option<&'static str>,
+    pub lateness: Lateness,
+}
+
+/// Why a client cannot join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    #[error("there are as many clients as are served at a time")]
+    Full,
+    #[error("the replay is over")]
+    Over,
+}
+
+/// The clients of one replay.
+#[derive(Debug)]
+pub struct Fanout {
+    clock: Clock,
+    trace: Option<Arc<Trace>>,
+    queue_bytes_max: usize,
+    queue_items_max: usize,
+    room: Mutex<Room>,
+    /// Somebody became ready or left.
+    changed: Condvar,
+    left: Notify,
+    drift: Mutex<Drift>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    /// Replaced, not changed, so that a delivery works on what it found without holding the lock.
+    members: Arc<Vec<Arc<Client>>>,
+    next_id: u64,
+    over: bool,
+    summaries: Vec<ClientSummary>,
+}
+
+/// One client as both sides see it.
+#[derive(Debug)]
+struct Client {
+    id: u64,
+    endpoint: String,
+    queue: Mutex<Queue>,
+    /// There is something to take, or nothing will follow.
+    readable: Notify,
+    /// Something was taken; waited for under [`Flow::Wait`].
+    writable: Condvar,
+    dropped: CancellationToken,
+    sent: Mutex<Sent>,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    messages: u64,
+    bytes: u64,
+    lateness: Lateness,
+}
+
+impl Fanout {
+    pub fn new(clock: Clock, trace: Option<Arc<Trace>>) -> Arc<Self> {
+        Self::with_bounds(clock, trace, QUEUE_BYTES_MAX, QUEUE_ITEMS_MAX)
+    }
+
+    /// As [`Fanout::new`], with other bounds on each client's queue.
+    pub fn with_bounds(
+        clock: Clock,
+        trace: Option<Arc<Trace>>,
+        queue_bytes_max: usize,
+        queue_items_max: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            trace,
+            queue_bytes_max,
+            queue_items_max,
+            room: Mutex::default(),
+            changed: Condvar::new(),
+            left: Notify::new(),
+            drift: Mutex::default(),
+        })
+    }
+
+    /// Adds a client that wishes for nothing yet.
+    pub fn join(self: &Arc<Self>, endpoint: &str) -> Result<Member, JoinError> {
+        let mut room = lock(&self.room);
+        if room.over {
+            return Err(JoinError::Over);
+        }
+        if room.members.len() >= CLIENTS_MAX {
+            return Err(JoinError::Full);
+        }
+        room.next_id += 1;
+        let client = Arc::new(Client {
+            id: room.next_id,
+            endpoint: endpoint.to_owned(),
+            queue: Mutex::new(Queue::new(self.queue_bytes_max, self.queue_items_max)),
+            readable: Notify::new(),
+            writable: Condvar::new(),
+            dropped: CancellationToken::new(),
+            sent: Mutex::default(),
+        });
+        let mut members = Vec::clone(&room.members);
+        members.push(Arc::clone(&client));
+        room.members = Arc::new(members);
+        Ok(Member { fanout: Arc::clone(self), client })
+    }
+
+    /// Waits until `wanted` clients are ready to receive; false if `stop` came first.
+    pub fn wait_ready(&self, wanted: NonZeroUsize, stop: &CancellationToken) -> bool {
+        /// How late a stop may be noticed.
+        const LOOK_UP: Duration = Duration::from_millis(50);
+        let mut room = lock(&self.room);
+        while !stop.is_cancelled() {
+            if room.members.iter().filter(|client| lock(&client.queue).is_ready()).count() >= wanted.get() {
+                return true;
+            }
+            room = match self.changed.wait_timeout(room, LOOK_UP) {
+                Ok((room, _)) => room,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        false
+    }
+
+    /// Hands `emission` to every client that wishes for it.
+    pub fn deliver(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+        let members = Arc::clone(&lock(&self.room).members);
+        for client in members.iter() {
+            client.offer(emission, flow, stop);
+        }
+    }
+
+    /// Nothing will follow: clients send what waits for them and close.
+    pub fn finish(&self) {
+        let mut room = lock(&self.room);
+        room.over = true;
+        for client in room.members.iter() {
+            lock(&client.queue).finish();
+            client.readable.notify_one();
+        }
+    }
+
+    /// Resolves when every client has left.
+    pub async fn empty(&self) {
+        loop {
+            let left = self.left.notified();
+            if lock(&self.room).members.is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Disconnects those who have neither taken nor acknowledged anything since this was called before;
+    /// true if there are others, who have. For use after [`Fanout::finish`].
+    pub fn drop_idle(&self, reason: &'static str) -> bool {
+        let mut others = false;
+        for client in lock(&self.room).members.iter() {
+            let mut queue = lock(&client.queue);
+            if queue.has_advanced() {
+                others = true;
+            } else if !queue.is_over() {
+                client.drop_out(&mut queue, reason);
+            }
+        }
+        others
+    }
+
+    /// The clients that were ready at some time and have left, in the order in which they came.
+    pub fn summaries(&self) -> Vec<ClientSummary> {
+        let mut summaries = lock(&self.room).summaries.clone();
+        summaries.sort_by_key(|summary| summary.id);
+        summaries
+    }
+
+    /// The lateness of all messages to all clients, and their drift (see [`drift_us`]).
+    pub fn drift_us(&self) -> i64 {
+        lock(&self.drift).us()
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+impl Client {
+    fn offer(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+        let mut queue = lock(&self.queue);
+        loop {
+            match queue.offer(emission) {
+                Offer::Unwanted => return,
+                Offer::Queued { was_empty } => {
+                    drop(queue);
+                    if was_empty {
+                        self.readable.notify_one();
+                    }
+                    return;
+                }
+                Offer::Full if flow == Flow::Drop => {
+                    queue.count_dropped(1);
+                    return self.drop_out(&mut queue, TOO_SLOW);
+                }
+                Offer::Full => {
+                    let (guard, waited) = match self.writable.wait_timeout(queue, STALL_MAX) {
+                        Ok(answer) => answer,
+                        Err(poisoned) => poisoned.into_inner(),
+                    };
+                    queue = guard;
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    if waited.timed_out() {
+                        queue.count_dropped(1);
+                        return self.drop_out(&mut queue, STALLED);
+                    }
+                }
+            }
+        }
+    }
+
+    fn drop_out(&self, queue: &mut Queue, reason: &'static str) {
+        queue.drop_all(reason);
+        self.dropped.cancel();
+        self.writable.notify_all();
+    }
+}
+
+/// The reason given to a client whose queue ran over.
+pub const TOO_SLOW: &str = "too slow: its queue ran over";
+/// The reason given to a client that took nothing for half a minute.
+pub const STALLED: &str = "stalled: it took nothing for 30 s";
+
+/// A client's own handle; leaves when dropped.
+#[derive(Debug)]
+pub struct Member {
+    fanout: Arc<Fanout>,
+    client: Arc<Client>,
+}
+
+impl Member {
+    /// The n-th client of this replay, from 1.
+    pub fn id(&self) -> u64 {
+        self.client.id
+    }
+
+    /// Sets what the client receives from now on; the first wish makes it ready.
+    pub fn wish(&self, wish: Wish) {
+        lock(&self.client.queue).wish(wish);
+        // Taken and given back, so that `wait_ready` is either before its look or in its wait.
+        drop(lock(&self.fanout.room));
+        self.fanout.changed.notify_all();
+    }
+
+    /// Takes at most `items_max` messages and stops after about `bytes_max` bytes; waits until there
+    /// is at least one, or nothing will follow. May be cancelled without loss.
+    pub async fn take(&self, batch: &mut Vec<Item>, items_max: usize, bytes_max: usize) -> Taken {
+        loop {
+            let taken = lock(&self.client.queue).take(batch, items_max, bytes_max);
+            match taken {
+                Taken::Nothing => self.client.readable.notified().await,
+                Taken::Some => {
+                    self.client.writable.notify_all();
+                    return taken;
+                }
+                Taken::Finished | Taken::Dropped(_) => return taken,
+            }
+        }
+    }
+
+    /// Resolves with the reason when the client is to be disconnected at once.
+    pub async fn dropped(&self) -> &'static str {
+        self.client.dropped.cancelled().await;
+        lock(&self.client.queue).reason().unwrap_or(TOO_SLOW)
+    }
+
+    /// `batch`, taken before, was flushed to the socket just now.
+    pub fn sent(&self, batch: &[Item]) {
+        let now_ns = self.fanout.clock.now().steady_ns;
+        lock(&self.client.queue).settle(batch.len());
+        let mut sent = lock(&self.client.sent);
+        let mut drift = lock(&self.fanout.drift);
+        for item in batch {
+            let emission = &item.emission;
+            sent.messages += 1;
+            sent.bytes += emission.row.payload.len() as u64;
+            if let Some(due_ns) = emission.due_ns {
+                let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
+                sent.lateness.record(late_us);
+                drift.record(emission.index, late_us);
+            }
+        }
+        drop((sent, drift));
+        if let Some(trace) = &self.fanout.trace {
+            for item in batch {
+                trace.sent(self.id(), &item.emission, now_ns);
+            }
+        }
+    }
+
+    /// Something that was sent was acknowledged.
+    pub fn acknowledged(&self) {
+        lock(&self.client.queue).advance();
+    }
+
+    /// Nothing more is sent: what follows is the goodbye, in which nothing can be lost.
+    pub fn end(&self) {
+        lock(&self.client.queue).end();
+        self.client.writable.notify_all();
+    }
+
+    /// Notes in the trace, if there is one, what the client sent or answered.
+    pub fn trace(&self, event: &str, detail: impl FnOnce() -> Value) {
+        if let Some(trace) = &self.fanout.trace {
+            trace.client(
+                self.id(),
+                &self.client.endpoint,
+                event,
+                detail(),
+                self.fanout.clock.now().steady_ns,
+            );
+        }
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.fanout.clock
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let client = &self.client;
+        self.end();
+        let (was_ready, dropped, reason) = {
+            let queue = lock(&client.queue);
+            (queue.was_ready(), queue.dropped(), queue.reason())
+        };
+        let mut room = lock(&self.fanout.room);
+        if was_ready {
+            let sent = std::mem::take(&mut *lock(&client.sent));
+            room.summaries.push(ClientSummary {
+                id: client.id,
+                endpoint: client.endpoint.clone(),
+                messages: sent.messages,
+                bytes: sent.bytes,
+                dropped,
+                reason,
+                lateness: sent.lateness,
+            });
+        }
+        room.members = Arc::new(room.members.iter().filter(|c| c.id != client.id).cloned().collect());
+        drop(room);
+        self.fanout.left.notify_waiters();
+        self.fanout.changed.notify_all();
+    }
+}
+
+/// A panic elsewhere must not take the replay with it: what these locks guard is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,213 @@
+//! What waits for one client: bounded in bytes and in number.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Emission;
+use crate::message::Selection;
+use crate::transport::mqtt_server::topic;
+
+/// What one entry of a queue costs beside its payload: the row, its cached encodings, their `Arc`.
+const ITEM_BYTES: usize = 512;
+
+/// What a client wants to receive.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// Rows by their envelope.
+    Rows(Selection),
+    /// MQTT topic filters with the QoS granted to each; an empty list is a wish for nothing.
+    Topics(Vec<(String, u8)>),
+}
+
+impl Wish {
+    /// The QoS at which `emission` is to be delivered (0 where there is none), if at all. Filters
+    /// that overlap deliver once, at the highest QoS of those that match.
+    fn qos_for(&self, emission: &Emission) -> Option<u8> {
+        match self {
+            Wish::Rows(selection) => selection.matches(&emission.row).then_some(0),
+            Wish::Topics(filters) => {
+                let granted = filters
+                    .iter()
+                    .filter(|(filter, _)| topic::matches(filter, emission.topic()))
+                    .map(|(_, qos)| *qos)
+                    .max()?;
+                Some(granted.min(emission.row.mqtt.map_or(0, |mqtt| mqtt.qos)))
+            }
+        }
+    }
+}
+
+/// One message on its way to one client.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub emission: Arc<Emission>,
+    /// For MQTT.
+    pub qos: u8,
+}
+
+/// What a client found in its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Some,
+    /// Nothing for now.
+    Nothing,
+    /// Nothing, and nothing will follow.
+    Finished,
+    /// The client is to be disconnected, for this reason.
+    Dropped(&'static str),
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Unwanted,
+    Queued { was_empty: bool },
+    Full,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    bytes_max: usize,
+    items_max: usize,
+    wish: Option<Wish>,
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// Taken and not yet flushed.
+    in_hand: u64,
+    dropped: u64,
+    finished: bool,
+    reason: Option<&'static str>,
+    /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
+    over: bool,
+    /// Grows with whatever the client takes, gets or acknowledges.
+    progress: u64,
+    progress_seen: u64,
+}
+
+impl Queue {
+    pub(super) fn new(bytes_max: usize, items_max: usize) -> Self {
+        Self {
+            bytes_max,
+            items_max,
+            wish: None,
+            items: VecDeque::new(),
+            bytes: 0,
+            in_hand: 0,
+            dropped: 0,
+            finished: false,
+            reason: None,
+            over: false,
+            progress: 0,
+            progress_seen: 0,
+        }
+    }
+
+    pub(super) fn wish(&mut self, wish: Wish) {
+        self.wish = Some(wish);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.wish.is_some() && !self.over
+    }
+
+    pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
+        if self.over || self.reason.is_some() {
+            return Offer::Unwanted;
+        }
+        let Some(qos) = self.wish.as_ref().and_then(|wish| wish.qos_for(emission)) else {
+            return Offer::Unwanted;
+        };
+        let was_empty = self.items.is_empty();
+        let bytes = cost(emission);
+        // One message always fits, whatever its size.
+        if !was_empty && (self.items.len() >= self.items_max || self.bytes + bytes > self.bytes_max) {
+            return Offer::Full;
+        }
+        self.bytes += bytes;
+        self.items.push_back(Item { emission: Arc::clone(emission), qos });
+        Offer::Queued { was_empty }
+    }
+
+    pub(super) fn take(&mut self, batch: &mut Vec<Item>, items_max: usize, bytes_max: usize) -> Taken {
+        if let Some(reason) = self.reason {
+            return Taken::Dropped(reason);
+        }
+        let mut bytes = 0;
+        let mut items = 0;
+        while items < items_max && bytes < bytes_max {
+            let Some(item) = self.items.pop_front() else { break };
+            bytes += cost(&item.emission);
+            items += 1;
+            batch.push(item);
+        }
+        self.bytes -= bytes;
+        self.in_hand += items as u64;
+        self.progress += items as u64;
+        match items {
+            0 if self.finished && self.items.is_empty() => Taken::Finished,
+            0 => Taken::Nothing,
+            _ => Taken::Some,
+        }
+    }
+
+    pub(super) fn settle(&mut self, items: usize) {
+        self.in_hand = self.in_hand.saturating_sub(items as u64);
+        self.progress += items as u64;
+    }
+
+    pub(super) fn advance(&mut self) {
+        self.progress += 1;
+    }
+
+    /// Whether there was progress since this was asked before.
+    pub(super) fn has_advanced(&mut self) -> bool {
+        let seen = std::mem::replace(&mut self.progress_seen, self.progress);
+        !self.over && self.progress > seen
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(super) fn count_dropped(&mut self, messages: u64) {
+        self.dropped += messages;
+    }
+
+    pub(super) fn drop_all(&mut self, reason: &'static str) {
+        self.reason.get_or_insert(reason);
+        self.dropped += self.items.len() as u64;
+        self.items = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+        self.progress_seen = self.progress;
+    }
+
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        self.reason
+    }
+
+    /// Nothing more is sent to this client.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+        if self.reason.is_some() {
+            self.dropped += std::mem::take(&mut self.in_hand);
+        }
+        self.items = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    pub(super) fn was_ready(&self) -> bool {
+        self.wish.is_some()
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+fn cost(emission: &Emission) -> usize {
+    emission.row.payload.len() + emission.row.channel.len() + ITEM_BYTES
+}

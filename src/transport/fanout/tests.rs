@@ -1,0 +1,220 @@
+use bytes::Bytes;
+use tokio::runtime::Builder;
+
+use super::*;
+use crate::message::{Mqtt, Row, Selection, SessionId};
+
+fn emission(index: u64, channel: &str, qos: u8, payload_bytes: usize) -> Arc<Emission> {
+    let row = Row {
+        vendor: "generic".into(),
+        kind: "message".into(),
+        site: "".into(),
+        session_id: SessionId::new(0, [0; 10]),
+        source: "src".into(),
+        connection: 0,
+        seq: index,
+        received_at_us: 0,
+        elapsed_ns: 0,
+        channel: channel.into(),
+        device_id: None,
+        event_at_us: None,
+        mqtt: Some(Mqtt { qos, retain: false, dup: false }),
+        is_binary: false,
+        headers: None,
+        duplicate_of: None,
+        payload: Bytes::from(vec![b'x'; payload_bytes]),
+        clear: None,
+        decode_error: None,
+    };
+    Arc::new(Emission::new(row, index, Some(0)))
+}
+
+fn fanout(items_max: usize) -> Arc<Fanout> {
+    Fanout::with_bounds(Clock::System, None, 1 << 20, items_max)
+}
+
+fn everything() -> Wish {
+    Wish::Rows(Selection::default())
+}
+
+fn stop() -> CancellationToken {
+    CancellationToken::new()
+}
+
+/// Takes all that is there; the indices, and what came after them.
+fn take_all(member: &Member) -> (Vec<u64>, Taken) {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut indices = Vec::new();
+    loop {
+        let mut batch = Vec::new();
+        let taken = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                taken = member.take(&mut batch, 100, usize::MAX) => taken,
+                () = std::future::ready(()) => Taken::Nothing,
+            }
+        });
+        indices.extend(batch.iter().map(|item| item.emission.index));
+        member.sent(&batch);
+        if taken != Taken::Some {
+            return (indices, taken);
+        }
+    }
+}
+
+#[test]
+fn a_slow_client_is_dropped_and_the_others_get_everything() {
+    let fanout = fanout(10);
+    let (slow, fast) = (fanout.join("slow").unwrap(), fanout.join("fast").unwrap());
+    slow.wish(everything());
+    fast.wish(everything());
+    let mut received = Vec::new();
+    for index in 0..30 {
+        fanout.deliver(&emission(index, "a", 0, 1), Flow::Drop, &stop());
+        received.extend(take_all(&fast).0);
+    }
+    fanout.finish();
+    assert_eq!(received, (0..30).collect::<Vec<_>>());
+    assert_eq!(take_all(&fast).1, Taken::Finished);
+    assert_eq!(take_all(&slow), (vec![], Taken::Dropped(TOO_SLOW)));
+    drop((slow, fast));
+    let summaries = fanout.summaries();
+    let told: Vec<_> = summaries.iter().map(|s| (&*s.endpoint, s.messages, s.dropped, s.reason)).collect();
+    // What it had, and the one that did not fit; what came later was not addressed to it any more.
+    assert_eq!(told, [("slow", 0, 11, Some(TOO_SLOW)), ("fast", 30, 0, None)]);
+}
+
+#[test]
+fn what_was_taken_and_not_flushed_by_a_slow_client_counts_as_dropped() {
+    let fanout = fanout(2);
+    let slow = fanout.join("slow").unwrap();
+    slow.wish(everything());
+    let runtime = Builder::new_current_thread().build().unwrap();
+    fanout.deliver(&emission(0, "a", 0, 1), Flow::Drop, &stop());
+    let mut in_hand = Vec::new();
+    runtime.block_on(slow.take(&mut in_hand, 1, usize::MAX));
+    (1..4).for_each(|index| fanout.deliver(&emission(index, "a", 0, 1), Flow::Drop, &stop()));
+    drop(slow);
+    assert_eq!(fanout.summaries()[0].dropped, 4);
+}
+
+#[test]
+fn a_client_that_leaves_by_itself_lost_nothing() {
+    let fanout = fanout(10);
+    let member = fanout.join("left").unwrap();
+    member.wish(everything());
+    fanout.deliver(&emission(0, "a", 0, 1), Flow::Drop, &stop());
+    drop(member);
+    fanout.deliver(&emission(1, "a", 0, 1), Flow::Drop, &stop());
+    assert_eq!((fanout.summaries()[0].dropped, fanout.summaries()[0].reason), (0, None));
+}
+
+#[test]
+fn at_the_end_only_who_does_nothing_is_dropped() {
+    let fanout = fanout(10);
+    let members = ["idle", "slow", "saying goodbye"].map(|name| fanout.join(name).unwrap());
+    members.iter().for_each(|member| member.wish(everything()));
+    (0..5).for_each(|index| fanout.deliver(&emission(index, "a", 0, 1), Flow::Drop, &stop()));
+    let [idle, slow, leaving] = members;
+    take_all(&leaving);
+    fanout.finish();
+    leaving.end();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut batch = Vec::new();
+    runtime.block_on(slow.take(&mut batch, 1, usize::MAX));
+    assert!(fanout.drop_idle("idle"), "the slow one moves");
+    assert_eq!(take_all(&idle).1, Taken::Dropped("idle"));
+    assert_ne!(take_all(&slow).1, Taken::Dropped("idle"));
+    assert!(fanout.drop_idle("idle"), "it moved once more");
+    assert!(!fanout.drop_idle("idle"));
+    drop((idle, slow, leaving));
+    let told: Vec<_> = fanout.summaries().iter().map(|s| (s.dropped, s.reason)).collect();
+    assert_eq!(told[0], (5, Some("idle")));
+    assert_eq!(told[2], (0, None), "a goodbye loses nothing");
+}
+
+#[test]
+fn where_there_is_no_time_to_keep_the_stream_waits() {
+    let fanout = fanout(4);
+    let member = fanout.join("max").unwrap();
+    member.wish(everything());
+    let deliverer = Arc::clone(&fanout);
+    let thread = std::thread::spawn(move || {
+        (0..1_000).for_each(|index| deliverer.deliver(&emission(index, "a", 0, 1), Flow::Wait, &stop()));
+        deliverer.finish();
+    });
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut received = Vec::new();
+    loop {
+        let mut batch = Vec::new();
+        let taken = runtime.block_on(member.take(&mut batch, 3, usize::MAX));
+        received.extend(batch.iter().map(|item| item.emission.index));
+        if taken == Taken::Finished {
+            break;
+        }
+    }
+    thread.join().unwrap();
+    assert_eq!(received, (0..1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn bytes_bound_a_queue_as_well_and_one_message_always_fits() {
+    let fanout = fanout(100);
+    let member = fanout.join("bytes").unwrap();
+    member.wish(everything());
+    fanout.deliver(&emission(0, "a", 0, 2 << 20), Flow::Drop, &stop());
+    assert_eq!(take_all(&member), (vec![0], Taken::Nothing));
+    fanout.deliver(&emission(1, "a", 0, 600 << 10), Flow::Drop, &stop());
+    fanout.deliver(&emission(2, "a", 0, 600 << 10), Flow::Drop, &stop());
+    assert_eq!(take_all(&member), (vec![], Taken::Dropped(TOO_SLOW)));
+}
+
+#[test]
+fn overlapping_filters_deliver_once_at_the_highest_granted_qos() {
+    let fanout = fanout(10);
+    let member = fanout.join("mqtt").unwrap();
+    member.wish(Wish::Topics(vec![("a/#".into(), 0), ("a/+".into(), 2), ("b".into(), 1)]));
+    for (index, (channel, qos)) in
+        [("a/x", 2), ("a/x", 1), ("a/x/y", 2), ("b", 2), ("c", 2)].iter().enumerate()
+    {
+        fanout.deliver(&emission(index as u64, channel, *qos, 1), Flow::Drop, &stop());
+    }
+    let mut batch = Vec::new();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(member.take(&mut batch, 99, usize::MAX));
+    let got: Vec<_> = batch.iter().map(|item| (item.emission.index, item.qos)).collect();
+    assert_eq!(got, [(0, 2), (1, 1), (2, 0), (3, 1)]);
+}
+
+#[test]
+fn nobody_joins_when_it_is_over_and_only_so_many_before() {
+    let fanout = fanout(10);
+    let members: Vec<_> = (0..CLIENTS_MAX).map(|_| fanout.join("x").unwrap()).collect();
+    assert_eq!(fanout.join("x").unwrap_err(), JoinError::Full);
+    drop(members);
+    assert!(fanout.summaries().is_empty(), "none of them was ever ready");
+    fanout.finish();
+    assert_eq!(fanout.join("x").unwrap_err(), JoinError::Over);
+}
+
+#[test]
+fn the_wait_is_for_clients_that_are_ready_at_the_same_time() {
+    let fanout = fanout(10);
+    let two = NonZeroUsize::new(2).unwrap();
+    let (first, second) = (fanout.join("1").unwrap(), fanout.join("2").unwrap());
+    first.wish(everything());
+    drop(first);
+    second.wish(everything());
+    let waiter = Arc::clone(&fanout);
+    let stop = stop();
+    let thread = std::thread::spawn({
+        let stop = stop.clone();
+        move || waiter.wait_ready(two, &stop)
+    });
+    let third = fanout.join("3").unwrap();
+    third.wish(everything());
+    assert!(thread.join().unwrap());
+    drop(third);
+    stop.cancel();
+    assert!(!fanout.wait_ready(two, &stop));
+}

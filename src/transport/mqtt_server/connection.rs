@@ -1,0 +1,322 @@
+//! One MQTT connection, from CONNECT to its end.
+//!
+//! Reading and writing are two futures of one task: a client that sends while it is being sent to
+//! never brings both sides to a halt. The reader leaves its answers in a short queue that the writer
+//! empties before it takes messages, so a SUBACK precedes what was subscribed to.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::{
+    ConnAck, Connect, ConnectReturnCode, Packet, PubAck, PubComp, PubRec, PubRel, Publish, SubAck, Subscribe,
+    SubscribeReasonCode, UnsubAck, Unsubscribe,
+};
+use rumqttc::mqttbytes::{Error as PacketError, QoS};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, WriteHalf};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use super::packets::PacketReader;
+use super::window::Window;
+use super::{FILTERS_MAX, MqttServer, publish, topic};
+use crate::transport::fanout::{Item, JoinError, Member, Taken, Wish};
+
+/// A client that connects and says nothing.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a closed connection is read on, so that its end does not become a reset.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// One write: enough for some hundred messages, little enough that lateness is known soon.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Answers that wait to be written; a client that sends more without reading waits itself.
+const ANSWERS_MAX: usize = 64;
+
+/// Why a connection ended, where it did not by DISCONNECT or with the replay.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("no CONNECT within {} s", CONNECT_TIMEOUT.as_secs())]
+    Silent,
+    #[error("it does not speak MQTT 3.1.1")]
+    OtherLevel,
+    #[error("refused: {0}")]
+    Refused(&'static str),
+    #[error("{0} where it has no place")]
+    Misplaced(&'static str),
+    #[error("nothing within one and a half times its keep-alive of {0} s")]
+    KeepAlive(u16),
+    #[error("another client took its identifier")]
+    Evicted,
+    #[error("dropped: {0}")]
+    Dropped(&'static str),
+    #[error("malformed packet, or the connection broke")]
+    Packet(#[from] PacketError),
+    #[error("the connection broke")]
+    Io(#[from] std::io::Error),
+}
+
+pub(super) async fn serve<S>(server: &MqttServer, stream: S, endpoint: &str) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Send,
+{
+    let (read, mut write) = tokio::io::split(stream);
+    let mut packets = PacketReader::new(read);
+    let connect = match timeout(CONNECT_TIMEOUT, packets.next()).await {
+        Err(_) => return Err(Ended::Silent),
+        Ok(Ok(Some(Packet::Connect(connect)))) => connect,
+        Ok(Ok(Some(_))) => return Err(Ended::Misplaced("something before CONNECT")),
+        Ok(Ok(None)) => return Ok(()),
+        Ok(Err(PacketError::InvalidProtocol | PacketError::InvalidProtocolLevel(_))) => {
+            answer(&mut write, ConnectReturnCode::RefusedProtocolVersion).await?;
+            linger(&mut write, &mut packets).await;
+            return Err(Ended::OtherLevel);
+        }
+        Ok(Err(error)) => return Err(error.into()),
+    };
+    let member = match admit(server, &connect, endpoint) {
+        Ok(member) => member,
+        Err((code, why)) => {
+            answer(&mut write, code).await?;
+            linger(&mut write, &mut packets).await;
+            return Err(Ended::Refused(why));
+        }
+    };
+    answer(&mut write, ConnectReturnCode::Success).await?;
+    member.trace(
+        "connect",
+        || json!({"client_id": connect.client_id, "clean_session": connect.clean_session, "keep_alive_s": connect.keep_alive}),
+    );
+    let seat = server.enter(&connect.client_id);
+    let (answers, to_write) = mpsc::channel(ANSWERS_MAX);
+    let session = Session {
+        member,
+        window: Mutex::default(),
+        settled: Notify::new(),
+        keep_alive_s: connect.keep_alive,
+    };
+    let ended = tokio::select! {
+        biased;
+        () = seat.evicted.cancelled() => Err(Ended::Evicted),
+        why = session.member.dropped() => Err(Ended::Dropped(why)),
+        ended = session.read(&mut packets, answers) => ended,
+        ended = session.write(&mut write, to_write) => ended,
+    };
+    drop(seat);
+    session.member.end();
+    // Who does not read is not waited for.
+    if !matches!(ended, Err(Ended::Dropped(_))) {
+        linger(&mut write, &mut packets).await;
+    }
+    ended
+}
+
+fn admit(
+    server: &MqttServer,
+    connect: &Connect,
+    endpoint: &str,
+) -> Result<Member, (ConnectReturnCode, &'static str)> {
+    if connect.client_id.is_empty() && !connect.clean_session {
+        return Err((ConnectReturnCode::BadClientId, "no client identifier, and no clean session"));
+    }
+    if !server.credentials.accept(&connect.auth) {
+        return Err((ConnectReturnCode::BadUserNamePassword, "unknown user name or password"));
+    }
+    server.fanout.join(endpoint).map_err(|error| match error {
+        JoinError::Full => (ConnectReturnCode::ServiceUnavailable, "too many clients"),
+        JoinError::Over => (ConnectReturnCode::ServiceUnavailable, "the replay is over"),
+    })
+}
+
+async fn answer<W: AsyncWrite + Unpin>(write: &mut W, code: ConnectReturnCode) -> Result<(), Ended> {
+    let mut out = BytesMut::new();
+    ConnAck::new(code, false).write(&mut out)?;
+    write.write_all(&out).await?;
+    Ok(write.flush().await?)
+}
+
+async fn linger<S, R>(write: &mut WriteHalf<S>, packets: &mut PacketReader<R>)
+where
+    S: AsyncWrite,
+    R: AsyncRead + Unpin,
+{
+    let _ = timeout(LINGER, async {
+        if write.shutdown().await.is_ok() {
+            packets.discard().await;
+        }
+    })
+    .await;
+}
+
+/// What reader and writer of a connection share.
+struct Session {
+    member: Member,
+    window: Mutex<Window>,
+    /// Something was acknowledged.
+    settled: Notify,
+    keep_alive_s: u16,
+}
+
+impl Session {
+    async fn read<R: AsyncRead + Unpin>(
+        &self,
+        packets: &mut PacketReader<R>,
+        answers: mpsc::Sender<Packet>,
+    ) -> Result<(), Ended> {
+        let mut filters: Vec<(String, u8)> = Vec::new();
+        loop {
+            let Some(packet) = self.within_keep_alive(packets.next()).await?? else { return Ok(()) };
+            let (answer, wish) = match packet {
+                Packet::Subscribe(subscribe) => {
+                    let answer = self.subscribe(&mut filters, subscribe);
+                    // A client with nothing but refused filters is not ready for anything.
+                    let wish = (!filters.is_empty()).then(|| Wish::Topics(filters.clone()));
+                    (Some(answer), wish)
+                }
+                Packet::Unsubscribe(Unsubscribe { pkid, topics }) => {
+                    self.member.trace("unsubscribe", || json!({"filters": topics}));
+                    filters.retain(|(filter, _)| !topics.contains(filter));
+                    self.member.wish(Wish::Topics(filters.clone()));
+                    (Some(Packet::UnsubAck(UnsubAck::new(pkid))), None)
+                }
+                Packet::Publish(publish) => (self.published(&publish), None),
+                Packet::PubRel(PubRel { pkid }) => (Some(Packet::PubComp(PubComp::new(pkid))), None),
+                Packet::PubAck(PubAck { pkid }) => {
+                    self.acknowledged("puback", pkid, Window::puback);
+                    (None, None)
+                }
+                Packet::PubRec(PubRec { pkid }) => {
+                    self.acknowledged("pubrec", pkid, Window::pubrec);
+                    (Some(Packet::PubRel(PubRel::new(pkid))), None)
+                }
+                Packet::PubComp(PubComp { pkid }) => {
+                    self.acknowledged("pubcomp", pkid, Window::pubcomp);
+                    (None, None)
+                }
+                Packet::PingReq => (Some(Packet::PingResp), None),
+                Packet::Disconnect => return Ok(()),
+                Packet::Connect(_) => return Err(Ended::Misplaced("a second CONNECT")),
+                Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                    return Err(Ended::Misplaced("a server's packet"));
+                }
+            };
+            if let Some(answer) = answer
+                && answers.send(answer).await.is_err()
+            {
+                return Ok(());
+            }
+            if let Some(wish) = wish {
+                self.member.wish(wish);
+            }
+        }
+    }
+
+    async fn write<S: AsyncWrite>(
+        &self,
+        write: &mut WriteHalf<S>,
+        mut answers: mpsc::Receiver<Packet>,
+    ) -> Result<(), Ended> {
+        let mut out = BytesMut::with_capacity(BATCH_BYTES);
+        let mut batch: Vec<Item> = Vec::new();
+        let mut finished = false;
+        loop {
+            let room = self.window().room();
+            if finished && self.window().is_settled() && answers.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                answer = answers.recv() => match answer {
+                    None => return Ok(()),
+                    Some(answer) => {
+                        answer.write(&mut out, usize::MAX)?;
+                        while let Ok(answer) = answers.try_recv() {
+                            answer.write(&mut out, usize::MAX)?;
+                        }
+                    }
+                },
+                () = self.settled.notified(), if room == 0 || finished => continue,
+                taken = self.member.take(&mut batch, room, BATCH_BYTES), if room > 0 && !finished => match taken {
+                    Taken::Some | Taken::Nothing => self.encode(&batch, &mut out),
+                    Taken::Finished => finished = true,
+                    Taken::Dropped(why) => return Err(Ended::Dropped(why)),
+                },
+            }
+            if !out.is_empty() {
+                write.write_all(&out).await?;
+                write.flush().await?;
+                out.clear();
+            }
+            self.member.sent(&batch);
+            batch.clear();
+        }
+    }
+
+    fn encode(&self, batch: &[Item], out: &mut BytesMut) {
+        let mut window = self.window();
+        for item in batch {
+            let has_id = item.qos > 0 && item.emission.publish_head(item.qos).is_some();
+            // No more was taken than the window has room for.
+            let id = has_id.then(|| window.open(item.qos, item.emission.row.seq)).flatten();
+            publish::write(item, id.unwrap_or_default(), out);
+        }
+    }
+
+    fn subscribe(&self, filters: &mut Vec<(String, u8)>, subscribe: Subscribe) -> Packet {
+        self.member.trace("subscribe", || {
+            let filters: Vec<_> =
+                subscribe.filters.iter().map(|f| json!({"filter": f.path, "qos": f.qos as u8})).collect();
+            json!({"filters": filters})
+        });
+        let codes = subscribe.filters.into_iter().map(|asked| {
+            if !topic::is_filter(&asked.path) {
+                return SubscribeReasonCode::Failure;
+            }
+            match filters.iter().position(|(filter, _)| *filter == asked.path) {
+                Some(known) => filters[known].1 = asked.qos as u8,
+                None if filters.len() < FILTERS_MAX => filters.push((asked.path, asked.qos as u8)),
+                None => return SubscribeReasonCode::Failure,
+            }
+            SubscribeReasonCode::Success(asked.qos)
+        });
+        Packet::SubAck(SubAck::new(subscribe.pkid, codes.collect()))
+    }
+
+    fn published(&self, publish: &Publish) -> Option<Packet> {
+        self.member.trace("publish", || {
+            json!({
+                "topic": String::from_utf8_lossy(&publish.topic),
+                "qos": publish.qos as u8,
+                "bytes": publish.payload.len(),
+            })
+        });
+        match publish.qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Packet::PubAck(PubAck::new(publish.pkid))),
+            QoS::ExactlyOnce => Some(Packet::PubRec(PubRec::new(publish.pkid))),
+        }
+    }
+
+    fn acknowledged(&self, event: &str, id: u16, settle: fn(&mut Window, u16) -> Option<u64>) {
+        let seq = settle(&mut self.window(), id);
+        self.settled.notify_one();
+        self.member.acknowledged();
+        self.member.trace(event, || json!({"packet_id": id, "seq": seq}));
+    }
+
+    async fn within_keep_alive<T>(&self, read: impl Future<Output = T>) -> Result<T, Ended> {
+        match self.keep_alive_s {
+            0 => Ok(read.await),
+            seconds => timeout(Duration::from_millis(u64::from(seconds) * 1_500), read)
+                .await
+                .map_err(|_| Ended::KeepAlive(seconds)),
+        }
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,285 @@
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{
+    ConnAck, Connect, ConnectReturnCode, Packet, PubAck, PubComp, PubRec, PubRel, Publish, SubAck, Subscribe,
+    SubscribeFilter, SubscribeReasonCode, Unsubscribe,
+};
+use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+
+use super::packets::PacketReader;
+use super::*;
+use crate::clock::Clock;
+use crate::message::{Mqtt, Row, SessionId};
+use crate::transport::fanout::{Emission, Flow};
+
+/// A client that says packets, on an endpoint without a network.
+struct Client {
+    packets: PacketReader<ReadHalf<DuplexStream>>,
+    write: WriteHalf<DuplexStream>,
+}
+
+impl Client {
+    fn open(server: &Arc<MqttServer>) -> Self {
+        let (ours, theirs) = duplex(1 << 16);
+        let server = Arc::clone(server);
+        tokio::spawn(async move { server.serve(theirs, "mqtt").await });
+        let (read, write) = split(ours);
+        Self { packets: PacketReader::new(read), write }
+    }
+
+    async fn connected(server: &Arc<MqttServer>, client_id: &str) -> Self {
+        let mut client = Self::open(server);
+        client.say(Packet::Connect(Connect::new(client_id))).await;
+        client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))).await;
+        client
+    }
+
+    async fn subscribed(server: &Arc<MqttServer>, client_id: &str, filter: &str, qos: QoS) -> Self {
+        let mut client = Self::connected(server, client_id).await;
+        client.say(Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new(filter, qos) })).await;
+        client.expect(Packet::SubAck(SubAck::new(1, vec![SubscribeReasonCode::Success(qos)]))).await;
+        client.settled().await;
+        client
+    }
+
+    /// The wish follows the SUBACK; after an answer to something later it is there.
+    async fn settled(&mut self) {
+        self.say(Packet::PingReq).await;
+        self.expect(Packet::PingResp).await;
+    }
+
+    async fn say(&mut self, packet: Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, usize::MAX).unwrap();
+        self.say_bytes(&bytes).await;
+    }
+
+    async fn say_bytes(&mut self, bytes: &[u8]) {
+        self.write.write_all(bytes).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Option<Packet> {
+        self.packets.next().await.unwrap()
+    }
+
+    async fn expect(&mut self, packet: Packet) {
+        assert_eq!(self.hear().await, Some(packet));
+    }
+
+    async fn expect_publish(&mut self) -> Publish {
+        match self.hear().await {
+            Some(Packet::Publish(publish)) => publish,
+            other => panic!("a PUBLISH was expected, not {other:?}"),
+        }
+    }
+}
+
+fn server() -> (Arc<Fanout>, Arc<MqttServer>) {
+    let fanout = Fanout::new(Clock::System, None);
+    (Arc::clone(&fanout), MqttServer::new(fanout, Credentials::Any))
+}
+
+fn deliver(fanout: &Fanout, topic: &str, qos: u8, payload: &[u8]) {
+    let row = Row {
+        vendor: "generic".into(),
+        kind: "message".into(),
+        site: "".into(),
+        session_id: SessionId::new(0, [0; 10]),
+        source: "src".into(),
+        connection: 0,
+        seq: 0,
+        received_at_us: 0,
+        elapsed_ns: 0,
+        channel: topic.into(),
+        device_id: None,
+        event_at_us: None,
+        mqtt: Some(Mqtt { qos, retain: true, dup: true }),
+        is_binary: false,
+        headers: None,
+        duplicate_of: None,
+        payload: Bytes::copy_from_slice(payload),
+        clear: None,
+        decode_error: None,
+    };
+    fanout.deliver(&Arc::new(Emission::new(row, 0, None)), Flow::Drop, &CancellationToken::new());
+}
+
+#[tokio::test]
+async fn each_qos_takes_its_own_course() {
+    let (fanout, server) = server();
+    let mut client = Client::subscribed(&server, "c", "#", QoS::ExactlyOnce).await;
+    let expected = [(0, QoS::AtMostOnce), (1, QoS::AtLeastOnce), (2, QoS::ExactlyOnce)];
+    for (qos, expected) in expected {
+        deliver(&fanout, "ü/x", qos, b"\xFF\x00");
+        let publish = client.expect_publish().await;
+        assert_eq!(publish.topic, "ü/x".as_bytes());
+        assert_eq!(publish.payload, &b"\xFF\x00"[..]);
+        assert_eq!((publish.qos, publish.retain, publish.dup), (expected, true, false));
+        match qos {
+            0 => assert_eq!(publish.pkid, 0),
+            1 => client.say(Packet::PubAck(PubAck::new(publish.pkid))).await,
+            _ => {
+                client.say(Packet::PubRec(PubRec::new(publish.pkid))).await;
+                client.expect(Packet::PubRel(PubRel::new(publish.pkid))).await;
+                client.say(Packet::PubComp(PubComp::new(publish.pkid))).await;
+            }
+        }
+    }
+    fanout.finish();
+    assert_eq!(client.hear().await, None, "everything is acknowledged: the socket is closed");
+    drop(client);
+    fanout.empty().await;
+    assert_eq!(fanout.summaries()[0].messages, 3);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_is_not_acknowledged() {
+    let (fanout, server) = server();
+    let mut client = Client::subscribed(&server, "c", "#", QoS::AtLeastOnce).await;
+    deliver(&fanout, "t", 1, b"");
+    let publish = client.expect_publish().await;
+    fanout.finish();
+    client.settled().await;
+    client.say(Packet::PubAck(PubAck::new(publish.pkid))).await;
+    assert_eq!(client.hear().await, None);
+}
+
+#[tokio::test]
+async fn more_than_the_window_holds_waits_for_acknowledgements() {
+    let (fanout, server) = server();
+    let mut client = Client::subscribed(&server, "c", "#", QoS::AtLeastOnce).await;
+    let messages = usize::from(window::WINDOW) + 10;
+    (0..messages).for_each(|_| deliver(&fanout, "t", 1, b""));
+    let mut ids = Vec::new();
+    for _ in 0..window::WINDOW {
+        ids.push(client.expect_publish().await.pkid);
+    }
+    client.settled().await;
+    for id in ids.drain(..10) {
+        client.say(Packet::PubAck(PubAck::new(id))).await;
+        client.expect_publish().await;
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_are_granted_refused_and_ended_one_by_one() {
+    let (fanout, server) = server();
+    let mut client = Client::connected(&server, "c").await;
+    let filters = ["a/+", "a/#/b", "$SYS/#"].map(|f| SubscribeFilter::new(f.into(), QoS::AtLeastOnce));
+    client.say(Packet::Subscribe(Subscribe { pkid: 7, filters: filters.into() })).await;
+    let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+    client.expect(Packet::SubAck(SubAck::new(7, vec![granted, SubscribeReasonCode::Failure, granted]))).await;
+    let unsubscribe = |topic: &str| Packet::Unsubscribe(Unsubscribe { pkid: 8, topics: vec![topic.into()] });
+    client.say(unsubscribe("a/+")).await;
+    assert!(matches!(client.hear().await, Some(Packet::UnsubAck(ack)) if ack.pkid == 8));
+    deliver(&fanout, "a/b", 0, b"1");
+    deliver(&fanout, "$SYS/x", 0, b"2");
+    assert_eq!(client.expect_publish().await.payload, &b"2"[..]);
+}
+
+#[tokio::test]
+async fn what_a_client_publishes_is_acknowledged_and_goes_nowhere() {
+    let (fanout, server) = server();
+    let mut client = Client::subscribed(&server, "c", "#", QoS::AtLeastOnce).await;
+    let publish = |qos, pkid| Packet::Publish(Publish { pkid, ..Publish::new("t", qos, "x") });
+    client.say(publish(QoS::AtMostOnce, 0)).await;
+    client.say(publish(QoS::AtLeastOnce, 5)).await;
+    client.expect(Packet::PubAck(PubAck::new(5))).await;
+    client.say(publish(QoS::ExactlyOnce, 6)).await;
+    client.expect(Packet::PubRec(PubRec::new(6))).await;
+    client.say(Packet::PubRel(PubRel::new(6))).await;
+    client.expect(Packet::PubComp(PubComp::new(6))).await;
+    deliver(&fanout, "t", 0, b"recorded");
+    assert_eq!(client.expect_publish().await.payload, &b"recorded"[..]);
+}
+
+#[tokio::test]
+async fn other_levels_are_refused_with_their_code() {
+    let (_, server) = server();
+    for connect in [
+        // MQTT 5, and 3.1 with its own name.
+        &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 0][..],
+        &[0x10, 15, 0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3, 2, 0, 60, 0, 1, b'c'],
+    ] {
+        let mut client = Client::open(&server);
+        client.say_bytes(connect).await;
+        client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::RefusedProtocolVersion, false))).await;
+        assert_eq!(client.hear().await, None);
+    }
+}
+
+#[tokio::test]
+async fn who_lacks_the_credentials_is_refused() {
+    let fanout = Fanout::new(Clock::System, None);
+    let pairs = vec![("user".to_owned(), Secret::new("right"))];
+    let server = MqttServer::new(fanout, Credentials::OneOf(pairs));
+    let connect = |username: &str, password: &'static [u8]| Connect {
+        auth: ConnectAuth::UsernamePassword { username: username.into(), password: password.into() },
+        ..Connect::new("c")
+    };
+    let wrong =
+        [connect("user", b"wrong"), connect("other", b"right"), connect("user", b"\xFF"), Connect::new("c")];
+    for connect in wrong {
+        let mut client = Client::open(&server);
+        client.say(Packet::Connect(connect)).await;
+        client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::BadUserNamePassword, false))).await;
+        assert_eq!(client.hear().await, None);
+    }
+    let mut client = Client::open(&server);
+    client.say(Packet::Connect(connect("user", b"right"))).await;
+    client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))).await;
+}
+
+#[tokio::test]
+async fn a_newcomer_takes_the_place_of_its_namesake_but_not_of_the_nameless() {
+    let (fanout, server) = server();
+    let mut nameless = Client::subscribed(&server, "", "#", QoS::AtMostOnce).await;
+    let mut first = Client::subscribed(&server, "same", "#", QoS::AtMostOnce).await;
+    let mut second = Client::subscribed(&server, "same", "#", QoS::AtMostOnce).await;
+    let mut other_nameless = Client::subscribed(&server, "", "#", QoS::AtMostOnce).await;
+    assert_eq!(first.hear().await, None);
+    drop(first);
+    deliver(&fanout, "t", 0, b"x");
+    nameless.expect_publish().await;
+    second.expect_publish().await;
+    other_nameless.expect_publish().await;
+    // The evicted one's end must not have emptied its successor's seat.
+    let _third = Client::subscribed(&server, "same", "#", QoS::AtMostOnce).await;
+    assert_eq!(second.hear().await, None);
+}
+
+#[tokio::test]
+async fn a_persistent_session_needs_a_name() {
+    let (_, server) = server();
+    let mut client = Client::open(&server);
+    client.say_bytes(&[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 60, 0, 0]).await;
+    client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::BadClientId, false))).await;
+    assert_eq!(client.hear().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_closed_after_one_and_a_half_times_its_keep_alive() {
+    let (_, server) = server();
+    let mut client = Client::open(&server);
+    client.say(Packet::Connect(Connect { keep_alive: 10, ..Connect::new("c") })).await;
+    client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))).await;
+    let connected = tokio::time::Instant::now();
+    assert_eq!(client.hear().await, None);
+    assert_eq!(connected.elapsed().as_secs(), 15);
+    let mut mute = Client::open(&server);
+    assert_eq!(mute.hear().await, None, "and one that never says CONNECT, after ten seconds");
+}
+
+#[tokio::test]
+async fn packets_out_of_place_end_the_connection() {
+    let (_, server) = server();
+    let mut early = Client::open(&server);
+    early.say(Packet::PingReq).await;
+    assert_eq!(early.hear().await, None);
+    let misplaced = [Packet::Connect(Connect::new("c")), Packet::PingResp];
+    for packet in misplaced {
+        let mut client = Client::connected(&server, "c").await;
+        client.say(packet).await;
+        assert_eq!(client.hear().await, None);
+    }
+}
