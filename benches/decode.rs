@@ -27,7 +27,8 @@ fn main() {
         ("jointech", "alarm", ALARM),
         ("delicode", "person_position", POSITION),
     ] {
-        let Some(Ok(declaration)) = declaration(vendor, kind).map(|text| Declaration::parse(text, kind)) else {
+        let Some(Ok(declaration)) = declaration(vendor, kind).map(|text| Declaration::parse(text, kind))
+        else {
             println!("{vendor} {kind}: no declaration");
             continue;
         };
@@ -42,7 +43,9 @@ fn main() {
             drop(black_box(serde_json::from_slice::<serde_json::Value>(black_box(body).as_bytes())));
         });
         let (bytes, ratio) = (body.len(), decode_ns / tree_ns);
-        println!("{vendor} {kind} {bytes} B: {decode_ns:.0} ns, a bare tree {tree_ns:.0} ns, ratio {ratio:.2}");
+        println!(
+            "{vendor} {kind} {bytes} B: {decode_ns:.0} ns, a bare tree {tree_ns:.0} ns, ratio {ratio:.2}"
+        );
     }
 }
 

@@ -296,6 +296,8 @@ impl Source {
                     stats.dropped_bytes += bytes;
                 }
                 self.tell_overflow(false);
+                // A message that is too large is acknowledged all the same, and no sync follows it.
+                self.acknowledge();
             }
             Outcome::Refused { ack: Ack::Http { inbound, .. }, why } => {
                 let answer = match why {
