@@ -27,7 +27,7 @@ pub fn routes(recorder: StatusSource, token: Option<Secret>) -> Router {
 }
 
 async fn status(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
-    if let Err(refusal) = admit(console.token.as_ref(), &headers) {
+    if let Some(refusal) = refusal(console.token.as_ref(), &headers) {
         return refusal;
     }
     // It asks the disk how much is free, and decodes a message per source.
@@ -37,18 +37,19 @@ async fn status(State(console): State<Arc<Console>>, headers: HeaderMap) -> Resp
     }
 }
 
-fn admit(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Response> {
+/// Why a request is not answered, if so.
+fn refusal(token: Option<&Secret>, headers: &HeaderMap) -> Option<Response> {
     if !is_own_origin(headers) {
-        return Err((StatusCode::FORBIDDEN, "another site's page may not ask").into_response());
+        return Some((StatusCode::FORBIDDEN, "another site's page may not ask").into_response());
     }
-    let Some(token) = token else { return Ok(()) };
+    let token = token?;
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if sent.and_then(|sent| sent.strip_prefix("Bearer ")).is_some_and(|sent| token.matches(sent)) {
-        return Ok(());
+        return None;
     }
     let mut refusal = (StatusCode::UNAUTHORIZED, "the token of [console] is needed").into_response();
     refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Err(refusal)
+    Some(refusal)
 }
 
 /// Whether the request comes from a page of this very listener, or from no page at all.
@@ -70,13 +71,13 @@ mod tests {
     #[test]
     fn a_token_is_asked_for_where_one_is_set() {
         let token = Secret::new("geheim");
-        assert!(admit(None, &headers(&[])).is_ok());
-        assert!(admit(Some(&token), &headers(&[(header::AUTHORIZATION, "Bearer geheim")])).is_ok());
+        assert!(refusal(None, &headers(&[])).is_none());
+        assert!(refusal(Some(&token), &headers(&[(header::AUTHORIZATION, "Bearer geheim")])).is_none());
         for wrong in ["Bearer x", "geheim", "Bearer geheim "] {
-            let refusal = admit(Some(&token), &headers(&[(header::AUTHORIZATION, wrong)])).unwrap_err();
-            assert_eq!(refusal.status(), StatusCode::UNAUTHORIZED, "{wrong}");
+            let refused = refusal(Some(&token), &headers(&[(header::AUTHORIZATION, wrong)])).unwrap();
+            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{wrong}");
         }
-        assert_eq!(admit(Some(&token), &headers(&[])).unwrap_err().status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(refusal(Some(&token), &headers(&[])).unwrap().status(), StatusCode::UNAUTHORIZED);
     }
 
     #[test]

@@ -79,7 +79,6 @@ impl SourceTask {
     /// Runs until it is told to stop, or the recorder is gone.
     pub async fn run(self, inlets: Inlets) {
         let now = self.clock.now();
-        self.stats.lock().down_since_ns = Some(now.steady_ns);
         let mut source = Source {
             gate: Gate::new(self.journal.clone()),
             durable: self.journal.durable(),
@@ -89,6 +88,7 @@ impl SourceTask {
             next_inbound: 0,
             first_conn: 0,
             last_conn: 0,
+            started_ns: now.steady_ns,
             heard_ns: now.steady_ns,
             is_stalled: false,
             fx: Vec::new(),
@@ -111,6 +111,7 @@ struct Source {
     first_conn: Conn,
     /// The latest connection, for events that belong to none.
     last_conn: Conn,
+    started_ns: u64,
     heard_ns: u64,
     is_stalled: bool,
     fx: Vec<Effect>,
@@ -295,6 +296,8 @@ impl Source {
                     stats.dropped_bytes += bytes;
                 }
                 self.tell_overflow(false);
+                // A message that is too large is acknowledged all the same, and no sync follows it.
+                self.acknowledge();
             }
             Outcome::Refused { ack: Ack::Http { inbound, .. }, why } => {
                 let answer = match why {
@@ -392,12 +395,15 @@ impl Source {
             stats.last_error = Some(reason.to_owned());
         }
         // An outage is over when data can come: `connected` alone is only half a handshake for a
-        // vendor that wants more, but a vendor that wants more loses little by it.
-        if state == State::Connected && stats.down_since_ns.is_some() {
+        // vendor that wants more, but a vendor that wants more loses little by it. A source that is
+        // refused before it ever was connected has been out since the start.
+        if state == State::Connected {
             stats.gap_ns = stats.gap_ns_at(now.steady_ns);
             stats.down_since_ns = None;
+            stats.was_connected = true;
         } else if state == State::Waiting && stats.down_since_ns.is_none() {
-            stats.down_since_ns = Some(now.steady_ns);
+            let since = if stats.was_connected { now.steady_ns } else { self.started_ns };
+            stats.down_since_ns = Some(since);
         }
         stats.state = state;
     }

@@ -23,7 +23,7 @@ use super::webhook::{self, PUSHES_MAX, Route};
 use super::{Recorder, memory, roll};
 use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport};
 use crate::clock::{Clock, Now};
-use crate::config::{Config, Source, TlsFiles, VendorConfig};
+use crate::config::{Config, Source, TlsFiles};
 use crate::disk::{Disk, RealDisk};
 use crate::journal::{self, JournalError, JournalOptions};
 use crate::message::{SessionHeader, SessionId, SourceHeader};
@@ -32,8 +32,6 @@ use crate::transport::http_server::{self, ListenError};
 use crate::transport::intake::intake;
 use crate::transport::tls::{self, TlsError, Trust};
 use crate::vendors;
-use crate::vendors::generic::config::GenericTransport;
-use crate::vendors::jointech::config::JointechConfig;
 
 /// Makes the routes of the `[console]` listener; they need its token, if one is configured.
 pub type ConsoleRoutes = fn(StatusSource, Option<Secret>) -> axum::Router;
@@ -154,7 +152,7 @@ impl Recorder {
             let (order, ordered) = mpsc::channel(1);
             let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
             let (intake, arrivals) = intake();
-            if let Some(path) = webhook_path(source) {
+            if let Some(path) = source.vendor.webhook_path() {
                 routes.push(Route { path: path.to_owned(), pushes });
             }
             let rng = StdRng::from_rng(&mut rng);
@@ -226,7 +224,7 @@ impl Bound {
 async fn bind_webhooks(config: &Config) -> Result<Option<Bound>, RecordError> {
     let mut by_path: HashMap<&str, &str> = HashMap::new();
     for source in &config.sources {
-        let Some(path) = webhook_path(source) else { continue };
+        let Some(path) = source.vendor.webhook_path() else { continue };
         if let Some(first) = by_path.insert(path.trim_end_matches('/'), &source.name) {
             let (first, second) = (first.to_owned(), source.name.clone());
             return Err(RecordError::SamePath { first, second, path: path.to_owned() });
@@ -263,7 +261,7 @@ struct TlsByTrust(HashMap<Trust, Arc<ClientConfig>>);
 impl TlsByTrust {
     /// None for a source that is never a client.
     fn of(&mut self, source: &Source) -> Result<Option<Arc<ClientConfig>>, RecordError> {
-        if webhook_path(source).is_some() {
+        if source.vendor.webhook_path().is_some() {
             return Ok(None);
         }
         let trust = match &source.tls.ca {
@@ -284,17 +282,6 @@ impl TlsByTrust {
             .map_err(|error| RecordError::Tls { of: format!("source `{}`", source.name), source: error })?;
         self.0.insert(trust, Arc::clone(&config));
         Ok(Some(config))
-    }
-}
-
-fn webhook_path(source: &Source) -> Option<&str> {
-    match &source.vendor {
-        VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => Some(&webhook.path),
-        VendorConfig::Generic(generic) => match &generic.transport {
-            GenericTransport::Webhook { path } => Some(path),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

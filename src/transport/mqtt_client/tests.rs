@@ -1,1 +1,189 @@
+//! Against a broker that follows a script, byte by byte.
 
+use super::*;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use crate::transport::intake::{Arrival, intake};
+use crate::transport::tls::{Trust, client_config};
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("should not take this long")
+}
+
+struct Broker {
+    stream: TcpStream,
+}
+
+impl Broker {
+    /// The next packet: its first byte, and what follows the length.
+    async fn packet(&mut self) -> (u8, Vec<u8>) {
+        soon(async {
+            let first = self.stream.read_u8().await.unwrap();
+            let (mut length, mut shift) = (0, 0);
+            loop {
+                let byte = self.stream.read_u8().await.unwrap();
+                length |= usize::from(byte & 0x7F) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            self.stream.read_exact(&mut body).await.unwrap();
+            (first, body)
+        })
+        .await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    async fn publish(&mut self, flags: u8, topic: &[u8], pkid: u16, payload: &[u8]) {
+        let mut body = (topic.len() as u16).to_be_bytes().to_vec();
+        body.extend(topic);
+        if flags & 0b0110 != 0 {
+            body.extend(pkid.to_be_bytes());
+        }
+        body.extend(payload);
+        self.send(&[0x30 | flags, body.len() as u8]).await;
+        self.send(&body).await;
+    }
+}
+
+fn dial_to(listener: &TcpListener) -> MqttDial {
+    MqttDial {
+        url: format!("mqtt://{}", listener.local_addr().unwrap()),
+        client_id: "recorder".to_owned(),
+        username: Some("me".to_owned()),
+        password: Some("geheim".to_owned()),
+        clean_session: false,
+        keep_alive_s: 60,
+        subscriptions: vec![("a/#".to_owned(), 1), ("b".to_owned(), 2)],
+    }
+}
+
+/// A connection and the broker's side of it, up to `connack`.
+async fn connect(connack: [u8; 4]) -> (ConnHandle, mpsc::Receiver<Arrival>, Broker) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (intake, arrivals) = intake();
+    let tls = client_config(&Trust::Anybody).unwrap();
+    let handle = spawn(dial_to(&listener), tls, 3, Clock::System, &intake);
+    let mut broker = Broker { stream: soon(listener.accept()).await.unwrap().0 };
+    let (first, _) = broker.packet().await;
+    assert_eq!(first, 0x10, "CONNECT comes first");
+    broker.send(&connack).await;
+    (handle, arrivals, broker)
+}
+
+/// The same, subscribed: with the second filter refused.
+async fn subscribed() -> (ConnHandle, mpsc::Receiver<Arrival>, Broker) {
+    let (handle, mut arrivals, mut broker) = connect([0x20, 2, 1, 0]).await;
+    let opened = next(&mut arrivals).await;
+    assert!(matches!(opened, Input::Opened { conn: 3, session_present: true }), "{opened:?}");
+    let (first, body) = broker.packet().await;
+    assert_eq!(first, 0x82, "SUBSCRIBE, also where the session is present");
+    broker.send(&[0x90, 4, body[0], body[1], 1, 0x80]).await;
+    let Input::Subscribed { conn: 3, granted } = next(&mut arrivals).await else {
+        panic!("a SUBACK is told");
+    };
+    assert_eq!(granted, [("a/#".to_owned(), Some(1)), ("b".to_owned(), None)]);
+    (handle, arrivals, broker)
+}
+
+async fn next(arrivals: &mut mpsc::Receiver<Arrival>) -> Input {
+    soon(arrivals.recv()).await.expect("an input").input
+}
+
+async fn next_ack(arrivals: &mut mpsc::Receiver<Arrival>) -> AckId {
+    match next(arrivals).await {
+        Input::Frame { frame: Frame::Publish { ack: Some(ack), .. }, .. } => ack,
+        other => panic!("expected a PUBLISH to be acknowledged, found {other:?}"),
+    }
+}
+
+async fn closed(arrivals: &mut mpsc::Receiver<Arrival>) -> Closed {
+    match next(arrivals).await {
+        Input::Closed { conn: 3, why } => why,
+        other => panic!("expected the end, found {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn messages_arrive_exact_and_nothing_is_acknowledged_before_it_is_told() {
+    let (handle, mut arrivals, mut broker) = subscribed().await;
+    broker.publish(0b0001, "a/\u{e4}".as_bytes(), 0, b"\xFF-0.0").await;
+    broker.publish(0b1010, b"a/1", 7, b"").await;
+    broker.publish(0b0100, b"a/2", 8, b"two").await;
+
+    let Input::Frame { conn: 3, frame: Frame::Publish { topic, mqtt, payload, ack }, .. } =
+        next(&mut arrivals).await
+    else {
+        panic!("a PUBLISH is handed on");
+    };
+    let flags = crate::message::Mqtt { qos: 0, retain: true, dup: false };
+    assert_eq!((&*topic, mqtt, &payload[..], ack), ("a/\u{e4}", flags, &b"\xFF-0.0"[..], None));
+    let first = next_ack(&mut arrivals).await;
+    let second = next_ack(&mut arrivals).await;
+
+    // In the order in which they are told, which is not the order of arrival.
+    assert!(handle.ack(second));
+    assert_eq!(broker.packet().await, (0x50, vec![0, 8]), "PUBREC");
+    assert!(handle.ack(first));
+    assert_eq!(broker.packet().await, (0x40, vec![0, 7]), "PUBACK");
+    broker.send(&[0x62, 2, 0, 8]).await;
+    assert_eq!(broker.packet().await, (0x70, vec![0, 8]), "PUBCOMP");
+}
+
+#[tokio::test]
+async fn a_message_delivered_twice_is_acknowledged_once_for_the_later_delivery() {
+    let (handle, mut arrivals, mut broker) = subscribed().await;
+    broker.publish(0b0010, b"a/1", 7, b"x").await;
+    broker.publish(0b1010, b"a/1", 7, b"x").await;
+    let first = next_ack(&mut arrivals).await;
+    let again = next_ack(&mut arrivals).await;
+    broker.publish(0b0010, b"a/1", 9, b"y").await;
+    let other = next_ack(&mut arrivals).await;
+    for ack in [first, other, again] {
+        assert!(handle.ack(ack));
+    }
+    assert_eq!(broker.packet().await, (0x40, vec![0, 9]));
+    assert_eq!(broker.packet().await, (0x40, vec![0, 7]));
+}
+
+#[tokio::test]
+async fn a_close_sends_what_is_owed_and_says_goodbye() {
+    let (handle, mut arrivals, mut broker) = subscribed().await;
+    broker.publish(0b0010, b"a/1", 7, b"x").await;
+    let ack = next_ack(&mut arrivals).await;
+    assert!(handle.ack(ack));
+    handle.close();
+    assert_eq!(broker.packet().await, (0x40, vec![0, 7]));
+    assert_eq!(broker.packet().await, (0xE0, vec![]), "DISCONNECT");
+    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::ByUs);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_code_and_without_the_password() {
+    let (_handle, mut arrivals, _broker) = connect([0x20, 2, 0, 5]).await;
+    let why = closed(&mut arrivals).await;
+    assert_eq!(why.cause, CloseCause::MqttRefused(5));
+    assert!(!why.detail.contains("geheim"));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_no_text_breaks_the_connection() {
+    let (_handle, mut arrivals, mut broker) = subscribed().await;
+    broker.publish(0, b"a/\xFF", 0, b"x").await;
+    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::Broken);
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_away_is_told() {
+    let (_handle, mut arrivals, broker) = subscribed().await;
+    drop(broker);
+    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::ByPeer(None));
+}
