@@ -41,6 +41,9 @@ const QUEUE_ITEMS_MAX: usize = 100_000;
 /// Under [`Flow::Wait`], a client that takes nothing for this long is not slow but gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// How late a waiting thread may notice a stop.
+const LOOK_UP: Duration = Duration::from_millis(50);
+
 /// What happens at a client's bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -169,8 +172,6 @@ impl Fanout {
 
     /// Waits until `wanted` clients are ready to receive; false if `stop` came first.
     pub fn wait_ready(&self, wanted: NonZeroUsize, stop: &CancellationToken) -> bool {
-        /// How late a stop may be noticed.
-        const LOOK_UP: Duration = Duration::from_millis(50);
         let mut room = lock(&self.room);
         while !stop.is_cancelled() {
             if room.members.iter().filter(|client| lock(&client.queue).is_ready()).count() >= wanted.get() {
@@ -249,6 +250,7 @@ impl Fanout {
 impl Client {
     fn offer(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
         let mut queue = lock(&self.queue);
+        let mut stalled = Duration::ZERO;
         loop {
             match queue.offer(emission) {
                 Offer::Unwanted => return,
@@ -264,7 +266,7 @@ impl Client {
                     return self.drop_out(&mut queue, TOO_SLOW);
                 }
                 Offer::Full => {
-                    let (guard, waited) = match self.writable.wait_timeout(queue, STALL_MAX) {
+                    let (guard, waited) = match self.writable.wait_timeout(queue, LOOK_UP) {
                         Ok(answer) => answer,
                         Err(poisoned) => poisoned.into_inner(),
                     };
@@ -272,7 +274,8 @@ impl Client {
                     if stop.is_cancelled() {
                         return;
                     }
-                    if waited.timed_out() {
+                    stalled = if waited.timed_out() { stalled + LOOK_UP } else { Duration::ZERO };
+                    if stalled >= STALL_MAX {
                         queue.count_dropped(1);
                         return self.drop_out(&mut queue, STALLED);
                     }
