@@ -1,1 +1,341 @@
-//! In the making.
+//! The command line as it is typed: clap's types and nothing else. Each verb turns its arguments
+//! into what it works with (`commands`).
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::player::{Listen, Speed};
+use crate::units::{Moment, parse_duration, parse_moment};
+
+/// Record live location and sensor streams, and replay them with their original timing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "telereel",
+    version,
+    arg_required_else_help = true,
+    infer_subcommands = false,
+    after_help = "Examples:
+  telereel init                          write a configuration to start from
+  telereel check --connect               is it right, and does every source answer?
+  telereel record --session tuesday      record until Ctrl-C
+  telereel replay tuesday                serve it again, at its own pace
+  telereel cat tuesday | jq .payload     look at the messages
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration error, 3 done, but something was lost or is damaged."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// The archive [default: what the configuration says, else ./archive]
+    #[arg(long, global = true, value_name = "DIR", env = "TELEREEL_ARCHIVE")]
+    pub archive: Option<PathBuf>,
+    /// The configuration [default: ./telereel.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "TELEREEL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print JSON: one document, or one per line where results stream
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more (-vv: everything)
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Write a commented configuration to start from
+    Init(Init),
+    /// Validate a configuration
+    Check(Check),
+    /// Record all configured sources until Ctrl-C, SIGTERM or --for; then seal everything
+    Record(Record),
+    /// Show how a running recorder is doing, source by source
+    Status(Status),
+    /// Serve recorded sessions through endpoints like the vendors' own
+    Replay(Box<Replay>),
+    /// List the sessions of the archive
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show one session: sources, kinds, channels, devices, times, gaps
+    Info(Info),
+    /// Print messages as JSON lines
+    Cat(Cat),
+    /// Check the archive: checksums, completeness, index and sidecars
+    #[command(visible_alias = "doctor")]
+    Verify(Verify),
+    /// Seal what a crash left in the journal
+    Recover(Recover),
+    /// Rebuild the index from segments, manifests and sidecars
+    Reindex(Reindex),
+    /// Show the fields that are declared for a vendor's messages
+    Schema(Schema),
+    /// Print the SQL views of the archive, for DuckDB
+    Views(Views),
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel init                        a webhook receiver that runs at once, and all vendors commented out
+  telereel init delicode jointech      sources of these vendors, to be filled in
+  telereel init generic --stdout       only show it
+  telereel -c city.toml init jointech  write it to city.toml")]
+pub struct Init {
+    /// delicode, jointech, generic
+    #[arg(value_name = "VENDOR")]
+    pub vendors: Vec<String>,
+    /// Print it instead of writing the file
+    #[arg(long)]
+    pub stdout: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel check
+  telereel -c city.toml check --connect")]
+pub struct Check {
+    /// Also connect to each source, with a client id and a clean session of its own
+    #[arg(long)]
+    pub connect: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel record                              until Ctrl-C
+  telereel record --session tuesday --for 2h
+  telereel --archive /data/reel record --json  a summary as JSON at the end")]
+pub struct Record {
+    /// What to call the session [default: its date and time]
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// Stop after this long, as in 90s or 2h
+    #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
+    pub duration: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel status
+  telereel -c city.toml status --json")]
+pub struct Status {}
+
+/// What is chosen from a recording.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Filters (each may be given several times)")]
+pub struct Filters {
+    /// Only from this source
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Vec<String>,
+    /// Only from this vendor
+    #[arg(long, value_name = "VENDOR")]
+    pub vendor: Vec<String>,
+    /// Only of this kind; `link` and `control` are left out unless named here
+    #[arg(long, value_name = "KIND")]
+    pub kind: Vec<String>,
+    /// Only of this device
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Vec<String>,
+    /// Only on channels like this: `*` is any text, `?` any character
+    #[arg(long, value_name = "GLOB")]
+    pub channel: Vec<String>,
+    /// From this time on: RFC 3339 with offset, +90s after the session's start, or -2h before now
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
+    pub from: Option<Moment>,
+    /// Up to this time
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
+    pub to: Option<Moment>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel replay latest                                   ws://127.0.0.1:7070 and mqtt://127.0.0.1:1883
+  telereel replay tuesday --from +10m --to +12m --speed 4
+  telereel replay latest --listen http://127.0.0.1:0 --no-wait --report report.json
+  telereel replay --from 2026-03-01T14:00:00Z --to 2026-03-01T15:00:00Z --vendor jointech
+  telereel replay tuesday --listen mqtt://0.0.0.0:1883 --allow-any-credentials
+
+Clients connect to ws://HOST/ws (any session), ws://HOST/websocket_realtime (Delicode's protocol)
+or mqtt://HOST (recorded topics; all else under telereel/{vendor}/{source}/{kind}/{device}).")]
+pub struct Replay {
+    /// A name, an id or its beginning, or `latest`; none: whatever was recorded between --from and --to
+    #[arg(value_name = "SESSION")]
+    pub sessions: Vec<String>,
+    /// Where to serve: http, https, mqtt or mqtts, as often as wanted; port 0 picks one
+    /// [default: http://127.0.0.1:7070 and mqtt://127.0.0.1:1883]
+    #[arg(long, value_name = "URL")]
+    pub listen: Vec<Listen>,
+    /// Twice as fast is 2, half as fast 1/2
+    #[arg(long, value_name = "N|N/M", default_value = "1")]
+    pub speed: Speed,
+    /// Keep the recording's time, or go as fast as the slowest client takes it
+    #[arg(long, value_enum, default_value_t)]
+    pub pace: Pace,
+    /// Play it N times; without N, until stopped
+    #[arg(long = "loop", value_name = "N", num_args = 0..=1)]
+    pub rounds: Option<Option<NonZeroU64>>,
+    /// Start when this many clients are ready
+    #[arg(long, value_name = "N", conflicts_with = "no_wait", default_value = "1")]
+    pub wait_for_clients: NonZeroUsize,
+    /// Start at once, whether anybody listens or not
+    #[arg(long)]
+    pub no_wait: bool,
+    #[command(flatten)]
+    pub filters: Filters,
+    /// How long to wait at the end for clients to take and acknowledge what was sent
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub drain: Duration,
+    /// Write the report to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write a JSON line for each message sent, and for all that clients send and answer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Certificate chain (PEM) for https and mqtts [default: a self-signed one]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) for https and mqtts
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Accept only the credentials of the configuration
+    #[arg(long, conflicts_with = "allow_any_credentials")]
+    pub require_credentials: bool,
+    /// Accept any credentials beyond this machine, too
+    #[arg(long)]
+    pub allow_any_credentials: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Pace {
+    #[default]
+    Original,
+    Max,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel list
+  telereel ls --json | jq .[].name")]
+pub struct List {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel info latest
+  telereel info tuesday --json")]
+pub struct Info {
+    /// A name, an id or its beginning, or `latest`
+    #[arg(value_name = "SESSION")]
+    pub session: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel cat latest | head
+  telereel cat tuesday --kind alarm --device 7001234567
+  telereel cat tuesday --from +10m --to +11m
+  telereel cat --from -2h --channel 'upload/*/location'
+  telereel cat latest --follow")]
+pub struct Cat {
+    /// A name, an id or its beginning, or `latest`; none: whatever was recorded between --from and --to
+    #[arg(value_name = "SESSION")]
+    pub session: Option<String>,
+    #[command(flatten)]
+    pub filters: Filters,
+    /// Go on with what is sealed later, until the recording ends
+    #[arg(long)]
+    pub follow: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel verify                    exit code 3 if anything is damaged
+  telereel doctor --json | jq .damage")]
+pub struct Verify {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel recover                   also done whenever `record` starts
+  telereel --archive /data/reel recover --json")]
+pub struct Recover {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel reindex
+  telereel --archive /data/reel reindex --json")]
+pub struct Reindex {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel schema jointech           its kinds and all their fields
+  telereel schema jointech alarm
+  telereel schema delicode --json | jq .kinds[0].fields[].name")]
+pub struct Schema {
+    #[arg(value_name = "VENDOR")]
+    pub vendor: String,
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel views > views.sql
+  cd archive && duckdb -init views/duckdb.sql")]
+pub struct Views {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel completions bash > ~/.local/share/bash-completion/completions/telereel
+  telereel completions zsh > ~/.zfunc/_telereel
+  telereel completions fish > ~/.config/fish/completions/telereel.fish")]
+pub struct Completions {
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+fn positive_duration(text: &str) -> Result<Duration, &'static str> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("expected a duration longer than zero"),
+        duration => Ok(duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_teaches_by_example() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("telereel "), "{} has no example", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn relative_times_may_begin_with_a_minus() {
+        let cli = Cli::try_parse_from(["telereel", "cat", "--from", "-2h", "--to", "+90s", "x"]).unwrap();
+        let Verb::Cat(cat) = cli.verb else { panic!() };
+        assert_eq!(cat.filters.from, Some(Moment::BeforeNow(Duration::from_secs(7_200))));
+        assert_eq!(cat.filters.to, Some(Moment::AfterStart(Duration::from_secs(90))));
+    }
+}

@@ -17,5 +17,7 @@ pub mod message;
 pub mod player;
 pub mod recorder;
 pub mod secret;
+pub mod section;
 pub mod transport;
+pub mod units;
 pub mod vendors;

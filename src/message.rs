@@ -29,6 +29,11 @@ impl SessionId {
         let millis = u64::try_from(wall_us / 1_000).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
+
+    /// The 16 bytes in the order in which they are printed.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl fmt::Display for SessionId {
@@ -176,7 +181,7 @@ fn has(wanted: &[String], value: &str) -> bool {
 }
 
 /// Matches `*` and `?`; works on bytes, where `?` takes one whole UTF-8 character.
-fn glob(mut pattern: &[u8], mut text: &[u8]) -> bool {
+pub(crate) fn glob(mut pattern: &[u8], mut text: &[u8]) -> bool {
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {

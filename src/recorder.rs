@@ -1,1 +1,187 @@
-//! In the making.
+//! The recording path, and the only place that joins its stages:
+//! transport -> collector -> journal -> segments.
+//!
+//! ```text
+//! connection tasks ─┐                    ┌─ acknowledgements, once durable
+//! webhook requests ─┴─> one task per source ──> journal (thread) ──> sealer (thread)
+//! ```
+//!
+//! * [`source`] drives a vendor's collector and carries out what it wants;
+//! * [`gate`] is the way into the journal, and what happens when it is full;
+//! * [`webhook`] receives requests, [`redact`] says what of them is never stored;
+//! * [`sealer`] turns closed parts into segments while the recording goes on;
+//! * [`roll`] begins a new session while connections stay open;
+//! * [`stats`] is what is known about it all, [`memory`] how the memory is split.
+//!
+//! A start binds its listeners before anything is written, so that a port in use leaves nothing
+//! behind. A stop closes connections, the journal, then seals all of it. One source never disturbs
+//! another; a vendor that cannot be reached is dialled for ever.
+
+pub mod gate;
+pub mod latest;
+pub mod memory;
+pub mod redact;
+pub mod roll;
+pub mod sealer;
+pub mod source;
+pub mod start;
+pub mod stats;
+pub mod status;
+pub mod webhook;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use self::start::{RecordError, StartOptions};
+pub use self::stats::{Status, Summary};
+pub use self::status::StatusSource;
+
+use self::source::Order;
+use self::stats::SourceSummary;
+use crate::archive::RecoverReport;
+use crate::journal::{Journal, JournalError};
+
+/// How long sources may take to end, beyond what they allow themselves.
+const SOURCES_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A recording that is running. Dropping it leaves all data in the journal.
+#[derive(Debug)]
+pub struct Recorder {
+    running: StatusSource,
+    recovered: RecoverReport,
+    webhooks_at: Option<SocketAddr>,
+    console_at: Option<SocketAddr>,
+    orders: Vec<mpsc::Sender<Order>>,
+    sources: Vec<JoinHandle<()>>,
+    roller: Option<JoinHandle<()>>,
+    servers: Vec<JoinHandle<()>>,
+    stop_webhooks: CancellationToken,
+    stop_console: CancellationToken,
+    journal: Journal,
+    sealed: oneshot::Receiver<()>,
+}
+
+impl Recorder {
+    /// What an earlier recording had left in the journal, and has been sealed at the start.
+    pub fn recovered(&self) -> &RecoverReport {
+        &self.recovered
+    }
+
+    /// Where webhooks are received, if any source is one.
+    pub fn webhooks_at(&self) -> Option<SocketAddr> {
+        self.webhooks_at
+    }
+
+    /// Where the status is served.
+    pub fn console_at(&self) -> Option<SocketAddr> {
+        self.console_at
+    }
+
+    /// The recording as it is now.
+    pub fn status(&self) -> Status {
+        self.running.status()
+    }
+
+    /// Resolves, with the reason, when the journal has failed: nothing is recorded any more.
+    pub async fn failed(&self) -> String {
+        let mut durable = self.running.journal().durable();
+        let failed = durable.wait_for(|durable| durable.error.is_some()).await;
+        match failed.ok().and_then(|durable| durable.error.clone()) {
+            Some(error) => error.to_string(),
+            None => "the journal is closed".to_owned(),
+        }
+    }
+
+    /// Closes the connections, seals everything and ends the session. If `abort` is cancelled
+    /// meanwhile, what is not sealed yet stays in the journal.
+    pub async fn stop(self, abort: CancellationToken) -> Result<Summary, RecordError> {
+        let sealing = std::sync::Arc::clone(self.running.sealing());
+        let mut stopping = std::pin::pin!(self.stop_in_order());
+        tokio::select! {
+            biased;
+            () = abort.cancelled() => {
+                // Before `stopping` is dropped, and the journal with it, which closes its last part.
+                sealing.abort();
+                Err(RecordError::Aborted)
+            }
+            stopped = stopping.as_mut() => stopped,
+        }
+    }
+
+    async fn stop_in_order(mut self) -> Result<Summary, RecordError> {
+        if let Some(roller) = self.roller.take() {
+            roller.abort();
+            // A roll under way is to be over before the sources are told to stop.
+            let _ = roller.await;
+        }
+        for orders in self.orders.drain(..) {
+            // A source that is over needs no order.
+            let _ = orders.send(Order::Stop).await;
+        }
+        let ended = async {
+            for source in &mut self.sources {
+                if let Err(error) = source.await {
+                    tracing::error!("a source ended in disorder: {error}");
+                }
+            }
+        };
+        if tokio::time::timeout(SOURCES_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("some sources did not end in time");
+            self.sources.iter().for_each(JoinHandle::abort);
+        }
+        self.stop_webhooks.cancel();
+        let now = self.running.clock().now();
+        self.running.sealing().end(self.running.session().session_id, now.wall_us, None);
+        let closed = close(self.journal).await;
+        // The sealer ends when the journal's channel of closed parts does.
+        let sealed = self.sealed.await;
+        self.stop_console.cancel();
+        for server in self.servers {
+            let _ = server.await;
+        }
+        closed.map_err(|source| RecordError::Journal { source })?;
+        sealed.map_err(|_| RecordError::SealerDied)?;
+        Ok(self.running.summary(now))
+    }
+}
+
+/// Closes the journal without holding up a worker thread, and without keeping the program alive for it.
+async fn close(journal: Journal) -> Result<(), JournalError> {
+    let (done, is_done) = oneshot::channel();
+    std::thread::spawn(move || done.send(journal.close()));
+    let died = |_| Err(JournalError::Poisoned { reason: "its thread panicked".into() });
+    is_done.await.unwrap_or_else(died)
+}
+
+/// Microseconds since the Unix epoch as RFC 3339, UTC.
+fn rfc3339(wall_us: i64) -> String {
+    match chrono::DateTime::from_timestamp_micros(wall_us) {
+        Some(time) => time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+        None => wall_us.to_string(),
+    }
+}
+
+/// What a source's summary is made of, with the decode errors that only sealing knows.
+fn summarise(stats: &stats::SourceStats, now_ns: u64, decode_errors: u64) -> SourceSummary {
+    let counters = stats.lock();
+    SourceSummary {
+        name: stats.name.clone(),
+        vendor: stats.vendor.clone(),
+        messages: counters.messages,
+        bytes: counters.bytes,
+        duplicates: counters.duplicates,
+        decode_errors,
+        disconnects: counters.disconnects,
+        gap_ns: counters.gap_ns_at(now_ns),
+        dropped: counters.dropped,
+        last_error: counters.last_error.clone(),
+        gave_up: counters.gave_up.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

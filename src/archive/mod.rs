@@ -1,1 +1,79 @@
-//! In the making.
+//! The archive: a folder that holds recordings for years, as plain files that need no Telereel.
+//!
+//! ```text
+//! README.md            how to open it, for someone who has only the folder
+//! archive.json         format version, site
+//! lock                 held by whoever writes
+//! journal/             parts that are not sealed yet                    (crate::journal)
+//! tmp/                 files in the making, never read
+//! data/vendor=V/kind=K/date=YYYY-MM-DD/{session}-{part}.parquet         (schema, segment)
+//! data/vendor=V/kind=K/date=1970-01-01/schema.parquet   no rows, every declared column
+//! manifests/{session}-{part}.json  commits a sealed part: files, rows, checksums (manifest)
+//! sessions/{session}.json          name, times, sources                 (sidecar)
+//! schema/V/K.toml      the declarations that the columns came from
+//! views/duckdb.sql     views over all kinds, relative to the folder     (views)
+//! index.sqlite         derived from all this                            (crate::index)
+//! ```
+//!
+//! # How data enters
+//!
+//! In one way only: [`seal`] turns one closed journal part into segments. It is a repeatable function
+//! of that part, and this is its order; each step is durable before the next begins:
+//!
+//! 1. the segments are written to `tmp/` and synced;
+//! 2. they are renamed into `data/`, and their folders synced;
+//! 3. the manifest is put in place (written, synced, renamed, its folder synced): the part is committed;
+//! 4. the index rows are committed;
+//! 5. the part is removed from the journal.
+//!
+//! It reads the part back from the journal, in running as in recovery, so that there is one path to
+//! be right. The pages are still in the system's cache, so this costs a copy and a checksum.
+//! What a cut at each step leaves, and what [`recover`] does about it, is the table in [`recover`](mod@recover).
+//!
+//! # What is true
+//!
+//! Segments, manifests and sidecars. The index is made of them; readers that find it missing, broken
+//! or behind read the manifests in its place and answer the same.
+//!
+//! What never happens here: a payload parsed and printed again; a file in `data/` changed after its
+//! manifest was written; a write outside [`crate::disk::Disk`], but for the index and the lock.
+
+mod catalog;
+mod columns;
+mod durable;
+mod error;
+mod info;
+mod layout;
+mod link;
+mod lock;
+mod manifest;
+mod open;
+mod recover;
+mod reindex;
+mod scan;
+mod schema;
+mod seal;
+mod segment;
+mod session;
+mod sidecar;
+#[cfg(test)]
+mod tests;
+mod time;
+mod verify;
+mod views;
+
+pub use error::ArchiveError;
+pub use info::{ChannelCount, DeviceCount, Gap, KindCount, SessionInfo, SourceCount};
+pub use layout::{Layout, PartName};
+pub use lock::Lock;
+pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
+pub use open::Archive;
+pub use recover::{Lost, RecoverReport, recover};
+pub use reindex::{ReindexReport, reindex};
+pub use scan::{Bound, Scan, ScanOptions, ScanSummary, scan, summarize};
+pub use schema::{FORMAT, envelope_fields};
+pub use seal::{Sealed, seal};
+pub use session::SessionSummary;
+pub use sidecar::{Ended, Sidecar, SidecarSource};
+pub use time::format_us;
+pub use verify::{Problem, VerifyOptions, VerifyReport, verify};

@@ -1,1 +1,96 @@
-//! In the making.
+//! What each verb does, one file per verb: arguments in, calls to the stages below, a result for
+//! people or as JSON on standard output.
+//!
+//! Everything that is said goes through here: data to standard output ([`output`]), errors, logs and
+//! progress to standard error. The chain of an error is printed once, in [`main`].
+
+mod cat;
+mod check;
+mod completions;
+mod context;
+mod info;
+mod init;
+mod list;
+mod log;
+mod output;
+mod progress;
+mod recover;
+mod reindex;
+mod replay;
+mod schema;
+mod selection;
+mod signals;
+mod status;
+mod verify;
+mod views;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Verb};
+use crate::config::ConfigError;
+use crate::player::PlayError;
+use context::Context;
+use output::StdoutClosed;
+use progress::Screen;
+
+/// How a verb ended that did what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// Done, but loss or damage was found, and was said.
+    Lossy,
+}
+
+/// A mistake in how the command was called: nothing was touched.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Runs the command and answers with its exit code.
+pub fn main(cli: Cli) -> ExitCode {
+    let screen = Screen::new();
+    match log::start(&cli.global, &screen).and_then(|()| run(cli, screen)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Lossy) => ExitCode::from(3),
+        // `telereel cat | head` has what it wanted.
+        Err(error) if error.chain().any(|cause| cause.is::<StdoutClosed>()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::print_error(&error);
+            ExitCode::from(if error.chain().any(is_usage) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Whether it is for the caller to mend, and nothing has been touched.
+fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let refused = cause
+        .downcast_ref()
+        .is_some_and(|e| matches!(e, PlayError::Exposed { .. } | PlayError::NoCredentials { .. }));
+    refused || cause.is::<Usage>() || cause.is::<ConfigError>()
+}
+
+/// The runtime of a verb that speaks with others.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context as _;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
+    let context = Context::new(cli.global, screen);
+    match cli.verb {
+        Verb::Init(args) => init::run(&context, args),
+        Verb::Check(args) => check::run(&context, &args),
+        Verb::Record(_) => anyhow::bail!("not wired yet"),
+        Verb::Status(args) => status::run(&context, &args),
+        Verb::Replay(args) => replay::run(&context, *args),
+        Verb::List(_) => list::run(&context),
+        Verb::Info(args) => info::run(&context, &args),
+        Verb::Cat(args) => cat::run(&context, args),
+        Verb::Verify(_) => verify::run(&context),
+        Verb::Recover(_) => recover::run(&context),
+        Verb::Reindex(_) => reindex::run(&context),
+        Verb::Schema(args) => schema::run(&context, &args),
+        Verb::Views(args) => views::run(&context, &args),
+        Verb::Completions(args) => completions::run(&args),
+    }
+}

@@ -1,12 +1,29 @@
 //! The configuration file: TOML in, a checked [`Config`] out.
+//!
+//! All of it is checked before anything is touched, and every mistake is named with file, line and
+//! key (see [`crate::section`]). What belongs to one vendor is read in that vendor's folder.
 
-use std::path::PathBuf;
+mod later;
+mod read;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::secret::Secret;
+use crate::section::{Env, File, Problem, Section};
 use crate::vendors::delicode::config::DelicodeConfig;
-use crate::vendors::generic::config::GenericConfig;
+use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
+
+/// The vendors that this version has, in the order of the alphabet.
+pub const VENDORS: [&str; 3] = ["delicode", "generic", "jointech"];
+
+/// Where webhooks arrive if the configuration does not say: this machine only.
+pub const DEFAULT_WEBHOOKS_LISTEN: &str = "127.0.0.1:7081";
+
+/// Where a recorder answers `status` if the configuration does not say.
+pub const DEFAULT_CONSOLE_LISTEN: &str = "127.0.0.1:7080";
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -90,3 +107,101 @@ pub enum VendorConfig {
     Jointech(JointechConfig),
     Generic(GenericConfig),
 }
+
+impl VendorConfig {
+    pub fn vendor(&self) -> &'static str {
+        match self {
+            VendorConfig::Delicode(_) => "delicode",
+            VendorConfig::Jointech(_) => "jointech",
+            VendorConfig::Generic(_) => "generic",
+        }
+    }
+
+    /// The path that this source is pushed to; none for sources that connect to a server.
+    pub fn webhook_path(&self) -> Option<&str> {
+        match self {
+            VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => Some(&webhook.path),
+            VendorConfig::Generic(GenericConfig {
+                transport: GenericTransport::Webhook { path }, ..
+            }) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The broker and the client id that it knows this source by.
+    fn mqtt_client(&self) -> Option<(&str, &str)> {
+        match self {
+            VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => Some((&mqtt.url, &mqtt.client_id)),
+            VendorConfig::Generic(GenericConfig {
+                transport: GenericTransport::Mqtt { url, client_id, .. },
+                ..
+            }) => Some((url, client_id)),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{}", Lines(problems))]
+    Invalid { problems: Vec<Problem> },
+}
+
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`; secrets come from it, the environment or files it names.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(path, &read_file(path)?, &|name| std::env::var(name).ok())
+    }
+
+    /// Checks `text` as if it had been read from `path`.
+    pub fn parse(path: &Path, text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
+        File::new(path, text, env).read(read::config).map_err(|problems| ConfigError::Invalid { problems })
+    }
+}
+
+/// Where the archive lies according to the file at `path`, of which nothing else is checked: who
+/// looks into an archive needs no vendor's secrets.
+pub fn archive_path(path: &Path) -> Result<PathBuf, ConfigError> {
+    part(path, |root| root.header("archive", read::archive_path))
+}
+
+/// Where the recorder of the file at `path` answers `status`; nothing else of it is checked.
+pub fn console(path: &Path) -> Result<Console, ConfigError> {
+    part(path, |root| root.header("console", read::console))
+}
+
+fn part<T>(path: &Path, read: impl FnOnce(&Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
+    let text = read_file(path)?;
+    let read = |root: &Section<'_>| {
+        let value = read(root);
+        root.ignore_rest();
+        value
+    };
+    File::new(path, &text, &|name| std::env::var(name).ok())
+        .read(read)
+        .map_err(|problems| ConfigError::Invalid { problems })
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests;

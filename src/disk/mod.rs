@@ -6,13 +6,21 @@
 //!
 //! The rules a caller must keep, and which the simulated disk enforces by forgetting:
 //! bytes are durable after `sync_data` of their file; a name (created, renamed or removed) is durable
-//! after `sync_dir` of its folder.
+//! after `sync_dir` of its folder; a rename between two folders needs both, the target's first.
+//! After a failed `sync_data` the unsynced bytes of that file are lost for good: the kernel may have
+//! dropped them, so that a second call which succeeds proves nothing.
+
+mod real;
+mod sim;
 
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+
+pub use real::RealDisk;
+pub use sim::{Fault, Operation, SimDisk};
 
 /// A file being written, append only.
 pub trait DiskFile: io::Write + Send {
@@ -28,6 +36,8 @@ pub trait Disk: Debug + Send + Sync {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// The whole content.
     fn read(&self, path: &Path) -> io::Result<Bytes>;
+    /// The content from the start, piece by piece.
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>>;
     /// The length in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// Cuts a file to `len` bytes and syncs it.

@@ -1,1 +1,107 @@
-//! In the making.
+//! The index: an SQLite catalog of what an archive holds and where.
+//!
+//! It is derived from session sidecars, manifests and link segments, and never the truth: losing it
+//! costs a `reindex`. The tables are documented where they are made, in `schema/index/*.sql`; those
+//! files are the migrations, applied in order, `user_version` counts them.
+//!
+//! One connection writes (the recorder's sealer, or a verb that holds the archive's lock); any number
+//! read at the same time (WAL). Commits are synchronous in full, since a journal part is removed on
+//! the strength of one.
+//!
+//! What never happens here: looking into the archive's other files. Rows are handed in.
+
+mod query;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use rows::{LinkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
+
+/// The migrations, oldest first. Never edit one that was released: add another.
+const MIGRATIONS: [&str; 1] = [include_str!("../../schema/index/001_catalog.sql")];
+
+/// Readers and the writer wait this long for one another before they give up; a checkpoint of a
+/// large index on a slow disk takes a second or two.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the index could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error("cannot open the index {path}; `telereel reindex` makes it again")]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "the index {path} is of version {found}, this telereel knows up to {known}: use the newer telereel, \
+         or make the index again with `telereel reindex`"
+    )]
+    Newer { path: PathBuf, found: usize, known: usize },
+    #[error("the index {path} is of version {found}, older than {known}; `telereel reindex` makes it again")]
+    Older { path: PathBuf, found: usize, known: usize },
+    #[error("cannot {action} the index; `telereel reindex` makes it again")]
+    Query { action: &'static str, source: rusqlite::Error },
+}
+
+/// An open index.
+#[derive(Debug)]
+pub struct Index {
+    connection: Connection,
+}
+
+impl Index {
+    /// Opens for writing; makes the file and brings it up to date where needed.
+    pub fn open(path: &Path) -> Result<Self, IndexError> {
+        let open = |source| IndexError::Open { path: path.to_owned(), source };
+        let mut connection = Connection::open(path).map_err(open)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(open)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(open)?;
+        let found = user_version(&connection).map_err(open)?;
+        if found > MIGRATIONS.len() {
+            return Err(IndexError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() });
+        }
+        migrate(&mut connection, found).map_err(open)?;
+        Ok(Self { connection })
+    }
+
+    /// Opens for reading; the file must exist and be of this version.
+    pub fn open_read_only(path: &Path) -> Result<Self, IndexError> {
+        let open = |source| IndexError::Open { path: path.to_owned(), source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(open)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
+        let known = MIGRATIONS.len();
+        match user_version(&connection).map_err(open)? {
+            found if found > known => Err(IndexError::Newer { path: path.to_owned(), found, known }),
+            found if found < known => Err(IndexError::Older { path: path.to_owned(), found, known }),
+            _ => Ok(Self { connection }),
+        }
+    }
+
+    /// An index that lives as long as this value: for reading an archive whose own is unusable.
+    pub fn in_memory() -> Result<Self, IndexError> {
+        let open = |source| IndexError::Open { path: PathBuf::from(":memory:"), source };
+        let mut connection = Connection::open_in_memory().map_err(open)?;
+        migrate(&mut connection, 0).map_err(open)?;
+        Ok(Self { connection })
+    }
+}
+
+fn user_version(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|v| v.max(0) as usize)
+}
+
+fn migrate(connection: &mut Connection, from: usize) -> rusqlite::Result<()> {
+    for (version, sql) in MIGRATIONS.iter().enumerate().skip(from) {
+        let step = connection.transaction()?;
+        step.execute_batch(sql)?;
+        step.pragma_update(None, "user_version", version as i64 + 1)?;
+        step.commit()?;
+    }
+    Ok(())
+}

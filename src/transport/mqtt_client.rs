@@ -29,8 +29,9 @@ use super::{Command, ConnHandle, ConnTask};
 use crate::clock::Clock;
 use crate::vendors::{AckId, CloseCause, Closed, Conn, Frame, Input, MqttDial};
 
-/// The largest packet that is taken: far beyond any vendor's, and a bound on what one may cost.
-pub const PACKET_BYTES_MAX: usize = 64 << 20;
+/// The largest packet that is taken: far beyond any vendor's, and a bound on what one may cost. One
+/// MiB less than the journal's 64.
+pub const PACKET_BYTES_MAX: usize = 63 << 20;
 
 /// A SUBSCRIBE with a few hundred filters has room here; the library's own bound is 10 KiB.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;

@@ -24,8 +24,9 @@ use super::{Command, ConnHandle, ConnTask};
 use crate::clock::Clock;
 use crate::vendors::{CloseCause, Closed, Conn, Frame, Input, WebSocketDial};
 
-/// The largest message that is taken: far beyond any vendor's, and a bound on what one may cost.
-pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// The largest message that is taken: far beyond any vendor's, and a bound on what one may cost. One
+/// MiB less than the journal's 64, which are to hold the channel as well.
+pub const MESSAGE_BYTES_MAX: usize = 63 << 20;
 
 /// The upgrade's answer; a server that needs longer is better dialled again.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);

@@ -20,9 +20,10 @@
 //! So each `connecting` is followed by `subscribed` (or `connected` where that is all) or `refused`,
 //! and an outage is the stretch from `disconnected` to the next `reconnected`.
 //!
-//! `gap_ns` is how long nothing was received: since the last frame of any kind, or, if there never was
-//! one, since the first loss, or since the start. A dead peer is noticed late, so the last frame is the
-//! only safe bound; `down_ns` is the shorter time since the loss was noticed.
+//! `gap_ns` is how long nothing was received: since the last frame of the connection that was lost, or,
+//! if it had none, since its loss; since the start, if there was no connection before. A dead peer is
+//! noticed late, so the last frame is the only safe bound; `down_ns` is the shorter time since the loss
+//! was noticed.
 //!
 //! Waits start at 1 s and double to 60 s, each shortened by up to a half at random, so that many
 //! recorders do not return in step. They start anew after a connection that held for
@@ -60,6 +61,13 @@ pub(super) enum Reached {
     Established,
 }
 
+/// The end of an established connection.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    lost_ns: u64,
+    silent_since_ns: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Lifecycle {
     settings: Value,
@@ -67,9 +75,10 @@ pub(super) struct Lifecycle {
     next_conn: Conn,
     wait_ns: u64,
     started_ns: u64,
+    /// When the last frame of the established connection came.
     last_heard_ns: Option<u64>,
-    /// When the stream was last known to be lost; none while it flows.
-    lost_ns: Option<u64>,
+    /// The outage that lasts; none while the stream flows, and before it ever did.
+    outage: Option<Outage>,
 }
 
 impl Lifecycle {
@@ -82,7 +91,7 @@ impl Lifecycle {
             wait_ns: FIRST_WAIT_NS,
             started_ns: 0,
             last_heard_ns: None,
-            lost_ns: None,
+            outage: None,
         }
     }
 
@@ -140,23 +149,24 @@ impl Lifecycle {
             link(fx, "subscribed", conn, None, more);
         }
         if conn > 0 {
-            let lost_ns = self.lost_ns.unwrap_or(self.started_ns);
-            let gap_from = self.last_heard_ns.unwrap_or(lost_ns);
+            let from_start = Outage { lost_ns: self.started_ns, silent_since_ns: self.started_ns };
+            let outage = self.outage.unwrap_or(from_start);
             let mut more = Map::new();
-            more.insert("down_ns".into(), json!(now.steady_ns.saturating_sub(lost_ns)));
+            more.insert("down_ns".into(), json!(now.steady_ns.saturating_sub(outage.lost_ns)));
             fx.push(Effect::Link(LinkEvent {
                 event: "reconnected",
                 conn,
                 reason: None,
-                gap_ns: Some(now.steady_ns.saturating_sub(gap_from)),
+                gap_ns: Some(now.steady_ns.saturating_sub(outage.silent_since_ns)),
                 more,
             }));
         }
-        self.lost_ns = None;
+        self.outage = None;
+        self.last_heard_ns = None;
         true
     }
 
-    /// Something was received.
+    /// Something was received. To be called after [`Lifecycle::established`] where a frame does both.
     pub(super) fn heard(&mut self, at: Now) {
         self.last_heard_ns = Some(at.steady_ns);
     }
@@ -245,7 +255,8 @@ impl Lifecycle {
 
     fn wait(&mut self, now: Now, rng: &mut dyn Rng) {
         if let State::Established(_, since_ns) = self.state {
-            self.lost_ns = Some(now.steady_ns);
+            let lost_ns = now.steady_ns;
+            self.outage = Some(Outage { lost_ns, silent_since_ns: self.last_heard_ns.unwrap_or(lost_ns) });
             if now.steady_ns.saturating_sub(since_ns) >= HEALTHY_AFTER_NS {
                 self.wait_ns = FIRST_WAIT_NS;
             }

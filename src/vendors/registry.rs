@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Collector, Emulator, Recorded, delicode, generic, jointech};
 use crate::config::{Source, VendorConfig};
+use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
 
 /// The vendors that are built in, `generic` included.
@@ -41,13 +42,16 @@ pub fn source_header(source: &Source) -> SourceHeader {
         VendorConfig::Jointech(_) => ("jointech", declared("jointech")),
         VendorConfig::Generic(config) => ("generic", generic::kinds(config)),
     };
-    kinds.extend(COMMON_KINDS.iter().map(|name| KindHeader { name: (*name).to_owned(), declaration: None }));
+    kinds.extend(COMMON_KINDS.iter().map(|kind| header(vendor, kind)));
     SourceHeader { name: source.name.clone(), vendor: vendor.to_owned(), kinds, settings: settings(source) }
 }
 
 fn declared(vendor: &str) -> Vec<KindHeader> {
-    let kinds = kinds(vendor).unwrap_or_default();
-    kinds.iter().map(|kind| KindHeader { name: (*kind).to_owned(), declaration: None }).collect()
+    kinds(vendor).unwrap_or_default().iter().map(|kind| header(vendor, kind)).collect()
+}
+
+fn header(vendor: &str, kind: &str) -> KindHeader {
+    KindHeader { name: kind.to_owned(), declaration: decode::declaration(vendor, kind).map(str::to_owned) }
 }
 
 fn settings(source: &Source) -> Value {
@@ -72,4 +76,4 @@ pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

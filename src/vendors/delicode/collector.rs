@@ -101,7 +101,6 @@ impl DelicodeCollector {
     }
 
     fn frame(&mut self, conn: Conn, at: Now, frame: Frame, rng: &mut dyn Rng, fx: &mut Vec<Effect>) {
-        self.life.heard(at);
         let (payload, is_binary): (Bytes, bool) = match frame {
             Frame::Text(text) => (text.into_bytes(), false),
             Frame::Binary(bytes) => (bytes, true),
@@ -135,6 +134,7 @@ impl DelicodeCollector {
             Message::Data(_) => self.registered(at, conn, "data", fx),
             _ => {}
         }
+        self.life.heard(at);
     }
 
     fn closed(&mut self, now: Now, rng: &mut dyn Rng, conn: Conn, why: &Closed, fx: &mut Vec<Effect>) {

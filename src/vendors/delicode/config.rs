@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::secret::Secret;
+use crate::section::Section;
+use crate::section::values::{duration, integer, list_of, secret, url};
 
 /// The vendor's address, used where none is configured.
 pub const DEFAULT_URL: &str = "wss://signals.delicode.com/websocket_realtime";
@@ -16,4 +18,13 @@ pub struct DelicodeConfig {
     pub token: Secret,
     pub locations: Vec<i64>,
     pub heartbeat: Duration,
+}
+
+/// Reads the keys of a source that are this vendor's.
+pub fn read(section: &Section<'_>) -> Option<DelicodeConfig> {
+    let url = section.get_or("url", url(&["wss", "ws"]), DEFAULT_URL);
+    let token = section.need("token", "the JWT of the locations, from the Signals setup page", secret);
+    let locations = section.need("locations", "the ids of the locations", list_of("location ids", integer));
+    let heartbeat = section.get_or("heartbeat", duration, DEFAULT_HEARTBEAT);
+    Some(DelicodeConfig { url: url?, token: token?, locations: locations?, heartbeat: heartbeat? })
 }

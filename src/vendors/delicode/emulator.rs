@@ -17,7 +17,7 @@
 //!
 //! Where any credentials are accepted (on loopback), locations that nobody recorded give everything of
 //! the vendor's. A client that asks for all that its source was recorded with gets all that this source
-//! got, unknown frames included; one that asks for less gets the rows of these locations.
+//! got, even what names no location; one that asks for less gets the rows of these locations.
 
 use std::sync::Arc;
 
@@ -134,9 +134,9 @@ fn reply(kind: &str, result: &str, fx: &mut Vec<ServerEffect>) {
 
 /// What a client gets that asked for `locations` of `sources`; none if it asked for what is not theirs.
 fn select(sources: &[&SourceHeader], locations: &[i64], lenient: bool) -> Option<Selection> {
-    let vendor = Selection { vendors: vec!["delicode".into()], ..Selection::default() };
-    let data = || KINDS.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
-    let data_and_other = || data().into_iter().chain(["other".to_owned()]).collect::<Vec<_>>();
+    // Frames of an unknown type were sent by the vendor too.
+    let kinds = KINDS.iter().chain(&["other"]).map(|kind| (*kind).to_owned()).collect();
+    let everything = Selection { vendors: vec!["delicode".into()], kinds, ..Selection::default() };
 
     let known =
         |location: &i64| sources.iter().any(|source| recorded_locations(source).any(|l| l == *location));
@@ -145,19 +145,17 @@ fn select(sources: &[&SourceHeader], locations: &[i64], lenient: bool) -> Option
         return None;
     }
     if !any_known {
-        return Some(Selection { kinds: data_and_other(), ..vendor });
+        return Some(everything);
     }
     let asked: Vec<_> = sources
         .iter()
         .filter(|source| recorded_locations(source).any(|location| locations.contains(&location)))
         .collect();
-    if asked.iter().all(|source| recorded_locations(source).all(|location| locations.contains(&location))) {
-        let sources = asked.iter().map(|source| source.name.clone()).collect();
-        return Some(Selection { kinds: data_and_other(), sources, ..vendor });
-    }
-    let devices = locations.iter().map(i64::to_string).collect();
+    let all_of_them =
+        asked.iter().all(|source| recorded_locations(source).all(|location| locations.contains(&location)));
     let sources = asked.iter().map(|source| source.name.clone()).collect();
-    Some(Selection { kinds: data(), devices, sources, ..vendor })
+    let devices = if all_of_them { Vec::new() } else { locations.iter().map(i64::to_string).collect() };
+    Some(Selection { sources, devices, ..everything })
 }
 
 /// The locations that the recorder had asked for.

@@ -1,1 +1,127 @@
+use std::time::Duration;
 
+use super::*;
+use crate::secret::Secret;
+use crate::vendors::delicode::config::DelicodeConfig;
+use crate::vendors::generic::config::{GenericConfig, GenericTransport};
+use crate::vendors::jointech::config::{JointechConfig, JointechMqtt, JointechWebhook};
+use crate::vendors::testing::source;
+use crate::vendors::{Effect, Input};
+
+const SECRET: &str = "s3cret";
+
+pub(in crate::vendors) fn sources() -> Vec<Source> {
+    let secret = || Secret::new(SECRET);
+    let generic = |transport| VendorConfig::Generic(GenericConfig { transport, declarations: None });
+    let url = || format!("wss://{SECRET}:{SECRET}@example.com/p?key={SECRET}&{SECRET}");
+    [
+        VendorConfig::Delicode(DelicodeConfig {
+            url: url(),
+            token: secret(),
+            locations: vec![1, 2],
+            heartbeat: Duration::from_secs(22),
+        }),
+        VendorConfig::Jointech(JointechConfig::Webhook(JointechWebhook {
+            path: "/h".into(),
+            header: Some(("headerkey".into(), secret())),
+        })),
+        VendorConfig::Jointech(JointechConfig::Mqtt(JointechMqtt {
+            url: url(),
+            username: SECRET.into(),
+            password_md5: secret(),
+            access_key: "AK".into(),
+            topics: vec!["upload/AK/#".into()],
+            qos: 1,
+            client_id: "c".into(),
+            clean_session: false,
+        })),
+        generic(GenericTransport::WebSocket {
+            url: url(),
+            headers: vec![("authorization".into(), secret())],
+            send_on_open: vec![secret()],
+        }),
+        generic(GenericTransport::Mqtt {
+            url: url(),
+            username: Some(SECRET.into()),
+            password: Some(secret()),
+            topics: vec!["#".into()],
+            qos: 0,
+            client_id: "c".into(),
+            clean_session: true,
+        }),
+        generic(GenericTransport::Webhook { path: "/g".into() }),
+    ]
+    .map(source)
+    .into()
+}
+
+#[test]
+fn headers_hold_kinds_in_order_and_no_secret() {
+    for source in sources() {
+        let header = source_header(&source);
+        let names: Vec<&str> = header.kinds.iter().map(|kind| &*kind.name).collect();
+        let own = kinds(&header.vendor).unwrap();
+        assert_eq!(names[..own.len()], *own);
+        assert_eq!(names[own.len()..], COMMON_KINDS);
+        assert!(VENDORS.contains(&&*header.vendor));
+        let text = serde_json::to_string(&header).unwrap();
+        assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+#[test]
+fn every_declared_kind_of_a_vendor_brings_its_declaration() {
+    for source in sources() {
+        for kind in source_header(&source).kinds {
+            let has_columns = !matches!(&*kind.name, "control" | "link" | "message") && !is_generic(&source);
+            assert_eq!(kind.declaration.is_some(), has_columns, "{}", kind.name);
+            if let Some(text) = &kind.declaration {
+                assert_eq!(decode::Declaration::parse(text, "header").unwrap().kind(), kind.name);
+            }
+        }
+    }
+    for vendor in VENDORS.into_iter().filter(|vendor| *vendor != "generic") {
+        let declared: Vec<&str> = decode::builtin(vendor).unwrap().iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds(vendor).unwrap(), declared);
+    }
+}
+
+fn is_generic(source: &Source) -> bool {
+    matches!(source.vendor, VendorConfig::Generic(_))
+}
+
+#[test]
+fn the_first_link_row_holds_the_options_of_the_header() {
+    for source in sources() {
+        let mut fx = Vec::new();
+        let mut rng = <rand_pcg::Pcg64 as rand::SeedableRng>::seed_from_u64(1);
+        let mut recording = collector(&source);
+        recording.on(Default::default(), &mut rng, Input::Start, &mut fx);
+        let Effect::Link(link) = &fx[0] else { panic!("{fx:?}") };
+        assert_eq!((link.event, &link.more["settings"]), ("connecting", &source_header(&source).settings));
+        let opened = Input::Opened { conn: 0, session_present: false };
+        recording.on(Default::default(), &mut rng, opened, &mut fx);
+        assert!(!format!("{fx:?}").contains(SECRET), "{fx:?}");
+    }
+}
+
+#[test]
+fn options_that_an_emulator_needs_are_there() {
+    let settings: Vec<Value> = sources().iter().map(|source| source_header(source).settings).collect();
+    assert_eq!(settings[0]["locations"], json!([1, 2]));
+    assert_eq!(settings[0]["url"], "wss://example.com/p");
+    assert_eq!(settings[1]["path"], "/h");
+    assert_eq!(settings[2]["access_key"], "AK");
+    assert_eq!(settings[2]["topics"], json!(["upload/AK/#"]));
+    let mut source = sources().remove(0);
+    source.exclude_kinds = vec!["demographics".into()];
+    assert_eq!(source_header(&source).settings["exclude_kinds"], json!(["demographics"]));
+}
+
+#[test]
+fn endpoints_are_found_by_path() {
+    let recorded = Arc::new(Recorded::default());
+    for (path, served) in [("/ws", true), ("/websocket_realtime", true), ("/", false), ("/ws/", false)] {
+        assert_eq!(emulator(path, recorded.clone()).is_some(), served, "{path}");
+    }
+}

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::*;
+use crate::decode::{Declaration, Decoder, builtin};
 use crate::vendors::jointech::{KINDS, kind};
 
 /// Counts by kind, having checked what must hold for every stream.
@@ -89,4 +90,21 @@ fn the_pool_has_messages_of_about_330_bytes() {
     let pool = pool(1, 1_000);
     let mean = pool.iter().map(|m| m.payload.len()).sum::<usize>() / pool.len();
     assert!((310..=350).contains(&mean), "{mean} bytes on average");
+}
+
+#[test]
+fn declarations_find_nothing_wrong_with_what_is_generated() {
+    let hook = Fleet { route: Route::Webhook { path: "/h".into() }, ..Fleet::default() };
+    let mut messages: Vec<Timed> = Shop::default().messages(1).take(3_000).collect();
+    messages.extend(Fleet::default().messages(1).take(3_000));
+    messages.extend(hook.messages(1).take(3_000));
+    let mut decoders: BTreeMap<&str, Decoder> = BTreeMap::new();
+    for (kind, text) in ["delicode", "jointech"].into_iter().flat_map(|vendor| builtin(vendor).unwrap()) {
+        decoders.insert(kind, Decoder::new(Some(&Declaration::parse(text, kind).unwrap())));
+    }
+    for message in messages {
+        let decoded = decoders.get_mut(message.kind).unwrap().push(&message.channel, &message.payload);
+        assert_eq!(decoded.error, None, "{message:?}");
+        assert_eq!(decoded.device_id, Some(&*message.device), "{message:?}");
+    }
 }

@@ -1,0 +1,45 @@
+//! Which index readers use: the one on disk if it is whole and complete, else one made on the spot.
+
+use super::Archive;
+use super::durable::files_in;
+use super::error::ArchiveError;
+use crate::index::Index;
+
+impl Archive {
+    /// The index for reading. Where the file is missing, broken, of another version or behind the
+    /// manifests, one is made of manifests and sidecars in memory: slower, and the same answers, but
+    /// without link events.
+    pub(super) fn catalog(&self) -> Result<Index, ArchiveError> {
+        match Index::open_read_only(&self.layout.index()) {
+            Ok(index) if self.is_complete(&index).unwrap_or(false) => Ok(index),
+            Ok(_) => {
+                tracing::debug!("the index is behind the manifests, reading those");
+                self.catalog_in_memory()
+            }
+            Err(error) => {
+                if !files_in(&*self.disk, &self.layout.manifests(), "json")?.is_empty() {
+                    tracing::warn!(%error, "reading the manifests, which takes longer");
+                }
+                self.catalog_in_memory()
+            }
+        }
+    }
+
+    /// Whether the index knows as many sessions and parts as there are sidecars and manifests.
+    fn is_complete(&self, index: &Index) -> Result<bool, ArchiveError> {
+        let (sessions, parts) = index.counts()?;
+        Ok(sessions >= files_in(&*self.disk, &self.layout.sessions(), "json")?.len()
+            && parts >= files_in(&*self.disk, &self.layout.manifests(), "json")?.len())
+    }
+
+    fn catalog_in_memory(&self) -> Result<Index, ArchiveError> {
+        let mut index = Index::in_memory()?;
+        for sidecar in self.read_sidecars()? {
+            index.put_session(&sidecar.to_row())?;
+        }
+        for manifest in self.read_manifests()? {
+            index.put_part(manifest.session_id, manifest.part, &manifest.to_rows(), &[])?;
+        }
+        Ok(index)
+    }
+}

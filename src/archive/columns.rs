@@ -1,0 +1,200 @@
+//! Journal records into the envelope's columns, a batch at a time, without an allocation per row.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Int8Builder, Int32Builder, Int64Builder, MapArray,
+    NullBufferBuilder, StringArray, StringBuilder, StructArray, TimestampMicrosecondBuilder,
+};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::error::ArrowError;
+
+use super::schema::{header_entries_field, header_entry_fields};
+use crate::journal::{HeadersRef, RecordRef};
+
+/// Rows in a batch at most.
+pub(super) const BATCH_ROWS: usize = 8192;
+
+/// The columns that are the same in every row of a session.
+#[derive(Debug)]
+pub(super) struct Constants {
+    site: StringArray,
+    session_id: StringArray,
+}
+
+impl Constants {
+    pub(super) fn new(site: &str, session_id: &str) -> Self {
+        Self {
+            site: StringArray::from_iter_values(std::iter::repeat_n(site, BATCH_ROWS)),
+            session_id: StringArray::from_iter_values(std::iter::repeat_n(session_id, BATCH_ROWS)),
+        }
+    }
+}
+
+/// What decoding says about a row, for the envelope.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Derived<'a> {
+    pub device_id: Option<&'a str>,
+    pub event_at_us: Option<i64>,
+    pub decode_error: Option<&'a str>,
+}
+
+/// The rows that wait for the next batch.
+#[derive(Debug)]
+pub(super) struct EnvelopeColumns {
+    rows: usize,
+    bytes: usize,
+    source: StringBuilder,
+    connection: Int32Builder,
+    seq: Int64Builder,
+    received_at: TimestampMicrosecondBuilder,
+    elapsed_ns: Int64Builder,
+    channel: StringBuilder,
+    device_id: StringBuilder,
+    event_at: TimestampMicrosecondBuilder,
+    qos: Int8Builder,
+    retain: BooleanBuilder,
+    dup: BooleanBuilder,
+    is_binary: BooleanBuilder,
+    headers: HeadersColumn,
+    duplicate_of: Int64Builder,
+    payload: BinaryBuilder,
+    clear: BinaryBuilder,
+    decode_error: StringBuilder,
+}
+
+impl EnvelopeColumns {
+    pub(super) fn new() -> Self {
+        Self {
+            rows: 0,
+            bytes: 0,
+            source: StringBuilder::new(),
+            connection: Int32Builder::new(),
+            seq: Int64Builder::new(),
+            received_at: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+            elapsed_ns: Int64Builder::new(),
+            channel: StringBuilder::new(),
+            device_id: StringBuilder::new(),
+            event_at: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+            qos: Int8Builder::new(),
+            retain: BooleanBuilder::new(),
+            dup: BooleanBuilder::new(),
+            is_binary: BooleanBuilder::new(),
+            headers: HeadersColumn::new(),
+            duplicate_of: Int64Builder::new(),
+            payload: BinaryBuilder::new(),
+            clear: BinaryBuilder::new(),
+            decode_error: StringBuilder::new(),
+        }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// What the rows hold in variable length, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn push(&mut self, source: &str, record: &RecordRef<'_>, derived: Derived<'_>) {
+        self.rows += 1;
+        self.bytes += record.payload.len() + record.channel.len() + record.clear.map_or(0, <[u8]>::len);
+        self.source.append_value(source);
+        self.connection.append_value(i32::try_from(record.connection).unwrap_or(i32::MAX));
+        self.seq.append_value(record.seq as i64);
+        self.received_at.append_value(record.received_at_us);
+        self.elapsed_ns.append_value(record.elapsed_ns as i64);
+        self.channel.append_value(record.channel);
+        self.device_id.append_option(derived.device_id);
+        self.event_at.append_option(derived.event_at_us);
+        self.qos.append_option(record.mqtt.map(|m| m.qos as i8));
+        self.retain.append_option(record.mqtt.map(|m| m.retain));
+        self.dup.append_option(record.mqtt.map(|m| m.dup));
+        self.is_binary.append_value(record.is_binary);
+        self.bytes += self.headers.push(record.headers);
+        self.duplicate_of.append_option(record.duplicate_of.map(|seq| seq as i64));
+        self.payload.append_value(record.payload);
+        self.clear.append_option(record.clear);
+        self.decode_error.append_option(derived.decode_error);
+    }
+
+    /// The columns of the rows since the last call, in the order of the schema.
+    pub(super) fn finish(&mut self, constants: &Constants) -> Result<Vec<ArrayRef>, ArrowError> {
+        let rows = self.rows;
+        self.rows = 0;
+        self.bytes = 0;
+        Ok(vec![
+            Arc::new(constants.site.slice(0, rows)),
+            Arc::new(constants.session_id.slice(0, rows)),
+            Arc::new(self.source.finish()),
+            Arc::new(self.connection.finish()),
+            Arc::new(self.seq.finish()),
+            Arc::new(self.received_at.finish().with_timezone("UTC")),
+            Arc::new(self.elapsed_ns.finish()),
+            Arc::new(self.channel.finish()),
+            Arc::new(self.device_id.finish()),
+            Arc::new(self.event_at.finish().with_timezone("UTC")),
+            Arc::new(self.qos.finish()),
+            Arc::new(self.retain.finish()),
+            Arc::new(self.dup.finish()),
+            Arc::new(self.is_binary.finish()),
+            self.headers.finish()?,
+            Arc::new(self.duplicate_of.finish()),
+            Arc::new(self.payload.finish()),
+            Arc::new(self.clear.finish()),
+            Arc::new(self.decode_error.finish()),
+        ])
+    }
+}
+
+/// `map<string, string>`: Arrow's own builder cannot give the two inner fields their ids.
+#[derive(Debug)]
+struct HeadersColumn {
+    offsets: Vec<i32>,
+    present: NullBufferBuilder,
+    keys: StringBuilder,
+    values: StringBuilder,
+    entries: i32,
+}
+
+impl HeadersColumn {
+    fn new() -> Self {
+        Self {
+            offsets: vec![0],
+            present: NullBufferBuilder::new(BATCH_ROWS),
+            keys: StringBuilder::new(),
+            values: StringBuilder::new(),
+            entries: 0,
+        }
+    }
+
+    /// Returns how many bytes were added.
+    fn push(&mut self, headers: Option<HeadersRef<'_>>) -> usize {
+        let mut bytes = 0;
+        match headers {
+            None => self.present.append_null(),
+            Some(headers) => {
+                self.present.append_non_null();
+                for (key, value) in headers.iter() {
+                    self.keys.append_value(key);
+                    self.values.append_value(value);
+                    self.entries += 1;
+                    bytes += key.len() + value.len();
+                }
+            }
+        }
+        self.offsets.push(self.entries);
+        bytes
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let columns: Vec<ArrayRef> = vec![Arc::new(self.keys.finish()), Arc::new(self.values.finish())];
+        let length = self.entries as usize;
+        let entries = StructArray::try_new_with_length(header_entry_fields(), columns, None, length)?;
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
+        self.entries = 0;
+        let present = self.present.finish();
+        Ok(Arc::new(MapArray::try_new(header_entries_field(), offsets, entries, present, false)?))
+    }
+}

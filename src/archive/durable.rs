@@ -1,0 +1,79 @@
+//! Small files that are replaced whole, so that a reader sees the old or the new and a crash leaves one.
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{ArchiveError, IoContext};
+use super::layout::Layout;
+use crate::disk::Disk;
+
+/// Writes `bytes` to `tmp/`, syncs, renames to `path` and syncs its folder.
+pub(super) fn replace(
+    layout: &Layout,
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), ArchiveError> {
+    let folder = path.parent().unwrap_or(layout.root());
+    let name = path.strip_prefix(layout.root()).unwrap_or(path).to_string_lossy().replace('/', "-");
+    let tmp = layout.tmp().join(name);
+    disk.create_dir_all(&layout.tmp()).doing("create", &layout.tmp())?;
+    disk.create_dir_all(folder).doing("create", folder)?;
+    remove_if_there(disk, &tmp)?;
+    let mut file = disk.create_new(&tmp).doing("create", &tmp)?;
+    file.write_all(bytes).doing("write", &tmp)?;
+    file.flush().doing("write", &tmp)?;
+    file.sync_data().doing("sync", &tmp)?;
+    drop(file);
+    disk.rename(&tmp, path).doing("rename to", path)?;
+    disk.sync_dir(folder).doing("sync", folder)
+}
+
+/// The same with a value as indented JSON.
+pub(super) fn replace_json<T: Serialize>(
+    layout: &Layout,
+    disk: &dyn Disk,
+    path: &Path,
+    value: &T,
+) -> Result<(), ArchiveError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|source| ArchiveError::Json { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    replace(layout, disk, path, &bytes)
+}
+
+/// Reads a JSON file as `T`; none if there is no such file.
+pub(super) fn read_json<T: DeserializeOwned>(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Option<T>, ArchiveError> {
+    let bytes = match disk.read(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.doing("read", path)?,
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|source| ArchiveError::Json { path: path.to_owned(), source })
+}
+
+/// The files of a folder with this extension, sorted; none if there is no such folder.
+pub(super) fn files_in(
+    disk: &dyn Disk,
+    folder: &Path,
+    extension: &str,
+) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut files = disk.list(folder).doing("list", folder)?;
+    files.retain(|path| path.extension().is_some_and(|e| e == extension));
+    Ok(files)
+}
+
+/// Removes what an earlier attempt may have left.
+pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), ArchiveError> {
+    match disk.remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        done => done.doing("remove", path),
+    }
+}

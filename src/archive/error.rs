@@ -1,0 +1,65 @@
+//! Why something about an archive failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::index::IndexError;
+
+/// The one error type of this stage; causes are chained, not repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("there is no archive at {path}: `telereel record` makes one; name another with --archive")]
+    Missing { path: PathBuf },
+    #[error(
+        "{path} is a folder with other files in it, not an archive (no archive.json): name an empty or a new one"
+    )]
+    NotAnArchive { path: PathBuf },
+    #[error(
+        "the archive {path} has format {found}, this telereel knows up to {known}: use the newer telereel that wrote it"
+    )]
+    NewerFormat { path: PathBuf, found: u32, known: u32 },
+    #[error("another telereel is at work on the archive {path} ({holder})")]
+    Locked { path: PathBuf, holder: String },
+    #[error("cannot {action} {path}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{path} does not hold what it should")]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("cannot write the segment {path}")]
+    WriteSegment { path: PathBuf, source: parquet::errors::ParquetError },
+    #[error("the segment {path} is damaged or not one of ours; `telereel verify` tells more")]
+    ReadSegment { path: PathBuf, source: parquet::errors::ParquetError },
+    #[error("the segment {path} is damaged: {what}; `telereel verify` tells more")]
+    DamagedSegment { path: PathBuf, what: String },
+    #[error("cannot read the journal part {path}")]
+    Journal { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("the journal part {path} is damaged: {what}")]
+    DamagedPart { path: PathBuf, what: String },
+    #[error("the journal part {path} has to wait until {earlier} is sealed, which comes before it")]
+    EarlierPart { path: PathBuf, earlier: PathBuf },
+    #[error("the declaration of {vendor} {kind} cannot be used")]
+    Declaration { vendor: String, kind: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("no session `{wanted}`{}", nearest_text(.nearest))]
+    SessionNotFound { wanted: String, nearest: Vec<String> },
+    #[error("`{wanted}` is the beginning of several session ids: {}", .matches.join(", "))]
+    SessionAmbiguous { wanted: String, matches: Vec<String> },
+}
+
+fn nearest_text(nearest: &[String]) -> String {
+    match nearest {
+        [] => ": the archive has none yet".to_owned(),
+        names => format!("; nearest: {}", names.join(", ")),
+    }
+}
+
+/// Adds what was attempted, and on which file, to an I/O error.
+pub(super) trait IoContext<T> {
+    fn doing(self, action: &'static str, path: &Path) -> Result<T, ArchiveError>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn doing(self, action: &'static str, path: &Path) -> Result<T, ArchiveError> {
+        self.map_err(|source| ArchiveError::Io { action, path: path.to_owned(), source })
+    }
+}

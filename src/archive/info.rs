@@ -1,0 +1,221 @@
+//! Everything that is known about one session.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{AsArray, RecordBatch};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+
+use super::Archive;
+use super::error::{ArchiveError, IoContext};
+use super::link::LINK_KIND;
+use super::session::{SessionSummary, summarise};
+use super::time::{rfc3339_us, rfc3339_us_option};
+use crate::index::{LinkRow, SegmentRow, SessionRow};
+use crate::message::SessionId;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionInfo {
+    #[serde(flatten)]
+    pub summary: SessionSummary,
+    pub source_counts: Vec<SourceCount>,
+    pub kinds: Vec<KindCount>,
+    pub channels: Vec<ChannelCount>,
+    pub devices: Vec<DeviceCount>,
+    pub gaps: Vec<Gap>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceCount {
+    pub name: String,
+    pub vendor: String,
+    /// The effective options, without secrets.
+    pub settings: serde_json::Value,
+    pub messages: u64,
+    pub bytes: u64,
+    pub duplicates: u64,
+    pub decode_errors: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KindCount {
+    pub vendor: String,
+    pub kind: String,
+    pub messages: u64,
+    pub bytes: u64,
+    pub bytes_stored: u64,
+    #[serde(rename = "first_received_at", with = "rfc3339_us")]
+    pub first_received_at_us: i64,
+    #[serde(rename = "last_received_at", with = "rfc3339_us")]
+    pub last_received_at_us: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChannelCount {
+    pub source: String,
+    pub channel: String,
+    pub messages: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceCount {
+    pub source: String,
+    pub device_id: String,
+    pub messages: u64,
+}
+
+/// A time in which a source was not connected.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gap {
+    pub source: String,
+    #[serde(rename = "started_at", with = "rfc3339_us")]
+    pub started_at_us: i64,
+    /// None: it lasted to the session's end.
+    #[serde(rename = "ended_at", with = "rfc3339_us_option")]
+    pub ended_at_us: Option<i64>,
+    pub duration_ns: Option<u64>,
+    pub reason: Option<String>,
+}
+
+impl Archive {
+    /// One session in detail. Channels and devices are counted by reading their columns: about a
+    /// second for ten million messages.
+    pub fn info(&self, session_id: SessionId) -> Result<SessionInfo, ArchiveError> {
+        let index = self.catalog()?;
+        let Some(session) = index.session(session_id)? else {
+            return Err(ArchiveError::SessionNotFound {
+                wanted: session_id.to_string(),
+                nearest: Vec::new(),
+            });
+        };
+        let segments = index.segments(session_id)?;
+        let (channels, devices) = count_channels(self, &segments)?;
+        Ok(SessionInfo {
+            source_counts: source_counts(&session, &segments),
+            kinds: kind_counts(&segments),
+            channels,
+            devices,
+            gaps: gaps(&index.links(session_id)?),
+            summary: summarise(&index, session)?,
+        })
+    }
+}
+
+fn source_counts(session: &SessionRow, segments: &[SegmentRow]) -> Vec<SourceCount> {
+    let count = |source: &crate::index::SourceRow| {
+        let of = || segments.iter().flat_map(|s| &s.sources).filter(|s| s.source == source.name);
+        SourceCount {
+            name: source.name.clone(),
+            vendor: source.vendor.clone(),
+            settings: source.settings.clone(),
+            messages: of().map(|s| s.rows).sum(),
+            bytes: of().map(|s| s.payload_bytes).sum(),
+            duplicates: of().map(|s| s.duplicates).sum(),
+            decode_errors: of().map(|s| s.decode_errors).sum(),
+        }
+    };
+    session.sources.iter().map(count).collect()
+}
+
+fn kind_counts(segments: &[SegmentRow]) -> Vec<KindCount> {
+    let mut kinds: BTreeMap<(&str, &str), KindCount> = BTreeMap::new();
+    for segment in segments {
+        let kind = kinds.entry((&segment.vendor, &segment.kind)).or_insert_with(|| KindCount {
+            vendor: segment.vendor.clone(),
+            kind: segment.kind.clone(),
+            messages: 0,
+            bytes: 0,
+            bytes_stored: 0,
+            first_received_at_us: segment.received_min_us,
+            last_received_at_us: segment.received_max_us,
+        });
+        kind.messages += segment.rows;
+        kind.bytes += segment.payload_bytes;
+        kind.bytes_stored += segment.bytes;
+        kind.first_received_at_us = kind.first_received_at_us.min(segment.received_min_us);
+        kind.last_received_at_us = kind.last_received_at_us.max(segment.received_max_us);
+    }
+    kinds.into_values().collect()
+}
+
+/// From a `disconnected` to the next `connected` or `reconnected` of the same source.
+fn gaps(links: &[LinkRow]) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut open: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for link in links {
+        match link.event.as_str() {
+            "disconnected" if !open.contains_key(link.source.as_str()) => {
+                open.insert(&link.source, (gaps.len(), link.elapsed_ns));
+                gaps.push(Gap {
+                    source: link.source.clone(),
+                    started_at_us: link.received_at_us,
+                    ended_at_us: None,
+                    duration_ns: None,
+                    reason: link.reason.clone(),
+                });
+            }
+            "connected" | "reconnected" => {
+                if let Some((at, since_ns)) = open.remove(link.source.as_str()) {
+                    gaps[at].ended_at_us = Some(link.received_at_us);
+                    gaps[at].duration_ns = Some(link.elapsed_ns.saturating_sub(since_ns));
+                }
+            }
+            _ => {}
+        }
+    }
+    gaps
+}
+
+/// Counts by source, then by name.
+type Counts = BTreeMap<String, BTreeMap<String, u64>>;
+
+fn count_channels(
+    archive: &Archive,
+    segments: &[SegmentRow],
+) -> Result<(Vec<ChannelCount>, Vec<DeviceCount>), ArchiveError> {
+    let (mut channels, mut devices) = (Counts::new(), Counts::new());
+    for segment in segments.iter().filter(|segment| segment.kind != LINK_KIND) {
+        let path = archive.root().join(&segment.path);
+        count_in(&path, &mut channels, &mut devices)?;
+    }
+    let channels =
+        flat(channels).map(|(source, channel, messages)| ChannelCount { source, channel, messages });
+    let devices =
+        flat(devices).map(|(source, device_id, messages)| DeviceCount { source, device_id, messages });
+    Ok((channels.collect(), devices.collect()))
+}
+
+fn flat(counts: Counts) -> impl Iterator<Item = (String, String, u64)> {
+    counts
+        .into_iter()
+        .flat_map(|(source, names)| names.into_iter().map(move |(name, n)| (source.clone(), name, n)))
+}
+
+fn count_in(path: &Path, channels: &mut Counts, devices: &mut Counts) -> Result<(), ArchiveError> {
+    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
+    let file = File::open(path).doing("open", path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["source", "channel", "device_id"]);
+    for batch in builder.with_projection(mask).with_batch_size(16_384).build().map_err(failed)? {
+        let batch = batch.map_err(|e| failed(e.into()))?;
+        count_column(&batch, "channel", channels);
+        count_column(&batch, "device_id", devices);
+    }
+    Ok(())
+}
+
+fn count_column(batch: &RecordBatch, column: &str, counts: &mut Counts) {
+    let text = |name| batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
+    let (Some(sources), Some(names)) = (text("source"), text(column)) else { return };
+    for (source, name) in sources.iter().zip(names) {
+        let (Some(source), Some(name)) = (source, name) else { continue };
+        let known = counts.get_mut(source).and_then(|names| names.get_mut(name));
+        match known {
+            Some(count) => *count += 1,
+            None => *counts.entry(source.to_owned()).or_default().entry(name.to_owned()).or_default() += 1,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Link events on their way into the index: from records while sealing, from segments afterwards.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Deserialize;
+
+use super::Archive;
+use super::error::{ArchiveError, IoContext};
+use super::manifest::Manifest;
+use crate::index::LinkRow;
+use crate::message::SessionId;
+
+/// The kind whose rows are link events.
+pub(super) const LINK_KIND: &str = "link";
+
+/// What the envelope says about a link event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkOrigin<'a> {
+    pub session_id: SessionId,
+    pub seq: u64,
+    pub source: &'a str,
+    pub connection: i32,
+    pub received_at_us: i64,
+    pub elapsed_ns: u64,
+}
+
+/// The members of the payload that have columns of their own.
+#[derive(Deserialize)]
+struct LinkPayload {
+    event: String,
+    reason: Option<String>,
+    gap_ns: Option<u64>,
+}
+
+impl LinkOrigin<'_> {
+    /// The index row, if the payload is one of ours.
+    pub(super) fn row(self, payload: &[u8]) -> Option<LinkRow> {
+        let text = std::str::from_utf8(payload).ok()?;
+        let parsed: LinkPayload = serde_json::from_str(text).ok()?;
+        Some(LinkRow {
+            session_id: self.session_id,
+            seq: self.seq,
+            source: self.source.to_owned(),
+            connection: self.connection,
+            received_at_us: self.received_at_us,
+            elapsed_ns: self.elapsed_ns,
+            event: parsed.event,
+            reason: parsed.reason,
+            gap_ns: parsed.gap_ns,
+            payload: text.to_owned(),
+        })
+    }
+}
+
+impl Archive {
+    /// The link events in a sealed part's segments.
+    pub(super) fn read_links(&self, manifest: &Manifest) -> Result<Vec<LinkRow>, ArchiveError> {
+        let mut links = Vec::new();
+        for file in manifest.files.iter().filter(|file| file.kind == LINK_KIND) {
+            read_links(&self.root().join(&file.path), manifest.session_id, &mut links)?;
+        }
+        links.sort_by_key(|link| link.seq);
+        Ok(links)
+    }
+}
+
+const COLUMNS: [&str; 6] = ["source", "connection", "seq", "received_at", "elapsed_ns", "payload"];
+
+fn read_links(path: &Path, session_id: SessionId, links: &mut Vec<LinkRow>) -> Result<(), ArchiveError> {
+    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
+    let file = File::open(path).doing("open", path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+    for batch in builder.with_projection(mask).build().map_err(failed)? {
+        let batch = batch.map_err(|e| failed(e.into()))?;
+        let complete = push_links(&batch, session_id, links);
+        complete.ok_or_else(|| ArchiveError::DamagedSegment {
+            path: path.to_owned(),
+            what: "a column of the envelope is missing or has another type".into(),
+        })?;
+    }
+    Ok(())
+}
+
+fn push_links(batch: &RecordBatch, session_id: SessionId, links: &mut Vec<LinkRow>) -> Option<()> {
+    let source = batch.column_by_name("source")?.as_string_opt::<i32>()?;
+    let connection = batch.column_by_name("connection")?.as_primitive_opt::<Int32Type>()?;
+    let seq = batch.column_by_name("seq")?.as_primitive_opt::<Int64Type>()?;
+    let received_at = batch.column_by_name("received_at")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let elapsed_ns = batch.column_by_name("elapsed_ns")?.as_primitive_opt::<Int64Type>()?;
+    let payload = batch.column_by_name("payload")?.as_binary_opt::<i32>()?;
+    for row in 0..batch.num_rows() {
+        let origin = LinkOrigin {
+            session_id,
+            seq: seq.value(row) as u64,
+            source: source.value(row),
+            connection: connection.value(row),
+            received_at_us: received_at.value(row),
+            elapsed_ns: elapsed_ns.value(row) as u64,
+        };
+        links.extend(origin.row(payload.value(row)));
+    }
+    Some(())
+}

@@ -1,0 +1,157 @@
+//! Making an archive and opening one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::durable::{read_json, replace, replace_json};
+use super::error::{ArchiveError, IoContext};
+use super::layout::Layout;
+use super::schema::FORMAT;
+use crate::disk::{Disk, RealDisk};
+
+const README: &str = include_str!("readme.md");
+
+/// An archive on disk.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    pub(super) layout: Layout,
+    pub(super) disk: Arc<dyn Disk>,
+    site: String,
+}
+
+/// `archive.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct ArchiveJson {
+    format: u32,
+    site: String,
+}
+
+impl Archive {
+    /// Opens the archive at `root`, or makes one of `site` where there is none yet.
+    pub fn create_or_open(root: impl AsRef<Path>, site: &str) -> Result<Self, ArchiveError> {
+        Self::create_or_open_on(Arc::new(RealDisk::default()), root, site)
+    }
+
+    /// The same, writing through `disk`: one that lets the group read, or a test's.
+    pub fn create_or_open_on(
+        disk: Arc<dyn Disk>,
+        root: impl AsRef<Path>,
+        site: &str,
+    ) -> Result<Self, ArchiveError> {
+        let layout = Layout::new(root.as_ref());
+        if read_json::<ArchiveJson>(&*disk, &layout.archive_json())?.is_none() {
+            create(&layout, &*disk, site)?;
+        }
+        Self::open_on(disk, root)
+    }
+
+    /// Opens the archive at `root`.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
+        Self::open_on(Arc::new(RealDisk::default()), root)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
+        let layout = Layout::new(root.as_ref());
+        let path = layout.archive_json();
+        let Some(json) = read_json::<ArchiveJson>(&*disk, &path)? else {
+            return Err(ArchiveError::Missing { path: root.as_ref().to_owned() });
+        };
+        if json.format > FORMAT {
+            let path = root.as_ref().to_owned();
+            return Err(ArchiveError::NewerFormat { path, found: json.format, known: FORMAT });
+        }
+        Ok(Self { layout, disk, site: json.site })
+    }
+
+    pub fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What everything durable is written through.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The site that the archive was made for; a recording's own may differ.
+    pub fn site(&self) -> &str {
+        &self.site
+    }
+}
+
+fn create(layout: &Layout, disk: &dyn Disk, site: &str) -> Result<(), ArchiveError> {
+    let root = layout.root();
+    if is_used(root)? {
+        return Err(ArchiveError::NotAnArchive { path: root.to_owned() });
+    }
+    for folder in [layout.journal(), layout.tmp(), layout.data(), layout.manifests(), layout.sessions()] {
+        disk.create_dir_all(&folder).doing("create", &folder)?;
+    }
+    replace(layout, disk, &layout.readme(), README.as_bytes())?;
+    // Last: what has an archive.json is whole.
+    replace_json(layout, disk, &layout.archive_json(), &ArchiveJson { format: FORMAT, site: site.to_owned() })
+}
+
+/// Whether somebody keeps other things in `root`. What a cut creation leaves does not count.
+fn is_used(root: &Path) -> Result<bool, ArchiveError> {
+    const OURS: [&str; 6] = ["journal", "tmp", "data", "manifests", "sessions", "README.md"];
+    let entries = match std::fs::read_dir(root) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.doing("look into", root)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.doing("look into", root)?.file_name());
+    }
+    let only_readme = names.len() == 1 && names[0] == "README.md";
+    Ok(only_readme || names.iter().any(|name| !OURS.iter().any(|ours| name == ours)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        assert!(matches!(Archive::open(&root), Err(ArchiveError::Missing { .. })));
+        Archive::create_or_open(&root, "home-12").unwrap();
+        let again = Archive::create_or_open(&root, "elsewhere").unwrap();
+        assert_eq!(again.site(), "home-12");
+        assert_eq!(Archive::open(&root).unwrap().site(), "home-12");
+        assert!(std::fs::read_to_string(root.join("README.md")).unwrap().contains("read_parquet"));
+    }
+
+    #[test]
+    fn a_folder_in_use_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let refused = Archive::create_or_open(dir.path(), "").unwrap_err();
+        assert!(matches!(refused, ArchiveError::NotAnArchive { .. }));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_creation_that_was_cut_is_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("journal")).unwrap();
+        Archive::create_or_open(dir.path(), "").unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a");
+        Archive::create_or_open(&root, "").unwrap();
+        std::fs::write(root.join("archive.json"), r#"{"format": 2, "site": ""}"#).unwrap();
+        let refused = Archive::create_or_open(&root, "").unwrap_err();
+        assert!(matches!(refused, ArchiveError::NewerFormat { found: 2, known: 1, .. }), "{refused}");
+    }
+}

@@ -1,0 +1,174 @@
+//! Recovery: what a crash left in the journal is sealed, what it left half done is done.
+//!
+//! Doing it again changes nothing. For each journal part, and for what lies beside it:
+//!
+//! ```text
+//! case                                             how it comes about             what is done
+//! A  part, no manifest, none of its files in data  crash while recording, or      sealed
+//!                                                  before step 2 of sealing
+//! B  part, no manifest, some of its files in data  cut within step 2 or 3         files removed, then as A
+//! C  part and manifest, all files there            cut within step 4 or 5         index rows, part removed
+//! D  part and manifest, a file missing or short    the disk lost what was synced  as B
+//! E  part with a torn tail                         cut within a write             as A; the tail is dropped:
+//!                                                                                 nobody was promised it
+//! F  part damaged in its middle                    the disk changed what was      as A; the seqs that are
+//!                                                  synced                         missing go into the
+//!                                                                                 manifest as lost
+//! G  part with a torn header, no records           cut while it was made          removed
+//! H  part with records behind a broken header      the disk, as F                 kept as *.journal.damaged;
+//!                                                                                 lost by the next manifest
+//! I  manifest, no part                             sealed                         nothing
+//! J  files in data that no manifest names, no part not by a crash: parts go last  left for `verify` to report
+//! K  files in tmp                                  cut within step 1, or within   removed
+//!                                                  the writing of any small file
+//! L  sidecar without an end                        crash while recording          ended as `recovered`, when
+//!                                                                                 its last message arrived
+//! M  part without a sidecar                        the disk                       written from the part's header
+//! ```
+//!
+//! F and H lose what had been promised; so does a torn tail behind which a later part follows. All of
+//! it ends up as `lost` ranges of a manifest, so that `verify` tells known from new damage.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Archive;
+use super::durable::remove_if_there;
+use super::error::{ArchiveError, IoContext};
+use super::layout::PartName;
+use super::manifest::SeqRange;
+use super::seal::{journal_error, seal};
+use super::sidecar::Ended;
+use super::verify::segment_files;
+use crate::journal::{JournalError, PartReader};
+use crate::message::SessionId;
+
+/// What recovery found and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RecoverReport {
+    /// Journal parts that were sealed.
+    pub parts: u64,
+    pub messages: u64,
+    pub segments: u64,
+    /// Dropped from the ends of parts; nobody had been promised them.
+    pub torn_tail_bytes: u64,
+    /// Messages that had been whole and cannot be saved.
+    pub lost: Vec<Lost>,
+    /// Parts that cannot be read, kept under these names.
+    pub set_aside: Vec<PathBuf>,
+    /// Sessions that a crash had ended.
+    pub sessions: Vec<SessionId>,
+    /// Half-written files that were removed.
+    pub removed_files: u64,
+}
+
+/// A stretch of a session that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    pub session_id: SessionId,
+    #[serde(flatten)]
+    pub range: SeqRange,
+}
+
+impl RecoverReport {
+    /// Whether something whole could not be saved.
+    pub fn has_loss(&self) -> bool {
+        !self.lost.is_empty() || !self.set_aside.is_empty()
+    }
+
+    pub fn lost_messages(&self) -> u64 {
+        self.lost.iter().map(|lost| lost.range.messages()).sum()
+    }
+}
+
+/// Seals what a crash left behind. The caller holds the archive's lock, and no recorder runs.
+pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
+    let mut report = RecoverReport::default();
+    empty_tmp(archive, &mut report)?;
+    for name in archive.parts()? {
+        let part = archive.layout.part(name);
+        if is_readable(archive, &part, &mut report)? {
+            remove_uncommitted(archive, name, &mut report)?;
+            let sealed = seal(archive, &part)?;
+            report.parts += 1;
+            report.messages += sealed.messages;
+            report.segments += sealed.segments;
+            report.torn_tail_bytes += sealed.torn_tail_bytes;
+            let lost = sealed.lost.into_iter().filter(|_| !sealed.again);
+            report.lost.extend(lost.map(|range| Lost { session_id: name.session_id, range }));
+        }
+    }
+    end_sessions(archive, &mut report)?;
+    if !archive.layout.index().exists() {
+        super::reindex::reindex(archive)?;
+    }
+    archive.write_views()?;
+    Ok(report)
+}
+
+/// Case K.
+fn empty_tmp(archive: &Archive, report: &mut RecoverReport) -> Result<(), ArchiveError> {
+    let tmp = archive.layout.tmp();
+    for path in archive.disk.list(&tmp).doing("list", &tmp)? {
+        remove_if_there(&*archive.disk, &path)?;
+        report.removed_files += 1;
+    }
+    Ok(())
+}
+
+/// Cases G and H: what cannot be read is removed or set aside here.
+fn is_readable(archive: &Archive, part: &Path, report: &mut RecoverReport) -> Result<bool, ArchiveError> {
+    let disk = &*archive.disk;
+    match PartReader::open(disk, part) {
+        Ok(_) => return Ok(true),
+        Err(JournalError::HeaderTorn { bytes, .. }) => {
+            report.torn_tail_bytes += bytes;
+            remove_if_there(disk, part)?;
+        }
+        Err(JournalError::HeaderDamaged { .. }) => {
+            let mut aside = part.as_os_str().to_owned();
+            aside.push(".damaged");
+            let aside = PathBuf::from(aside);
+            disk.rename(part, &aside).doing("rename to", &aside)?;
+            report.set_aside.push(aside);
+        }
+        Err(error) => return Err(journal_error(part)(error)),
+    }
+    let journal = archive.layout.journal();
+    disk.sync_dir(&journal).doing("sync", &journal)?;
+    Ok(false)
+}
+
+/// Cases B and D: what a part is about to be sealed into again goes first, so that no file is left
+/// which the new manifest does not name.
+fn remove_uncommitted(
+    archive: &Archive,
+    name: PartName,
+    report: &mut RecoverReport,
+) -> Result<(), ArchiveError> {
+    if archive.read_manifest(name)?.is_some_and(|manifest| archive.has_files_of(&manifest)) {
+        return Ok(());
+    }
+    for path in segment_files(archive)? {
+        if PartName::of(&path) == Some(name) {
+            let path = archive.root().join(path);
+            remove_if_there(&*archive.disk, &path)?;
+            report.removed_files += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Case L, for sessions that have no part left in the journal.
+fn end_sessions(archive: &Archive, report: &mut RecoverReport) -> Result<(), ArchiveError> {
+    let waiting: BTreeSet<SessionId> = archive.parts()?.into_iter().map(|part| part.session_id).collect();
+    for sidecar in archive.read_sidecars()? {
+        if sidecar.ended.is_none() && !waiting.contains(&sidecar.session_id) {
+            archive.end_session_as(sidecar.session_id, None, Ended::Recovered)?;
+            report.sessions.push(sidecar.session_id);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! Making the index again from sidecars, manifests and link segments.
+
+use super::Archive;
+use super::durable::remove_if_there;
+use super::error::{ArchiveError, IoContext};
+use crate::index::{Index, IndexError};
+use serde::Serialize;
+
+/// What an index was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReindexReport {
+    pub sessions: u64,
+    pub segments: u64,
+    pub links: u64,
+    /// Segments that could not be read for their link events; `verify` tells more.
+    pub unreadable: Vec<String>,
+}
+
+/// Makes the index again, in place of the one there is. The caller holds the archive's lock.
+pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
+    let (layout, disk) = (&archive.layout, &*archive.disk);
+    let tmp = layout.tmp().join("index.sqlite");
+    disk.create_dir_all(&layout.tmp()).doing("create", &layout.tmp())?;
+    remove_database(archive, &tmp)?;
+    let mut report = ReindexReport::default();
+    let mut index = Index::open(&tmp)?;
+    for sidecar in archive.read_sidecars()? {
+        index.put_session(&sidecar.to_row())?;
+        report.sessions += 1;
+    }
+    for manifest in archive.read_manifests()? {
+        let links = archive.read_links(&manifest).unwrap_or_else(|error| {
+            report.unreadable.push(error.to_string());
+            Vec::new()
+        });
+        index.put_part(manifest.session_id, manifest.part, &manifest.to_rows(), &links)?;
+        report.segments += manifest.files.len() as u64;
+        report.links += links.len() as u64;
+    }
+    // Closing folds the write-ahead log into the file.
+    drop(index);
+    // The old log goes before the new file comes: it must not be taken for the new file's.
+    remove_database(archive, &layout.index())?;
+    disk.rename(&tmp, &layout.index()).doing("rename to", &layout.index())?;
+    disk.sync_dir(layout.root()).doing("sync", layout.root())?;
+    Ok(report)
+}
+
+fn remove_database(archive: &Archive, path: &std::path::Path) -> Result<(), ArchiveError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        remove_if_there(&*archive.disk, name.as_ref())?;
+    }
+    Ok(())
+}
+
+impl Archive {
+    /// Writes to the index; makes it again if it is broken, since everything in it is written down
+    /// elsewhere by the time it comes here.
+    pub(super) fn update_index(
+        &self,
+        write: impl Fn(&mut Index) -> Result<(), IndexError>,
+    ) -> Result<(), ArchiveError> {
+        let attempt = || Index::open(&self.layout.index()).and_then(|mut index| write(&mut index));
+        match attempt() {
+            Err(IndexError::Newer { path, found, known }) => {
+                Err(IndexError::Newer { path, found, known }.into())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "making the index again");
+                reindex(self)?;
+                Ok(attempt()?)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}

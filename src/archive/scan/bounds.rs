@@ -1,0 +1,101 @@
+//! Turning moments into `seq`: everything else in a scan knows `seq` only.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::Bound;
+use crate::archive::Archive;
+use crate::archive::error::{ArchiveError, IoContext};
+use crate::index::SegmentRow;
+use crate::message::SessionId;
+
+/// The range of `seq` between two bounds of a session.
+pub(super) fn seq_range(
+    archive: &Archive,
+    session_id: SessionId,
+    from: Option<Bound>,
+    to: Option<Bound>,
+) -> Result<Range<u64>, ArchiveError> {
+    let resolve = |bound| match bound {
+        Bound::Seq(seq) => Ok(seq),
+        // All kinds count, not only those that the scan selects.
+        bound => first_at_or_after(archive, &archive.catalog()?.segments(session_id)?, bound),
+    };
+    let start = from.map_or(Ok(0), resolve)?;
+    let end = to.map_or(Ok(u64::MAX), resolve)?;
+    Ok(start..end)
+}
+
+/// The first `seq` that is not before `bound`; `u64::MAX` if all are.
+fn first_at_or_after(archive: &Archive, segments: &[SegmentRow], bound: Bound) -> Result<u64, ArchiveError> {
+    for part in segments.chunk_by(|a, b| a.part == b.part) {
+        let mut first = u64::MAX;
+        for segment in part.iter().filter(|s| last_of(s, bound) && s.seq_min < u64::MAX) {
+            if starts_within(segment, bound) {
+                first = first.min(segment.seq_min);
+            } else if segment.seq_min < first {
+                first = first.min(search(&archive.root().join(&segment.path), bound)?);
+            }
+        }
+        if first < u64::MAX {
+            return Ok(first);
+        }
+    }
+    Ok(u64::MAX)
+}
+
+/// Whether a segment holds a row that is not before `bound`.
+fn last_of(segment: &SegmentRow, bound: Bound) -> bool {
+    match bound {
+        Bound::Elapsed(ns) => segment.elapsed_max_ns >= ns,
+        Bound::Wall(us) => segment.received_max_us >= us,
+        Bound::Seq(seq) => segment.seq_max >= seq,
+    }
+}
+
+/// Whether all rows of a segment are not before `bound`.
+fn starts_within(segment: &SegmentRow, bound: Bound) -> bool {
+    match bound {
+        Bound::Elapsed(ns) => segment.elapsed_min_ns >= ns,
+        Bound::Wall(us) => segment.received_min_us >= us,
+        Bound::Seq(seq) => segment.seq_min >= seq,
+    }
+}
+
+/// Reads a segment for its first row that is not before `bound`.
+fn search(path: &Path, bound: Bound) -> Result<u64, ArchiveError> {
+    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
+    let file = File::open(path).doing("open", path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let time = if matches!(bound, Bound::Wall(_)) { "received_at" } else { "elapsed_ns" };
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["seq", time]);
+    for batch in builder.with_projection(mask).with_batch_size(16_384).build().map_err(failed)? {
+        let batch = batch.map_err(|e| failed(e.into()))?;
+        let damaged = || ArchiveError::DamagedSegment {
+            path: path.to_owned(),
+            what: format!("its columns seq and {time} are not those of the envelope"),
+        };
+        let column = batch.column_by_name(time).ok_or_else(damaged)?;
+        let found = match bound {
+            Bound::Wall(us) => {
+                let column = column.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(damaged)?;
+                column.values().iter().position(|&t| t >= us)
+            }
+            Bound::Elapsed(ns) | Bound::Seq(ns) => {
+                let column = column.as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
+                column.values().iter().position(|&t| t as u64 >= ns)
+            }
+        };
+        if let Some(row) = found {
+            let seq = batch.column_by_name("seq").and_then(|c| c.as_primitive_opt::<Int64Type>());
+            return Ok(seq.ok_or_else(damaged)?.value(row) as u64);
+        }
+    }
+    Ok(u64::MAX)
+}

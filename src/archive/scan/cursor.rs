@@ -1,0 +1,287 @@
+//! One segment being read: a small batch at a time, rows handed out without copying their bytes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, AsArray, BinaryArray, BooleanArray, Int8Array, Int32Array, Int64Array, MapArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Int8Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
+use bytestring::ByteString;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
+
+use super::session::Shared;
+use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::schema::envelope_fields;
+use crate::index::SegmentRow;
+use crate::message::{Headers, Mqtt, Row};
+
+/// A batch holds at most this many rows, and about this many bytes of payload: a replay's queue of
+/// single rows keeps whole batches alive.
+const BATCH_ROWS: u64 = 1024;
+const BATCH_BYTES: u64 = 1024 * 1024;
+
+/// The column that a scan without payloads leaves out.
+const PAYLOAD: &str = "payload";
+
+#[derive(Debug)]
+pub(super) struct Cursor {
+    path: PathBuf,
+    vendor: Arc<str>,
+    kind: Arc<str>,
+    shared: Arc<Shared>,
+    reader: Reader,
+    batch: Batch,
+    at: usize,
+    /// The source of the row before: most often this row's as well.
+    source: Arc<str>,
+}
+
+struct Reader(ParquetRecordBatchReader);
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+/// The envelope's columns of one batch.
+#[derive(Debug)]
+struct Batch {
+    rows: usize,
+    source: StringArray,
+    connection: Int32Array,
+    seq: Int64Array,
+    received_at: TimestampMicrosecondArray,
+    elapsed_ns: Int64Array,
+    channel: Texts,
+    device_id: Texts,
+    event_at: TimestampMicrosecondArray,
+    qos: Int8Array,
+    retain: BooleanArray,
+    dup: BooleanArray,
+    is_binary: BooleanArray,
+    headers: MapArray,
+    duplicate_of: Int64Array,
+    payload: Option<Blobs>,
+    clear: Blobs,
+    decode_error: Texts,
+}
+
+impl Cursor {
+    /// Opens a segment at its first row whose `seq` is at least `from`; none if there is no such row.
+    pub(super) fn open(
+        path: PathBuf,
+        segment: &SegmentRow,
+        shared: Arc<Shared>,
+        from: u64,
+        with_payloads: bool,
+    ) -> Result<Option<Self>, ArchiveError> {
+        let failed = |source| ArchiveError::ReadSegment { path: path.clone(), source };
+        let file = File::open(&path).doing("open", &path)?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(failed)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        let wanted = envelope_fields();
+        let wanted = wanted.iter().map(|f| f.name().as_str()).filter(|&n| with_payloads || n != PAYLOAD);
+        let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
+        let groups = builder.metadata().row_groups();
+        let groups = (0..groups.len()).filter(|&i| !ends_before(&groups[i], from)).collect();
+        let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
+        let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
+        let builder = builder.with_projection(mask).with_row_groups(groups).with_batch_size(rows);
+        let mut reader = Reader(builder.build().map_err(failed)?);
+        while let Some(batch) = reader.next(&path)? {
+            let at = batch.seq.values().partition_point(|&seq| (seq as u64) < from);
+            if at == batch.rows {
+                continue;
+            }
+            return Ok(Some(Self {
+                vendor: segment.vendor.as_str().into(),
+                kind: segment.kind.as_str().into(),
+                source: shared.sources.first().cloned().unwrap_or_else(|| "".into()),
+                batch,
+                at,
+                path,
+                shared,
+                reader,
+            }));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn seq(&self) -> u64 {
+        self.batch.seq.value(self.at) as u64
+    }
+
+    pub(super) fn elapsed_ns(&self) -> u64 {
+        self.batch.elapsed_ns.value(self.at) as u64
+    }
+
+    /// Moves to the next row; false at the end.
+    pub(super) fn advance(&mut self) -> Result<bool, ArchiveError> {
+        self.at += 1;
+        if self.at == self.batch.rows {
+            let Some(batch) = self.reader.next(&self.path)? else { return Ok(false) };
+            self.batch = batch;
+            self.at = 0;
+        }
+        Ok(true)
+    }
+
+    /// The current row.
+    pub(super) fn row(&mut self) -> Result<Row, ArchiveError> {
+        let (batch, at) = (&self.batch, self.at);
+        let source = batch.source.value(at);
+        if *self.source != *source {
+            let known = self.shared.sources.iter().find(|known| ***known == *source);
+            self.source = known.cloned().unwrap_or_else(|| source.into());
+        }
+        Ok(Row {
+            vendor: Arc::clone(&self.vendor),
+            kind: Arc::clone(&self.kind),
+            site: Arc::clone(&self.shared.site),
+            session_id: self.shared.session_id,
+            source: Arc::clone(&self.source),
+            connection: batch.connection.value(at),
+            seq: self.seq(),
+            received_at_us: batch.received_at.value(at),
+            elapsed_ns: self.elapsed_ns(),
+            channel: batch.channel.get(at).unwrap_or_default(),
+            device_id: batch.device_id.get(at),
+            event_at_us: batch.event_at.is_valid(at).then(|| batch.event_at.value(at)),
+            mqtt: batch.qos.is_valid(at).then(|| Mqtt {
+                qos: batch.qos.value(at) as u8,
+                retain: batch.retain.is_valid(at) && batch.retain.value(at),
+                dup: batch.dup.is_valid(at) && batch.dup.value(at),
+            }),
+            is_binary: batch.is_binary.value(at),
+            headers: batch.headers.is_valid(at).then(|| headers(&batch.headers, at)).flatten(),
+            duplicate_of: batch.duplicate_of.is_valid(at).then(|| batch.duplicate_of.value(at) as u64),
+            payload: batch.payload.as_ref().and_then(|payload| payload.get(at)).unwrap_or_default(),
+            clear: batch.clear.get(at),
+            decode_error: batch.decode_error.get(at),
+        })
+    }
+}
+
+impl Reader {
+    /// The next batch that has rows; none at the end.
+    fn next(&mut self, path: &Path) -> Result<Option<Batch>, ArchiveError> {
+        for batch in &mut self.0 {
+            let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
+            let batch = batch.map_err(|e| failed(e.into()))?;
+            let batch = Batch::of(&batch).ok_or_else(|| ArchiveError::DamagedSegment {
+                path: path.to_owned(),
+                what: "its columns are not those of the envelope".into(),
+            })?;
+            if batch.rows > 0 {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether all rows of a group come before `from`, by its statistics.
+fn ends_before(group: &RowGroupMetaData, from: u64) -> bool {
+    let seq = group.columns().iter().find(|c| c.column_path().string() == "seq");
+    match seq.and_then(|column| column.statistics()) {
+        Some(Statistics::Int64(values)) => values.max_opt().is_some_and(|&max| (max as u64) < from),
+        _ => false,
+    }
+}
+
+fn headers(column: &MapArray, at: usize) -> Option<Headers> {
+    let entries = column.value(at);
+    let keys = entries.columns().first()?.as_string_opt::<i32>()?;
+    let values = entries.columns().get(1)?.as_string_opt::<i32>()?;
+    Some(keys.iter().zip(values).filter_map(|(k, v)| Some((k?.to_owned(), v?.to_owned()))).collect())
+}
+
+impl Batch {
+    fn of(batch: &RecordBatch) -> Option<Self> {
+        let column = |name: &str| batch.column_by_name(name);
+        let text = |name: &str| column(name)?.as_string_opt::<i32>();
+        let number = |name: &str| column(name)?.as_primitive_opt::<Int64Type>().cloned();
+        let time = |name: &str| column(name)?.as_primitive_opt::<TimestampMicrosecondType>().cloned();
+        let flag = |name: &str| column(name)?.as_boolean_opt().cloned();
+        let blobs = |name: &str| column(name)?.as_binary_opt::<i32>().map(Blobs::of);
+        Some(Self {
+            rows: batch.num_rows(),
+            source: text("source")?.clone(),
+            connection: column("connection")?.as_primitive_opt::<Int32Type>()?.clone(),
+            seq: number("seq")?,
+            received_at: time("received_at")?,
+            elapsed_ns: number("elapsed_ns")?,
+            channel: Texts::of(text("channel")?),
+            device_id: Texts::of(text("device_id")?),
+            event_at: time("event_at")?,
+            qos: column("qos")?.as_primitive_opt::<Int8Type>()?.clone(),
+            retain: flag("retain")?,
+            dup: flag("dup")?,
+            is_binary: flag("is_binary")?,
+            headers: column("headers")?.as_map_opt()?.clone(),
+            duplicate_of: number("duplicate_of")?,
+            payload: match column(PAYLOAD) {
+                Some(_) => Some(blobs(PAYLOAD)?),
+                None => None,
+            },
+            clear: blobs("clear")?,
+            decode_error: Texts::of(text("decode_error")?),
+        })
+    }
+}
+
+/// A column of bytes whose values share one buffer.
+#[derive(Debug)]
+struct Blobs {
+    array: BinaryArray,
+    bytes: Bytes,
+}
+
+impl Blobs {
+    fn of(array: &BinaryArray) -> Self {
+        Self { array: array.clone(), bytes: array.values().clone().into() }
+    }
+
+    fn get(&self, at: usize) -> Option<Bytes> {
+        let offsets = self.array.value_offsets();
+        let range = offsets[at] as usize..offsets[at + 1] as usize;
+        self.array.is_valid(at).then(|| self.bytes.slice(range))
+    }
+}
+
+/// A column of text whose values share one buffer.
+#[derive(Debug)]
+struct Texts {
+    array: StringArray,
+    text: ByteString,
+}
+
+impl Texts {
+    fn of(array: &StringArray) -> Self {
+        let bytes: Bytes = array.values().clone().into();
+        // The array is UTF-8 already; if its spare room is not, its values are copied one by one.
+        Self { array: array.clone(), text: ByteString::try_from(bytes).unwrap_or_default() }
+    }
+
+    fn get(&self, at: usize) -> Option<ByteString> {
+        if self.array.is_null(at) {
+            return None;
+        }
+        let offsets = self.array.value_offsets();
+        let range = offsets[at] as usize..offsets[at + 1] as usize;
+        match self.text.get(range) {
+            Some(value) => Some(self.text.slice_ref(value)),
+            None => Some(self.array.value(at).into()),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! One session's rows in the order of `seq`: its parts one after another, the files of each merged.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::cursor::Cursor;
+use crate::archive::Archive;
+use crate::archive::error::ArchiveError;
+use crate::index::{SegmentRow, SessionRow};
+use crate::message::{Row, SessionId};
+
+/// Where a row stands among several sessions.
+pub(super) type Key = (i128, SessionId, u64);
+
+/// What all rows of a session share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub session_id: SessionId,
+    pub site: Arc<str>,
+    pub sources: Vec<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub(super) struct SessionStream {
+    root: PathBuf,
+    shared: Arc<Shared>,
+    started_at_us: i64,
+    parts: VecDeque<Vec<SegmentRow>>,
+    /// The current part's files, with rows left.
+    cursors: Vec<Cursor>,
+    range: Range<u64>,
+    with_payloads: bool,
+}
+
+impl SessionStream {
+    /// `segments` are ordered by part.
+    pub(super) fn new(
+        archive: &Archive,
+        session: SessionRow,
+        mut segments: Vec<SegmentRow>,
+        range: Range<u64>,
+        with_payloads: bool,
+    ) -> Self {
+        segments.retain(|s| s.seq_max >= range.start && s.seq_min < range.end);
+        let shared = Shared {
+            session_id: session.session_id,
+            site: session.site.into(),
+            sources: session.sources.iter().map(|s| s.name.as_str().into()).collect(),
+        };
+        Self {
+            root: archive.root().to_owned(),
+            shared: Arc::new(shared),
+            started_at_us: session.started_at_us,
+            parts: segments.chunk_by(|a, b| a.part == b.part).map(<[_]>::to_vec).collect(),
+            cursors: Vec::new(),
+            range,
+            with_payloads,
+        }
+    }
+
+    /// A key that no row of the session comes before.
+    pub(super) fn earliest(&self) -> Key {
+        let elapsed_ns = self.parts.front().into_iter().flatten().map(|s| s.elapsed_min_ns).min();
+        self.key(elapsed_ns.unwrap_or(0), 0)
+    }
+
+    /// The next row's key.
+    pub(super) fn peek(&mut self) -> Result<Option<Key>, ArchiveError> {
+        Ok(self.first()?.map(|at| self.key(self.cursors[at].elapsed_ns(), self.cursors[at].seq())))
+    }
+
+    /// The next row.
+    pub(super) fn take(&mut self) -> Result<Option<Row>, ArchiveError> {
+        let Some(at) = self.first()? else { return Ok(None) };
+        let row = self.cursors[at].row()?;
+        if !self.cursors[at].advance()? || self.cursors[at].seq() >= self.range.end {
+            self.cursors.swap_remove(at);
+        }
+        Ok(Some(row))
+    }
+
+    fn key(&self, elapsed_ns: u64, seq: u64) -> Key {
+        let at_ns = i128::from(self.started_at_us) * 1_000 + i128::from(elapsed_ns);
+        (at_ns, self.shared.session_id, seq)
+    }
+
+    /// The cursor that holds the next row.
+    fn first(&mut self) -> Result<Option<usize>, ArchiveError> {
+        while self.cursors.is_empty() {
+            let Some(part) = self.parts.pop_front() else { return Ok(None) };
+            for segment in part {
+                let path = self.root.join(&segment.path);
+                let shared = Arc::clone(&self.shared);
+                let cursor = Cursor::open(path, &segment, shared, self.range.start, self.with_payloads)?;
+                self.cursors.extend(cursor.filter(|cursor| cursor.seq() < self.range.end));
+            }
+        }
+        Ok((0..self.cursors.len()).min_by_key(|&at| self.cursors[at].seq()))
+    }
+}

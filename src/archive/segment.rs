@@ -1,0 +1,317 @@
+//! Writing one segment: a Parquet file whose checksum and tallies are known when it is closed.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
+
+use super::Archive;
+use super::columns::{Constants, Derived, EnvelopeColumns};
+use super::durable::{remove_if_there, replace};
+use super::error::{ArchiveError, IoContext};
+use super::layout::{SCHEMA_DATE, schema_path};
+use super::manifest::{ManifestFile, ManifestSource};
+use super::schema::{FORMAT, segment_schema, writer_options};
+use crate::decode::{Declaration, Decoder};
+use crate::disk::{Disk, DiskFile};
+use crate::journal::RecordRef;
+use crate::message::{KindHeader, SessionHeader};
+
+/// What a segment is called and where it goes.
+#[derive(Clone, Debug)]
+pub(super) struct Naming {
+    pub vendor: String,
+    pub kind: String,
+    pub date: String,
+    /// Relative to the archive.
+    pub path: String,
+    /// Further key-value metadata of the file.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+/// A segment in the making, in `tmp/`.
+#[derive(Debug)]
+pub(super) struct Segment {
+    naming: Naming,
+    tmp: PathBuf,
+    schema: SchemaRef,
+    envelope: EnvelopeColumns,
+    decoder: Decoder,
+    writer: ArrowWriter<HashingFile>,
+    tally: Tally,
+}
+
+/// A segment that is complete and synced, still in `tmp/`.
+#[derive(Debug)]
+pub(super) struct FinishedSegment {
+    pub tmp: PathBuf,
+    pub file: ManifestFile,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    rows: u64,
+    payload_bytes: u64,
+    seq: Option<(u64, u64)>,
+    elapsed_ns: (u64, u64),
+    received_us: (i64, i64),
+    /// By the source's position in the session.
+    sources: Vec<SourceTally>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct SourceTally {
+    rows: u64,
+    payload_bytes: u64,
+    duplicates: u64,
+    decode_errors: u64,
+}
+
+impl Segment {
+    /// Starts a segment in `tmp`, replacing what an earlier attempt may have left there.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        tmp: PathBuf,
+        naming: Naming,
+        declaration: Option<&Declaration>,
+        sources: usize,
+    ) -> Result<Self, ArchiveError> {
+        let typed = declaration.map(Declaration::arrow_fields).unwrap_or_default();
+        let schema = segment_schema(&typed);
+        let writer = open_writer(disk, &tmp, &schema, &naming)?;
+        Ok(Self {
+            naming,
+            tmp,
+            schema,
+            envelope: EnvelopeColumns::new(),
+            decoder: Decoder::new(declaration),
+            writer,
+            tally: Tally { sources: vec![SourceTally::default(); sources], ..Tally::default() },
+        })
+    }
+
+    /// Rows and bytes that wait for the next batch.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.envelope.rows(), self.envelope.bytes())
+    }
+
+    /// What the writer holds of the open row group.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.writer.memory_size()
+    }
+
+    /// Takes one row; `source` is the name that belongs to `record.source`.
+    pub(super) fn push(&mut self, source: &str, record: &RecordRef<'_>) {
+        let decoded = self.decoder.push(record.channel, record.clear.unwrap_or(record.payload));
+        let derived = Derived {
+            device_id: decoded.device_id,
+            event_at_us: decoded.event_at_us,
+            decode_error: decoded.error,
+        };
+        self.tally.add(record, derived.decode_error.is_some());
+        self.envelope.push(source, record, derived);
+    }
+
+    /// Hands the waiting rows to the writer.
+    pub(super) fn write_batch(&mut self, constants: &Constants) -> Result<(), ArchiveError> {
+        if self.envelope.rows() == 0 {
+            return Ok(());
+        }
+        let batch = self.envelope.finish(constants).and_then(|mut columns| {
+            columns.extend(self.decoder.finish());
+            RecordBatch::try_new(Arc::clone(&self.schema), columns)
+        });
+        let written = batch.map_err(ParquetError::from).and_then(|batch| self.writer.write(&batch));
+        written.map_err(|source| self.failed(source))
+    }
+
+    /// Writes out the open row group, to make room.
+    pub(super) fn flush(&mut self) -> Result<(), ArchiveError> {
+        self.writer.flush().map_err(|source| self.failed(source))
+    }
+
+    /// Completes the file and syncs it.
+    pub(super) fn finish(
+        mut self,
+        constants: &Constants,
+        names: &[&str],
+    ) -> Result<FinishedSegment, ArchiveError> {
+        self.write_batch(constants)?;
+        let path = PathBuf::from(&self.naming.path);
+        let file = self.writer.into_inner();
+        let mut file = file.map_err(|source| ArchiveError::WriteSegment { path, source })?;
+        file.inner.sync_data().doing("sync", &self.tmp)?;
+        let file = self.tally.into_file(self.naming, names, file.bytes, file.hasher.finalize().to_string());
+        Ok(FinishedSegment { tmp: self.tmp, file })
+    }
+
+    fn failed(&self, source: ParquetError) -> ArchiveError {
+        ArchiveError::WriteSegment { path: PathBuf::from(&self.naming.path), source }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, record: &RecordRef<'_>, decode_error: bool) {
+        let payload_bytes = record.payload.len() as u64;
+        self.rows += 1;
+        self.payload_bytes += payload_bytes;
+        let (elapsed, received) = (record.elapsed_ns, record.received_at_us);
+        match &mut self.seq {
+            None => {
+                self.seq = Some((record.seq, record.seq));
+                self.elapsed_ns = (elapsed, elapsed);
+                self.received_us = (received, received);
+            }
+            Some((_, last)) => {
+                *last = record.seq;
+                self.elapsed_ns.1 = elapsed;
+                self.received_us = (self.received_us.0.min(received), self.received_us.1.max(received));
+            }
+        }
+        if let Some(source) = self.sources.get_mut(usize::from(record.source)) {
+            source.rows += 1;
+            source.payload_bytes += payload_bytes;
+            source.duplicates += u64::from(record.duplicate_of.is_some());
+            source.decode_errors += u64::from(decode_error);
+        }
+    }
+
+    fn into_file(self, naming: Naming, names: &[&str], bytes: u64, blake3: String) -> ManifestFile {
+        let (seq_min, seq_max) = self.seq.unwrap_or_default();
+        let sources = names.iter().zip(&self.sources).filter(|(_, tally)| tally.rows > 0);
+        ManifestFile {
+            path: naming.path,
+            vendor: naming.vendor,
+            kind: naming.kind,
+            date: naming.date,
+            rows: self.rows,
+            seq_min,
+            seq_max,
+            elapsed_min_ns: self.elapsed_ns.0,
+            elapsed_max_ns: self.elapsed_ns.1,
+            received_min_us: self.received_us.0,
+            received_max_us: self.received_us.1,
+            bytes,
+            payload_bytes: self.payload_bytes,
+            blake3,
+            sources: sources
+                .map(|(name, tally)| ManifestSource {
+                    name: (*name).to_owned(),
+                    rows: tally.rows,
+                    payload_bytes: tally.payload_bytes,
+                    duplicates: tally.duplicates,
+                    decode_errors: tally.decode_errors,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Writes the zero-row file of every kind in `header`, so that views and readers see all columns of
+/// kinds without rows and of files from before a column was declared.
+pub(super) fn write_schema_files(archive: &Archive, header: &SessionHeader) -> Result<(), ArchiveError> {
+    for ((vendor, kind), typed) in typed_columns(header)? {
+        let path = schema_path(&vendor, &kind);
+        let target = archive.root().join(&path);
+        let naming = Naming { vendor, kind, date: SCHEMA_DATE.to_owned(), path, metadata: Vec::new() };
+        let schema = segment_schema(&typed);
+        let options = writer_options(&schema, naming.pairs());
+        let bytes = ArrowWriter::try_new_with_options(Vec::new(), schema, options)
+            .and_then(ArrowWriter::into_inner)
+            .map_err(|source| ArchiveError::WriteSegment { path: target.clone(), source })?;
+        if archive.disk.read(&target).is_ok_and(|known| known == bytes) {
+            continue;
+        }
+        replace(&archive.layout, &*archive.disk, &target, &bytes)?;
+    }
+    Ok(())
+}
+
+/// The typed columns of each kind; where sources declare a kind differently, the columns of all.
+fn typed_columns(header: &SessionHeader) -> Result<BTreeMap<(String, String), Vec<Field>>, ArchiveError> {
+    let mut kinds: BTreeMap<_, Vec<Field>> = BTreeMap::new();
+    for source in &header.sources {
+        for kind in &source.kinds {
+            let columns = kinds.entry((source.vendor.clone(), kind.name.clone())).or_default();
+            let Some(declaration) = parse_declaration(&source.vendor, kind)? else { continue };
+            for field in declaration.arrow_fields() {
+                if columns.iter().all(|known| known.name() != field.name()) {
+                    columns.push(field);
+                }
+            }
+        }
+    }
+    Ok(kinds)
+}
+
+/// A kind's declaration, ready to decode by.
+pub(super) fn parse_declaration(
+    vendor: &str,
+    kind: &KindHeader,
+) -> Result<Option<Declaration>, ArchiveError> {
+    let Some(text) = &kind.declaration else { return Ok(None) };
+    let parsed = Declaration::parse(text, &format!("{vendor}/{}", kind.name));
+    parsed.map(Some).map_err(|source| ArchiveError::Declaration {
+        vendor: vendor.to_owned(),
+        kind: kind.name.clone(),
+        source: source.into(),
+    })
+}
+
+impl Naming {
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = vec![
+            ("format", FORMAT.to_string()),
+            ("vendor", self.vendor.clone()),
+            ("kind", self.kind.clone()),
+            ("date", self.date.clone()),
+        ];
+        pairs.extend(self.metadata.iter().cloned());
+        pairs
+    }
+}
+
+fn open_writer(
+    disk: &dyn Disk,
+    tmp: &Path,
+    schema: &SchemaRef,
+    naming: &Naming,
+) -> Result<ArrowWriter<HashingFile>, ArchiveError> {
+    remove_if_there(disk, tmp)?;
+    let inner = disk.create_new(tmp).doing("create", tmp)?;
+    let file = HashingFile { inner, hasher: blake3::Hasher::new(), bytes: 0 };
+    let options = writer_options(schema, naming.pairs());
+    ArrowWriter::try_new_with_options(file, Arc::clone(schema), options)
+        .map_err(|source| ArchiveError::WriteSegment { path: PathBuf::from(&naming.path), source })
+}
+
+/// A file whose checksum is known when it is complete, without reading it again.
+struct HashingFile {
+    inner: Box<dyn DiskFile>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for HashingFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HashingFile").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

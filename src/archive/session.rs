@@ -1,0 +1,219 @@
+//! Sessions: beginning and ending one, listing them, finding the one that a user means.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde::Serialize;
+
+use super::durable::replace;
+use super::error::ArchiveError;
+use super::sidecar::{Ended, Sidecar};
+use super::time::{rfc3339_us, rfc3339_us_option};
+use super::{Archive, segment};
+use crate::index::{Index, SegmentRow, SessionRow};
+use crate::message::{SessionHeader, SessionId};
+
+/// How many names an unknown session is answered with.
+const NEAREST: usize = 3;
+
+/// One session in a list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionSummary {
+    pub session_id: SessionId,
+    pub name: String,
+    pub site: String,
+    #[serde(rename = "started_at", with = "rfc3339_us")]
+    pub started_at_us: i64,
+    /// None while recording, and after a crash until recovery.
+    #[serde(rename = "ended_at", with = "rfc3339_us_option")]
+    pub ended_at_us: Option<i64>,
+    /// `stopped` or `recovered`.
+    pub ended: Option<String>,
+    /// From the start to the last sealed message.
+    pub duration_ns: u64,
+    /// Sealed messages, link and control rows included.
+    pub messages: u64,
+    /// Of their payloads.
+    pub bytes: u64,
+    /// Of their segments.
+    pub bytes_stored: u64,
+    pub segments: u64,
+    pub sources: Vec<String>,
+    pub vendors: Vec<String>,
+}
+
+impl Archive {
+    /// Begins a session: makes its name unique in the archive (`-2`, `-3`, …, also in `header`), and
+    /// writes its sidecar, its declarations, the zero-row files of its kinds and the views.
+    pub fn begin_session(&self, header: &mut SessionHeader) -> Result<(), ArchiveError> {
+        let taken: HashSet<String> = self.read_sidecars()?.into_iter().map(|s| s.name).collect();
+        header.name = unique_name(&header.name, &taken);
+        let sidecar = Sidecar::of(header);
+        self.write_declarations(header)?;
+        segment::write_schema_files(self, header)?;
+        self.write_sidecar(&sidecar)?;
+        self.update_index(|index| index.put_session(&sidecar.to_row()))?;
+        self.write_views()
+    }
+
+    /// Ends a session whose parts are all sealed, at `ended_at_us`.
+    pub fn end_session(&self, session_id: SessionId, ended_at_us: i64) -> Result<(), ArchiveError> {
+        self.end_session_as(session_id, Some(ended_at_us), Ended::Stopped)
+    }
+
+    /// `ended_at_us`: none means when the last message arrived.
+    pub(super) fn end_session_as(
+        &self,
+        session_id: SessionId,
+        ended_at_us: Option<i64>,
+        ended: Ended,
+    ) -> Result<(), ArchiveError> {
+        let Some(mut sidecar) = self.read_sidecar(session_id)? else {
+            return Err(not_found(&session_id.to_string(), &[]));
+        };
+        let manifests = self.read_manifests_of(session_id)?;
+        let last = manifests.iter().flat_map(|m| &m.files).map(|f| f.received_max_us).max();
+        sidecar.messages = Some(manifests.iter().map(|m| m.seq_end).max().unwrap_or(0));
+        sidecar.ended_at_us = ended_at_us.or(last).or(Some(sidecar.started_at_us));
+        sidecar.ended = Some(ended);
+        self.write_sidecar(&sidecar)?;
+        self.update_index(|index| index.put_session(&sidecar.to_row()))
+    }
+
+    /// All sessions, oldest first.
+    pub fn list(&self) -> Result<Vec<SessionSummary>, ArchiveError> {
+        let index = self.catalog()?;
+        index.sessions()?.into_iter().map(|session| summarise(&index, session)).collect()
+    }
+
+    /// The session that a user means: `latest`, a name, an id, or the beginning of an id.
+    pub fn resolve(&self, wanted: &str) -> Result<SessionSummary, ArchiveError> {
+        let index = self.catalog()?;
+        let sessions = index.sessions()?;
+        let found = pick(&sessions, wanted)?;
+        summarise(&index, sessions[found].clone())
+    }
+
+    /// Keeps the declarations beside the data: the newest text of a kind under its own name, an older
+    /// one under its checksum's beginning.
+    pub(super) fn write_declarations(&self, header: &SessionHeader) -> Result<(), ArchiveError> {
+        for source in &header.sources {
+            for kind in &source.kinds {
+                let Some(text) = &kind.declaration else { continue };
+                let folder = self.layout.schema().join(&source.vendor);
+                let path = folder.join(format!("{}.toml", kind.name));
+                let known = self.disk.read(&path).ok();
+                if known.as_deref() == Some(text.as_bytes()) {
+                    continue;
+                }
+                if let Some(older) = known {
+                    let hash = blake3::hash(&older).to_hex();
+                    let aside = folder.join(format!("{}-{}.toml", kind.name, &hash[..8]));
+                    replace(&self.layout, &*self.disk, &aside, &older)?;
+                }
+                replace(&self.layout, &*self.disk, &path, text.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unique_name(wanted: &str, taken: &HashSet<String>) -> String {
+    if !taken.contains(wanted) {
+        return wanted.to_owned();
+    }
+    (2u64..).map(|n| format!("{wanted}-{n}")).find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+/// The position of the session that `wanted` names.
+fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, ArchiveError> {
+    if let Some(named) = sessions.iter().rposition(|s| s.name == wanted) {
+        return Ok(named);
+    }
+    if wanted == "latest" && !sessions.is_empty() {
+        return Ok(sessions.len() - 1);
+    }
+    let wanted_id = wanted.to_ascii_lowercase();
+    let matches: Vec<usize> = (0..sessions.len())
+        .filter(|&i| !wanted.is_empty() && sessions[i].session_id.to_string().starts_with(&wanted_id))
+        .collect();
+    match matches[..] {
+        [one] => Ok(one),
+        [] => Err(not_found(wanted, sessions)),
+        _ => Err(ArchiveError::SessionAmbiguous {
+            wanted: wanted.to_owned(),
+            matches: matches.iter().map(|&i| sessions[i].session_id.to_string()).collect(),
+        }),
+    }
+}
+
+fn not_found(wanted: &str, sessions: &[SessionRow]) -> ArchiveError {
+    let mut names: Vec<&str> = sessions.iter().map(|s| s.name.as_str()).collect();
+    names.sort_by_key(|name| strsim::damerau_levenshtein(wanted, name));
+    let nearest = names.into_iter().take(NEAREST).map(str::to_owned).collect();
+    ArchiveError::SessionNotFound { wanted: wanted.to_owned(), nearest }
+}
+
+pub(super) fn summarise(index: &Index, session: SessionRow) -> Result<SessionSummary, ArchiveError> {
+    let segments = index.segments(session.session_id)?;
+    let sum = |of: fn(&SegmentRow) -> u64| segments.iter().map(of).sum();
+    let vendors: BTreeSet<&String> = session.sources.iter().map(|s| &s.vendor).collect();
+    Ok(SessionSummary {
+        session_id: session.session_id,
+        duration_ns: segments.iter().map(|s| s.elapsed_max_ns).max().unwrap_or(0),
+        messages: sum(|s| s.rows),
+        bytes: sum(|s| s.payload_bytes),
+        bytes_stored: sum(|s| s.bytes),
+        segments: segments.len() as u64,
+        vendors: vendors.into_iter().cloned().collect(),
+        sources: session.sources.into_iter().map(|s| s.name).collect(),
+        name: session.name,
+        site: session.site,
+        started_at_us: session.started_at_us,
+        ended_at_us: session.ended_at_us,
+        ended: session.ended,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(name: &str, n: u8) -> SessionRow {
+        SessionRow {
+            session_id: SessionId::new(i64::from(n) * 1_000_000, [n; 10]),
+            name: name.into(),
+            site: String::new(),
+            started_at_us: i64::from(n),
+            ended_at_us: None,
+            ended: None,
+            sources: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_session_is_found_by_name_id_prefix_and_latest() {
+        let all = [session("monday", 1), session("tuesday", 2)];
+        assert_eq!(pick(&all, "monday").unwrap(), 0);
+        assert_eq!(pick(&all, "latest").unwrap(), 1);
+        let id = all[0].session_id.to_string();
+        assert_eq!(pick(&all, &id.to_uppercase()).unwrap(), 0);
+        assert_eq!(pick(&all, &id[..12]).unwrap(), 0);
+        assert!(matches!(pick(&all, "0"), Err(ArchiveError::SessionAmbiguous { .. })));
+    }
+
+    #[test]
+    fn an_unknown_session_is_answered_with_the_nearest_names() {
+        let all = [session("monday", 1), session("tuesday", 2)];
+        let said = pick(&all, "tusday").unwrap_err().to_string();
+        assert_eq!(said, "no session `tusday`; nearest: tuesday, monday");
+        let said = pick(&[], "latest").unwrap_err().to_string();
+        assert_eq!(said, "no session `latest`: the archive has none yet");
+    }
+
+    #[test]
+    fn names_are_numbered_from_2() {
+        let taken = HashSet::from(["a".to_owned(), "a-2".to_owned()]);
+        assert_eq!(unique_name("a", &taken), "a-3");
+        assert_eq!(unique_name("b", &taken), "b");
+    }
+}

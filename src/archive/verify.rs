@@ -1,0 +1,386 @@
+//! Verification: whether everything that the manifests promise is there, once, unchanged.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+
+use super::Archive;
+use super::durable::{files_in, read_json};
+use super::error::{ArchiveError, IoContext};
+use super::layout::{PartName, SCHEMA_FILE};
+use super::manifest::{Manifest, ManifestFile, SeqRange};
+use super::recover::Lost;
+use super::sidecar::Sidecar;
+use crate::index::Index;
+use crate::message::SessionId;
+
+/// How thorough to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    /// Looks at lengths, not at contents: finds what is missing, not what has changed.
+    pub quick: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct VerifyReport {
+    pub sessions: u64,
+    pub segments: u64,
+    pub messages: u64,
+    pub bytes_stored: u64,
+    /// Damage.
+    pub problems: Vec<Problem>,
+    /// Losses that recovery found and reported, written down in the manifests.
+    pub known_lost: Vec<Lost>,
+    /// No damage: journal parts that wait to be sealed, sessions without an end.
+    pub leftovers: Vec<String>,
+    /// A recorder is at work: what it has not sealed yet was left out.
+    pub recording: bool,
+}
+
+/// One damage. The paths are relative to the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "problem", rename_all = "snake_case")]
+pub enum Problem {
+    #[error("{path} is missing")]
+    Missing { path: String },
+    #[error("{path} has changed: its BLAKE3 is {found}, its manifest says {expected}")]
+    Changed { path: String, expected: String, found: String },
+    #[error("{path} has {found} bytes, its manifest says {expected}")]
+    Length { path: String, expected: u64, found: u64 },
+    #[error("{path} has {found} rows, its manifest says {expected}")]
+    Rows { path: String, expected: u64, found: u64 },
+    #[error("{path} cannot be read: {what}")]
+    Unreadable { path: String, what: String },
+    #[error("{path} is named by no manifest")]
+    Unnamed { path: String },
+    #[error("session {session_id}: seq {} to {} are missing", range.seq_start, range.seq_end.saturating_sub(1))]
+    SeqMissing { session_id: SessionId, range: SeqRange },
+    #[error("session {session_id}: seq {} to {} are there more than once", range.seq_start, range.seq_end.saturating_sub(1))]
+    SeqRepeated { session_id: SessionId, range: SeqRange },
+    #[error("session {session_id} has segments and no sidecar")]
+    NoSidecar { session_id: SessionId },
+    #[error("{path} was set aside by recovery: its header cannot be read")]
+    SetAside { path: String },
+    #[error("index.sqlite: {what}; `telereel reindex` makes it again")]
+    Index { what: String },
+}
+
+impl VerifyReport {
+    /// Whether there is no damage but what is already known.
+    pub fn is_content(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Checks the whole archive.
+pub fn verify(archive: &Archive, options: VerifyOptions) -> Result<VerifyReport, ArchiveError> {
+    // In this order a seal that goes on at the same time is seen as waiting or as done, never as damage.
+    let recording = archive.is_locked();
+    let on_disk = segment_files(archive)?;
+    let waiting = archive.parts()?;
+    let mut report = VerifyReport { recording, ..VerifyReport::default() };
+    let sidecars = readable::<Sidecar>(archive, &archive.layout.sessions(), &mut report)?;
+    let manifests = readable::<Manifest>(archive, &archive.layout.manifests(), &mut report)?;
+
+    for manifest in &manifests {
+        check_part(archive, manifest, options, &mut report);
+    }
+    check_sessions(&manifests, &sidecars, &waiting, &mut report);
+    let named: std::collections::HashSet<&str> =
+        manifests.iter().flat_map(|m| &m.files).map(|file| file.path.as_str()).collect();
+    for path in on_disk {
+        let text = path.to_string_lossy().into_owned();
+        if !named.contains(text.as_str()) && !PartName::of(&path).is_some_and(|part| waiting.contains(&part))
+        {
+            report.problems.push(Problem::Unnamed { path: text });
+        }
+    }
+    if !recording {
+        check_index(archive, &manifests, &sidecars, &mut report);
+        for part in &waiting {
+            report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
+        }
+        for path in files_in(&*archive.disk, &archive.layout.journal(), "damaged")? {
+            report.problems.push(Problem::SetAside { path: relative(archive, &path) });
+        }
+    }
+    Ok(report)
+}
+
+/// All JSON files of a folder that can be read; the others are problems.
+fn readable<T: serde::de::DeserializeOwned>(
+    archive: &Archive,
+    folder: &Path,
+    report: &mut VerifyReport,
+) -> Result<Vec<T>, ArchiveError> {
+    let mut found = Vec::new();
+    for path in files_in(&*archive.disk, folder, "json")? {
+        match read_json(&*archive.disk, &path) {
+            Ok(value) => found.extend::<Option<T>>(value),
+            Err(ArchiveError::Json { source, .. }) => {
+                let path = relative(archive, &path);
+                report.problems.push(Problem::Unreadable { path, what: source.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn check_part(archive: &Archive, manifest: &Manifest, options: VerifyOptions, report: &mut VerifyReport) {
+    let mut seen = Seen::new(manifest);
+    let mut complete = true;
+    for file in &manifest.files {
+        report.segments += 1;
+        report.messages += file.rows;
+        report.bytes_stored += file.bytes;
+        let problems = report.problems.len();
+        check_file(archive, file, options, &mut seen, report);
+        complete &= report.problems.len() == problems;
+    }
+    for range in manifest.lost.iter().chain(manifest.removed.iter().flat_map(|r| &r.ranges)) {
+        seen.mark_range(*range);
+    }
+    let lost = manifest.lost.iter();
+    report.known_lost.extend(lost.map(|&range| Lost { session_id: manifest.session_id, range }));
+    // A file that is missing or broken has been named: its seqs need not be listed as well.
+    if !options.quick && complete {
+        let session_id = manifest.session_id;
+        report.problems.extend(seen.missing().map(|range| Problem::SeqMissing { session_id, range }));
+        let repeated = seen.repeated.into_iter();
+        report.problems.extend(repeated.map(|range| Problem::SeqRepeated { session_id, range }));
+    }
+}
+
+fn check_file(
+    archive: &Archive,
+    file: &ManifestFile,
+    options: VerifyOptions,
+    seen: &mut Seen,
+    report: &mut VerifyReport,
+) {
+    let full = archive.root().join(&file.path);
+    let path = file.path.clone();
+    let found = match std::fs::metadata(&full) {
+        Ok(metadata) => metadata.len(),
+        Err(_) => return report.problems.push(Problem::Missing { path }),
+    };
+    if found != file.bytes {
+        return report.problems.push(Problem::Length { path, expected: file.bytes, found });
+    }
+    if options.quick {
+        return;
+    }
+    match checksum(&full) {
+        Ok(found) if found == file.blake3 => {}
+        Ok(found) => {
+            let expected = file.blake3.clone();
+            return report.problems.push(Problem::Changed { path, expected, found });
+        }
+        Err(error) => return report.problems.push(Problem::Unreadable { path, what: error.to_string() }),
+    }
+    match read_seqs(&full, seen) {
+        Ok(found) if found == file.rows => {}
+        Ok(found) => report.problems.push(Problem::Rows { path, expected: file.rows, found }),
+        Err(what) => report.problems.push(Problem::Unreadable { path, what }),
+    }
+}
+
+fn check_sessions(
+    manifests: &[Manifest],
+    sidecars: &[Sidecar],
+    waiting: &[PartName],
+    report: &mut VerifyReport,
+) {
+    let mut sessions: BTreeMap<SessionId, (Option<&Sidecar>, Vec<&Manifest>)> = BTreeMap::new();
+    for sidecar in sidecars {
+        sessions.entry(sidecar.session_id).or_default().0 = Some(sidecar);
+    }
+    for manifest in manifests {
+        sessions.entry(manifest.session_id).or_default().1.push(manifest);
+    }
+    report.sessions = sessions.len() as u64;
+    for (session_id, (sidecar, mut parts)) in sessions {
+        parts.sort_by_key(|part| part.part);
+        let mut next = 0;
+        for part in parts {
+            check_step(session_id, next, part.seq_start, report);
+            next = part.seq_end;
+        }
+        let Some(sidecar) = sidecar else {
+            report.problems.push(Problem::NoSidecar { session_id });
+            continue;
+        };
+        let is_waiting = waiting.iter().any(|part| part.session_id == session_id);
+        match sidecar.messages {
+            Some(messages) => check_step(session_id, next, messages, report),
+            None if !report.recording && !is_waiting => report
+                .leftovers
+                .push(format!("session {} ({session_id}) has no end: run `telereel recover`", sidecar.name)),
+            None => {}
+        }
+    }
+}
+
+fn check_step(session_id: SessionId, expected: u64, found: u64, report: &mut VerifyReport) {
+    if found > expected {
+        report.problems.push(Problem::SeqMissing { session_id, range: (expected..found).into() });
+    } else if found < expected {
+        report.problems.push(Problem::SeqRepeated { session_id, range: (found..expected).into() });
+    }
+}
+
+fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], report: &mut VerifyReport) {
+    let mut expected: Vec<&str> = manifests.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
+    expected.sort_unstable();
+    let complaint = (|| {
+        let index = Index::open_read_only(&archive.layout.index())?;
+        if let Some(said) = index.integrity()? {
+            return Ok(Some(said));
+        }
+        let sessions = index.sessions()?;
+        if sidecars.iter().any(|sidecar| !sessions.contains(&sidecar.to_row()))
+            || sessions.len() != sidecars.len()
+        {
+            return Ok(Some("its sessions are not those of the sidecars".to_owned()));
+        }
+        let differs = index.segment_paths()? != expected;
+        Ok::<_, crate::index::IndexError>(
+            differs.then(|| "its segments are not those of the manifests".to_owned()),
+        )
+    })();
+    match complaint {
+        Ok(None) => {}
+        Ok(Some(what)) => report.problems.push(Problem::Index { what }),
+        // An archive in which nothing was ever recorded has none.
+        Err(_) if !archive.layout.index().exists() && sidecars.is_empty() => {}
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|e| format!(" ({e})")).unwrap_or_default();
+            report.problems.push(Problem::Index { what: format!("{error}{cause}") });
+        }
+    }
+}
+
+/// Which seqs of a part have been seen.
+struct Seen {
+    start: u64,
+    end: u64,
+    bits: Vec<u64>,
+    repeated: Vec<SeqRange>,
+}
+
+impl Seen {
+    /// A part is bounded in bytes, and so in messages; a manifest that claims more is wrong anyway.
+    const MOST: u64 = 1 << 30;
+
+    fn new(manifest: &Manifest) -> Self {
+        let start = manifest.seq_start;
+        let length = manifest.seq_end.saturating_sub(start).min(Self::MOST);
+        Self { start, end: start + length, bits: vec![0; length.div_ceil(64) as usize], repeated: Vec::new() }
+    }
+
+    fn mark(&mut self, seq: u64) {
+        if seq < self.start || seq >= self.end {
+            return self.repeat(seq);
+        }
+        let at = seq - self.start;
+        let (word, bit) = ((at / 64) as usize, 1 << (at % 64));
+        if self.bits[word] & bit != 0 {
+            self.repeat(seq);
+        }
+        self.bits[word] |= bit;
+    }
+
+    fn mark_range(&mut self, range: SeqRange) {
+        (range.seq_start.max(self.start)..range.seq_end.min(self.end)).for_each(|seq| self.mark(seq));
+    }
+
+    /// Out of place counts as repeated: it belongs to another part, which has it.
+    fn repeat(&mut self, seq: u64) {
+        match self.repeated.last_mut() {
+            Some(last) if last.seq_end == seq => last.seq_end += 1,
+            _ => self.repeated.push((seq..seq + 1).into()),
+        }
+    }
+
+    fn missing(&self) -> impl Iterator<Item = SeqRange> + '_ {
+        let is_there = |seq: u64| {
+            let at = seq - self.start;
+            self.bits[(at / 64) as usize] & (1 << (at % 64)) != 0
+        };
+        let mut seq = self.start;
+        std::iter::from_fn(move || {
+            while seq < self.end && is_there(seq) {
+                seq += 1;
+            }
+            let from = seq;
+            while seq < self.end && !is_there(seq) {
+                seq += 1;
+            }
+            (from < seq).then(|| (from..seq).into())
+        })
+    }
+}
+
+/// Reads the column `seq`, which must rise; returns the number of rows.
+fn read_seqs(path: &Path, seen: &mut Seen) -> Result<u64, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["seq"]);
+    let (mut rows, mut last) = (0, None);
+    let reader = builder.with_projection(mask).with_batch_size(65_536).build();
+    for batch in reader.map_err(|e| e.to_string())? {
+        let batch = batch.map_err(|e| e.to_string())?;
+        let column = batch.columns().first().and_then(|c| c.as_primitive_opt::<Int64Type>());
+        for &seq in column.ok_or("it has no column `seq`")?.values() {
+            if last.is_some_and(|last| seq <= last) {
+                return Err(format!("its rows are not in the order of seq at {seq}"));
+            }
+            last = Some(seq);
+            seen.mark(seq as u64);
+            rows += 1;
+        }
+    }
+    Ok(rows)
+}
+
+fn checksum(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize().to_string())
+}
+
+/// All Parquet files in `data/` that hold messages, relative to the archive, sorted.
+pub(super) fn segment_files(archive: &Archive) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut found = Vec::new();
+    let mut folders = vec![archive.layout.data()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.doing("list", &folder)?,
+        };
+        for entry in entries {
+            let path = entry.doing("list", &folder)?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "parquet")
+                && path.file_name().is_some_and(|n| n != SCHEMA_FILE)
+            {
+                found.push(path.strip_prefix(archive.root()).unwrap_or(&path).to_owned());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn relative(archive: &Archive, path: &Path) -> String {
+    path.strip_prefix(archive.root()).unwrap_or(path).to_string_lossy().into_owned()
+}

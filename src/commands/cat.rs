@@ -1,0 +1,64 @@
+//! `telereel cat SESSION`: messages as JSON lines.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::context::Context;
+use super::output::Out;
+use super::selection::{self, Chosen, choose};
+use super::{Outcome, Usage};
+use crate::archive::{Archive, Bound, scan};
+use crate::cli::Cat;
+use crate::clock::Clock;
+use crate::envelope;
+
+/// How often `--follow` looks for what has been sealed: far more often than parts are.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) fn run(context: &Context, args: Cat) -> anyhow::Result<Outcome> {
+    let names: Vec<String> = args.session.into_iter().collect();
+    if args.follow && names.is_empty() {
+        return Err(Usage("--follow needs a session, such as `latest`".into()).into());
+    }
+    selection::check(&names, &args.filters)?;
+    let archive = context.archive()?;
+    let chosen = choose(&archive, &names, args.filters, Clock::System.now())?;
+    let mut out = Out::new();
+    if args.follow {
+        return follow(&archive, chosen, &mut out);
+    }
+    if print(&archive, &chosen, &mut out)?.is_none() {
+        chosen.require_some(&archive)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Prints what is selected; the place after the last message, if there was one.
+fn print(archive: &Archive, chosen: &Chosen, out: &mut Out) -> anyhow::Result<Option<u64>> {
+    let mut next = None;
+    for row in scan(archive, &chosen.options)? {
+        let row = row?;
+        next = Some(row.seq + 1);
+        out.line(envelope::to_json(&row)?)?;
+    }
+    out.flush()?;
+    Ok(next)
+}
+
+/// Prints what is selected, then what is sealed later, until the session has ended.
+fn follow(archive: &Archive, mut chosen: Chosen, out: &mut Out) -> anyhow::Result<Outcome> {
+    let Some(session) = chosen.sessions.first().map(|session| session.session_id.to_string()) else {
+        return Ok(Outcome::Done);
+    };
+    loop {
+        // Asked before the scan: what is sealed between the two is printed in this round.
+        let ended = archive.resolve(&session)?.ended_at_us.is_some();
+        if let Some(next) = print(archive, &chosen, out)? {
+            chosen.options.from = Some(Bound::Seq(next));
+        }
+        if ended {
+            return Ok(Outcome::Done);
+        }
+        sleep(LOOK_EVERY);
+    }
+}

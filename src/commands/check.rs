@@ -1,0 +1,62 @@
+//! `telereel check [--connect]`: is the configuration right, and does every source answer?
+
+mod connect;
+
+use serde::Serialize;
+
+use super::Outcome;
+use super::context::Context;
+use super::output::{Table, print};
+use crate::cli::Check;
+use crate::config::{Config, Source};
+use connect::Attempt;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    config: String,
+    archive: String,
+    sources: Vec<SourceReport>,
+}
+
+#[derive(Serialize)]
+struct SourceReport {
+    name: String,
+    vendor: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<Attempt>,
+}
+
+pub(super) fn run(context: &Context, args: &Check) -> anyhow::Result<Outcome> {
+    let config = context.config_with_sources()?;
+    let attempts = if args.connect { super::runtime()?.block_on(connect::all(&config))? } else { Vec::new() };
+    let failed = attempts.iter().filter(|attempt| matches!(attempt, Attempt::Failed { .. })).count();
+    let report = report(context, &config, attempts);
+    print(context.json, &report, |out| {
+        let mut table = Table::new(&["source", "vendor", "connection"]);
+        for source in &report.sources {
+            let connection = source.connection.as_ref().map(ToString::to_string).unwrap_or_default();
+            table.row([source.name.clone(), source.vendor.to_owned(), connection]);
+        }
+        table.print(out)?;
+        out.line(format!("\n{} is valid", report.config))
+    })?;
+    if failed > 0 {
+        anyhow::bail!("{failed} of {} sources did not answer as they should", report.sources.len());
+    }
+    Ok(Outcome::Done)
+}
+
+fn report(context: &Context, config: &Config, attempts: Vec<Attempt>) -> Report {
+    let mut attempts = attempts.into_iter();
+    let mut source = |source: &Source| SourceReport {
+        name: source.name.clone(),
+        vendor: source.vendor.vendor(),
+        connection: attempts.next(),
+    };
+    Report {
+        config: context.config_path().display().to_string(),
+        archive: config.archive.path.display().to_string(),
+        sources: config.sources.iter().map(&mut source).collect(),
+    }
+}

@@ -1,0 +1,194 @@
+//! One attempt at each source, with the vendor's own collector, until it says that data would come.
+//!
+//! A running recorder must not notice: the client id is another, and the session a clean one, so that
+//! the broker neither drops the recorder nor keeps anything for this attempt.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+use serde::Serialize;
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::clock::Clock;
+use crate::config::{Config, Source, VendorConfig};
+use crate::transport::intake::{Intake, intake};
+use crate::transport::tls::{Trust, client_config};
+use crate::transport::{ConnHandle, mqtt_client, websocket_client};
+use crate::vendors::generic::config::{GenericConfig, GenericTransport};
+use crate::vendors::jointech::config::JointechConfig;
+use crate::vendors::{self, Conn, Effect, Input};
+
+/// Longer than the transports' own limits on a handshake, so that theirs, which say more, come first.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What came of it.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(super) enum Attempt {
+    /// Connected, and registered or subscribed where the vendor has that.
+    Connected,
+    Failed {
+        reason: String,
+    },
+    /// It is the vendor that connects.
+    WaitsForPushes {
+        path: String,
+    },
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attempt::Connected => f.write_str("ok"),
+            Attempt::Failed { reason } => write!(f, "failed: {reason}"),
+            Attempt::WaitsForPushes { path } => write!(f, "waits for pushes at {path}"),
+        }
+    }
+}
+
+/// Tries all sources at once; the results in their order.
+pub(super) async fn all(config: &Config) -> anyhow::Result<Vec<Attempt>> {
+    let mut attempts = Vec::new();
+    for source in &config.sources {
+        let trust = match (&source.tls.ca, source.tls.insecure) {
+            (_, true) => Trust::Anybody,
+            (Some(ca), false) => Trust::Authority(ca.clone()),
+            (None, false) => Trust::System,
+        };
+        attempts.push(one(apart(source), client_config(&trust)?, StdRng::try_from_rng(&mut SysRng)?));
+    }
+    Ok(join_all(attempts).await)
+}
+
+/// The source under another client id, with a clean session.
+fn apart(source: &Source) -> Source {
+    let mut source = source.clone();
+    let unique = std::process::id();
+    match &mut source.vendor {
+        VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
+            mqtt.client_id = format!("{}-check-{unique}", mqtt.client_id);
+            mqtt.clean_session = true;
+        }
+        VendorConfig::Generic(GenericConfig {
+            transport: GenericTransport::Mqtt { client_id, clean_session, .. },
+            ..
+        }) => {
+            *client_id = format!("{client_id}-check-{unique}");
+            *clean_session = true;
+        }
+        _ => {}
+    }
+    source
+}
+
+async fn one(source: Source, tls: Arc<ClientConfig>, mut rng: StdRng) -> Attempt {
+    if let Some(path) = source.vendor.webhook_path() {
+        return Attempt::WaitsForPushes { path: path.to_owned() };
+    }
+    let clock = Clock::System;
+    let mut collector = vendors::collector(&source);
+    let (intake, mut arrivals) = intake();
+    let mut lines = Lines { handles: HashMap::new(), tls, clock: clock.clone(), intake };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut input = Input::Start;
+    let attempt = loop {
+        if let Input::Closed { conn, .. } = &input {
+            lines.handles.remove(conn);
+        }
+        let mut effects = Vec::new();
+        collector.on(clock.now(), &mut rng, input, &mut effects);
+        if let Some(attempt) = effects.into_iter().find_map(|effect| lines.carry_out(effect, &source)) {
+            break attempt;
+        }
+        // What the collector's timers would do comes after a failure, which is an answer already.
+        match tokio::time::timeout_at(deadline, arrivals.recv()).await {
+            Ok(Some(arrival)) => input = arrival.input,
+            Ok(None) | Err(_) => {
+                break Attempt::Failed { reason: format!("no answer within {} s", PATIENCE.as_secs()) };
+            }
+        }
+    };
+    lines.close(&mut arrivals).await;
+    attempt
+}
+
+/// The connections of one attempt.
+struct Lines {
+    handles: HashMap<Conn, ConnHandle>,
+    tls: Arc<ClientConfig>,
+    clock: Clock,
+    intake: Intake,
+}
+
+impl Lines {
+    /// Does what the collector wants done, and says so if that tells how the attempt went.
+    fn carry_out(&mut self, effect: Effect, source: &Source) -> Option<Attempt> {
+        match effect {
+            Effect::DialWebSocket { conn, dial } => {
+                let tls = Arc::clone(&self.tls);
+                let handle = websocket_client::spawn(dial, tls, conn, self.clock.clone(), &self.intake);
+                self.handles.insert(conn, handle);
+            }
+            Effect::DialMqtt { conn, dial } => {
+                let tls = Arc::clone(&self.tls);
+                let handle = mqtt_client::spawn(dial, tls, conn, self.clock.clone(), &self.intake);
+                self.handles.insert(conn, handle);
+            }
+            Effect::Send { conn, frame } => {
+                if let Some(handle) = self.handles.get(&conn) {
+                    handle.send(frame);
+                }
+            }
+            Effect::Close { conn } => {
+                if let Some(handle) = self.handles.get(&conn) {
+                    handle.close();
+                }
+            }
+            Effect::GiveUp { reason } => return Some(Attempt::Failed { reason }),
+            Effect::Link(link) => match link.event {
+                "subscribed" => return Some(Attempt::Connected),
+                "connected" if is_plain_websocket(source) => return Some(Attempt::Connected),
+                "refused" | "disconnected" => {
+                    let reason = link.reason.unwrap_or_else(|| link.event.to_owned());
+                    return Some(Attempt::Failed { reason });
+                }
+                _ => {}
+            },
+            // A message that came meanwhile is the recorder's to keep; unacknowledged, it is sent again.
+            Effect::Record { .. } | Effect::Refuse { .. } => {}
+        }
+        None
+    }
+
+    /// Takes leave of the servers, so that no log of theirs shows a broken line.
+    async fn close(self, arrivals: &mut tokio::sync::mpsc::Receiver<crate::transport::intake::Arrival>) {
+        const PATIENCE: Duration = Duration::from_secs(3);
+        for handle in self.handles.values() {
+            handle.close();
+        }
+        let mut open = self.handles.len();
+        let closing = async {
+            while open > 0 {
+                match arrivals.recv().await.map(|arrival| arrival.input) {
+                    Some(Input::Closed { .. }) => open -= 1,
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, closing).await;
+    }
+}
+
+/// Whether the handshake is all that the other side says.
+fn is_plain_websocket(source: &Source) -> bool {
+    matches!(
+        &source.vendor,
+        VendorConfig::Generic(GenericConfig { transport: GenericTransport::WebSocket { .. }, .. })
+    )
+}

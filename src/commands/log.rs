@@ -1,0 +1,38 @@
+//! Logs on standard error: level by -v and -q, else by `TELEREEL_LOG`, else `info`.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing::level_filters::LevelFilter;
+
+use super::Usage;
+use super::progress::Screen;
+use crate::cli::Global;
+
+const VARIABLE: &str = "TELEREEL_LOG";
+
+/// Starts logging for the rest of the process.
+pub(super) fn start(global: &Global, screen: &Screen) -> anyhow::Result<()> {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 1) => LevelFilter::DEBUG,
+        (false, 2..) => LevelFilter::TRACE,
+        (false, 0) => from_environment()?,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(screen.clone())
+        .with_ansi(stderr().is_terminal())
+        .with_target(level >= LevelFilter::DEBUG);
+    // Only a test that runs several commands in one process has a subscriber already.
+    let _ = subscriber.try_init();
+    Ok(())
+}
+
+fn from_environment() -> anyhow::Result<LevelFilter> {
+    match std::env::var(VARIABLE) {
+        Ok(level) => level.parse().map_err(|_| {
+            Usage(format!("{VARIABLE}={level:?}: expected off, error, warn, info, debug or trace")).into()
+        }),
+        Err(_) => Ok(LevelFilter::INFO),
+    }
+}

@@ -1,0 +1,241 @@
+//! `telereel replay SESSION…`: serve a recording as its vendors would.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::Outcome;
+use super::context::Context;
+use super::output::{Out, Table};
+use super::selection::{self, Chosen, choose};
+use super::signals::{INTERRUPTED, Signals};
+use crate::archive::{Archive, Bound, scan};
+use crate::cli::{self, Replay};
+use crate::clock::Clock;
+use crate::config::{Config, TlsFiles, VendorConfig};
+use crate::message::{KindHeader, SourceHeader};
+use crate::player::endpoints::Access;
+use crate::player::{BindOptions, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start};
+use crate::units::{human_count, human_duration, human_size};
+use crate::vendors::generic::config::{GenericConfig, GenericTransport};
+use crate::vendors::jointech::config::JointechConfig;
+use crate::vendors::{Credential, Recorded};
+
+/// A line of `--json`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    Ready { listen: Vec<String> },
+    Done(&'a Report),
+}
+
+pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
+    selection::check(&args.sessions, &args.filters)?;
+    let archive = context.archive()?;
+    let chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
+    chosen.require_some(&archive)?;
+    let bind = bind_options(context, &archive, &chosen, &args)?;
+    let report = super::runtime()?.block_on(play(context, archive, chosen, bind, &args))?;
+    let mut out = Out::new();
+    if context.json {
+        out.json(&Event::Done(&report))?
+    } else {
+        for_people(&mut out, &report)?
+    }
+    out.flush()?;
+    if let Some(path) = &args.report {
+        write_report(path, &report)?;
+    }
+    Ok(if report.has_loss() { Outcome::Lossy } else { Outcome::Done })
+}
+
+async fn play(
+    context: &Context,
+    archive: Archive,
+    chosen: Chosen,
+    bind: BindOptions,
+    args: &Replay,
+) -> anyhow::Result<Report> {
+    let signals = Signals::catch()?;
+    let endpoints = Endpoints::bind(bind).await?;
+    let options = play_options(&chosen, args);
+    if context.json {
+        let mut out = Out::new();
+        out.json(&Event::Ready { listen: endpoints.urls() })?;
+        out.flush()?;
+    } else {
+        let waits = match options.start {
+            Start::AtOnce => String::new(),
+            Start::WithClients(count) if count.get() == 1 => "; waiting for the first client".to_owned(),
+            Start::WithClients(count) => format!("; waiting for {count} clients"),
+        };
+        context.screen.note(format!("serving {}{waits}", endpoints.urls().join(" and ")));
+    }
+    if let Some(certificate) = endpoints.certificate() {
+        context
+            .screen
+            .note(format!("self-signed certificate, for clients to trust: {}", certificate.display()));
+    }
+    stop_on_signal(context, signals, options.stop.clone());
+    Ok(endpoints.play(options, move || scan(&archive, &chosen.options)).await?)
+}
+
+/// The first signal ends the replay in order; the second does not wait for that.
+fn stop_on_signal(context: &Context, mut signals: Signals, stop: CancellationToken) {
+    let screen = context.screen.clone();
+    tokio::spawn(async move {
+        signals.next().await;
+        screen.note("stopping: clients get what was sent so far; Ctrl-C again to end at once");
+        stop.cancel();
+        signals.next().await;
+        std::process::exit(INTERRUPTED);
+    });
+}
+
+fn play_options(chosen: &Chosen, args: &Replay) -> PlayOptions {
+    let start = |session: &crate::archive::SessionSummary| SessionStart {
+        session_id: session.session_id,
+        started_at_us: session.started_at_us,
+    };
+    let earliest_us = chosen.sessions.first().map_or(0, |session| session.started_at_us);
+    PlayOptions {
+        sessions: chosen.sessions.iter().map(start).collect(),
+        start: if args.no_wait { Start::AtOnce } else { Start::WithClients(args.wait_for_clients) },
+        zero_ns: match chosen.options.from {
+            Some(Bound::Elapsed(ns)) => Some(ns),
+            // A time before the first session: nobody means to wait for it.
+            Some(Bound::Wall(us)) => u64::try_from(us - earliest_us).ok().map(|us| us.saturating_mul(1_000)),
+            Some(Bound::Seq(_)) | None => None,
+        },
+        speed: args.speed,
+        pace: match args.pace {
+            cli::Pace::Original => Pace::Original,
+            cli::Pace::Max => Pace::Max,
+        },
+        rounds: match args.rounds {
+            None => Rounds::ONCE,
+            Some(None) => Rounds::Forever,
+            Some(Some(times)) => Rounds::Times(times),
+        },
+        drain: args.drain,
+        stop: CancellationToken::new(),
+    }
+}
+
+fn bind_options(
+    context: &Context,
+    archive: &Archive,
+    chosen: &Chosen,
+    args: &Replay,
+) -> anyhow::Result<BindOptions> {
+    let access = match (args.require_credentials, args.allow_any_credentials) {
+        (true, _) => Access::Required,
+        (false, true) => Access::Any,
+        (false, false) => Access::LoopbackOnly,
+    };
+    let credentials = if args.require_credentials { credentials(&context.config()?) } else { Vec::new() };
+    Ok(BindOptions {
+        listen: if args.listen.is_empty() { Listen::defaults() } else { args.listen.clone() },
+        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
+        self_signed_dir: state_folder()?.join("tls"),
+        recorded: Recorded {
+            sources: recorded_sources(archive, chosen)?,
+            any_credentials: false,
+            credentials,
+        },
+        access,
+        trace: args.trace.clone(),
+        clock: Clock::System,
+    })
+}
+
+/// The sources of the sessions that are replayed, as the recorder had set them up.
+fn recorded_sources(archive: &Archive, chosen: &Chosen) -> anyhow::Result<Vec<SourceHeader>> {
+    let mut sources: Vec<SourceHeader> = Vec::new();
+    for session in &chosen.sessions {
+        let sidecar = archive.read_sidecar(session.session_id)?;
+        for source in sidecar.into_iter().flat_map(|sidecar| sidecar.sources) {
+            let kinds = source.kinds.into_iter().map(|name| KindHeader { name, declaration: None }).collect();
+            let header =
+                SourceHeader { name: source.name, vendor: source.vendor, kinds, settings: source.settings };
+            if !sources.contains(&header) {
+                sources.push(header);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// What clients must show, where credentials are required: what the recorder itself showed.
+fn credentials(config: &Config) -> Vec<Credential> {
+    let credential = |source: &crate::config::Source| {
+        let (username, secret) = match &source.vendor {
+            VendorConfig::Delicode(delicode) => (None, &delicode.token),
+            VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
+                (Some(mqtt.username.clone()), &mqtt.password_md5)
+            }
+            VendorConfig::Generic(GenericConfig {
+                transport: GenericTransport::Mqtt { username: Some(username), password: Some(password), .. },
+                ..
+            }) => (Some(username.clone()), password),
+            _ => return None,
+        };
+        Some(Credential {
+            source: source.name.clone(),
+            vendor: source.vendor.vendor().to_owned(),
+            username,
+            secret: secret.expose().to_owned(),
+        })
+    };
+    config.sources.iter().filter_map(credential).collect()
+}
+
+/// Where a self-signed certificate lasts, so that clients need to be told of it only once.
+fn state_folder() -> anyhow::Result<PathBuf> {
+    let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
+    let state = state.unwrap_or_else(std::env::temp_dir);
+    Ok(std::path::absolute(state)?.join("telereel"))
+}
+
+fn write_report(path: &std::path::Path, report: &Report) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(report)?;
+    text.push('\n');
+    std::fs::write(path, text).with_context(|| format!("cannot write the report {}", path.display()))
+}
+
+fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
+    let stopped = if report.stopped { " before it was stopped" } else { "" };
+    out.line(format!(
+        "replayed {} messages, {}, in {}{stopped} (speed {}, pace {})",
+        human_count(report.messages),
+        human_size(report.bytes),
+        human_duration(report.duration_ns),
+        report.speed,
+        report.pace
+    ))?;
+    if report.clients.is_empty() {
+        return out.line("nobody listened");
+    }
+    let late = &report.lateness_us;
+    out.line(format!(
+        "lateness: p50 {} us, p99 {} us, at most {} us; drift {} us",
+        late.p50, late.p99, late.max, report.drift_us
+    ))?;
+    let mut table =
+        Table::new(&[">client", "endpoint", ">messages", ">dropped", ">p50 us", ">p99 us", "ended"]);
+    for client in &report.clients {
+        table.row([
+            client.id.to_string(),
+            client.endpoint.clone(),
+            human_count(client.messages),
+            human_count(client.dropped),
+            client.lateness_us.p50.to_string(),
+            client.lateness_us.p99.to_string(),
+            client.reason.unwrap_or("").to_owned(),
+        ]);
+    }
+    table.print(out)
+}

@@ -1,0 +1,18 @@
+//! `telereel views`: the SQL views over this archive.
+
+use anyhow::Context as _;
+
+use super::Outcome;
+use super::context::Context;
+use super::output::Out;
+use crate::cli::Views;
+
+pub(super) fn run(context: &Context, _args: &Views) -> anyhow::Result<Outcome> {
+    let archive = context.archive()?;
+    let path = archive.layout().views();
+    let sql = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut out = Out::new();
+    out.line(sql.trim_end())?;
+    out.flush()?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,321 @@
+//! What a configuration may say, and how each mistake is answered: line, key, expectation.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "TOKEN" => Some("from-env".into()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("dir/telereel.toml"), text, &env)
+}
+
+/// Asserts that `text` has exactly these problems: line, key, and what the message must contain.
+#[track_caller]
+fn check(text: &str, expected: &[(usize, &str, &str)]) {
+    let Err(ConfigError::Invalid { problems }) = parse(text) else { panic!("accepted:\n{text}") };
+    let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, (line, key, what)) in found.iter().zip(expected) {
+        let start = format!("dir/telereel.toml:{line}: {key}");
+        assert!(found.starts_with(&start) && found.contains(what), "{found}\nnot {start} … {what}");
+    }
+}
+
+const DELICODE: &str = "[[source]]\nname = \"shop\"\nvendor = \"delicode\"\n";
+const JOINTECH: &str = "[[source]]\nname = \"locks\"\nvendor = \"jointech\"\ntransport = \"mqtt\"\n\
+                        username = \"u\"\naccess_key = \"K\"\n";
+const GENERIC: &str = "[[source]]\nname = \"any\"\nvendor = \"generic\"\n";
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config.archive.path, Path::new("dir/archive"));
+    assert_eq!(config.archive.site, "");
+    assert_eq!(config.archive.sync_interval, Duration::from_millis(50));
+    assert_eq!(config.archive.segment_max_bytes, 128 << 20);
+    assert_eq!(config.archive.segment_max_age, Duration::from_secs(3_600));
+    assert_eq!(config.archive.session_roll, Some(Duration::from_secs(86_400)));
+    assert_eq!(config.archive.min_free_disk, 1 << 30);
+    assert_eq!(config.limits.memory, 256 << 20);
+    assert_eq!(config.webhooks.listen, "127.0.0.1:7081");
+    assert_eq!(config.webhooks.max_body, 1 << 20);
+    assert_eq!(config.console.listen, "127.0.0.1:7080");
+    assert!(config.sources.is_empty());
+}
+
+#[test]
+fn the_documented_configuration_is_read_whole() {
+    let text = include_str!("documented.toml");
+    let line = |name: &str| 2 + text.lines().position(|l| l == format!("name = \"{name}\"")).unwrap();
+    let expected: Vec<(usize, &str, &str)> =
+        [("ward-3", "pontosense"), ("fleet", "damoov"), ("city", "sensoro")]
+            .map(|(name, vendor)| (line(name), "`vendor` in source", vendor))
+            .to_vec();
+    check(text, &expected);
+
+    // Without the three that are not in this version, all of it is accepted.
+    let mut tables: Vec<&str> = text.split("[[source]]").collect();
+    tables.retain(|table| !["pontosense", "damoov", "sensoro"].iter().any(|v| table.contains(v)));
+    let config = parse(&tables.join("[[source]]")).unwrap();
+    let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["shop", "locks-push", "locks", "buses"]);
+    assert_eq!(config.archive.retain, Some(Duration::from_secs(400 * 86_400)));
+    assert_eq!(config.console.token.unwrap().expose(), "from-env");
+}
+
+#[test]
+fn a_vendor_that_comes_later_is_checked_and_refused_by_name() {
+    check(
+        "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a\"\napi_key = \"k\"\n\
+         secret = \"s\"\nsensors = []\nrenew_evry = \"1s\"\n",
+        &[
+            (
+                3,
+                "`vendor` in source \"w\"",
+                "`pontosense` is not in this version yet; available: delicode, generic, jointech",
+            ),
+            (7, "`sensors` in source \"w\"", "a list of serial numbers"),
+            (8, "`renew_evry` in source \"w\"", "did you mean `renew_every`?"),
+        ],
+    );
+}
+
+#[test]
+fn delicode_has_defaults() {
+    let config = parse(&format!("{DELICODE}token = {{ env = \"TOKEN\" }}\nlocations = [1, 2]")).unwrap();
+    let VendorConfig::Delicode(delicode) = &config.sources[0].vendor else { panic!() };
+    assert_eq!(delicode.url, "wss://signals.delicode.com/websocket_realtime");
+    assert_eq!(delicode.token.expose(), "from-env");
+    assert_eq!(delicode.locations, [1, 2]);
+    assert_eq!(delicode.heartbeat, Duration::from_secs(22));
+}
+
+#[test]
+fn jointech_hashes_the_password_and_fills_in_the_access_key() {
+    let config = parse(&format!("[archive]\nsite = \"home 12\"\n{JOINTECH}password = \"123456\"")).unwrap();
+    let VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) = &config.sources[0].vendor else { panic!() };
+    assert_eq!(mqtt.url, "mqtt://mqtt.assetscontrols.com:1883");
+    assert_eq!(mqtt.password_md5.expose(), "e10adc3949ba59abbe56e057f20f883e");
+    assert_eq!(mqtt.topics, ["upload/K/#"]);
+    assert_eq!((mqtt.qos, mqtt.clean_session), (1, false));
+    assert_eq!(mqtt.client_id, "telereel-home-12-locks");
+
+    let md5 = format!("{JOINTECH}password_md5 = \"E10ADC3949BA59ABBE56E057F20F883E\"");
+    let config = parse(&md5).unwrap();
+    let VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) = &config.sources[0].vendor else { panic!() };
+    assert_eq!(mqtt.password_md5.expose(), "e10adc3949ba59abbe56e057f20f883e");
+}
+
+#[test]
+fn a_secret_file_loses_its_newline() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("jwt"), "abc\n").unwrap();
+    let text = format!("{DELICODE}token = {{ file = \"jwt\" }}\nlocations = [1]");
+    let config = Config::parse(&folder.path().join("telereel.toml"), &text, &env).unwrap();
+    let VendorConfig::Delicode(delicode) = &config.sources[0].vendor else { panic!() };
+    assert_eq!(delicode.token.expose(), "abc");
+}
+
+#[test]
+fn secrets_that_are_not_there_are_named() {
+    let source = |token: &str| format!("{DELICODE}token = {token}\nlocations = [1]");
+    for (token, key, what) in [
+        ("{ env = \"MISSING\" }", "`token.env` in source \"shop\"", "variable MISSING is not set"),
+        ("{ env = \"EMPTY\" }", "`token.env` in", "variable EMPTY is empty"),
+        ("{ file = \"nowhere.jwt\" }", "`token.file` in", "dir/nowhere.jwt"),
+        ("{ env = \"TOKEN\", file = \"x\" }", "`token.file`", "cannot read"),
+        ("{ evn = \"TOKEN\" }", "`token", "`env`"),
+        ("\"\"", "`token` in", "is empty"),
+        ("12345", "`token` in", "a value of type integer"),
+    ] {
+        let Err(ConfigError::Invalid { problems }) = parse(&source(token)) else { panic!("{token}") };
+        let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(
+            found.iter().any(|p| p.starts_with(&format!("dir/telereel.toml:4: {key}")) && p.contains(what)),
+            "{token}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn no_error_repeats_a_secret() {
+    for text in [
+        format!("{DELICODE}token = [\"hunter2\"]\nlocations = [1]"),
+        format!("{DELICODE}token = \"x\"\nurl = \"https://a/?token=hunter2\"\nlocations = [1]"),
+        format!("{DELICODE}token = \"x\"\nurl = \"wss://me:hunter2@a/\"\nlocations = [1]"),
+        format!("{JOINTECH}password_md5 = \"hunter2\""),
+        format!("{DELICODE}token = \"hunter2\nlocations = [1]"),
+        format!("{GENERIC}transport = \"websocket\"\nurl = \"ws://a\"\nheaders = [\"hunter2\"]"),
+        format!(
+            "{GENERIC}transport = \"websocket\"\nurl = \"ws://a\"\nheaders = {{ \"a b\" = \"hunter2\" }}"
+        ),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn mistakes_name_line_key_and_expectation() {
+    check("[archive]\n\nsync_interval = 50", &[(3, "`sync_interval` in [archive]", "such as `250ms`")]);
+    check("[archive]\nsync_interval = \"fast\"", &[(2, "`sync_interval`", "found \"fast\"")]);
+    check("[archive]\nsegment_max_bytes = \"128MB\"", &[(2, "`segment_max_bytes`", "powers of 1024")]);
+    check("[archive]\nsession_roll = \"0s\"", &[(2, "`session_roll`", "longer than zero")]);
+    check("[archive]\ncompact = \"weekly\"", &[(2, "`compact` in [archive]", "\"daily\"")]);
+    check("[limits]\nmemory = \"1MiB\"", &[(2, "`memory` in [limits]", "at least `32MiB`")]);
+    check("[archve]\npath = \"x\"", &[(1, "`archve`", "did you mean `archive`?")]);
+    check("[archive]\npth = \"x\"", &[(2, "`pth` in [archive]", "did you mean `path`?")]);
+    check("[limits]\nzzz = 1", &[(2, "`zzz` in [limits]", "known here: memory")]);
+    check("archive = 3", &[(1, "`archive`", "a table `[archive]`")]);
+    check("[source]\nname = \"x\"", &[(1, "`source`", "tables `[[source]]`")]);
+    check("[archive]\npath = ", &[(2, "not valid TOML", "")]);
+    check("[webhooks]\nlisten = \"8443\"", &[(2, "`listen` in [webhooks]", "`host:port`")]);
+    check("[webhooks]\nlisten = \"0.0.0.0:70000\"", &[(2, "`listen`", "0 to 65535")]);
+    check("[webhooks]\nlisten = \"127.0.0.1:7080\"", &[(1, "`listen` in [console]", "another address")]);
+    check(
+        "[webhooks]\ntls = { cert = \"no.pem\" }",
+        &[(2, "`tls.cert` in [webhooks]", "dir/no.pem"), (2, "`tls.key` in [webhooks]", "missing")],
+    );
+}
+
+#[test]
+fn a_console_beyond_loopback_needs_a_token() {
+    for listen in ["0.0.0.0:7080", "[::]:7080", "192.168.1.5:7080", "example.com:7080"] {
+        check(
+            &format!("[console]\nlisten = {listen:?}"),
+            &[(2, "`listen` in [console]", "`token` is required")],
+        );
+        assert!(parse(&format!("[console]\nlisten = {listen:?}\ntoken = \"t\"")).is_ok(), "{listen}");
+    }
+    for listen in ["localhost:0", "127.0.0.9:80", "[::1]:7080"] {
+        assert!(parse(&format!("[console]\nlisten = {listen:?}")).is_ok(), "{listen}");
+    }
+}
+
+#[test]
+fn mistakes_in_sources_name_the_source() {
+    check(
+        "[[source]]\nvendor = \"delicode\"\ntoken = \"t\"\nlocations = [1]",
+        &[(1, "`name` in source 1", "missing")],
+    );
+    check(
+        "[[source]]\nname = \"a b\"\nvendor = \"x\"",
+        &[
+            (2, "`name` in source \"a b\"", "1 to 64 letters"),
+            (3, "`vendor` in source \"a b\"", "unknown vendor `x`; available: delicode, generic, jointech"),
+        ],
+    );
+    check("[[source]]\nname = \"a\"\nvendor = \"delicod\"", &[(3, "`vendor`", "did you mean `delicode`?")]);
+    check(
+        &format!("{DELICODE}token = \"t\"\nlocations = [1, \"2\"]"),
+        &[(5, "`locations[1]` in source \"shop\"", "expected a whole number, found \"2\"")],
+    );
+    check(&format!("{DELICODE}token = \"t\"\nlocations = []"), &[(5, "`locations`", "not empty")]);
+    check(
+        &format!("{DELICODE}url = \"https://x\""),
+        &[
+            (1, "`token` in source \"shop\"", "missing"),
+            (1, "`locations` in source \"shop\"", "missing"),
+            (4, "`url` in source \"shop\"", "`wss://` or `ws://`"),
+        ],
+    );
+    check(
+        &format!("{DELICODE}token = \"t\"\nlocations = [1]\nexclude_kinds = [\"people\"]"),
+        &[(6, "`exclude_kinds`", "person_position, person_lost, demographics, control, link, other")],
+    );
+    check(&format!("{JOINTECH}password = \"p\"\nqos = 3"), &[(8, "`qos`", "0, 1 or 2")]);
+    check(&format!("{JOINTECH}password = \"p\"\npassword_md5 = \"p\""), &[(8, "`password_md5`", "either")]);
+    check(JOINTECH, &[(1, "`password` in source \"locks\"", "missing")]);
+    check(
+        &format!("{JOINTECH}password = \"p\"\ntopics = [\"a/#/b\", \"a+\"]"),
+        &[
+            (8, "`topics[0]`", "`#` only as the whole last level"),
+            (8, "`topics[1]`", "`+` only as a whole level"),
+        ],
+    );
+    check(
+        &format!("{JOINTECH}password = \"p\"\ntoppics = [\"a\"]"),
+        &[(8, "`toppics`", "did you mean `topics`?")],
+    );
+    check(
+        &format!("{GENERIC}transport = \"tcp\""),
+        &[(4, "`transport`", "\"websocket\" or \"mqtt\" or \"webhook\"")],
+    );
+    check(
+        &format!("{GENERIC}transport = \"webhook\"\npath = \"hooks\""),
+        &[(5, "`path`", "begins with `/`")],
+    );
+    check(
+        &format!("{GENERIC}transport = \"mqtt\"\nurl = \"mqtt://h\"\ntopics = [\"#\"]\npassword = \"p\""),
+        &[(7, "`password`", "needs a `username`")],
+    );
+    check(
+        &format!("{GENERIC}transport = \"webhook\"\npath = \"/a\"\ntls_insecure = true"),
+        &[(6, "`tls_insecure`", "unknown key")],
+    );
+}
+
+#[test]
+fn sources_share_neither_names_nor_paths_nor_clients() {
+    let webhook = |name: &str, path: &str| {
+        format!(
+            "[[source]]\nname = {name:?}\nvendor = \"generic\"\ntransport = \"webhook\"\npath = {path:?}\n"
+        )
+    };
+    check(
+        &(webhook("a", "/x") + &webhook("a", "/y")),
+        &[(7, "`name` in source \"a\"", "called \"a\" already")],
+    );
+    for (one, other) in [("/h", "/h"), ("/h", "/h/locks"), ("/h/locks/", "/h"), ("/", "/h"), ("/h/", "/h")] {
+        check(
+            &(webhook("a", one) + &webhook("b", other)),
+            &[(10, "`path` in source \"b\"", "of source \"a\"")],
+        );
+    }
+    assert!(parse(&(webhook("a", "/hook") + &webhook("b", "/hooks"))).is_ok());
+
+    let mqtt = |name: &str| {
+        format!(
+            "[[source]]\nname = {name:?}\nvendor = \"generic\"\ntransport = \"mqtt\"\nurl = \"mqtt://h\"\n\
+             topics = [\"#\"]\nclient_id = \"same\"\n"
+        )
+    };
+    check(&(mqtt("a") + &mqtt("b")), &[(14, "`client_id` in source \"b\"", "source \"a\" uses \"same\"")]);
+}
+
+#[test]
+fn generic_sources_have_three_transports() {
+    let config = parse(&format!(
+        "{GENERIC}transport = \"websocket\"\nurl = \"wss://h/stream?x=1\"\nsend_on_open = \"hello\"\n\
+         headers = {{ Authorization = {{ env = \"TOKEN\" }} }}\nexclude_kinds = [\"message\"]\n\
+         redact_headers = [\"X-Key\"]\nstall_after = \"30s\""
+    ))
+    .unwrap();
+    let source = &config.sources[0];
+    assert_eq!(source.stall_after, Some(Duration::from_secs(30)));
+    assert_eq!(source.redact_headers, ["x-key"]);
+    let VendorConfig::Generic(generic) = &source.vendor else { panic!() };
+    let GenericTransport::WebSocket { headers, send_on_open, .. } = &generic.transport else { panic!() };
+    assert_eq!(headers[0].0, "Authorization");
+    assert_eq!(headers[0].1.expose(), "from-env");
+    assert_eq!(send_on_open[0].expose(), "hello");
+}
+
+#[test]
+fn a_part_of_the_file_is_read_without_the_secrets_of_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("telereel.toml");
+    let secret = "token = { env = \"TELEREEL_TEST_NOT_SET\" }";
+    std::fs::write(&file, format!("[archive]\npath = \"a\"\n{DELICODE}{secret}\nlocations = [1]")).unwrap();
+    assert_eq!(archive_path(&file).unwrap(), folder.path().join("a"));
+    assert_eq!(console(&file).unwrap().listen, DEFAULT_CONSOLE_LISTEN);
+    assert!(Config::load(&file).is_err());
+}

@@ -1,0 +1,254 @@
+//! The Arrow side: fields with their metadata, and builders that take one row's values at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::NullBufferBuilder;
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListArray, StringBuilder,
+    StructArray, TimestampMicrosecondBuilder,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+
+use super::declaration::{CodeTable, Field, FieldType};
+use super::row::{Row, Value};
+
+/// The columns of `fields`: one each, two where codes have names.
+pub(super) fn arrow_fields(fields: &[Field]) -> Vec<ArrowField> {
+    fields
+        .iter()
+        .flat_map(|field| {
+            let metadata = metadata(field);
+            let column = ArrowField::new(&field.name, data_type(field), true).with_metadata(metadata);
+            let name = field.codes.as_ref().and_then(|codes| codes.name_column.as_ref()).map(|(name, id)| {
+                let meaning = format!("The name of {}, null where the code is not known.", field.name);
+                let mut metadata = identified(*id);
+                metadata.insert("role".to_owned(), field.role.name().to_owned());
+                metadata.insert("meaning".to_owned(), meaning);
+                ArrowField::new(name, DataType::Utf8, true).with_metadata(metadata)
+            });
+            [Some(column), name].into_iter().flatten()
+        })
+        .collect()
+}
+
+fn identified(id: i32) -> HashMap<String, String> {
+    HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())])
+}
+
+fn metadata(field: &Field) -> HashMap<String, String> {
+    let mut metadata = identified(field.id);
+    metadata.insert("role".to_owned(), field.role.name().to_owned());
+    metadata.insert("meaning".to_owned(), field.meaning.clone());
+    let paths: Vec<_> = field.paths.iter().map(ToString::to_string).collect();
+    metadata.insert("path".to_owned(), paths.join(" "));
+    if let Some(unit) = &field.unit {
+        metadata.insert("unit".to_owned(), unit.clone());
+    }
+    // Long tables have their names in a column beside the code; switches have only this.
+    if let Some(codes) = field.codes.as_ref().filter(|codes| codes.name_column.is_none()) {
+        let labels: Vec<_> =
+            codes.table.labels.iter().map(|(code, label)| format!("{code} {label}")).collect();
+        metadata.insert("codes".to_owned(), labels.join(", "));
+    }
+    metadata
+}
+
+fn data_type(field: &Field) -> DataType {
+    match &field.data_type {
+        FieldType::Int32 => DataType::Int32,
+        FieldType::Int64 => DataType::Int64,
+        FieldType::Double => DataType::Float64,
+        FieldType::Bool => DataType::Boolean,
+        FieldType::String => DataType::Utf8,
+        FieldType::Timestamp(_) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        FieldType::Strings { element_id } => DataType::List(element(DataType::Utf8, *element_id)),
+        FieldType::Structs { element_id, members } => {
+            DataType::List(element(DataType::Struct(arrow_fields(members).into()), *element_id))
+        }
+    }
+}
+
+/// `element` is the name that Parquet's own rules give the items of a list.
+fn element(data_type: DataType, id: i32) -> Arc<ArrowField> {
+    Arc::new(ArrowField::new("element", data_type, true).with_metadata(identified(id)))
+}
+
+/// The columns of one set of fields in the making.
+#[derive(Debug)]
+pub(super) struct Columns(Vec<Column>);
+
+#[derive(Debug)]
+enum Column {
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    /// A code and its name.
+    Enumeration(Int32Builder, StringBuilder, Arc<CodeTable>),
+    LongEnumeration(Int64Builder, StringBuilder, Arc<CodeTable>),
+    Double(Float64Builder),
+    Bool(BooleanBuilder),
+    Text(StringBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    List(Box<ListColumn>),
+}
+
+#[derive(Debug)]
+struct ListColumn {
+    element: Arc<ArrowField>,
+    /// Empty for strings.
+    members: Fields,
+    offsets: Vec<i32>,
+    valid: NullBufferBuilder,
+    items: Columns,
+    /// Values of one item.
+    stride: usize,
+}
+
+impl Columns {
+    pub(super) fn new(fields: &[Field]) -> Self {
+        Self(fields.iter().map(Column::new).collect())
+    }
+
+    /// Takes one row: a value per field.
+    pub(super) fn push(&mut self, row: &Row, values: &[Value]) {
+        for (column, value) in self.0.iter_mut().zip(values) {
+            column.push(row, value);
+        }
+    }
+
+    /// The columns of all rows taken since, in the order of [`arrow_fields`].
+    pub(super) fn finish(&mut self) -> Vec<ArrayRef> {
+        let mut arrays = Vec::with_capacity(self.0.len());
+        for column in &mut self.0 {
+            column.finish(&mut arrays);
+        }
+        arrays
+    }
+}
+
+impl Column {
+    fn new(field: &Field) -> Self {
+        let names = field.codes.as_ref().filter(|codes| codes.name_column.is_some());
+        let list = |element: &Arc<ArrowField>, members: Fields, items: Columns, stride: usize| {
+            let valid = NullBufferBuilder::new(0);
+            Column::List(Box::new(ListColumn {
+                element: element.clone(),
+                members,
+                offsets: vec![0],
+                valid,
+                items,
+                stride,
+            }))
+        };
+        match (&field.data_type, data_type(field)) {
+            (FieldType::Int32, _) => match names {
+                Some(codes) => {
+                    Column::Enumeration(Int32Builder::new(), StringBuilder::new(), codes.table.clone())
+                }
+                None => Column::Int32(Int32Builder::new()),
+            },
+            (FieldType::Int64, _) => match names {
+                Some(codes) => {
+                    Column::LongEnumeration(Int64Builder::new(), StringBuilder::new(), codes.table.clone())
+                }
+                None => Column::Int64(Int64Builder::new()),
+            },
+            (FieldType::Double, _) => Column::Double(Float64Builder::new()),
+            (FieldType::Bool, _) => Column::Bool(BooleanBuilder::new()),
+            (FieldType::Timestamp(_), _) => {
+                Column::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
+            }
+            (FieldType::Strings { .. }, DataType::List(element)) => {
+                let items = Columns(vec![Column::Text(StringBuilder::new())]);
+                list(&element, Fields::empty(), items, 1)
+            }
+            (FieldType::Structs { members, .. }, DataType::List(element)) => {
+                list(&element, arrow_fields(members).into(), Columns::new(members), members.len())
+            }
+            _ => Column::Text(StringBuilder::new()),
+        }
+    }
+
+    /// A value of another type than the column's counts as null; the reader makes none.
+    fn push(&mut self, row: &Row, value: &Value) {
+        match (self, value) {
+            (Column::Int32(column), value) => column.append_option(int32(value)),
+            (Column::Int64(column), value) => column.append_option(int64(value)),
+            (Column::Enumeration(codes, names, table), value) => {
+                codes.append_option(int32(value));
+                names.append_option(int64(value).and_then(|code| table.label(code)));
+            }
+            (Column::LongEnumeration(codes, names, table), value) => {
+                codes.append_option(int64(value));
+                names.append_option(int64(value).and_then(|code| table.label(code)));
+            }
+            (Column::Double(column), Value::Double(double)) => column.append_value(*double),
+            (Column::Double(column), _) => column.append_null(),
+            (Column::Bool(column), Value::Bool(bool)) => column.append_value(*bool),
+            (Column::Bool(column), _) => column.append_null(),
+            (Column::Text(column), Value::Text(range)) => column.append_value(row.text(range)),
+            (Column::Text(column), _) => column.append_null(),
+            (Column::Timestamp(column), value) => column.append_option(int64(value)),
+            (Column::List(column), value) => column.push(row, value),
+        }
+    }
+
+    fn finish(&mut self, arrays: &mut Vec<ArrayRef>) {
+        match self {
+            Column::Int32(column) => arrays.push(Arc::new(column.finish())),
+            Column::Int64(column) => arrays.push(Arc::new(column.finish())),
+            Column::Enumeration(codes, names, _) => {
+                arrays.push(Arc::new(codes.finish()));
+                arrays.push(Arc::new(names.finish()));
+            }
+            Column::LongEnumeration(codes, names, _) => {
+                arrays.push(Arc::new(codes.finish()));
+                arrays.push(Arc::new(names.finish()));
+            }
+            Column::Double(column) => arrays.push(Arc::new(column.finish())),
+            Column::Bool(column) => arrays.push(Arc::new(column.finish())),
+            Column::Text(column) => arrays.push(Arc::new(column.finish())),
+            Column::Timestamp(column) => arrays.push(Arc::new(column.finish())),
+            Column::List(column) => arrays.push(Arc::new(column.finish())),
+        }
+    }
+}
+
+impl ListColumn {
+    fn push(&mut self, row: &Row, value: &Value) {
+        let mut end = self.offsets.last().copied().unwrap_or(0);
+        if let Value::Items(range) = value {
+            for item in row.items(range).chunks_exact(self.stride) {
+                self.items.push(row, item);
+                end += 1;
+            }
+            self.valid.append_non_null();
+        } else {
+            self.valid.append_null();
+        }
+        self.offsets.push(end);
+    }
+
+    fn finish(&mut self) -> ListArray {
+        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
+        let mut children = self.items.finish();
+        let items: ArrayRef = match (self.members.is_empty(), children.pop()) {
+            (true, Some(texts)) => texts,
+            (_, last) => {
+                children.extend(last);
+                Arc::new(StructArray::new(self.members.clone(), children, None))
+            }
+        };
+        ListArray::new(self.element.clone(), offsets, items, self.valid.finish())
+    }
+}
+
+fn int64(value: &Value) -> Option<i64> {
+    if let Value::Int(int) = value { Some(*int) } else { None }
+}
+
+fn int32(value: &Value) -> Option<i32> {
+    int64(value).and_then(|int| i32::try_from(int).ok())
+}

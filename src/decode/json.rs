@@ -1,0 +1,325 @@
+//! One pass over a JSON text that puts what the plan asks for into a row. No tree is built; what
+//! nobody declared is skipped.
+
+use std::fmt::{self, Display};
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::plan::{Leaf, ListPlan, Node, NodeId, Plan, ROOT};
+use super::row::{Found, Row, Value, expected_type};
+use super::value::Scalar;
+
+/// How often JSON may stand in a string in a string at one place of the plan.
+const STRINGS_DEEP_MAX: u8 = 3;
+
+/// Reads a whole body into `row`; the error is the parser's.
+pub(super) fn read(plan: &Plan, row: &mut Row, body: &[u8]) -> Result<(), serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    Reader { plan, row, node: ROOT, inside_string: 0 }.deserialize(&mut json)?;
+    json.end()
+}
+
+/// Reads the value at one node of the plan.
+struct Reader<'a> {
+    plan: &'a Plan,
+    row: &'a mut Row,
+    node: NodeId,
+    /// How many strings were opened at this node. Inside of one, the node's leaves have already
+    /// taken the whole text.
+    inside_string: u8,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E: Error>(mut self, value: bool) -> Result<(), E> {
+        self.scalar(Scalar::Bool(value));
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(mut self, value: i64) -> Result<(), E> {
+        self.scalar(Scalar::Int(value));
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(mut self, value: u64) -> Result<(), E> {
+        self.scalar(i64::try_from(value).map_or(Scalar::Unsigned(value), Scalar::Int));
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(mut self, value: f64) -> Result<(), E> {
+        self.scalar(Scalar::Double(value));
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
+        self.take(Scalar::Text(text));
+        self.unfold(text);
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(mut self) -> Result<(), E> {
+        for leaf in self.node().leaves.iter().filter(|_| self.inside_string == 0).chain(&self.node().list) {
+            self.row.set(*leaf, Value::Null);
+        }
+        if self.node == ROOT {
+            self.mismatch(&"null");
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        if let Some((leaf, list)) = self.list().filter(|(_, list)| list.is_struct) {
+            return self.elements(leaf, |element| {
+                if map.next_key_seed(ElementKey { list, element })?.is_none() {
+                    return Ok(false);
+                }
+                map.next_value_seed(Reader::element(list, element))?;
+                Ok(true)
+            });
+        }
+        if self.node().children.is_empty() {
+            self.mismatch(&"an object");
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
+        while let Some(child) = map.next_key_seed(Key { plan: self.plan, row: self.row, node: self.node })? {
+            match child {
+                Some(child) => map.next_value_seed(self.child(child))?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        if let Some((leaf, list)) = self.list() {
+            return self.elements(leaf, |element| {
+                element.begin();
+                Ok(seq.next_element_seed(Reader::element(list, element))?.is_some())
+            });
+        }
+        if !self.node().has_indices {
+            self.mismatch(&"an array");
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
+        let children = &self.node().children;
+        for index in 0_usize.. {
+            let child = children.iter().find(|(key, _)| key.parse() == Ok(index)).map(|(_, id)| *id);
+            let is_more = match child {
+                Some(child) => seq.next_element_seed(self.child(child))?.is_some(),
+                None => seq.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !is_more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn node(&self) -> &'a Node {
+        &self.plan.nodes[self.node]
+    }
+
+    fn list(&self) -> Option<(Leaf, &'a ListPlan)> {
+        let leaf = self.node().list?;
+        Some((leaf, self.plan.lists[leaf.slot].as_ref()?))
+    }
+
+    /// The reader of a key's value; of repeated keys the last counts.
+    fn child(&mut self, node: NodeId) -> Reader<'_> {
+        self.row.meet(self.plan, node);
+        Reader { plan: self.plan, row: self.row, node, inside_string: 0 }
+    }
+
+    fn element<'b>(list: &'b ListPlan, row: &'b mut Row) -> Reader<'b> {
+        Reader { plan: &list.plan, row, node: ROOT, inside_string: 0 }
+    }
+
+    /// Reads elements as long as `next` finds one. They go through a row of their own.
+    fn elements<E>(
+        &mut self,
+        leaf: Leaf,
+        mut next: impl FnMut(&mut Row) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let Some(mut element) = self.row.elements[leaf.slot].take() else { return Ok(()) };
+        let start = self.row.items_len();
+        let name = &self.plan.fields[leaf.slot].name;
+        let mut count = 0;
+        let end = loop {
+            match next(&mut element) {
+                Ok(true) => self.row.adopt(&mut element, name, count),
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            count += 1;
+        };
+        self.row.elements[leaf.slot] = Some(element);
+        self.row.close_list(leaf, start);
+        end
+    }
+
+    fn scalar(&mut self, scalar: Scalar<'_>) {
+        self.take(scalar);
+        let node = self.node();
+        if node.leaves.is_empty() {
+            self.mismatch(&Found(scalar));
+        }
+    }
+
+    fn take(&mut self, scalar: Scalar<'_>) {
+        if self.inside_string == 0 {
+            for leaf in &self.node().leaves {
+                self.row.take(self.plan, *leaf, scalar);
+            }
+        }
+    }
+
+    /// Reads the JSON in a string, if anything is wanted of it.
+    fn unfold(&mut self, text: &str) {
+        let node = self.node();
+        let text = text.trim();
+        if (node.list.is_none() && node.children.is_empty()) || text.is_empty() {
+            return;
+        }
+        // What a column also takes whole need not be JSON: some senders put words there.
+        let is_words_too = !node.leaves.is_empty();
+        if is_words_too && !text.starts_with(['{', '[']) {
+            return;
+        }
+        if self.inside_string == STRINGS_DEEP_MAX {
+            self.mismatch(&Found(Scalar::Text(text)));
+            return;
+        }
+        let errors = self.row.errors.len();
+        let mut json = serde_json::Deserializer::from_str(text);
+        let inside = self.inside_string + 1;
+        let reader = Reader { plan: self.plan, row: self.row, node: self.node, inside_string: inside };
+        if reader.deserialize(&mut json).and_then(|()| json.end()).is_err() {
+            self.row.errors.truncate(errors);
+            // The leaves of this very node keep the text: only what is inside goes.
+            for (_, child) in &node.children {
+                self.row.forget(self.plan, *child);
+            }
+            if let Some(leaf) = node.list {
+                self.row.set(leaf, Value::Null);
+            }
+            if !is_words_too {
+                self.complain("JSON", &Found(Scalar::Text(text)));
+            }
+        }
+    }
+
+    /// Says that a value has the wrong shape for what is wanted here.
+    fn mismatch(&mut self, found: &dyn Display) {
+        let node = self.node();
+        if node.children.is_empty() && self.inside_string == 0 {
+            for leaf in &node.leaves {
+                let field = &self.plan.fields[leaf.slot];
+                self.row.set(*leaf, Value::Null);
+                self.row.complain(&field.name, expected_type(&field.data_type), found);
+            }
+        }
+        if !node.leaves.is_empty() {
+            return;
+        }
+        match node.list {
+            Some(leaf) => {
+                let field = &self.plan.fields[leaf.slot];
+                self.row.set(leaf, Value::Null);
+                self.row.complain(&field.name, expected_type(&field.data_type), found);
+            }
+            None => self.complain("an object", found),
+        }
+    }
+
+    fn complain(&mut self, expected: &str, found: &dyn Display) {
+        let path = &self.node().path;
+        // Where nothing is wanted, any JSON will do.
+        if !self.node().below.is_empty() {
+            self.row.complain(if path.is_empty() { "all of it" } else { path }, expected, found);
+        }
+    }
+}
+
+/// The key of a map's element: begins its row.
+struct ElementKey<'a> {
+    list: &'a ListPlan,
+    element: &'a mut Row,
+}
+
+impl<'de> DeserializeSeed<'de> for ElementKey<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for ElementKey<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<(), E> {
+        self.element.begin();
+        if let Some(leaf) = self.list.key {
+            self.element.take(&self.list.plan, leaf, Scalar::Text(key));
+        }
+        Ok(())
+    }
+}
+
+/// A key of an object: which child it leads to, if any.
+struct Key<'a> {
+    plan: &'a Plan,
+    row: &'a mut Row,
+    node: NodeId,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Option<NodeId>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = Option<NodeId>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
+        let children = &self.plan.nodes[self.node].children;
+        // A sender keeps its order: what followed the last time is asked first.
+        let expected = &mut self.row.expected_child[self.node];
+        if let Some((_, child)) = children.get(*expected).filter(|(name, _)| **name == *key) {
+            *expected += 1;
+            return Ok(Some(*child));
+        }
+        Ok(children.iter().position(|(name, _)| **name == *key).map(|at| {
+            *expected = at + 1;
+            children[at].1
+        }))
+    }
+}

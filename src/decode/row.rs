@@ -1,0 +1,227 @@
+//! What has been found of one message so far. All its memory is kept from row to row.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use super::declaration::FieldType;
+use super::plan::{Leaf, NodeId, Plan};
+use super::value::{Converted, Printed, Scalar, convert};
+
+/// One field's value in this row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Value {
+    /// No path of the field occurred.
+    #[default]
+    Absent,
+    /// JSON null, a sentinel, or not convertible.
+    Null,
+    Int(i64),
+    Double(f64),
+    Bool(bool),
+    /// In [`Row::text`].
+    Text(Range<usize>),
+    /// In [`Row::items`].
+    Items(Range<usize>),
+}
+
+/// A row in the making.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    values: Vec<Value>,
+    ranks: Vec<u8>,
+    texts: String,
+    items: Vec<Value>,
+    /// What went wrong, joined by `; `.
+    pub(super) errors: String,
+    /// Per node: the row in which it was last met, to notice a key that is repeated.
+    met: Vec<u64>,
+    number: u64,
+    /// Per node: the child that is expected next, since senders keep their order.
+    pub(super) expected_child: Vec<usize>,
+    /// Per slot of a list: the row of one element.
+    pub(super) elements: Vec<Option<Box<Row>>>,
+}
+
+/// Beyond this many bytes further errors of a row are not told.
+const ERRORS_BYTES_MAX: usize = 500;
+
+/// So much of an unexpected text is shown.
+const SHOWN_CHARS_MAX: usize = 40;
+
+impl Row {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let slots = plan.fields.len();
+        Self {
+            values: vec![Value::Absent; slots],
+            ranks: vec![0; slots],
+            met: vec![0; plan.nodes.len()],
+            expected_child: vec![0; plan.nodes.len()],
+            elements: plan.lists.iter().map(|list| Some(Box::new(Row::new(&list.as_ref()?.plan)))).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Forgets everything for the next message.
+    pub(super) fn begin(&mut self) {
+        self.values.fill(Value::Absent);
+        self.texts.clear();
+        self.items.clear();
+        self.errors.clear();
+        self.number += 1;
+    }
+
+    pub(super) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    pub(super) fn value(&self, slot: usize) -> &Value {
+        &self.values[slot]
+    }
+
+    pub(super) fn text(&self, range: &Range<usize>) -> &str {
+        &self.texts[range.clone()]
+    }
+
+    pub(super) fn items(&self, range: &Range<usize>) -> &[Value] {
+        &self.items[range.clone()]
+    }
+
+    pub(super) fn nullify(&mut self, slot: usize) {
+        self.values[slot] = Value::Null;
+    }
+
+    /// Notes that a key was met; of repeated keys the last counts, so what an earlier one brought goes.
+    pub(super) fn meet(&mut self, plan: &Plan, node: NodeId) {
+        if std::mem::replace(&mut self.met[node], self.number) == self.number {
+            self.forget(plan, node);
+        }
+    }
+
+    /// Forgets what was found at a node and below.
+    pub(super) fn forget(&mut self, plan: &Plan, node: NodeId) {
+        for leaf in &plan.nodes[node].below {
+            if self.ranks[leaf.slot] == leaf.rank {
+                self.values[leaf.slot] = Value::Absent;
+            }
+        }
+    }
+
+    /// Takes a scalar for the field of `leaf`.
+    pub(super) fn take(&mut self, plan: &Plan, leaf: Leaf, scalar: Scalar<'_>) {
+        match convert(&plan.fields[leaf.slot], scalar) {
+            Ok(Converted::Null) => self.set(leaf, Value::Null),
+            Ok(Converted::Int(n)) => self.set(leaf, Value::Int(n)),
+            Ok(Converted::Double(n)) => self.set(leaf, Value::Double(n)),
+            Ok(Converted::Bool(b)) => self.set(leaf, Value::Bool(b)),
+            Ok(Converted::Text(text)) => {
+                let range = self.keep(text);
+                self.set(leaf, Value::Text(range));
+            }
+            Ok(Converted::Printed(printed)) => {
+                let range = self.print(printed);
+                self.set(leaf, Value::Text(range));
+            }
+            Err(expected) => {
+                self.set(leaf, Value::Null);
+                self.complain(&plan.fields[leaf.slot].name, expected, &Found(scalar));
+            }
+        }
+    }
+
+    /// The lower rank wins, a value wins over null, the later wins among equals.
+    pub(super) fn set(&mut self, leaf: Leaf, value: Value) {
+        let (old, rank) = (&mut self.values[leaf.slot], &mut self.ranks[leaf.slot]);
+        let replace = match old {
+            Value::Absent => true,
+            Value::Null => value != Value::Null || leaf.rank <= *rank,
+            _ => leaf.rank == *rank || (leaf.rank < *rank && value != Value::Null),
+        };
+        if replace {
+            *old = value;
+            *rank = leaf.rank;
+        }
+    }
+
+    /// Appends the finished element of a list to this row's items.
+    pub(super) fn adopt(&mut self, element: &mut Row, name: &str, index: usize) {
+        for value in &mut element.values {
+            let value = match std::mem::take(value) {
+                Value::Text(range) => Value::Text(self.keep(&element.texts[range])),
+                other => other,
+            };
+            self.items.push(value);
+        }
+        if !element.errors.is_empty() {
+            self.note(format_args!("{name}[{index}].{}", element.errors));
+        }
+    }
+
+    pub(super) fn items_len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Sets a list from the items that were adopted since `start`.
+    pub(super) fn close_list(&mut self, leaf: Leaf, start: usize) {
+        let end = self.items.len();
+        self.set(leaf, Value::Items(start..end));
+    }
+
+    pub(super) fn complain(&mut self, name: &str, expected: &str, found: &dyn std::fmt::Display) {
+        self.note(format_args!("{name}: expected {expected}, found {found}"));
+    }
+
+    pub(super) fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        if self.errors.len() > ERRORS_BYTES_MAX {
+            return;
+        }
+        let joint = if self.errors.is_empty() { "" } else { "; " };
+        // Writing to a String cannot fail.
+        let _ = write!(self.errors, "{joint}{what}");
+    }
+
+    fn keep(&mut self, text: &str) -> Range<usize> {
+        let start = self.texts.len();
+        self.texts.push_str(text);
+        start..self.texts.len()
+    }
+
+    fn print(&mut self, printed: Printed) -> Range<usize> {
+        let start = self.texts.len();
+        let _ = match printed {
+            Printed::Bool(value) => write!(self.texts, "{value}"),
+            Printed::Int(value) => write!(self.texts, "{value}"),
+            Printed::Unsigned(value) => write!(self.texts, "{value}"),
+            // With its `.0`, as JSON had it.
+            Printed::Double(value) => write!(self.texts, "{value:?}"),
+        };
+        start..self.texts.len()
+    }
+}
+
+/// Whether a field takes a list, for errors about what it found instead.
+pub(super) fn expected_type(data_type: &FieldType) -> &'static str {
+    match data_type {
+        FieldType::Strings { .. } => "an array",
+        FieldType::Structs { .. } => "an array or an object of objects",
+        FieldType::String => "a text",
+        _ => "a single value",
+    }
+}
+
+/// An unexpected value, cut to a length that fits a message.
+pub(super) struct Found<'a>(pub(super) Scalar<'a>);
+
+impl std::fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Scalar::Bool(value) => write!(f, "{value}"),
+            Scalar::Int(value) => write!(f, "{value}"),
+            Scalar::Unsigned(value) => write!(f, "{value}"),
+            Scalar::Double(value) => write!(f, "{value:?}"),
+            Scalar::Text(text) => match text.char_indices().nth(SHOWN_CHARS_MAX) {
+                Some((end, _)) => write!(f, "{:?}…", &text[..end]),
+                None => write!(f, "{text:?}"),
+            },
+        }
+    }
+}

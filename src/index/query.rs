@@ -1,0 +1,191 @@
+//! Reading: whole rows, in the order in which they are used.
+
+use rusqlite::types::Type;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Index, IndexError, LinkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
+use crate::message::SessionId;
+
+const READ: &str = "read";
+
+const SEGMENT_COLUMNS: &str = "path, session_id, part, vendor, kind, date, rows, seq_min, seq_max, elapsed_min_ns, \
+     elapsed_max_ns, received_min_us, received_max_us, bytes, payload_bytes";
+
+impl Index {
+    /// All sessions, oldest first.
+    pub fn sessions(&self) -> Result<Vec<SessionRow>, IndexError> {
+        self.read(|| {
+            let mut query = self.connection.prepare(
+                "SELECT session_id, name, site, started_at_us, ended_at_us, ended FROM session \
+                 ORDER BY started_at_us, session_id",
+            )?;
+            let mut sessions = query.query_map([], session_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            for session in &mut sessions {
+                session.sources = self.sources(session.session_id)?;
+            }
+            Ok(sessions)
+        })
+    }
+
+    /// One session.
+    pub fn session(&self, session_id: SessionId) -> Result<Option<SessionRow>, IndexError> {
+        self.read(|| {
+            let found = self
+                .connection
+                .query_row(
+                    "SELECT session_id, name, site, started_at_us, ended_at_us, ended FROM session \
+                     WHERE session_id = ?1",
+                    [session_id.to_string()],
+                    session_row,
+                )
+                .optional()?;
+            let Some(mut session) = found else { return Ok(None) };
+            session.sources = self.sources(session_id)?;
+            Ok(Some(session))
+        })
+    }
+
+    /// A session's segments with their sources, ordered by part, kind and date.
+    pub fn segments(&self, session_id: SessionId) -> Result<Vec<SegmentRow>, IndexError> {
+        self.read(|| {
+            let mut query = self.connection.prepare_cached(&format!(
+                "SELECT {SEGMENT_COLUMNS} FROM segment WHERE session_id = ?1 ORDER BY part, vendor, kind, date"
+            ))?;
+            let mut sources = self.connection.prepare_cached(
+                "SELECT source, rows, payload_bytes, duplicates, decode_errors FROM segment_source \
+                 WHERE path = ?1 ORDER BY source",
+            )?;
+            let mut segments =
+                query.query_map([session_id.to_string()], segment_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            for segment in &mut segments {
+                segment.sources = sources
+                    .query_map([&segment.path], segment_source_row)?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+            }
+            Ok(segments)
+        })
+    }
+
+    /// How many sessions there are, and how many parts with segments.
+    pub fn counts(&self) -> Result<(usize, usize), IndexError> {
+        self.read(|| {
+            let sql = "SELECT (SELECT count(*) FROM session), \
+                 (SELECT count(*) FROM (SELECT DISTINCT session_id, part FROM segment))";
+            self.connection
+                .query_row(sql, [], |row| Ok((unsigned(row, 0)? as usize, unsigned(row, 1)? as usize)))
+        })
+    }
+
+    /// The paths of all segments, sorted.
+    pub fn segment_paths(&self) -> Result<Vec<String>, IndexError> {
+        self.read(|| {
+            let mut query = self.connection.prepare("SELECT path FROM segment ORDER BY path")?;
+            query.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// A session's link events in order.
+    pub fn links(&self, session_id: SessionId) -> Result<Vec<LinkRow>, IndexError> {
+        self.read(|| {
+            let mut query = self.connection.prepare_cached(
+                "SELECT session_id, seq, source, connection, received_at_us, elapsed_ns, event, reason, \
+                 gap_ns, payload FROM link WHERE session_id = ?1 ORDER BY seq",
+            )?;
+            query.query_map([session_id.to_string()], link_row)?.collect()
+        })
+    }
+
+    /// SQLite's own check of the file; the first complaint if there is one.
+    pub fn integrity(&self) -> Result<Option<String>, IndexError> {
+        self.read(|| {
+            let said: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            Ok((said != "ok").then_some(said))
+        })
+    }
+
+    fn sources(&self, session_id: SessionId) -> rusqlite::Result<Vec<SourceRow>> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT name, vendor, settings FROM source WHERE session_id = ?1 ORDER BY position",
+        )?;
+        query
+            .query_map(params![session_id.to_string()], |row| {
+                let settings: String = row.get(2)?;
+                let settings = serde_json::from_str(&settings)
+                    .map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, e.into()))?;
+                Ok(SourceRow { name: row.get(0)?, vendor: row.get(1)?, settings })
+            })?
+            .collect()
+    }
+
+    fn read<T>(&self, body: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, IndexError> {
+        body().map_err(|source| IndexError::Query { action: READ, source })
+    }
+}
+
+fn session_id(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionId> {
+    let text: String = row.get(column)?;
+    text.parse()
+        .map_err(|e: uuid::Error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into()))
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|v| v as u64)
+}
+
+fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
+    Ok(SessionRow {
+        session_id: session_id(row, 0)?,
+        name: row.get(1)?,
+        site: row.get(2)?,
+        started_at_us: row.get(3)?,
+        ended_at_us: row.get(4)?,
+        ended: row.get(5)?,
+        sources: Vec::new(),
+    })
+}
+
+fn segment_row(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
+    Ok(SegmentRow {
+        path: row.get(0)?,
+        session_id: session_id(row, 1)?,
+        part: row.get(2)?,
+        vendor: row.get(3)?,
+        kind: row.get(4)?,
+        date: row.get(5)?,
+        rows: unsigned(row, 6)?,
+        seq_min: unsigned(row, 7)?,
+        seq_max: unsigned(row, 8)?,
+        elapsed_min_ns: unsigned(row, 9)?,
+        elapsed_max_ns: unsigned(row, 10)?,
+        received_min_us: row.get(11)?,
+        received_max_us: row.get(12)?,
+        bytes: unsigned(row, 13)?,
+        payload_bytes: unsigned(row, 14)?,
+        sources: Vec::new(),
+    })
+}
+
+fn segment_source_row(row: &Row<'_>) -> rusqlite::Result<SegmentSourceRow> {
+    Ok(SegmentSourceRow {
+        source: row.get(0)?,
+        rows: unsigned(row, 1)?,
+        payload_bytes: unsigned(row, 2)?,
+        duplicates: unsigned(row, 3)?,
+        decode_errors: unsigned(row, 4)?,
+    })
+}
+
+fn link_row(row: &Row<'_>) -> rusqlite::Result<LinkRow> {
+    Ok(LinkRow {
+        session_id: session_id(row, 0)?,
+        seq: unsigned(row, 1)?,
+        source: row.get(2)?,
+        connection: row.get(3)?,
+        received_at_us: row.get(4)?,
+        elapsed_ns: unsigned(row, 5)?,
+        event: row.get(6)?,
+        reason: row.get(7)?,
+        gap_ns: row.get::<_, Option<i64>>(8)?.map(|v| v as u64),
+        payload: row.get(9)?,
+    })
+}

@@ -1,0 +1,124 @@
+use super::*;
+use crate::message::SessionId;
+
+fn session(name: &str, started_at_us: i64) -> SessionRow {
+    SessionRow {
+        session_id: SessionId::new(started_at_us, [7; 10]),
+        name: name.into(),
+        site: "home".into(),
+        started_at_us,
+        ended_at_us: None,
+        ended: None,
+        sources: vec![SourceRow {
+            name: "shop".into(),
+            vendor: "delicode".into(),
+            settings: serde_json::json!({"locations": [1, 2]}),
+        }],
+    }
+}
+
+fn segment(session_id: SessionId, part: u32) -> SegmentRow {
+    SegmentRow {
+        path: format!("data/vendor=delicode/kind=link/date=2026-11-22/{session_id}-{part:06}.parquet"),
+        session_id,
+        part,
+        vendor: "delicode".into(),
+        kind: "link".into(),
+        date: "2026-11-22".into(),
+        rows: 2,
+        seq_min: u64::from(part) * 10,
+        seq_max: u64::from(part) * 10 + 1,
+        elapsed_min_ns: 1,
+        elapsed_max_ns: 2,
+        received_min_us: -1,
+        received_max_us: 2,
+        bytes: 3,
+        payload_bytes: 4,
+        sources: vec![SegmentSourceRow {
+            source: "shop".into(),
+            rows: 2,
+            payload_bytes: 4,
+            duplicates: 0,
+            decode_errors: 1,
+        }],
+    }
+}
+
+fn link(session_id: SessionId, seq: u64) -> LinkRow {
+    LinkRow {
+        session_id,
+        seq,
+        source: "shop".into(),
+        connection: 0,
+        received_at_us: 5,
+        elapsed_ns: 6,
+        event: "reconnected".into(),
+        reason: None,
+        gap_ns: Some(7),
+        payload: "{}".into(),
+    }
+}
+
+#[test]
+fn what_was_put_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let (early, late) = (session("a", 1_000_000), session("b", 2_000_000));
+    let mut index = Index::open(&path).unwrap();
+    index.put_session(&late).unwrap();
+    index.put_session(&early).unwrap();
+    index
+        .put_part(early.session_id, 1, &[segment(early.session_id, 1)], &[link(early.session_id, 3)])
+        .unwrap();
+    index.put_part(early.session_id, 0, &[segment(early.session_id, 0)], &[]).unwrap();
+
+    let reader = Index::open_read_only(&path).unwrap();
+    assert_eq!(reader.sessions().unwrap(), [early.clone(), late.clone()]);
+    assert_eq!(reader.session(late.session_id).unwrap(), Some(late));
+    let parts = reader.segments(early.session_id).unwrap();
+    assert_eq!(parts, [segment(early.session_id, 0), segment(early.session_id, 1)]);
+    assert_eq!(reader.links(early.session_id).unwrap(), [link(early.session_id, 3)]);
+    assert_eq!(reader.integrity().unwrap(), None);
+}
+
+#[test]
+fn putting_again_replaces() {
+    let mut index = Index::in_memory().unwrap();
+    let mut s = session("a", 1);
+    for _ in 0..2 {
+        index.put_session(&s).unwrap();
+        index.put_part(s.session_id, 0, &[segment(s.session_id, 0)], &[link(s.session_id, 0)]).unwrap();
+    }
+    s.ended_at_us = Some(9);
+    s.ended = Some("stopped".into());
+    index.put_session(&s).unwrap();
+    assert_eq!(index.sessions().unwrap(), [s.clone()]);
+    assert_eq!(index.segments(s.session_id).unwrap().len(), 1);
+    assert_eq!(index.links(s.session_id).unwrap().len(), 1);
+}
+
+#[test]
+fn a_reader_sees_commits_while_the_writer_stays_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let mut writer = Index::open(&path).unwrap();
+    let reader = Index::open_read_only(&path).unwrap();
+    assert_eq!(reader.sessions().unwrap(), []);
+    writer.put_session(&session("a", 1)).unwrap();
+    assert_eq!(reader.sessions().unwrap().len(), 1);
+}
+
+#[test]
+fn a_newer_index_is_refused_and_a_broken_one_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    Index::open(&path).unwrap().connection.pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Index::open(&path), Err(IndexError::Newer { found: 99, .. })));
+    assert!(matches!(Index::open_read_only(&path), Err(IndexError::Newer { .. })));
+
+    let broken = dir.path().join("broken.sqlite");
+    std::fs::write(&broken, b"not a database, but long enough to look at").unwrap();
+    assert!(matches!(Index::open_read_only(&broken), Err(IndexError::Open { .. })));
+    let missing = Index::open_read_only(&dir.path().join("missing.sqlite")).unwrap_err();
+    assert!(missing.to_string().contains("telereel reindex"), "{missing}");
+}

@@ -1,0 +1,325 @@
+//! The one thread that writes: takes the queue, encodes it into one buffer, writes, syncs, rotates.
+//!
+//! [`Writer::run`] only waits and takes turns; a turn ([`Writer::turn`]) neither waits nor reads a
+//! clock of its own, so that tests take turns where and when they like.
+
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+use super::format::{
+    PartHeader, Place, RECORD_HEAD_BYTES, body_bytes, encode_file_header, encode_record, salt,
+};
+use super::queue::{Charge, Entry, Shared, saturating_ns};
+use super::{JournalError, JournalOptions, Ticket, part_file_name};
+use crate::disk::{Disk, DiskFile};
+use crate::message::{Message, SessionHeader};
+
+/// The write buffer is written once it holds this much: enough to make the system call's own cost
+/// vanish, and little enough to be written while still in the processor's cache.
+pub const WRITE_BYTES: usize = 256 << 10;
+
+/// How often free space is looked at, in time and in bytes; while it is low, in time only.
+const DISK_CHECK_INTERVAL_NS: u64 = 1_000_000_000;
+const DISK_CHECK_BYTES: u64 = 16 << 20;
+
+/// A batch that was larger once must not hold its memory for ever.
+const KEPT_ENTRIES: usize = 8 << 10;
+
+pub(super) struct Writer {
+    disk: Arc<dyn Disk>,
+    shared: Arc<Shared>,
+    options: JournalOptions,
+    closed: mpsc::Sender<PathBuf>,
+    session: Session,
+    part: Option<OpenPart>,
+    batch: Vec<Entry>,
+    buffer: Vec<u8>,
+    /// The last message that has been encoded.
+    last_ticket: Ticket,
+    /// When the oldest message that is not durable was accepted.
+    oldest_unsynced_ns: Option<u64>,
+    free_disk: FreeDisk,
+}
+
+struct Session {
+    header: SessionHeader,
+    started_ns: u64,
+    next_part: u32,
+    next_seq: u64,
+    durable_seq: u64,
+    last_elapsed_ns: u64,
+}
+
+struct OpenPart {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    salt: u32,
+    /// With what is still in the buffer.
+    bytes: u64,
+    first_record_ns: Option<u64>,
+}
+
+#[derive(Default)]
+struct FreeDisk {
+    low: bool,
+    checked_ns: u64,
+    bytes_since: u64,
+}
+
+impl Session {
+    fn new(header: SessionHeader, started_ns: u64) -> Self {
+        Self { header, started_ns, next_part: 0, next_seq: 0, durable_seq: 0, last_elapsed_ns: 0 }
+    }
+}
+
+impl Writer {
+    /// Makes the folder and the first part, both durable.
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        shared: Arc<Shared>,
+        options: JournalOptions,
+        header: SessionHeader,
+        closed: mpsc::Sender<PathBuf>,
+    ) -> Result<Self, JournalError> {
+        let now_ns = shared.now_ns();
+        disk.create_dir_all(&options.dir).map_err(JournalError::io("create", &options.dir))?;
+        let mut writer = Self {
+            disk,
+            shared,
+            options,
+            closed,
+            session: Session::new(header, now_ns),
+            part: None,
+            batch: Vec::new(),
+            buffer: Vec::new(),
+            last_ticket: 0,
+            oldest_unsynced_ns: None,
+            free_disk: FreeDisk::default(),
+        };
+        writer.open_part()?;
+        writer.write()?;
+        writer.sync()?;
+        writer.check_free_disk(now_ns, true);
+        Ok(writer)
+    }
+
+    /// Writes until the journal is closed or something fails.
+    pub(super) fn run(mut self) -> Result<(), JournalError> {
+        let mut fuse = Fuse { shared: Arc::clone(&self.shared), lit: true };
+        let result = loop {
+            self.shared.wait(self.deadline_ns());
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if let Err(error) = &result {
+            self.shared.fail(describe(error).into());
+        }
+        fuse.lit = false;
+        result
+    }
+
+    /// Writes what is queued and does what is due. False when the journal has been closed.
+    pub(super) fn turn(&mut self) -> Result<bool, JournalError> {
+        let taken = self.shared.take(&mut self.batch);
+        let now_ns = self.shared.now_ns();
+        self.write_batch(taken.oldest_ns.unwrap_or(now_ns), now_ns)?;
+        let interval_ns = saturating_ns(self.options.sync_interval);
+        if taken.sync_now
+            || self.oldest_unsynced_ns.is_some_and(|at| at.saturating_add(interval_ns) <= now_ns)
+        {
+            self.sync()?;
+        }
+        if taken.closing {
+            self.close_part()?;
+            return Ok(false);
+        }
+        if self.part_ends_ns().is_some_and(|at| at <= now_ns) {
+            self.close_part()?;
+        }
+        self.check_free_disk(now_ns, false);
+        Ok(true)
+    }
+
+    /// When the next turn is due even if nothing arrives.
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        let interval_ns = saturating_ns(self.options.sync_interval);
+        let sync = self.oldest_unsynced_ns.map(|at| at.saturating_add(interval_ns));
+        let look =
+            self.free_disk.low.then(|| self.free_disk.checked_ns.saturating_add(DISK_CHECK_INTERVAL_NS));
+        [sync, self.part_ends_ns(), look].into_iter().flatten().min()
+    }
+
+    fn part_ends_ns(&self) -> Option<u64> {
+        let first_record_ns = self.part.as_ref()?.first_record_ns?;
+        Some(first_record_ns.saturating_add(saturating_ns(self.options.part_max_age)))
+    }
+
+    fn write_batch(&mut self, oldest_ns: u64, now_ns: u64) -> Result<(), JournalError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let mut batch = mem::take(&mut self.batch);
+        let mut encoded = Charge::default();
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Message { message, charge } => {
+                    self.put(&message, now_ns)?;
+                    // Here and not once per batch, since a rotation within it syncs what was before.
+                    self.oldest_unsynced_ns.get_or_insert(oldest_ns);
+                    encoded.add(charge);
+                }
+                Entry::Roll { header, started_ns } => {
+                    self.close_part()?;
+                    self.session = Session::new(*header, started_ns);
+                }
+            }
+            if self.buffer.len() >= WRITE_BYTES {
+                self.write()?;
+                self.shared.release(mem::take(&mut encoded));
+            }
+        }
+        self.write()?;
+        self.shared.release(encoded);
+        batch.shrink_to(KEPT_ENTRIES);
+        self.batch = batch;
+        Ok(())
+    }
+
+    /// Gives a message its place and encodes it.
+    fn put(&mut self, message: &Message, now_ns: u64) -> Result<(), JournalError> {
+        let record_bytes = (RECORD_HEAD_BYTES + body_bytes(message)) as u64;
+        let is_full = |part: &OpenPart| {
+            part.first_record_ns.is_some() && part.bytes + record_bytes > self.options.part_max_bytes
+        };
+        if self.part.as_ref().is_some_and(is_full) {
+            self.close_part()?;
+        }
+        if self.part.is_none() {
+            self.open_part()?;
+        }
+        let Some(part) = &mut self.part else { return Ok(()) };
+        let session = &mut self.session;
+        let elapsed_ns = message.at.steady_ns.saturating_sub(session.started_ns).max(session.last_elapsed_ns);
+        let (seq, durable_seq) = (session.next_seq, session.durable_seq);
+        encode_record(&mut self.buffer, Place { salt: part.salt, seq, durable_seq, elapsed_ns }, message);
+        part.bytes += record_bytes;
+        part.first_record_ns.get_or_insert(now_ns);
+        session.next_seq += 1;
+        session.last_elapsed_ns = elapsed_ns;
+        self.free_disk.bytes_since += record_bytes;
+        self.last_ticket += 1;
+        Ok(())
+    }
+
+    /// Creates the session's next part and buffers its header.
+    fn open_part(&mut self) -> Result<(), JournalError> {
+        let session = &mut self.session;
+        let header = PartHeader {
+            session: session.header.clone(),
+            part: session.next_part,
+            first_seq: session.next_seq,
+        };
+        let id = session.header.session_id;
+        let path = self.options.dir.join(part_file_name(id, header.part));
+        let before = self.buffer.len();
+        encode_file_header(&mut self.buffer, &header)?;
+        let bytes = (self.buffer.len() - before) as u64;
+        let file = self.disk.create_new(&path).map_err(JournalError::io("create", &path))?;
+        // The name first: a durable record in a file without a name is no record.
+        self.disk.sync_dir(&self.options.dir).map_err(JournalError::io("sync the folder of", &path))?;
+        session.next_part += 1;
+        self.part = Some(OpenPart { path, file, salt: salt(id, header.part), bytes, first_record_ns: None });
+        Ok(())
+    }
+
+    /// Writes the buffer.
+    fn write(&mut self) -> Result<(), JournalError> {
+        if let Some(part) = &mut self.part
+            && !self.buffer.is_empty()
+        {
+            part.file.write_all(&self.buffer).map_err(JournalError::io("write", &part.path))?;
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(2 * WRITE_BYTES);
+        Ok(())
+    }
+
+    /// Makes all that has been written durable, and says so.
+    fn sync(&mut self) -> Result<(), JournalError> {
+        if let Some(part) = &mut self.part {
+            part.file.sync_data().map_err(JournalError::io("sync", &part.path))?;
+        }
+        self.session.durable_seq = self.session.next_seq;
+        self.oldest_unsynced_ns = None;
+        self.shared.publish(self.last_ticket);
+        Ok(())
+    }
+
+    /// Completes the part and announces it; removes it if it is empty.
+    fn close_part(&mut self) -> Result<(), JournalError> {
+        self.write()?;
+        let is_empty = self.part.as_ref().is_some_and(|part| part.first_record_ns.is_none());
+        if !is_empty {
+            self.sync()?;
+        }
+        let Some(OpenPart { path, file, .. }) = self.part.take() else { return Ok(()) };
+        drop(file);
+        if is_empty {
+            self.disk.remove_file(&path).map_err(JournalError::io("remove the empty", &path))?;
+            self.disk.sync_dir(&self.options.dir).map_err(JournalError::io("sync the folder of", &path))?;
+        } else {
+            // Nobody may be listening any more; recovery finds the part all the same.
+            let _ = self.closed.send(path);
+        }
+        Ok(())
+    }
+
+    fn check_free_disk(&mut self, now_ns: u64, first: bool) {
+        let state = &mut self.free_disk;
+        let due = first
+            || now_ns.saturating_sub(state.checked_ns) >= DISK_CHECK_INTERVAL_NS
+            || state.bytes_since >= DISK_CHECK_BYTES;
+        if self.options.min_free_disk == 0 || !due {
+            return;
+        }
+        (state.checked_ns, state.bytes_since) = (now_ns, 0);
+        match self.disk.free_bytes(&self.options.dir) {
+            Ok(free) => {
+                state.low = free < self.options.min_free_disk;
+                self.shared.set_accepting(!state.low);
+            }
+            // Not knowing is no reason to stop; a disk that is really full fails the next write.
+            Err(error) => tracing::warn!(%error, "cannot find out how much disk is free"),
+        }
+    }
+}
+
+/// Fails the journal if its thread ends by a panic, so that nobody waits for ever.
+struct Fuse {
+    shared: Arc<Shared>,
+    lit: bool,
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if self.lit {
+            self.shared.fail("its thread panicked".into());
+        }
+    }
+}
+
+/// The whole chain in one line, for those who get no error value.
+fn describe(error: &JournalError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,513 @@
+//! One source's task: it drives the collector and carries out what the collector wants.
+//!
+//! Everything that concerns a source happens here, one thing after the other: inputs of its
+//! connections, webhook requests, its timers, acknowledgements that have become due, the end. So a
+//! collector needs no lock, and no source waits for another.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use rand::rngs::StdRng;
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_rustls::rustls::ClientConfig;
+
+use super::gate::{Gate, Outcome, Refusal};
+use super::redact::Redaction;
+use super::stats::{SourceStats, State};
+use super::webhook::{Answer, Push};
+use crate::clock::{Clock, Now};
+use crate::journal::{Durable, JournalHandle};
+use crate::message::{Message, SourceHeader};
+use crate::transport::intake::{Arrival, Intake};
+use crate::transport::{ConnHandle, mqtt_client, websocket_client};
+use crate::vendors::{Ack, Collector, Conn, Effect, Inbound, Input, LinkEvent, Record};
+
+/// Inputs taken at a time; between two lots timers and acknowledgements have their turn.
+const LOT: usize = 64;
+
+/// How long a stop waits for what is owed and for connections to close.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often messages that are being dropped are looked after, should nothing else happen.
+const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
+
+/// What the recorder tells a source.
+#[derive(Debug)]
+pub enum Order {
+    /// A new session is to begin between two messages: the source drops `ready`, and appends nothing
+    /// until `begun` says so.
+    Roll {
+        ready: mpsc::Sender<()>,
+        begun: watch::Receiver<bool>,
+    },
+    Stop,
+}
+
+/// What a source's task is made of.
+#[expect(missing_debug_implementations, reason = "collectors may hold credentials")]
+pub struct SourceTask {
+    pub index: u16,
+    pub header: SourceHeader,
+    pub collector: Box<dyn Collector>,
+    pub rng: StdRng,
+    pub clock: Clock,
+    /// None for a source that never dials.
+    pub tls: Option<Arc<ClientConfig>>,
+    pub redaction: Redaction,
+    /// By kind; see `exclude_kinds`.
+    pub excluded: Vec<bool>,
+    pub stall_after_ns: Option<u64>,
+    pub journal: JournalHandle,
+    pub stats: Arc<SourceStats>,
+    pub latest: Arc<super::latest::Latest>,
+}
+
+/// The ways into a source's task.
+#[derive(Debug)]
+pub struct Inlets {
+    pub intake: Intake,
+    pub arrivals: mpsc::Receiver<Arrival>,
+    pub pushes: mpsc::Receiver<Push>,
+    pub orders: mpsc::Receiver<Order>,
+}
+
+impl SourceTask {
+    /// Runs until it is told to stop, or the recorder is gone.
+    pub async fn run(self, inlets: Inlets) {
+        let now = self.clock.now();
+        self.stats.lock().down_since_ns = Some(now.steady_ns);
+        let mut source = Source {
+            gate: Gate::new(self.journal.clone()),
+            durable: self.journal.durable(),
+            intake: inlets.intake,
+            conns: HashMap::new(),
+            answers: HashMap::new(),
+            next_inbound: 0,
+            first_conn: 0,
+            last_conn: 0,
+            heard_ns: now.steady_ns,
+            is_stalled: false,
+            fx: Vec::new(),
+            task: self,
+        };
+        source.input(Input::Start).await;
+        source.attend(inlets.arrivals, inlets.pushes, inlets.orders).await;
+    }
+}
+
+struct Source {
+    task: SourceTask,
+    gate: Gate,
+    durable: watch::Receiver<Durable>,
+    intake: Intake,
+    conns: HashMap<Conn, ConnHandle>,
+    answers: HashMap<Inbound, oneshot::Sender<Answer>>,
+    next_inbound: Inbound,
+    /// The collector's number of the connection that is 0 in this session.
+    first_conn: Conn,
+    /// The latest connection, for events that belong to none.
+    last_conn: Conn,
+    heard_ns: u64,
+    is_stalled: bool,
+    fx: Vec<Effect>,
+}
+
+impl Source {
+    async fn attend(
+        &mut self,
+        mut arrivals: mpsc::Receiver<Arrival>,
+        mut pushes: mpsc::Receiver<Push>,
+        mut orders: mpsc::Receiver<Order>,
+    ) {
+        let mut lot = Vec::with_capacity(LOT);
+        loop {
+            let wake = self.wake_in();
+            let is_open = self.gate.is_open();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Roll { ready, begun }) => self.roll(ready, begun).await,
+                    Some(Order::Stop) => return self.stop(arrivals, pushes).await,
+                    // The recorder is gone: nobody reads a summary, nothing is to be waited for.
+                    None => return,
+                },
+                Ok(()) = self.durable.changed() => self.acknowledge(),
+                () = self.gate.let_in() => self.acknowledge(),
+                taken = arrivals.recv_many(&mut lot, LOT), if is_open => {
+                    if taken == 0 {
+                        return;
+                    }
+                    for arrival in lot.drain(..) {
+                        self.input(arrival.input).await;
+                    }
+                }
+                Some(push) = pushes.recv() => self.push(push).await,
+                () = sleep(wake) => self.tick().await,
+            }
+        }
+    }
+
+    /// How long until a timer is due.
+    fn wake_in(&self) -> Option<Duration> {
+        let now_ns = self.task.clock.now().steady_ns;
+        let stall = self.task.stall_after_ns.filter(|_| !self.is_stalled).map(|after| self.heard_ns + after);
+        let due = [self.task.collector.wake_at(), stall].into_iter().flatten().min();
+        let wake = due.map(|due| Duration::from_nanos(due.saturating_sub(now_ns)));
+        if self.gate.is_overflowing() {
+            Some(wake.map_or(OVERFLOW_LOOK, |wake| wake.min(OVERFLOW_LOOK)))
+        } else {
+            wake
+        }
+    }
+
+    async fn tick(&mut self) {
+        let now = self.task.clock.now();
+        if self.task.collector.wake_at().is_some_and(|at| at <= now.steady_ns) {
+            self.input(Input::Tick).await;
+        }
+        self.look_for_silence(now);
+        self.tell_overflow(false);
+    }
+
+    /// Tells once about a silence that is longer than it should be.
+    fn look_for_silence(&mut self, now: Now) {
+        let silent_ns = now.steady_ns.saturating_sub(self.heard_ns);
+        if self.is_stalled || self.task.stall_after_ns.is_none_or(|after| silent_ns < after) {
+            return;
+        }
+        self.is_stalled = true;
+        let mut more = Map::new();
+        more.insert("silent_ns".to_owned(), json!(silent_ns));
+        let reason = Some("no message for longer than stall_after".to_owned());
+        self.link(LinkEvent { event: "stalled", conn: self.last_conn, reason, gap_ns: None, more });
+    }
+
+    /// Gives an input to the collector and carries out what it wants.
+    async fn input(&mut self, input: Input) {
+        if let Input::Closed { conn, .. } = &input {
+            // Its acknowledgements mean nothing to the next connection.
+            self.conns.remove(conn);
+            self.gate.forget(*conn);
+        }
+        let now = self.task.clock.now();
+        let mut fx = std::mem::take(&mut self.fx);
+        self.task.collector.on(now, &mut self.task.rng, input, &mut fx);
+        for effect in fx.drain(..) {
+            self.carry_out(effect).await;
+        }
+        self.fx = fx;
+    }
+
+    async fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Record { record, ack } => self.record(record, ack).await,
+            Effect::Link(event) => self.link(event),
+            Effect::DialWebSocket { conn, dial } => {
+                let Some(tls) = self.task.tls.clone() else { return };
+                let clock = self.task.clock.clone();
+                self.dialled(conn, websocket_client::spawn(dial, tls, conn, clock, &self.intake));
+            }
+            Effect::DialMqtt { conn, dial } => {
+                let Some(tls) = self.task.tls.clone() else { return };
+                let clock = self.task.clock.clone();
+                self.dialled(conn, mqtt_client::spawn(dial, tls, conn, clock, &self.intake));
+            }
+            Effect::Send { conn, frame } => {
+                if let Some(handle) = self.conns.get(&conn)
+                    && !handle.send(frame)
+                {
+                    // It reads nothing any more; its end is on the way, or is brought about.
+                    handle.close();
+                }
+            }
+            Effect::Close { conn } => {
+                if let Some(handle) = self.conns.get(&conn) {
+                    handle.close();
+                }
+            }
+            Effect::Refuse { inbound, reply } => self.answer(inbound, Answer::Reply(reply)),
+            Effect::GiveUp { reason } => {
+                tracing::error!("{}: given up: {reason}", self.task.header.name);
+                let mut stats = self.task.stats.lock();
+                stats.state = State::GaveUp;
+                stats.gave_up = Some(reason);
+            }
+        }
+    }
+
+    fn dialled(&mut self, conn: Conn, handle: ConnHandle) {
+        self.last_conn = conn;
+        self.conns.insert(conn, handle);
+    }
+
+    async fn push(&mut self, push: Push) {
+        let inbound = self.next_inbound;
+        self.next_inbound += 1;
+        self.answers.insert(inbound, push.answer);
+        self.input(Input::Pushed { inbound, at: push.at, request: push.request }).await;
+    }
+
+    fn answer(&mut self, inbound: Inbound, answer: Answer) {
+        if let Some(waiting) = self.answers.remove(&inbound) {
+            // A client that is gone is not told; its message counts all the same.
+            let _ = waiting.send(answer);
+        }
+    }
+
+    async fn record(&mut self, record: Record, ack: Option<Ack>) {
+        if self.task.excluded.get(usize::from(record.kind)).copied().unwrap_or(false) {
+            // Not wanted, but taken: who waits for an acknowledgement gets it, in its turn.
+            self.heard(record.at);
+            if let Some(ack) = ack {
+                self.gate.settle_behind(ack);
+                self.acknowledge();
+            }
+            return;
+        }
+        self.heard(record.at);
+        let at = record.at;
+        let bytes = record.payload.len() as u64;
+        let is_duplicate = record.duplicate_of.is_some();
+        let message = self.message(record);
+        self.task.latest.note(&message);
+        match self.gate.admit(message, ack).await {
+            Outcome::Taken => {
+                {
+                    let mut stats = self.task.stats.lock();
+                    stats.messages += 1;
+                    stats.bytes += bytes;
+                    stats.duplicates += u64::from(is_duplicate);
+                    stats.last_message_us = Some(at.wall_us);
+                    stats.last_message_ns = Some(at.steady_ns);
+                    stats.rate.count(at.steady_ns, bytes);
+                }
+                if self.gate.is_overflowing() {
+                    self.tell_overflow(true);
+                }
+            }
+            Outcome::Dropped => {
+                {
+                    let mut stats = self.task.stats.lock();
+                    stats.dropped += 1;
+                    stats.dropped_bytes += bytes;
+                }
+                self.tell_overflow(false);
+            }
+            Outcome::Refused { ack: Ack::Http { inbound, .. }, why } => {
+                let answer = match why {
+                    Refusal::Busy { retry_after_s } => Answer::Busy { retry_after_s },
+                    Refusal::TooLarge => Answer::TooLarge,
+                };
+                self.answer(inbound, answer);
+            }
+            Outcome::Refused { .. } => {}
+        }
+    }
+
+    fn heard(&mut self, at: Now) {
+        self.heard_ns = self.heard_ns.max(at.steady_ns);
+        if self.is_stalled {
+            self.is_stalled = false;
+            self.task.stats.lock().state = State::Connected;
+        }
+    }
+
+    fn message(&self, record: Record) -> Message {
+        let is_webhook = record.headers.is_some();
+        Message {
+            source: self.task.index,
+            kind: record.kind,
+            connection: record.conn.saturating_sub(self.first_conn),
+            at: record.at,
+            channel: if is_webhook { self.task.redaction.channel(record.channel) } else { record.channel },
+            mqtt: record.mqtt,
+            is_binary: record.is_binary,
+            headers: record.headers.map(|headers| self.task.redaction.headers(headers)),
+            duplicate_of: record.duplicate_of,
+            payload: record.payload,
+            clear: record.clear,
+        }
+    }
+
+    /// Writes a row of kind `link`, and keeps the status in step with it.
+    fn link(&mut self, mut event: LinkEvent) {
+        let now = self.task.clock.now();
+        if event.event == "connecting" {
+            // Under one name for all vendors, and the same as in the session's header.
+            event.more.remove("settings");
+            event.more.insert("options".to_owned(), self.task.header.settings.clone());
+        }
+        self.note_link(&event, now);
+        let kind = kind_index(&self.task.header, "link");
+        if self.task.excluded.get(usize::from(kind)).copied().unwrap_or(false) {
+            return;
+        }
+        let connection = event.conn.saturating_sub(self.first_conn);
+        let message = Message {
+            source: self.task.index,
+            kind,
+            connection,
+            at: now,
+            channel: ByteString::from_static("link"),
+            mqtt: None,
+            is_binary: false,
+            headers: None,
+            duplicate_of: None,
+            payload: link_payload(event, connection).into(),
+            clear: None,
+        };
+        if let Err(error) = self.task.journal.append_reserved(message) {
+            tracing::warn!("{}: a link event could not be stored: {error}", self.task.header.name);
+        }
+    }
+
+    fn note_link(&self, event: &LinkEvent, now: Now) {
+        let name = &self.task.header.name;
+        let reason = event.reason.as_deref().unwrap_or_default();
+        let mut stats = self.task.stats.lock();
+        let state = match event.event {
+            "connecting" => State::Connecting,
+            "connected" | "subscribed" | "reconnected" | "renewed" => State::Connected,
+            "stalled" => State::Stalled,
+            "disconnected" => State::Waiting,
+            // A topic that is refused on a connection that goes on.
+            "refused" if event.more.contains_key("topics") => stats.state,
+            "refused" => State::Waiting,
+            _ => stats.state,
+        };
+        match event.event {
+            "connected" => tracing::info!("{name}: connected"),
+            "disconnected" => {
+                stats.disconnects += 1;
+                tracing::warn!("{name}: disconnected: {reason}");
+            }
+            "refused" => tracing::warn!("{name}: {reason}"),
+            "stalled" | "overflow" => tracing::warn!("{name}: {}: {reason}", event.event),
+            _ => {}
+        }
+        if matches!(event.event, "disconnected" | "refused" | "overflow") && !reason.is_empty() {
+            stats.last_error = Some(reason.to_owned());
+        }
+        // An outage is over when data can come: `connected` alone is only half a handshake for a
+        // vendor that wants more, but a vendor that wants more loses little by it.
+        if state == State::Connected && stats.down_since_ns.is_some() {
+            stats.gap_ns = stats.gap_ns_at(now.steady_ns);
+            stats.down_since_ns = None;
+        } else if state == State::Waiting && stats.down_since_ns.is_none() {
+            stats.down_since_ns = Some(now.steady_ns);
+        }
+        stats.state = state;
+    }
+
+    fn tell_overflow(&mut self, over: bool) {
+        if let Some(event) = self.gate.tell_overflow(self.task.clock.now(), self.last_conn, over) {
+            self.link(event);
+        }
+    }
+
+    /// Carries out the acknowledgements that have become due.
+    fn acknowledge(&mut self) {
+        let up_to = self.durable.borrow_and_update().up_to;
+        while let Some(ack) = self.gate.next_due(up_to) {
+            match ack {
+                Ack::Mqtt { conn, id } => {
+                    if let Some(handle) = self.conns.get(&conn) {
+                        handle.ack(id);
+                    }
+                }
+                Ack::Http { inbound, reply } => self.answer(inbound, Answer::Reply(reply)),
+            }
+        }
+    }
+
+    /// Lets a new session begin: connections stay, their numbers start anew.
+    async fn roll(&mut self, ready: mpsc::Sender<()>, mut begun: watch::Receiver<bool>) {
+        self.tell_overflow(true);
+        drop(ready);
+        // An error is the recorder's end, or a session that could not begin: the old one goes on.
+        if begun.wait_for(|begun| *begun).await.is_err() {
+            return;
+        }
+        let mut open: Vec<Conn> = self.conns.keys().copied().collect();
+        open.sort_unstable();
+        self.first_conn = open.first().copied().unwrap_or(self.last_conn);
+        if self.task.tls.is_none() {
+            open.push(0); // Webhooks have one connection, and it is always open.
+        }
+        for conn in open {
+            let mut more = Map::new();
+            more.insert("options".to_owned(), self.task.header.settings.clone());
+            self.link(LinkEvent { event: "continued", conn, reason: None, gap_ns: None, more });
+        }
+    }
+
+    /// Ends in order: what is owed is acknowledged, connections are closed, and what they still bring
+    /// is recorded.
+    async fn stop(&mut self, mut arrivals: mpsc::Receiver<Arrival>, mut pushes: mpsc::Receiver<Push>) {
+        let mut deadline = pin!(tokio::time::sleep(STOP_TIMEOUT));
+        pushes.close();
+        let mut told = false;
+        loop {
+            self.acknowledge();
+            if !told && self.gate.is_idle() {
+                told = true;
+                self.input(Input::Stop).await;
+            }
+            if told && self.conns.is_empty() && self.gate.is_idle() && pushes.is_empty() {
+                break;
+            }
+            tokio::select! {
+                () = deadline.as_mut() => {
+                    if !told {
+                        self.input(Input::Stop).await;
+                    }
+                    break;
+                }
+                Some(arrival) = arrivals.recv() => self.input(arrival.input).await,
+                Some(push) = pushes.recv() => self.push(push).await,
+                () = self.gate.let_in() => {}
+                Ok(()) = self.durable.changed() => {}
+            }
+        }
+        self.tell_overflow(true);
+        let now = self.task.clock.now();
+        let mut stats = self.task.stats.lock();
+        stats.gap_ns = stats.gap_ns_at(now.steady_ns);
+        stats.down_since_ns = None;
+        if stats.gave_up.is_none() {
+            stats.state = State::Stopped;
+        }
+    }
+}
+
+async fn sleep(wake: Option<Duration>) {
+    match wake {
+        Some(wake) => tokio::time::sleep(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The index of a kind that every vendor has.
+fn kind_index(header: &SourceHeader, name: &str) -> u16 {
+    let found = header.kinds.iter().rposition(|kind| kind.name == name);
+    found.and_then(|index| u16::try_from(index).ok()).unwrap_or(0)
+}
+
+fn link_payload(event: LinkEvent, connection: u32) -> Vec<u8> {
+    let mut payload = Map::new();
+    payload.insert("event".to_owned(), Value::from(event.event));
+    payload.insert("connection".to_owned(), Value::from(connection));
+    if let Some(reason) = event.reason {
+        payload.insert("reason".to_owned(), Value::from(reason));
+    }
+    if let Some(gap_ns) = event.gap_ns {
+        payload.insert("gap_ns".to_owned(), Value::from(gap_ns));
+    }
+    for (name, value) in event.more {
+        payload.entry(name).or_insert(value);
+    }
+    Value::Object(payload).to_string().into_bytes()
+}

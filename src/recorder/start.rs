@@ -1,0 +1,375 @@
+//! Starting a recording: everything that can be refused is, before anything is written.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt, SeedableRng};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use tokio_util::sync::CancellationToken;
+
+use super::latest::Latest;
+use super::redact::Redaction;
+use super::sealer::{self, Sealing};
+use super::source::{Inlets, SourceTask};
+use super::stats::SourceStats;
+use super::status::{Running, StatusSource, Watched};
+use super::webhook::{self, PUSHES_MAX, Route};
+use super::{Recorder, memory, roll};
+use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport};
+use crate::clock::{Clock, Now};
+use crate::config::{Config, Source, TlsFiles, VendorConfig};
+use crate::disk::{Disk, RealDisk};
+use crate::journal::{self, JournalError, JournalOptions};
+use crate::message::{SessionHeader, SessionId, SourceHeader};
+use crate::secret::Secret;
+use crate::transport::http_server::{self, ListenError};
+use crate::transport::intake::intake;
+use crate::transport::tls::{self, TlsError, Trust};
+use crate::vendors;
+use crate::vendors::generic::config::GenericTransport;
+use crate::vendors::jointech::config::JointechConfig;
+
+/// Makes the routes of the `[console]` listener; they need its token, if one is configured.
+pub type ConsoleRoutes = fn(StatusSource, Option<Secret>) -> axum::Router;
+
+/// What a start is told beside the configuration.
+#[derive(Default)]
+pub struct StartOptions {
+    /// The session's name; none: named after its start.
+    pub session: Option<String>,
+    pub clock: Clock,
+    /// None: the console's listener is not opened.
+    pub console: Option<ConsoleRoutes>,
+}
+
+impl fmt::Debug for StartOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartOptions").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// Why a recording could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("webhooks.listen")]
+    ListenWebhooks { source: ListenError },
+    #[error("console.listen")]
+    ListenConsole { source: ListenError },
+    #[error(
+        "console.listen = \"{listen}\" can be reached from other machines: set console.token, or listen on 127.0.0.1"
+    )]
+    TokenNeeded { listen: String },
+    #[error("{of}")]
+    Tls { of: String, source: TlsError },
+    #[error("sources `{first}` and `{second}` have the same path {path}: give each its own")]
+    SamePath { first: String, second: String, path: String },
+    #[error("no [[source]] is configured: there is nothing to record")]
+    NoSources,
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("the journal failed; what was acknowledged is safe in it, `telereel recover` seals it")]
+    Journal { source: JournalError },
+    #[error("the system gives no random numbers")]
+    Random { source: rand::rngs::SysError },
+    #[error("cannot start a thread")]
+    Thread { source: std::io::Error },
+    #[error("the sealing thread died; the data is in the journal, `telereel recover` seals it")]
+    SealerDied,
+    #[error("stopped before everything was sealed; the data is in the journal, `telereel recover` seals it")]
+    Aborted,
+}
+
+impl Recorder {
+    /// Starts recording. Listeners are bound and files of the configuration read first; then the
+    /// archive is opened (or made) and locked, what a crash left is sealed, and the session begins.
+    pub async fn start(config: &Config, options: StartOptions) -> Result<Self, RecordError> {
+        if config.sources.is_empty() {
+            return Err(RecordError::NoSources);
+        }
+        let mut tls = TlsByTrust::default();
+        let client_tls: Vec<_> =
+            config.sources.iter().map(|source| tls.of(source)).collect::<Result<_, _>>()?;
+        let webhooks = bind_webhooks(config).await?;
+        let console = match options.console {
+            Some(routes) => Some((bind_console(config).await?, routes)),
+            None => None,
+        };
+        let clock = options.clock;
+        let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
+
+        // From here on something is written.
+        let (archive, lock, recovered) = open_archive(config).await?;
+        let headers: Vec<SourceHeader> = config.sources.iter().map(vendors::source_header).collect();
+        let started = clock.now();
+        let mut header =
+            new_header(options.session.as_deref(), &config.archive.site, headers.clone(), started)?;
+        let begun = archive.clone();
+        let header = run_blocking(move || begun.begin_session(&mut header).map(|()| header)).await??;
+
+        let queue_bytes = memory::queue_bytes(config.limits.memory);
+        let journal_options = JournalOptions {
+            dir: archive.layout().journal(),
+            sync_interval: config.archive.sync_interval,
+            part_max_bytes: config.archive.segment_max_bytes,
+            part_max_age: config.archive.segment_max_age,
+            queue_max_bytes: queue_bytes,
+            min_free_disk: config.archive.min_free_disk,
+        };
+        let disk = Arc::clone(archive.disk());
+        let (mut journal, handle) = journal::start(disk, clock.clone(), journal_options, header.clone())
+            .map_err(|source| RecordError::Journal { source })?;
+        let sealing = Arc::new(Sealing::default());
+        let parts = journal.closed_parts().ok_or(RecordError::SealerDied)?;
+        let sealed = sealer::start(archive.clone(), lock, parts, Arc::clone(&sealing))
+            .map_err(|source| RecordError::Thread { source })?;
+
+        let watched = |header: &SourceHeader| Watched {
+            stats: Arc::new(SourceStats::new(&header.name, &header.vendor)),
+            latest: Arc::new(Latest::new(header)),
+        };
+        let running = StatusSource::new(Running {
+            clock: clock.clone(),
+            root: archive.root().to_owned(),
+            archive,
+            started,
+            journal: handle,
+            queue_bytes_max: queue_bytes as u64,
+            min_free_disk: config.archive.min_free_disk,
+            sealing,
+            sources: headers.iter().map(watched).collect(),
+            sessions: vec![header].into(),
+        });
+
+        let mut orders = Vec::new();
+        let mut routes = Vec::new();
+        let mut sources = Vec::new();
+        let each = config.sources.iter().zip(headers).zip(client_tls).enumerate();
+        for (index, ((source, header), tls)) in each {
+            let (order, ordered) = mpsc::channel(1);
+            let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
+            let (intake, arrivals) = intake();
+            if let Some(path) = webhook_path(source) {
+                routes.push(Route { path: path.to_owned(), pushes });
+            }
+            let rng = StdRng::from_rng(&mut rng);
+            let task = source_task(index, source, header, tls, rng, &running);
+            sources.push(tokio::spawn(task.run(Inlets {
+                intake,
+                arrivals,
+                pushes: pushed,
+                orders: ordered,
+            })));
+            orders.push(order);
+        }
+
+        let mut recorder = Self {
+            recovered,
+            webhooks_at: None,
+            console_at: None,
+            roller: None,
+            servers: Vec::new(),
+            stop_webhooks: CancellationToken::new(),
+            stop_console: CancellationToken::new(),
+            running,
+            orders,
+            sources,
+            journal,
+            sealed,
+        };
+        if let Some(listener) = webhooks {
+            let router = webhook::router(routes, config.webhooks.max_body, clock);
+            recorder.webhooks_at = Some(listener.at);
+            let stop = recorder.stop_webhooks.clone();
+            recorder.servers.push(tokio::spawn(listener.serve(router, stop)));
+        }
+        if let Some((listener, routes)) = console {
+            let router = routes(recorder.running.clone(), config.console.token.clone());
+            recorder.console_at = Some(listener.at);
+            let stop = recorder.stop_console.clone();
+            recorder.servers.push(tokio::spawn(listener.serve(router, stop)));
+        }
+        recorder.roller = config.archive.session_roll.map(|every| {
+            let (running, orders) = (recorder.running.clone(), recorder.orders.clone());
+            tokio::spawn(roll::run(every, options.session, running, orders))
+        });
+        Ok(recorder)
+    }
+}
+
+/// A listener that is bound, with its certificate read.
+struct Bound {
+    listener: TcpListener,
+    at: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Bound {
+    async fn new(listen: &str, tls: Option<Arc<ServerConfig>>) -> Result<Self, ListenError> {
+        let listener = http_server::bind(listen).await?;
+        let at = listener
+            .local_addr()
+            .map_err(|source| ListenError::Other { address: listen.to_owned(), source })?;
+        Ok(Self { listener, at, tls })
+    }
+
+    async fn serve(self, router: axum::Router, stop: CancellationToken) {
+        http_server::serve(self.listener, self.tls, router, stop).await;
+    }
+}
+
+async fn bind_webhooks(config: &Config) -> Result<Option<Bound>, RecordError> {
+    let mut by_path: HashMap<&str, &str> = HashMap::new();
+    for source in &config.sources {
+        let Some(path) = webhook_path(source) else { continue };
+        if let Some(first) = by_path.insert(path.trim_end_matches('/'), &source.name) {
+            let (first, second) = (first.to_owned(), source.name.clone());
+            return Err(RecordError::SamePath { first, second, path: path.to_owned() });
+        }
+    }
+    if by_path.is_empty() {
+        return Ok(None);
+    }
+    let tls = server_tls("webhooks.tls", config.webhooks.tls.as_ref())?;
+    let bound = Bound::new(&config.webhooks.listen, tls).await;
+    bound.map(Some).map_err(|source| RecordError::ListenWebhooks { source })
+}
+
+async fn bind_console(config: &Config) -> Result<Bound, RecordError> {
+    let tls = server_tls("console.tls", config.console.tls.as_ref())?;
+    let listen = &config.console.listen;
+    let bound = Bound::new(listen, tls).await.map_err(|source| RecordError::ListenConsole { source })?;
+    if !bound.at.ip().is_loopback() && config.console.token.is_none() {
+        return Err(RecordError::TokenNeeded { listen: listen.clone() });
+    }
+    Ok(bound)
+}
+
+fn server_tls(of: &str, files: Option<&TlsFiles>) -> Result<Option<Arc<ServerConfig>>, RecordError> {
+    let Some(files) = files else { return Ok(None) };
+    let config = tls::server_config(&files.cert, &files.key);
+    config.map(Some).map_err(|source| RecordError::Tls { of: of.to_owned(), source })
+}
+
+/// One client configuration per way of trusting: reading the system's roots takes a while.
+#[derive(Default)]
+struct TlsByTrust(HashMap<Trust, Arc<ClientConfig>>);
+
+impl TlsByTrust {
+    /// None for a source that is never a client.
+    fn of(&mut self, source: &Source) -> Result<Option<Arc<ClientConfig>>, RecordError> {
+        if webhook_path(source).is_some() {
+            return Ok(None);
+        }
+        let trust = match &source.tls.ca {
+            _ if source.tls.insecure => {
+                tracing::warn!(
+                    "{}: tls_insecure is set: whoever answers is believed, and can read the credentials",
+                    source.name
+                );
+                Trust::Anybody
+            }
+            Some(ca) => Trust::Authority(ca.clone()),
+            None => Trust::System,
+        };
+        if let Some(config) = self.0.get(&trust) {
+            return Ok(Some(Arc::clone(config)));
+        }
+        let config = tls::client_config(&trust)
+            .map_err(|error| RecordError::Tls { of: format!("source `{}`", source.name), source: error })?;
+        self.0.insert(trust, Arc::clone(&config));
+        Ok(Some(config))
+    }
+}
+
+fn webhook_path(source: &Source) -> Option<&str> {
+    match &source.vendor {
+        VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => Some(&webhook.path),
+        VendorConfig::Generic(generic) => match &generic.transport {
+            GenericTransport::Webhook { path } => Some(path),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+async fn open_archive(config: &Config) -> Result<(Archive, Lock, RecoverReport), RecordError> {
+    let root: PathBuf = config.archive.path.clone();
+    let site = config.archive.site.clone();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk { group_readable: config.archive.group_readable });
+    run_blocking(move || {
+        let archive = Archive::create_or_open_on(disk, &root, &site)?;
+        let lock = archive.lock()?;
+        let recovered = archive::recover(&archive)?;
+        Ok((archive, lock, recovered))
+    })
+    .await?
+}
+
+/// Runs what waits for the disk where it holds up no connection.
+pub async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RecordError> {
+    let thread = |error: tokio::task::JoinError| RecordError::Thread { source: error.into() };
+    tokio::task::spawn_blocking(work).await.map_err(thread)
+}
+
+/// A session that begins now. Without a name of the user's it is named after its start.
+pub fn new_header(
+    name: Option<&str>,
+    site: &str,
+    sources: Vec<SourceHeader>,
+    now: Now,
+) -> Result<SessionHeader, RecordError> {
+    let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => named_after(now.wall_us),
+    };
+    Ok(SessionHeader {
+        session_id: SessionId::new(now.wall_us, rng.random()),
+        name,
+        site: site.to_owned(),
+        started_at_us: now.wall_us,
+        sources,
+    })
+}
+
+/// `2026-11-22T014951Z`: sorts, and needs no quotes in a shell or a file name.
+fn named_after(wall_us: i64) -> String {
+    match chrono::DateTime::from_timestamp_micros(wall_us) {
+        Some(time) => time.format("%Y-%m-%dT%H%M%SZ").to_string(),
+        None => "session".to_owned(),
+    }
+}
+
+fn source_task(
+    index: usize,
+    source: &Source,
+    header: SourceHeader,
+    tls: Option<Arc<ClientConfig>>,
+    rng: StdRng,
+    running: &StatusSource,
+) -> SourceTask {
+    let watched = running.watched(index);
+    let stall_after_ns = source.stall_after.map(|d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+    SourceTask {
+        index: u16::try_from(index).unwrap_or(u16::MAX),
+        collector: vendors::collector(source),
+        rng,
+        clock: running.clock().clone(),
+        tls,
+        redaction: Redaction::of(source),
+        excluded: header.kinds.iter().map(|kind| source.exclude_kinds.contains(&kind.name)).collect(),
+        stall_after_ns,
+        journal: running.journal().clone(),
+        stats: Arc::clone(&watched.stats),
+        latest: Arc::clone(&watched.latest),
+        header,
+    }
+}

@@ -1,0 +1,237 @@
+//! What a running recorder knows about itself: counters per source, and how they are shown.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use crate::message::SessionId;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The stretch over which rates are taken.
+const RATE_SECONDS: usize = 10;
+
+/// One source's counters. Locked for a few additions at a time, never across an await.
+#[derive(Debug)]
+pub struct SourceStats {
+    pub name: String,
+    pub vendor: String,
+    inner: Mutex<Counters>,
+}
+
+/// The counters themselves.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub state: State,
+    pub messages: u64,
+    pub bytes: u64,
+    pub duplicates: u64,
+    pub dropped: u64,
+    pub dropped_bytes: u64,
+    pub disconnects: u64,
+    /// Outages that are over.
+    pub gap_ns: u64,
+    /// Since when nothing can come; none while the source is connected.
+    pub down_since_ns: Option<u64>,
+    pub last_message_us: Option<i64>,
+    pub last_message_ns: Option<u64>,
+    pub last_error: Option<String>,
+    pub gave_up: Option<String>,
+    pub rate: Rate,
+}
+
+/// Where a source stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    #[default]
+    Starting,
+    Connecting,
+    Connected,
+    Stalled,
+    Waiting,
+    GaveUp,
+    Stopped,
+}
+
+impl SourceStats {
+    pub fn new(name: &str, vendor: &str) -> Self {
+        Self { name: name.to_owned(), vendor: vendor.to_owned(), inner: Mutex::default() }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Counters> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counters {
+    /// Outages up to `now_ns`, one that lasts included.
+    pub fn gap_ns_at(&self, now_ns: u64) -> u64 {
+        self.gap_ns + self.down_since_ns.map_or(0, |since| now_ns.saturating_sub(since))
+    }
+}
+
+/// Messages and bytes of the last seconds, by second.
+#[derive(Debug, Default)]
+pub struct Rate {
+    seconds: VecDeque<(u64, u64, u64)>,
+}
+
+impl Rate {
+    pub fn count(&mut self, now_ns: u64, bytes: u64) {
+        let second = now_ns / SECOND_NS;
+        match self.seconds.back_mut() {
+            Some(last) if last.0 == second => {
+                last.1 += 1;
+                last.2 += bytes;
+            }
+            _ => {
+                self.seconds.push_back((second, 1, bytes));
+                if self.seconds.len() > RATE_SECONDS + 1 {
+                    self.seconds.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Messages and bytes in the ten whole seconds before this one.
+    pub fn last_seconds(&self, now_ns: u64) -> (u64, u64) {
+        let now = now_ns / SECOND_NS;
+        let from = now.saturating_sub(RATE_SECONDS as u64);
+        let counted = self.seconds.iter().filter(|(second, ..)| (from..now).contains(second));
+        counted.fold((0, 0), |sum, (_, messages, bytes)| (sum.0 + messages, sum.1 + bytes))
+    }
+}
+
+/// What has been sealed so far, and what went wrong with it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SealStats {
+    pub segments: u64,
+    pub bytes_stored: u64,
+    pub messages: u64,
+    pub last_error: Option<String>,
+    /// Per source, in the configuration's order.
+    pub decode_errors: Vec<u64>,
+}
+
+/// A recording when it is over: `record --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    pub session_ids: Vec<SessionId>,
+    pub duration_ns: u64,
+    pub sources: Vec<SourceSummary>,
+    pub segments: u64,
+    pub bytes_stored: u64,
+    /// Why parts were left in the journal, for `recover` or the next `record`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_error: Option<String>,
+}
+
+/// One source's share of a [`Summary`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceSummary {
+    pub name: String,
+    pub vendor: String,
+    pub messages: u64,
+    pub bytes: u64,
+    pub duplicates: u64,
+    pub decode_errors: u64,
+    pub disconnects: u64,
+    pub gap_ns: u64,
+    /// Input that reached the recorder and was not stored.
+    pub dropped: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gave_up: Option<String>,
+}
+
+impl Summary {
+    /// Input that reached the recorder and was not stored, of all sources: exit code 3 if any.
+    pub fn dropped(&self) -> u64 {
+        self.sources.iter().map(|source| source.dropped).sum()
+    }
+}
+
+/// A running recorder: `GET /api/v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    pub session_id: SessionId,
+    pub session: String,
+    /// RFC 3339, of the first session of this recorder.
+    pub started_at: String,
+    pub duration_ns: u64,
+    pub archive: String,
+    pub sources: Vec<SourceStatus>,
+    pub journal: JournalStatus,
+    pub segments: u64,
+    pub bytes_stored: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_error: Option<String>,
+    pub disk_free_bytes: Option<u64>,
+    /// How long the disk lasts at the rate of the last ten seconds, down to `min_free_disk`; none
+    /// while nothing comes.
+    pub disk_left_days: Option<f64>,
+}
+
+/// One source's share of a [`Status`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceStatus {
+    pub name: String,
+    pub vendor: String,
+    pub state: State,
+    pub messages: u64,
+    pub bytes: u64,
+    /// Messages per second over the last ten seconds.
+    pub rate: f64,
+    /// RFC 3339.
+    pub last_message_at: Option<String>,
+    /// Since the last message.
+    pub silent_ns: Option<u64>,
+    /// Arrival minus the vendor's own time, of the last message that holds one.
+    pub lag_ms: Option<i64>,
+    pub duplicates: u64,
+    pub dropped: u64,
+    pub disconnects: u64,
+    pub gap_ns: u64,
+    pub last_error: Option<String>,
+    pub gave_up: Option<String>,
+}
+
+/// The journal's share of a [`Status`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JournalStatus {
+    /// Messages on disk, in order of acceptance.
+    pub durable_up_to: u64,
+    pub queue_bytes: u64,
+    pub queue_bytes_max: u64,
+    /// False while the disk is nearly full or the journal has failed.
+    pub accepting: bool,
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_last_ten_whole_seconds() {
+        let mut rate = Rate::default();
+        for second in 0..30 {
+            for _ in 0..second {
+                rate.count(second * SECOND_NS + 5, 2);
+            }
+        }
+        // Seconds 20 to 29 held 20 to 29 messages.
+        assert_eq!(rate.last_seconds(30 * SECOND_NS), (245, 490));
+        assert_eq!(rate.last_seconds(39 * SECOND_NS + 1), (29, 58));
+        assert_eq!(rate.last_seconds(50 * SECOND_NS), (0, 0));
+    }
+
+    #[test]
+    fn an_outage_that_lasts_is_counted() {
+        let counters = Counters { gap_ns: 5, down_since_ns: Some(100), ..Counters::default() };
+        assert_eq!(counters.gap_ns_at(130), 35);
+    }
+}

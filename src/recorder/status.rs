@@ -1,0 +1,188 @@
+//! A view of a running recorder, for whoever asks: the status page, the progress bar, the summary.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::latest::Latest;
+use super::sealer::Sealing;
+use super::stats::{JournalStatus, SourceStats, SourceStatus, Status, Summary};
+use super::{rfc3339, summarise};
+use crate::archive::Archive;
+use crate::clock::{Clock, Now};
+use crate::index::Index;
+use crate::journal::JournalHandle;
+use crate::message::{SessionHeader, SessionId};
+
+const DAY_S: f64 = 86_400.0;
+
+/// A running recorder's insides, to be looked at. Clones share it.
+#[derive(Clone, Debug)]
+pub struct StatusSource(Arc<Running>);
+
+/// What the parts of a running recorder share.
+#[derive(Debug)]
+pub struct Running {
+    pub clock: Clock,
+    pub archive: Archive,
+    pub root: PathBuf,
+    pub started: Now,
+    pub journal: JournalHandle,
+    pub queue_bytes_max: u64,
+    pub min_free_disk: u64,
+    pub sealing: Arc<Sealing>,
+    pub sources: Vec<Watched>,
+    /// The sessions of this recorder, the current one last; never empty.
+    pub sessions: Mutex<Vec<SessionHeader>>,
+}
+
+/// One source, as seen from outside its task.
+#[derive(Debug)]
+pub struct Watched {
+    pub stats: Arc<SourceStats>,
+    pub latest: Arc<Latest>,
+}
+
+impl StatusSource {
+    pub fn new(running: Running) -> Self {
+        Self(Arc::new(running))
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub fn journal(&self) -> &JournalHandle {
+        &self.0.journal
+    }
+
+    pub fn archive(&self) -> &Archive {
+        &self.0.archive
+    }
+
+    pub fn sealing(&self) -> &Arc<Sealing> {
+        &self.0.sealing
+    }
+
+    /// The session of the moment.
+    pub fn session(&self) -> SessionHeader {
+        let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions[sessions.len() - 1].clone()
+    }
+
+    /// Another session has begun.
+    pub fn rolled(&self, header: SessionHeader) {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(header);
+    }
+
+    pub(super) fn watched(&self, index: usize) -> &Watched {
+        &self.0.sources[index]
+    }
+
+    fn session_ids(&self) -> Vec<SessionId> {
+        let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().map(|header| header.session_id).collect()
+    }
+
+    /// The recorder as it is now.
+    pub fn status(&self) -> Status {
+        let running = &*self.0;
+        let now = running.clock.now();
+        let session = self.session();
+        let durable = running.journal.durable().borrow().clone();
+        let sealed = running.sealing.stats();
+        let sources: Vec<SourceStatus> =
+            running.sources.iter().map(|watched| source_status(watched, now)).collect();
+        let bytes_per_s: f64 = running
+            .sources
+            .iter()
+            .map(|watched| watched.stats.lock().rate.last_seconds(now.steady_ns).1 as f64 / 10.0)
+            .sum();
+        let free = running.archive.disk().free_bytes(&running.root).ok();
+        Status {
+            session_id: session.session_id,
+            session: session.name,
+            started_at: rfc3339(running.started.wall_us),
+            duration_ns: now.steady_ns.saturating_sub(running.started.steady_ns),
+            archive: running.root.display().to_string(),
+            sources,
+            journal: JournalStatus {
+                durable_up_to: durable.up_to,
+                queue_bytes: running.journal.queued_bytes() as u64,
+                queue_bytes_max: running.queue_bytes_max,
+                accepting: running.journal.accepting() && durable.error.is_none(),
+                error: durable.error.map(|error| error.to_string()),
+            },
+            segments: sealed.segments,
+            bytes_stored: sealed.bytes_stored,
+            seal_error: sealed.last_error,
+            disk_free_bytes: free,
+            disk_left_days: free
+                .and_then(|free| days_left(free.saturating_sub(running.min_free_disk), bytes_per_s)),
+        }
+    }
+
+    /// The recording when it is over.
+    pub fn summary(&self, now: Now) -> Summary {
+        let running = &*self.0;
+        let session_ids = self.session_ids();
+        let decode_errors = self.decode_errors(&session_ids);
+        let sealed = running.sealing.stats();
+        let of = |name: &str| decode_errors.get(name).copied().unwrap_or(0);
+        let source = |watched: &Watched| summarise(&watched.stats, now.steady_ns, of(&watched.stats.name));
+        Summary {
+            duration_ns: now.steady_ns.saturating_sub(running.started.steady_ns),
+            sources: running.sources.iter().map(source).collect(),
+            segments: sealed.segments,
+            bytes_stored: sealed.bytes_stored,
+            seal_error: sealed.last_error,
+            session_ids,
+        }
+    }
+
+    /// By source. What cannot be looked up is shown as none: the recording itself is safe.
+    fn decode_errors(&self, sessions: &[SessionId]) -> HashMap<String, u64> {
+        let mut errors = HashMap::new();
+        for session in sessions {
+            let segments = Index::open_read_only(&self.0.archive.layout().index())
+                .and_then(|index| index.segments(*session));
+            match segments {
+                Ok(segments) => {
+                    for source in segments.into_iter().flat_map(|segment| segment.sources) {
+                        *errors.entry(source.source).or_default() += source.decode_errors;
+                    }
+                }
+                Err(error) => tracing::warn!("the decode errors of session {session} are unknown: {error}"),
+            }
+        }
+        errors
+    }
+}
+
+fn source_status(watched: &Watched, now: Now) -> SourceStatus {
+    let lag_ms = watched.latest.lag_ms();
+    let stats = &watched.stats;
+    let counters = stats.lock();
+    SourceStatus {
+        name: stats.name.clone(),
+        vendor: stats.vendor.clone(),
+        state: counters.state,
+        messages: counters.messages,
+        bytes: counters.bytes,
+        rate: counters.rate.last_seconds(now.steady_ns).0 as f64 / 10.0,
+        last_message_at: counters.last_message_us.map(rfc3339),
+        silent_ns: counters.last_message_ns.map(|at| now.steady_ns.saturating_sub(at)),
+        lag_ms,
+        duplicates: counters.duplicates,
+        dropped: counters.dropped,
+        disconnects: counters.disconnects,
+        gap_ns: counters.gap_ns_at(now.steady_ns),
+        last_error: counters.last_error.clone(),
+        gave_up: counters.gave_up.clone(),
+    }
+}
+
+/// Payload bytes stand for disk bytes: a safe estimate, since segments are compressed.
+fn days_left(free: u64, bytes_per_s: f64) -> Option<f64> {
+    (bytes_per_s > 0.0).then(|| free as f64 / bytes_per_s / DAY_S)
+}

@@ -1,0 +1,289 @@
+//! The whole path over real local sockets: what a vendor sends is what the archive holds.
+
+use std::net::TcpListener as StdListener;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as WsMessage;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::archive::{Archive, ScanOptions, scan};
+use crate::config::{ArchiveConfig, Config, Console, Limits, Source, TlsOptions, VendorConfig, Webhooks};
+use crate::vendors::generic::config::{GenericConfig, GenericTransport};
+
+/// Guards a test that would otherwise hang for ever.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("should not take this long")
+}
+
+fn source(name: &str, transport: GenericTransport) -> Source {
+    Source {
+        name: name.to_owned(),
+        vendor: VendorConfig::Generic(GenericConfig { transport, declarations: None }),
+        tls: TlsOptions::default(),
+        stall_after: None,
+        exclude_kinds: Vec::new(),
+        redact_query: Vec::new(),
+        redact_headers: Vec::new(),
+        retain: None,
+    }
+}
+
+fn websocket(name: &str, url: String) -> Source {
+    source(name, GenericTransport::WebSocket { url, headers: Vec::new(), send_on_open: Vec::new() })
+}
+
+fn webhook(name: &str, path: &str) -> Source {
+    source(name, GenericTransport::Webhook { path: path.to_owned() })
+}
+
+fn config(root: &Path, sources: Vec<Source>) -> Config {
+    Config {
+        archive: ArchiveConfig {
+            path: root.to_owned(),
+            site: "test".to_owned(),
+            sync_interval: Duration::from_millis(50),
+            segment_max_bytes: 1 << 20,
+            segment_max_age: Duration::from_secs(3_600),
+            session_roll: None,
+            min_free_disk: 0,
+            retain: None,
+            retain_max_bytes: None,
+            compact_daily: false,
+            group_readable: false,
+        },
+        limits: Limits { memory: 64 << 20 },
+        webhooks: Webhooks { listen: "127.0.0.1:0".to_owned(), max_body: 1_000, tls: None },
+        console: Console { listen: "127.0.0.1:0".to_owned(), tls: None, token: None },
+        sources,
+    }
+}
+
+async fn start(config: &Config) -> Recorder {
+    Recorder::start(config, StartOptions::default()).await.unwrap()
+}
+
+async fn stop(recorder: Recorder) -> Summary {
+    soon(recorder.stop(CancellationToken::new())).await.unwrap()
+}
+
+/// Waits until the recorder's status is as wanted. There is no event to wait for from outside.
+async fn until(recorder: &Recorder, what: &str, mut is_so: impl FnMut(&Status) -> bool) -> Status {
+    let looked = async {
+        loop {
+            let status = recorder.status();
+            if is_so(&status) {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looked).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+/// The messages of a source's kind in an archive, in order: channel and payload.
+fn stored(root: &Path, kind: &str) -> Vec<(String, Vec<u8>)> {
+    let archive = Archive::open(root).unwrap();
+    let sessions: Vec<_> = archive.list().unwrap().iter().map(|session| session.session_id).collect();
+    let mut rows = Vec::new();
+    let selection = crate::message::Selection { kinds: vec![kind.to_owned()], ..Default::default() };
+    let options = ScanOptions { sessions, selection, ..ScanOptions::default() };
+    for row in scan(&archive, &options).unwrap() {
+        let row = row.unwrap();
+        rows.push((row.channel.to_string(), row.payload.to_vec()));
+    }
+    rows
+}
+
+fn links(root: &Path) -> Vec<serde_json::Value> {
+    stored(root, "link").iter().map(|(_, payload)| serde_json::from_slice(payload).unwrap()).collect()
+}
+
+async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
+    let (stream, _) = soon(listener.accept()).await.unwrap();
+    tokio_tungstenite::accept_async(stream).await.unwrap()
+}
+
+async fn post(recorder: &Recorder, request: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(recorder.webhooks_at().unwrap()).await.unwrap();
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nAuthorization: Basic geheim\r\n\
+         X-Tag: a\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_is_recorded_byte_for_byte_across_an_outage() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let vendor = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/live?token=geheim", vendor.local_addr().unwrap());
+    let recorder = start(&config(&root, vec![websocket("live", url)])).await;
+
+    let first = ["{\"x\": -0.0}", "", "not json \u{1F980}"];
+    let mut socket = accept(&vendor).await;
+    for text in first {
+        socket.send(WsMessage::text(text)).await.unwrap();
+    }
+    drop(socket);
+    let mut socket = accept(&vendor).await;
+    socket.send(WsMessage::binary(vec![0xFF; 60_000])).await.unwrap();
+    until(&recorder, "four messages", |status| status.sources[0].messages == 4).await;
+    // What is sent while the connection closes counts as well.
+    let late = async {
+        assert!(matches!(socket.next().await, Some(Ok(WsMessage::Close(_)))));
+    };
+    let (summary, ()) = tokio::join!(stop(recorder), late);
+
+    let messages = stored(&root, "message");
+    let payloads: Vec<&[u8]> = messages.iter().map(|(_, payload)| payload.as_slice()).collect();
+    let expected: Vec<&[u8]> =
+        first.iter().map(|text| text.as_bytes()).chain([[0xFF; 60_000].as_slice()]).collect();
+    assert_eq!(payloads, expected);
+    assert!(messages.iter().all(|(channel, _)| channel == "/live"));
+    assert_eq!((summary.sources[0].messages, summary.sources[0].disconnects), (4, 1));
+    assert!(summary.sources[0].gap_ns > 0 && summary.dropped() == 0 && summary.segments > 0);
+
+    let events = links(&root);
+    let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names[..3], ["connecting", "connected", "disconnected"]);
+    assert!(events[0]["options"].is_object());
+    assert!(!events.iter().any(|event| event.to_string().contains("geheim")), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_answered_once_it_is_durable_and_wrong_ones_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let config = config(&root, vec![webhook("outer", "/hooks"), webhook("inner", "/hooks/inner")]);
+    let recorder = start(&config).await;
+
+    let answer = post(&recorder, "POST /hooks/inner/a?token=geheim&x=1", b"{}").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(post(&recorder, "POST /hooks/innermost", b"outer").await.starts_with("HTTP/1.1 200"));
+    assert!(recorder.status().journal.durable_up_to >= 2);
+    let refused = [
+        ("POST /elsewhere", &b""[..], "404"),
+        ("GET /hooks", b"", "405"),
+        ("POST /hooks", &[b' '; 1_001], "413"),
+    ];
+    for (request, body, status) in refused {
+        let answer = post(&recorder, request, body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+    }
+    let summary = stop(recorder).await;
+    assert_eq!(summary.sources.iter().map(|s| s.messages).collect::<Vec<_>>(), [1, 1]);
+
+    let mut messages = stored(&root, "message");
+    messages.sort();
+    let expected = [("/hooks/inner/a?token=&x=1", &b"{}"[..]), ("/hooks/innermost", b"outer")];
+    assert_eq!(messages, expected.map(|(channel, payload)| (channel.to_owned(), payload.to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_recorded_though_its_sender_does_not_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let recorder = start(&config(&root, vec![webhook("hook", "/")])).await;
+    let mut stream = TcpStream::connect(recorder.webhooks_at().unwrap()).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\ngone").await.unwrap();
+    drop(stream);
+    until(&recorder, "a message", |status| status.sources[0].messages == 1).await;
+    stop(recorder).await;
+    assert_eq!(stored(&root, "message"), [("/".to_owned(), b"gone".to_vec())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let taken = StdListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config(&root, vec![webhook("hook", "/")]);
+    config.webhooks.listen = taken.local_addr().unwrap().to_string();
+    let error = Recorder::start(&config, StartOptions::default()).await.unwrap_err();
+    assert!(matches!(error, RecordError::ListenWebhooks { .. }), "{error}");
+    assert!(!root.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_beyond_loopback_needs_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let mut config = config(&root, vec![webhook("hook", "/")]);
+    config.console.listen = "0.0.0.0:0".to_owned();
+    let console: Option<start::ConsoleRoutes> = Some(|_, _| axum::Router::new());
+    let options = StartOptions { console, ..StartOptions::default() };
+    let error = Recorder::start(&config, options).await.unwrap_err();
+    assert!(matches!(error, RecordError::TokenNeeded { .. }), "{error}");
+    assert!(!root.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_begins_while_connections_stay_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let vendor = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", vendor.local_addr().unwrap());
+    let recorder = start(&config(&root, vec![websocket("live", url)])).await;
+    let mut socket = accept(&vendor).await;
+    socket.send(WsMessage::text("before")).await.unwrap();
+    until(&recorder, "the first message", |status| status.sources[0].messages == 1).await;
+
+    roll::roll(Some("second"), &recorder.running, &recorder.orders).await.unwrap();
+    socket.send(WsMessage::text("after")).await.unwrap();
+    until(&recorder, "the second message", |status| status.sources[0].messages == 2).await;
+    let drained = async { while let Some(Ok(_)) = socket.next().await {} };
+    let (summary, ()) = tokio::join!(stop(recorder), drained);
+
+    assert_eq!(summary.session_ids.len(), 2);
+    let archive = Archive::open(&root).unwrap();
+    let sessions = archive.list().unwrap();
+    assert_eq!(sessions[1].name, "second");
+    assert!(sessions.iter().all(|session| session.ended.as_deref() == Some("stopped")), "{sessions:?}");
+    let options = ScanOptions { sessions: vec![sessions[1].session_id], ..ScanOptions::default() };
+    let rows: Vec<_> = scan(&archive, &options)
+        .unwrap()
+        .map(|row| row.unwrap())
+        .map(|row| (row.seq, row.connection, row.kind.to_string()))
+        .collect();
+    assert_eq!(rows, [(0, 0, "link".to_owned()), (1, 0, "message".to_owned())]);
+    assert_eq!(links(&root).iter().filter(|event| event["event"] == "continued").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_leaves_the_data_in_the_journal_for_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let config = config(&root, vec![webhook("hook", "/")]);
+    let recorder = start(&config).await;
+    assert!(post(&recorder, "POST /", b"kept").await.starts_with("HTTP/1.1 200"));
+    let abort = CancellationToken::new();
+    abort.cancel();
+    assert!(matches!(soon(recorder.stop(abort)).await, Err(RecordError::Aborted)));
+
+    // The sealing thread keeps the lock until it has seen that it is to stop.
+    let recorder = soon(async {
+        loop {
+            match Recorder::start(&config, StartOptions::default()).await {
+                Ok(recorder) => return recorder,
+                Err(RecordError::Archive(crate::archive::ArchiveError::Locked { .. })) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await;
+    assert!(recorder.recovered().messages >= 1);
+    stop(recorder).await;
+    assert_eq!(stored(&root, "message"), [("/".to_owned(), b"kept".to_vec())]);
+}

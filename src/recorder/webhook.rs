@@ -1,0 +1,208 @@
+//! Receiving webhooks: which source a path belongs to, what is refused at the door, and the wait for
+//! the answer.
+//!
+//! | request | answer |
+//! |---|---|
+//! | a path of no source | 404 |
+//! | another method than POST | 405, `Allow: POST` |
+//! | a body beyond `max_body` | 413 |
+//! | a body that does not come | 408 |
+//! | more requests than the recorder can hold | 503, `Retry-After` |
+//! | taken | the collector's answer, once the message is durable |
+//!
+//! A request that has been handed to its source is recorded even if the client does not wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::{Clock, Now};
+use crate::message::Headers;
+use crate::vendors::{HttpReply, HttpRequest};
+
+/// Requests under way to one source. Each holds a body of up to `max_body`.
+pub const PUSHES_MAX: usize = 64;
+
+/// A vendor's body is small and sent at once.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A disk that does not sync for so long is in trouble; the vendor may push again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request on its way to its source, and where its answer is awaited.
+#[derive(Debug)]
+pub struct Push {
+    pub at: Now,
+    pub request: HttpRequest,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    Reply(HttpReply),
+    /// Nothing can be taken now: 503, to be tried again after so many seconds.
+    Busy {
+        retry_after_s: u32,
+    },
+    /// The body is longer than a message may be: 413.
+    TooLarge,
+}
+
+/// A source's path, and the way to it.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Requests to it and to everything below it.
+    pub path: String,
+    pub pushes: mpsc::Sender<Push>,
+}
+
+#[derive(Debug)]
+struct Webhooks {
+    routes: Vec<Route>,
+    max_body: usize,
+    clock: Clock,
+}
+
+/// The receiving side of all webhook sources.
+pub fn router(mut routes: Vec<Route>, max_body: u64, clock: Clock) -> Router {
+    // The longest prefix wins.
+    routes.sort_by_key(|route| std::cmp::Reverse(route.path.trim_end_matches('/').len()));
+    let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
+    Router::new().fallback(receive).with_state(Arc::new(Webhooks { routes, max_body, clock }))
+}
+
+/// Whether `path` is `prefix` or below it; borders of segments count.
+fn is_below(prefix: &str, path: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Some(route) = webhooks.routes.iter().find(|route| is_below(&route.path, head.uri.path())) else {
+        return plain(StatusCode::NOT_FOUND, "no source receives on this path");
+    };
+    if head.method != Method::POST {
+        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only POST is received here");
+        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return answer;
+    }
+    let body = match whole_body(&head.headers, body, webhooks.max_body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let at = webhooks.clock.now();
+    let path_and_query = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    let request = HttpRequest {
+        method: head.method.as_str().to_owned(),
+        path_and_query,
+        headers: joined(&head.headers),
+        body,
+    };
+    let (answer, answered) = oneshot::channel();
+    if route.pushes.try_send(Push { at, request, answer }).is_err() {
+        return respond(Answer::Busy { retry_after_s: 1 });
+    }
+    match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+        Ok(Ok(answer)) => respond(answer),
+        // The source has stopped, or the disk is stuck: without durability there is no 200.
+        Ok(Err(_)) | Err(_) => respond(Answer::Busy { retry_after_s: 5 }),
+    }
+}
+
+async fn whole_body(headers: &HeaderMap, body: Body, max_body: usize) -> Result<Bytes, Response> {
+    let too_large = || {
+        let words = format!("the body is longer than {max_body} bytes (webhooks.max_body)");
+        (StatusCode::PAYLOAD_TOO_LARGE, words).into_response()
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > max_body as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_body)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body is not whole")),
+        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        // The type belongs to a crate below axum; its words are the only sign without naming that.
+        if error.to_string().contains("length limit exceeded") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Lower-case unique names in sorted order, repeats joined. A value that is not UTF-8 keeps what is.
+fn joined(headers: &HeaderMap) -> Headers {
+    let mut joined: Headers = headers
+        .keys()
+        .map(|name| {
+            let values: Vec<_> =
+                headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
+            (name.as_str().to_owned(), values.join(", "))
+        })
+        .collect();
+    joined.sort_unstable();
+    joined
+}
+
+fn respond(answer: Answer) -> Response {
+    match answer {
+        Answer::Reply(reply) => {
+            let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type))];
+            (status, content_type, reply.body).into_response()
+        }
+        Answer::Busy { retry_after_s } => {
+            let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "nothing can be stored now, try again");
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            answer
+        }
+        Answer::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than a message may be"),
+    }
+}
+
+fn plain(status: StatusCode, words: &'static str) -> Response {
+    (status, words).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_of_segments_count() {
+        let below = [("/hooks/locks", "/hooks/locks"), ("/hooks/locks/", "/hooks/locks/a/b"), ("/", "/x")];
+        let beside = [("/hooks/locks", "/hooks/locksmith"), ("/hooks/locks", "/hooks"), ("/a", "/")];
+        for (prefix, path) in below {
+            assert!(is_below(prefix, path), "{path} is below {prefix}");
+        }
+        for (prefix, path) in beside {
+            assert!(!is_below(prefix, path), "{path} is not below {prefix}");
+        }
+    }
+
+    #[test]
+    fn repeated_headers_are_joined_under_lower_case_names() {
+        let mut headers = HeaderMap::new();
+        headers.append("X-Tag", HeaderValue::from_static("b"));
+        headers.append("Accept", HeaderValue::from_static("*/*"));
+        headers.append("x-tag", HeaderValue::from_static("a"));
+        let expected = [("accept", "*/*"), ("x-tag", "b, a")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(joined(&headers), expected);
+    }
+}

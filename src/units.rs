@@ -1,0 +1,233 @@
+//! Durations, sizes and moments as people write them in options and configurations.
+//!
+//! One spelling each: `250ms 90s 10m 2h 7d`, `64KiB 128MiB`, RFC 3339 with offset. What is refused
+//! is answered with what was expected, so that the text can go straight into an error.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+
+/// Smallest unit first: also the order in which people expect them listed.
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+const SIZE_UNITS: [(&str, u64); 5] =
+    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
+
+pub const DURATION_EXPECTED: &str = "expected a duration such as `250ms`, `90s`, `10m`, `2h` or `7d`";
+pub const SIZE_EXPECTED: &str = "expected a size such as `64KiB`, `128MiB` or `1GiB`";
+pub const MOMENT_EXPECTED: &str =
+    "expected a time such as `2026-03-01T14:30:00Z`, `+90s` (from the session's start) or `-2h` (from now)";
+
+/// Reads `250ms 90s 10m 2h 7d`: a whole number and one unit.
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    let (count, unit) = split_number(text).ok_or(DURATION_EXPECTED)?;
+    let (_, unit_ms) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or(DURATION_EXPECTED)?;
+    let ms = count.checked_mul(*unit_ms).ok_or("expected a shorter duration")?;
+    // Nanoseconds since a start are kept in 64 bits everywhere: 292 years.
+    if ms > i64::MAX as u64 / 1_000_000 {
+        return Err("expected a shorter duration");
+    }
+    Ok(Duration::from_millis(ms))
+}
+
+/// Reads `512B 64KiB 128MiB 1GiB 2TiB`.
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
+    let (count, unit) = split_number(text).ok_or(SIZE_EXPECTED)?;
+    if matches!(unit, "KB" | "kB" | "MB" | "GB" | "TB" | "K" | "M" | "G" | "T") {
+        return Err("expected a size in powers of 1024, such as `64KiB`, `128MiB` or `1GiB`");
+    }
+    let (_, unit_bytes) = SIZE_UNITS.iter().find(|(name, _)| *name == unit).ok_or(SIZE_EXPECTED)?;
+    let bytes = count.checked_mul(*unit_bytes).ok_or("expected a smaller size")?;
+    // Sizes end up in SQLite and Parquet, whose integers are signed.
+    if bytes > i64::MAX as u64 { Err("expected a smaller size") } else { Ok(bytes) }
+}
+
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let count = text[..end].parse().ok()?;
+    Some((count, &text[end..]))
+}
+
+/// A duration in its largest whole unit: the reverse of [`parse_duration`].
+pub fn format_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let (name, unit_ms) = DURATION_UNITS
+        .iter()
+        .rev()
+        .find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(u128::from(*unit_ms)))
+        .unwrap_or(&DURATION_UNITS[1]);
+    format!("{}{name}", ms / u128::from(*unit_ms))
+}
+
+/// A length of time for people, two units at most: `1 h 4 min`, `12.3 s`, `85 ms`.
+pub fn human_duration(ns: u64) -> String {
+    let (ms, s) = (ns / 1_000_000, ns / 1_000_000_000);
+    match s {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{s}.{} s", ms / 100 % 10),
+        60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        3_600..86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
+        _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+    }
+}
+
+/// A size for people: `1.5 MiB`.
+pub fn human_size(bytes: u64) -> String {
+    let Some((name, unit)) = SIZE_UNITS[..4].iter().rev().find(|(_, unit)| bytes >= *unit) else {
+        return format!("{bytes} B");
+    };
+    // 128-bit: a tenth of a tebibyte must not overflow.
+    let tenths = u128::from(bytes) * 10 / u128::from(*unit);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+/// A count for people: `12 345 678` in groups of three, by thin space's plain stand-in.
+pub fn human_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Microseconds since the Unix epoch as RFC 3339 in UTC, to the microsecond.
+pub fn format_time_us(us: i64) -> String {
+    match DateTime::<Utc>::from_timestamp_micros(us) {
+        Some(time) => time.to_rfc3339_opts(SecondsFormat::Micros, true),
+        None => format!("{us} us"),
+    }
+}
+
+/// The same for tables, to the second.
+pub fn format_time_s(us: i64) -> String {
+    match DateTime::<Utc>::from_timestamp_micros(us) {
+        Some(time) => time.to_rfc3339_opts(SecondsFormat::Secs, true),
+        None => format!("{us} us"),
+    }
+}
+
+/// A point of a recording as a user names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Microseconds since the Unix epoch.
+    At(i64),
+    /// `+90s`: this long after the session's start.
+    AfterStart(Duration),
+    /// `-2h`: this long before now.
+    BeforeNow(Duration),
+}
+
+impl Moment {
+    /// Whether it names a time by itself, without a session.
+    pub fn is_absolute(self) -> bool {
+        !matches!(self, Moment::AfterStart(_))
+    }
+}
+
+/// Why a text is no [`Moment`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MomentError(String);
+
+impl fmt::Display for MomentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for MomentError {}
+
+/// Reads an RFC 3339 time with offset, `+90s` or `-2h`.
+pub fn parse_moment(text: &str) -> Result<Moment, MomentError> {
+    if let Some(rest) = text.strip_prefix('+') {
+        return parse_duration(rest).map(Moment::AfterStart).map_err(|e| MomentError(e.into()));
+    }
+    if let Some(rest) = text.strip_prefix('-') {
+        return parse_duration(rest).map(Moment::BeforeNow).map_err(|e| MomentError(e.into()));
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Moment::At(time.timestamp_micros()));
+    }
+    Err(MomentError(match without_offset(text) {
+        // A local time means another moment on every machine, so none is guessed.
+        Some(time) => {
+            let corrected = time.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true);
+            let east = corrected.replace('Z', "+02:00");
+            format!("the time has no offset from UTC: write `{corrected}`, or `{east}` for a local time")
+        }
+        None => MOMENT_EXPECTED.into(),
+    }))
+}
+
+fn without_offset(text: &str) -> Option<NaiveDateTime> {
+    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        for (text, ms) in
+            [("250ms", 250), ("90s", 90_000), ("10m", 600_000), ("2h", 7_200_000), ("7d", 604_800_000)]
+        {
+            let duration = Duration::from_millis(ms);
+            assert_eq!(parse_duration(text), Ok(duration), "{text}");
+            assert_eq!(parse_duration(&format_duration(duration)), Ok(duration), "{text}");
+        }
+        for text in
+            ["", "5", "s", "5 s", "1.5h", "1h30m", "-5s", "5S", "99999999999999999999s", "999999999999d"]
+        {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, bytes) in [("0B", 0), ("64KiB", 65_536), ("128MiB", 134_217_728), ("1GiB", 1 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "64", "64K", "64kib", "1.5GiB", "9223372036854775807KiB", "8388608TiB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+        assert!(parse_size("64MB").unwrap_err().contains("1024"));
+    }
+
+    #[test]
+    fn moments_have_an_offset_or_are_relative() {
+        assert_eq!(parse_moment("1970-01-01T00:00:01.5Z"), Ok(Moment::At(1_500_000)));
+        assert_eq!(parse_moment("1970-01-01T02:00:00+02:00"), Ok(Moment::At(0)));
+        assert_eq!(parse_moment("+90s"), Ok(Moment::AfterStart(Duration::from_secs(90))));
+        assert_eq!(parse_moment("-2h"), Ok(Moment::BeforeNow(Duration::from_secs(7_200))));
+        for (text, corrected) in [
+            ("2026-03-01T14:30:00", "`2026-03-01T14:30:00Z`"),
+            ("2026-03-01 14:30", "`2026-03-01T14:30:00Z`"),
+            ("2026-03-01T14:30:00.250", "`2026-03-01T14:30:00.250Z`"),
+            ("2026-03-01", "`2026-03-01T00:00:00Z`"),
+        ] {
+            let error = parse_moment(text).unwrap_err().to_string();
+            assert!(error.contains(corrected), "{text}: {error}");
+        }
+        assert_eq!(parse_moment("yesterday").unwrap_err().to_string(), MOMENT_EXPECTED);
+    }
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(human_size(1_023), "1023 B");
+        assert_eq!(human_size(1_572_864), "1.5 MiB");
+        assert_eq!(human_count(12_345_678), "12 345 678");
+        assert_eq!(human_count(999), "999");
+        assert_eq!(human_duration(12_340_000_000), "12.3 s");
+        assert_eq!(human_duration(3_840_000_000_000), "1 h 4 min");
+        assert_eq!(format_time_us(1_500_000), "1970-01-01T00:00:01.500000Z");
+    }
+}

@@ -1,0 +1,271 @@
+//! The command as a user meets it: exit codes, messages, what is written and what is left alone.
+
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// The command in an empty folder, without this process's own settings.
+fn telereel(folder: &TempDir) -> Command {
+    let mut command = Command::cargo_bin("telereel").unwrap();
+    command.current_dir(folder.path());
+    for name in ["TELEREEL_ARCHIVE", "TELEREEL_CONFIG", "TELEREEL_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Runs it and answers with exit code, standard output and standard error.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Asserts that a call fails with `code`, prints nothing on standard output, and says `what`.
+#[track_caller]
+fn refused(command: &mut Command, code: i32, what: &[&str]) {
+    let (found, stdout, stderr) = run(command);
+    assert_eq!((found, stdout.as_str()), (code, ""), "{stderr}");
+    for what in what {
+        assert!(stderr.contains(what), "{stderr}\ndoes not say {what}");
+    }
+}
+
+fn write(folder: &TempDir, name: &str, text: &str) {
+    std::fs::write(folder.path().join(name), text).unwrap();
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
+}
+
+const VERBS: [&str; 14] = [
+    "init",
+    "check",
+    "record",
+    "status",
+    "replay",
+    "list",
+    "info",
+    "cat",
+    "verify",
+    "recover",
+    "reindex",
+    "schema",
+    "views",
+    "completions",
+];
+
+#[test]
+fn every_verb_explains_itself() {
+    let folder = folder();
+    let (code, overview, _) = run(telereel(&folder).arg("--help"));
+    assert_eq!(code, 0);
+    for verb in VERBS {
+        assert!(overview.contains(&format!("  {verb} ")), "{verb} is missing");
+        let (code, help, _) = run(telereel(&folder).args([verb, "--help"]));
+        assert_eq!(code, 0);
+        assert!(help.contains("Examples:\n  telereel "), "{verb}: {help}");
+    }
+    assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn verbs_have_the_aliases_of_other_tools() {
+    let folder = folder();
+    for alias in ["ls", "doctor"] {
+        assert_eq!(run(telereel(&folder).args([alias, "--help"])).0, 0);
+    }
+}
+
+#[test]
+fn a_wrong_call_is_a_usage_error() {
+    let folder = folder();
+    refused(&mut telereel(&folder), 2, &["Usage:"]);
+    refused(telereel(&folder).arg("rec"), 2, &["record"]);
+    refused(telereel(&folder).args(["record", "--for", "10"]), 2, &["`90s`"]);
+    refused(telereel(&folder).args(["record", "--for", "0s"]), 2, &["longer than zero"]);
+    refused(telereel(&folder).args(["replay", "x", "--speed", "fast"]), 2, &["--speed"]);
+    refused(
+        telereel(&folder).args(["replay", "x", "--no-wait", "--wait-for-clients", "2"]),
+        2,
+        &["--no-wait"],
+    );
+    refused(telereel(&folder).arg("cat"), 2, &["which session?"]);
+    refused(telereel(&folder).arg("replay"), 2, &["which session?"]);
+    refused(telereel(&folder).env("TELEREEL_LOG", "loud").arg("check"), 2, &["TELEREEL_LOG", "debug"]);
+    assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn a_time_without_offset_is_refused_with_the_corrected_text() {
+    let folder = folder();
+    refused(
+        telereel(&folder).args(["cat", "latest", "--from", "2026-03-01T14:30:00"]),
+        2,
+        &["--from", "`2026-03-01T14:30:00Z`", "no offset"],
+    );
+}
+
+#[test]
+fn init_writes_a_configuration_that_check_accepts() {
+    let folder = folder();
+    let (code, stdout, stderr) = run(telereel(&folder).arg("init"));
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    let (code, stdout, stderr) = run(telereel(&folder).args(["check", "--json"]));
+    assert_eq!(code, 0, "{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["sources"][0]["name"], "hello");
+
+    write(&folder, "telereel.toml", "# mine\n");
+    refused(telereel(&folder).arg("init"), 2, &["telereel.toml exists already"]);
+    assert_eq!(std::fs::read_to_string(folder.path().join("telereel.toml")).unwrap(), "# mine\n");
+}
+
+#[test]
+fn init_for_vendors_asks_for_their_credentials() {
+    let folder = folder();
+    let (_, stdout, _) = run(telereel(&folder).args(["init", "jointech", "delicode", "--stdout"]));
+    write(&folder, "telereel.toml", &stdout);
+    refused(
+        telereel(&folder).arg("check"),
+        2,
+        &[
+            "telereel.toml:",
+            "`password.env` in source \"locks\"",
+            "JOINTECH_PASSWORD",
+            "DELICODE_TOKEN is not set",
+        ],
+    );
+    let mut filled = telereel(&folder);
+    filled.env("JOINTECH_PASSWORD", "p").env("DELICODE_TOKEN", "t");
+    assert_eq!(run(filled.arg("check")).0, 0);
+    refused(telereel(&folder).args(["init", "jointeck"]), 2, &["did you mean `jointech`?"]);
+}
+
+#[test]
+fn a_configuration_error_names_file_line_and_key_and_touches_nothing() {
+    let folder = folder();
+    write(
+        &folder,
+        "c.toml",
+        "[archive]\npath = \"reel\"\nsynk_interval = \"50ms\"\n[[source]]\nname = \"w\"\nvendor = \"damoov\"\n",
+    );
+    for verb in ["check", "record"] {
+        refused(
+            telereel(&folder).args(["-c", "c.toml", verb]),
+            2,
+            &[
+                "c.toml:3: `synk_interval` in [archive]",
+                "`sync_interval`",
+                "c.toml:6:",
+                "`damoov` is not in this version yet",
+            ],
+        );
+    }
+    assert!(!folder.path().join("reel").exists());
+}
+
+#[test]
+fn the_flag_goes_before_the_environment() {
+    let folder = folder();
+    write(
+        &folder,
+        "a.toml",
+        "[[source]]\nname = \"a\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/a\"\n",
+    );
+    let check = |command: &mut Command| run(command.args(["check", "--json"]));
+    let (code, stdout, _) =
+        check(telereel(&folder).env("TELEREEL_CONFIG", "a.toml").env("TELEREEL_ARCHIVE", "/x"));
+    assert_eq!(code, 0);
+    assert!(stdout.contains(r#""archive":"/x""#), "{stdout}");
+    let mut command = telereel(&folder);
+    command.env("TELEREEL_CONFIG", "missing.toml").env("TELEREEL_ARCHIVE", "/x");
+    let (code, stdout, _) = check(command.args(["-c", "a.toml", "--archive", "/y"]));
+    assert_eq!(code, 0);
+    assert!(stdout.contains(r#""archive":"/y""#), "{stdout}");
+    refused(telereel(&folder).env("TELEREEL_CONFIG", "missing.toml").arg("check"), 2, &["missing.toml"]);
+    refused(telereel(&folder).arg("record"), 2, &["no configuration", "telereel init"]);
+}
+
+#[test]
+fn a_recording_needs_a_source() {
+    let folder = folder();
+    write(&folder, "telereel.toml", "");
+    refused(telereel(&folder).arg("record"), 2, &["no [[source]]"]);
+}
+
+#[test]
+fn check_says_which_source_does_not_answer() {
+    let folder = folder();
+    // Bound and dropped again: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    write(
+        &folder,
+        "telereel.toml",
+        &format!(
+            "[[source]]\nname = \"buses\"\nvendor = \"generic\"\ntransport = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{port}\"\ntopics = [\"#\"]\n"
+        ),
+    );
+    let (code, stdout, stderr) = run(telereel(&folder).args(["check", "--connect", "--json"]));
+    assert_eq!(code, 1, "{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["sources"][0]["connection"]["state"], "failed");
+    assert!(report["sources"][0]["connection"]["reason"].as_str().unwrap().contains("refused"), "{stdout}");
+}
+
+#[test]
+fn status_without_a_recorder_says_so() {
+    let folder = folder();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    write(&folder, "telereel.toml", &format!("[console]\nlisten = \"127.0.0.1:{port}\"\n"));
+    refused(telereel(&folder).arg("status"), 1, &["no recorder is running at 127.0.0.1", "telereel record"]);
+}
+
+#[test]
+fn the_declared_fields_are_shown() {
+    let folder = folder();
+    let (code, stdout, _) = run(telereel(&folder).args(["schema", "jointech", "alarm", "--json"]));
+    assert_eq!(code, 0);
+    let schema: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let fields = schema["kinds"][0]["fields"].as_array().unwrap();
+    assert!(fields.iter().any(|field| field["name"] == "alarm_code"), "{stdout}");
+    assert_eq!(run(telereel(&folder).args(["schema", "delicode"])).0, 0);
+    refused(telereel(&folder).args(["schema", "jointech", "alarms"]), 2, &["did you mean `alarm`?"]);
+    refused(telereel(&folder).args(["schema", "acme"]), 2, &["available: delicode, generic, jointech"]);
+}
+
+#[test]
+fn completions_are_made_for_every_shell() {
+    let folder = folder();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (code, script, _) = run(telereel(&folder).args(["completions", shell]));
+        assert_eq!(code, 0);
+        for verb in VERBS {
+            assert!(script.contains(verb), "{shell} does not know {verb}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let folder = folder();
+    let mut child = Process::new(assert_cmd::cargo::cargo_bin("telereel"))
+        .args(["completions", "bash"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed before anything can have been read.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{:?}", output.status);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
