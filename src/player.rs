@@ -16,7 +16,7 @@
 //! What never happens here: a payload is changed, the player waits for a client at the original pace,
 //! a message leaves before it is due.
 
-mod endpoints;
+pub mod endpoints;
 mod listen;
 pub mod pace;
 mod reader;
