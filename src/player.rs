@@ -17,6 +17,7 @@
 //! a message leaves before it is due.
 
 pub mod endpoints;
+mod listen;
 pub mod pace;
 mod reader;
 mod report;
@@ -35,7 +36,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use self::endpoints::{Access, BindOptions, Endpoints, Listen, Scheme};
+pub use self::endpoints::{Access, BindOptions, Endpoints};
+pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
 use self::reader::ReadAhead;
 pub use self::report::{ClientReport, Quantiles, Report};
@@ -222,9 +224,10 @@ where
     let (scheduler_ended, played) = oneshot::channel();
     let (audience, options) = (Arc::clone(fanout), options.clone());
     let stock = Arc::clone(&ahead);
-    let spawned = thread::Builder::new()
-        .name("replay-clock".to_owned())
-        .spawn(move || scheduler_ended.send(scheduler::run(&stock, &audience, &options, &stop)));
+    let spawned = thread::Builder::new().name("replay-clock".to_owned()).spawn(move || {
+        // Nobody waits for it any more where the replay's future was dropped.
+        let _ = scheduler_ended.send(scheduler::run(&stock, &audience, &options, &stop));
+    });
     if let Err(error) = spawned {
         ahead.abandon();
         return Err(PlayError::Thread(error));

@@ -1,11 +1,9 @@
 //! Where a replay is served: HTTP listeners with the WebSocket endpoints, and MQTT listeners, each
 //! with or without TLS, all of them one audience.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +22,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::PlayError;
+use super::{Listen, PlayError};
 use crate::clock::Clock;
 use crate::config::TlsFiles;
 use crate::secret::Secret;
@@ -50,102 +48,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a stop waits for listeners and connections that are beyond their goodbye.
 const STOP_GRACE: Duration = Duration::from_secs(6);
-
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    Http,
-    Https,
-    Mqtt,
-    Mqtts,
-}
-
-impl Scheme {
-    fn name(self) -> &'static str {
-        match self {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-            Scheme::Mqtt => "mqtt",
-            Scheme::Mqtts => "mqtts",
-        }
-    }
-
-    fn default_port(self) -> u16 {
-        match self {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-            Scheme::Mqtt => 1883,
-            Scheme::Mqtts => 8883,
-        }
-    }
-
-    fn is_http(self) -> bool {
-        matches!(self, Scheme::Http | Scheme::Https)
-    }
-
-    fn is_tls(self) -> bool {
-        matches!(self, Scheme::Https | Scheme::Mqtts)
-    }
-}
-
-/// One address to listen on, from `SCHEME://HOST[:PORT]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    scheme: Scheme,
-    /// A name or an address; IPv6 in brackets.
-    host: String,
-    /// 0 picks one.
-    port: u16,
-}
-
-impl Listen {
-    /// What `replay` listens on unless told otherwise.
-    pub fn defaults() -> Vec<Self> {
-        let loopback = |scheme, port| Self { scheme, host: "127.0.0.1".to_owned(), port };
-        vec![loopback(Scheme::Http, 7070), loopback(Scheme::Mqtt, 1883)]
-    }
-}
-
-impl FromStr for Listen {
-    type Err = PlayError;
-
-    fn from_str(text: &str) -> Result<Self, PlayError> {
-        let wrong = |expected| PlayError::NotAListener { text: text.to_owned(), expected };
-        let (scheme, rest) =
-            text.split_once("://").ok_or_else(|| wrong("expected a URL, as in http://127.0.0.1:0"))?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            "mqtt" => Scheme::Mqtt,
-            "mqtts" => Scheme::Mqtts,
-            "ws" => return Err(wrong("WebSocket endpoints are served by an http listener")),
-            "wss" => return Err(wrong("WebSocket endpoints are served by an https listener")),
-            _ => return Err(wrong("expected http, https, mqtt or mqtts")),
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#', '@']) {
-            return Err(wrong("expected host and port only, as in http://127.0.0.1:0"));
-        }
-        let (host, port) = match authority.rsplit_once(':') {
-            // A colon inside brackets belongs to the address.
-            Some((host, port)) if !port.ends_with(']') => {
-                (host, port.parse().map_err(|_| wrong("expected a port between 0 and 65535"))?)
-            }
-            _ => (authority, scheme.default_port()),
-        };
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        if host.is_empty() || (host.contains(':') && !bracketed) {
-            return Err(wrong("expected a host; IPv6 addresses stand in brackets, as in http://[::1]:0"));
-        }
-        Ok(Self { scheme, host: host.to_owned(), port })
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.scheme.name(), self.host, self.port)
-    }
-}
 
 /// What is served, where, and to whom.
 #[derive(Clone, Debug)]

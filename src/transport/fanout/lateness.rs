@@ -88,6 +88,7 @@ impl Drift {
         self.blocks[block].record(late_us);
     }
 
+    /// The drift so far, in microseconds.
     pub(super) fn us(&self) -> i64 {
         drift_us(&self.blocks)
     }
@@ -95,7 +96,7 @@ impl Drift {
 
 /// The median lateness of the last tenth of `blocks` minus that of the first tenth, in microseconds:
 /// what a clock that runs wrong would let grow. At least one block on each side; 0 without two.
-pub fn drift_us(blocks: &[Lateness]) -> i64 {
+fn drift_us(blocks: &[Lateness]) -> i64 {
     let tenth = blocks.len().div_ceil(10);
     if blocks.len() < 2 {
         return 0;

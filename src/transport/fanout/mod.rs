@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::emission::Emission;
 use self::lateness::Drift;
-pub use self::lateness::{Lateness, drift_us};
+pub use self::lateness::Lateness;
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
 use crate::clock::Clock;
@@ -40,6 +40,9 @@ const QUEUE_ITEMS_MAX: usize = 100_000;
 
 /// Under [`Flow::Wait`], a client that takes nothing for this long is not slow but gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// How late a waiting thread may notice a stop.
+const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// What happens at a client's bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,8 +172,6 @@ impl Fanout {
 
     /// Waits until `wanted` clients are ready to receive; false if `stop` came first.
     pub fn wait_ready(&self, wanted: NonZeroUsize, stop: &CancellationToken) -> bool {
-        /// How late a stop may be noticed.
-        const LOOK_UP: Duration = Duration::from_millis(50);
         let mut room = lock(&self.room);
         while !stop.is_cancelled() {
             if room.members.iter().filter(|client| lock(&client.queue).is_ready()).count() >= wanted.get() {
@@ -235,7 +236,8 @@ impl Fanout {
         summaries
     }
 
-    /// The lateness of all messages to all clients, and their drift (see [`drift_us`]).
+    /// Median lateness of the last tenth of the replay minus that of its first tenth, over all clients,
+    /// in microseconds: what a clock that runs wrong would let grow.
     pub fn drift_us(&self) -> i64 {
         lock(&self.drift).us()
     }
@@ -248,6 +250,7 @@ impl Fanout {
 impl Client {
     fn offer(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
         let mut queue = lock(&self.queue);
+        let mut stalled = Duration::ZERO;
         loop {
             match queue.offer(emission) {
                 Offer::Unwanted => return,
@@ -263,7 +266,7 @@ impl Client {
                     return self.drop_out(&mut queue, TOO_SLOW);
                 }
                 Offer::Full => {
-                    let (guard, waited) = match self.writable.wait_timeout(queue, STALL_MAX) {
+                    let (guard, waited) = match self.writable.wait_timeout(queue, LOOK_UP) {
                         Ok(answer) => answer,
                         Err(poisoned) => poisoned.into_inner(),
                     };
@@ -271,7 +274,8 @@ impl Client {
                     if stop.is_cancelled() {
                         return;
                     }
-                    if waited.timed_out() {
+                    stalled = if waited.timed_out() { stalled + LOOK_UP } else { Duration::ZERO };
+                    if stalled >= STALL_MAX {
                         queue.count_dropped(1);
                         return self.drop_out(&mut queue, STALLED);
                     }

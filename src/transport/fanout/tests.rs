@@ -158,6 +158,20 @@ fn where_there_is_no_time_to_keep_the_stream_waits() {
 }
 
 #[test]
+fn a_stop_is_heard_while_the_stream_waits() {
+    let fanout = fanout(1);
+    let member = fanout.join("stuck").unwrap();
+    member.wish(everything());
+    let (stop, deliverer) = (stop(), Arc::clone(&fanout));
+    fanout.deliver(&emission(0, "a", 0, 1), Flow::Wait, &stop);
+    let told = stop.clone();
+    let thread = std::thread::spawn(move || deliverer.deliver(&emission(1, "a", 0, 1), Flow::Wait, &told));
+    stop.cancel();
+    thread.join().unwrap();
+    assert_eq!(take_all(&member), (vec![0], Taken::Nothing));
+}
+
+#[test]
 fn bytes_bound_a_queue_as_well_and_one_message_always_fits() {
     let fanout = fanout(100);
     let member = fanout.join("bytes").unwrap();
