@@ -15,6 +15,7 @@ mod list;
 mod log;
 mod output;
 mod progress;
+mod record;
 mod recover;
 mod reindex;
 mod replay;
@@ -82,7 +83,7 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::Demo(args) => demo::run(context.json, &args),
         Verb::Init(args) => init::run(&context, args),
         Verb::Check(args) => check::run(&context, &args),
-        Verb::Record(_) => anyhow::bail!("not wired yet"),
+        Verb::Record(args) => record::run(&context, args),
         Verb::Status(args) => status::run(&context, &args),
         Verb::Replay(args) => replay::run(&context, *args),
         Verb::List(_) => list::run(&context),

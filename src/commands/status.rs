@@ -105,6 +105,12 @@ fn dialable(listen: &str) -> String {
     }
 }
 
+/// A vendor's clock may be ahead of ours: then the lag is below zero.
+fn lag(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    format!("{sign}{}", human_duration(ms.unsigned_abs().saturating_mul(1_000_000)))
+}
+
 fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
     out.line(format!(
         "session {} since {} ({}), archive {}",
@@ -137,7 +143,7 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
             or_none(source.silent_ns.map(human_duration)),
             human_count(source.messages),
             format!("{:.1}", source.rate),
-            or_none(source.lag_ms.map(|ms| format!("{ms} ms"))),
+            or_none(source.lag_ms.map(lag)),
             source.disconnects.to_string(),
             human_duration(source.gap_ns),
             human_count(source.dropped),

@@ -9,7 +9,7 @@ use crate::cli::Views;
 
 pub(super) fn run(context: &Context, _args: &Views) -> anyhow::Result<Outcome> {
     let archive = context.archive()?;
-    let path = archive.layout().views();
+    let path = archive.layout().views().join("duckdb.sql");
     let sql = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut out = Out::new();
     out.line(sql.trim_end())?;

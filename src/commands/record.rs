@@ -1,0 +1,160 @@
+//! `telereel record`: record until a signal or `--for`; then seal everything, and say what came of it.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio_util::sync::CancellationToken;
+
+use super::Outcome;
+use super::context::Context;
+use super::output::{Out, Table, print};
+use super::progress::Progress;
+use super::signals::Signals;
+use crate::cli::Record;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::console;
+use crate::recorder::{Recorder, StartOptions, Status, Summary};
+use crate::units::{human_count, human_duration, human_size};
+
+/// How often the line at the terminal is drawn anew.
+const DRAW_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
+    let config = context.config_with_sources()?;
+    let (summary, failed) = super::runtime()?.block_on(record(context, &config, args))?;
+    print(context.json, &summary, |out| for_people(out, &summary))?;
+    if let Some(reason) = failed {
+        bail!("the recording was ended: {reason}");
+    }
+    if let Some(reason) = &summary.seal_error {
+        bail!("not everything could be sealed, it is kept in the journal for `telereel recover`: {reason}");
+    }
+    Ok(if summary.dropped() > 0 { Outcome::Lossy } else { Outcome::Done })
+}
+
+/// The summary, and why the recording ended if nobody had asked it to.
+async fn record(
+    context: &Context,
+    config: &Config,
+    args: Record,
+) -> anyhow::Result<(Summary, Option<String>)> {
+    // Caught before anything is begun: an interrupted start must seal what it has, too.
+    let mut signals = Signals::catch()?;
+    let options =
+        StartOptions { session: args.session, clock: Clock::System, console: Some(console::status::routes) };
+    let recorder = Recorder::start(config, options).await?;
+    announce(context, config, &recorder);
+    let failed = until_asked_to_stop(context, &recorder, &mut signals, args.duration).await;
+    context.screen.note("sealing everything; Ctrl-C again leaves the rest in the journal");
+    let abort = CancellationToken::new();
+    let stop = recorder.stop(abort.clone());
+    tokio::pin!(stop);
+    let summary = tokio::select! {
+        summary = &mut stop => summary,
+        () = signals.next() => {
+            abort.cancel();
+            stop.await
+        }
+    };
+    Ok((summary?, failed))
+}
+
+fn announce(context: &Context, config: &Config, recorder: &Recorder) {
+    let recovered = recorder.recovered();
+    if recovered.parts > 0 {
+        let messages = human_count(recovered.messages);
+        context
+            .screen
+            .note(format!("sealed {messages} messages that an earlier recording had left in the journal"));
+    }
+    if recovered.has_loss() {
+        let messages = human_count(recovered.lost_messages());
+        context
+            .screen
+            .note(format!("lost: {messages} messages of an earlier recording; `telereel verify` tells more"));
+    }
+    let status = recorder.status();
+    context.screen.note(format!("recording {} to {}", status.session, status.archive));
+    if let Some(address) = recorder.webhooks_at() {
+        let scheme = if config.webhooks.tls.is_some() { "https" } else { "http" };
+        for path in config.sources.iter().filter_map(|source| source.vendor.webhook_path()) {
+            context.screen.note(format!("webhooks at {scheme}://{address}{path}"));
+        }
+    }
+}
+
+/// Why it ended, if it was no signal and not the time.
+async fn until_asked_to_stop(
+    context: &Context,
+    recorder: &Recorder,
+    signals: &mut Signals,
+    duration: Option<Duration>,
+) -> Option<String> {
+    let progress = Progress::spinner(context);
+    let mut draw = tokio::time::interval(DRAW_EVERY);
+    let over = async {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            () = signals.next() => return None,
+            () = &mut over => return None,
+            reason = recorder.failed() => return Some(reason),
+            _ = draw.tick(), if progress.is_shown() => progress.say(&line(&recorder.status())),
+        }
+    }
+}
+
+/// `12 345 messages, 87.5/s; shop connected, locks waiting`
+fn line(status: &Status) -> String {
+    let messages = status.sources.iter().map(|source| source.messages).sum();
+    let rate: f64 = status.sources.iter().map(|source| source.rate).sum();
+    let state = |state| serde_json::to_value(state).ok().and_then(|s| Some(s.as_str()?.to_owned()));
+    let sources: Vec<String> = status
+        .sources
+        .iter()
+        .map(|source| format!("{} {}", source.name, state(source.state).unwrap_or_default()))
+        .collect();
+    format!("{} messages, {rate:.1}/s; {}", human_count(messages), sources.join(", "))
+}
+
+fn for_people(out: &mut Out, summary: &Summary) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "source",
+        "vendor",
+        ">messages",
+        ">bytes",
+        ">decode errors",
+        ">disconnects",
+        ">gap",
+        ">dropped",
+        "error",
+    ]);
+    for source in &summary.sources {
+        table.row([
+            source.name.clone(),
+            source.vendor.clone(),
+            human_count(source.messages),
+            human_size(source.bytes),
+            human_count(source.decode_errors),
+            source.disconnects.to_string(),
+            human_duration(source.gap_ns),
+            human_count(source.dropped),
+            source.gave_up.clone().or_else(|| source.last_error.clone()).unwrap_or_default(),
+        ]);
+    }
+    table.print(out)?;
+    let sessions: Vec<String> = summary.session_ids.iter().map(ToString::to_string).collect();
+    out.line(format!(
+        "\n{} in {} segments; session {}",
+        human_size(summary.bytes_stored),
+        human_count(summary.segments),
+        sessions.join(" ")
+    ))?;
+    out.line(format!("recorded for {}", human_duration(summary.duration_ns)))
+}
