@@ -17,7 +17,7 @@ impl Archive {
                 self.catalog_in_memory()
             }
             Err(error) => {
-                if !files_in(&self.layout.manifests(), "json")?.is_empty() {
+                if !files_in(&*self.disk, &self.layout.manifests(), "json")?.is_empty() {
                     tracing::warn!(%error, "reading the manifests, which takes longer");
                 }
                 self.catalog_in_memory()
@@ -28,8 +28,8 @@ impl Archive {
     /// Whether the index knows as many sessions and parts as there are sidecars and manifests.
     fn is_complete(&self, index: &Index) -> Result<bool, ArchiveError> {
         let (sessions, parts) = index.counts()?;
-        Ok(sessions >= files_in(&self.layout.sessions(), "json")?.len()
-            && parts >= files_in(&self.layout.manifests(), "json")?.len())
+        Ok(sessions >= files_in(&*self.disk, &self.layout.sessions(), "json")?.len()
+            && parts >= files_in(&*self.disk, &self.layout.manifests(), "json")?.len())
     }
 
     fn catalog_in_memory(&self) -> Result<Index, ArchiveError> {

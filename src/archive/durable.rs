@@ -1,7 +1,7 @@
 //! Small files that are replaced whole, so that a reader sees the old or the new and a crash leaves one.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,33 +45,35 @@ pub(super) fn replace_json<T: Serialize>(
     replace(layout, disk, path, &bytes)
 }
 
-/// Reads a JSON file as `T`.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ArchiveError> {
-    let bytes = std::fs::read(path).doing("read", path)?;
-    serde_json::from_slice(&bytes).map_err(|source| ArchiveError::Json { path: path.to_owned(), source })
+/// Reads a JSON file as `T`; none if there is no such file.
+pub(super) fn read_json<T: DeserializeOwned>(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Option<T>, ArchiveError> {
+    let bytes = match disk.read(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.doing("read", path)?,
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|source| ArchiveError::Json { path: path.to_owned(), source })
 }
 
 /// The files of a folder with this extension, sorted; none if there is no such folder.
-pub(super) fn files_in(folder: &Path, extension: &str) -> Result<Vec<std::path::PathBuf>, ArchiveError> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.doing("list", folder)?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.doing("list", folder)?.path();
-        if path.extension().is_some_and(|e| e == extension) {
-            files.push(path);
-        }
-    }
-    files.sort();
+pub(super) fn files_in(
+    disk: &dyn Disk,
+    folder: &Path,
+    extension: &str,
+) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut files = disk.list(folder).doing("list", folder)?;
+    files.retain(|path| path.extension().is_some_and(|e| e == extension));
     Ok(files)
 }
 
 /// Removes what an earlier attempt may have left.
 pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), ArchiveError> {
     match disk.remove_file(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         done => done.doing("remove", path),
     }
 }

@@ -2,6 +2,7 @@
 //! manifest names does not count.
 
 use std::ops::Range;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -148,20 +149,25 @@ impl ManifestFile {
 impl Archive {
     /// All manifests, by session and part.
     pub(super) fn read_manifests(&self) -> Result<Vec<Manifest>, ArchiveError> {
-        files_in(&self.layout.manifests(), "json")?.iter().map(|path| read_json(path)).collect()
+        self.read_manifests_where(|_| true)
     }
 
     /// One session's manifests, by part.
     pub(super) fn read_manifests_of(&self, session_id: SessionId) -> Result<Vec<Manifest>, ArchiveError> {
-        files_in(&self.layout.manifests(), "json")?
-            .iter()
-            .filter(|path| PartName::of(path).is_some_and(|name| name.session_id == session_id))
-            .map(|path| read_json(path))
-            .collect()
+        self.read_manifests_where(|path| PartName::of(path).is_some_and(|name| name.session_id == session_id))
     }
 
     pub(super) fn read_manifest(&self, name: PartName) -> Result<Option<Manifest>, ArchiveError> {
-        let path = self.layout.manifest(name);
-        if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
+        read_json(&*self.disk, &self.layout.manifest(name))
+    }
+
+    fn read_manifests_where(&self, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Manifest>, ArchiveError> {
+        let mut manifests = Vec::new();
+        for path in files_in(&*self.disk, &self.layout.manifests(), "json")? {
+            if wanted(&path) {
+                manifests.extend(read_json::<Manifest>(&*self.disk, &path)?);
+            }
+        }
+        Ok(manifests)
     }
 }

@@ -56,6 +56,8 @@ mod seal;
 mod segment;
 mod session;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 mod time;
 mod verify;
 mod views;

@@ -41,7 +41,7 @@ impl Archive {
         site: &str,
     ) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
-        if !layout.archive_json().exists() {
+        if read_json::<ArchiveJson>(&*disk, &layout.archive_json())?.is_none() {
             create(&layout, &*disk, site)?;
         }
         Self::open_on(disk, root)
@@ -55,10 +55,9 @@ impl Archive {
     fn open_on(disk: Arc<dyn Disk>, root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
         let path = layout.archive_json();
-        if !path.exists() {
+        let Some(json) = read_json::<ArchiveJson>(&*disk, &path)? else {
             return Err(ArchiveError::Missing { path: root.as_ref().to_owned() });
-        }
-        let json: ArchiveJson = read_json(&path)?;
+        };
         if json.format > FORMAT {
             let path = root.as_ref().to_owned();
             return Err(ArchiveError::NewerFormat { path, found: json.format, known: FORMAT });

@@ -224,7 +224,7 @@ pub(super) fn write_schema_files(archive: &Archive, header: &SessionHeader) -> R
         let bytes = ArrowWriter::try_new_with_options(Vec::new(), schema, options)
             .and_then(ArrowWriter::into_inner)
             .map_err(|source| ArchiveError::WriteSegment { path: target.clone(), source })?;
-        if std::fs::read(&target).is_ok_and(|known| known == bytes) {
+        if archive.disk.read(&target).is_ok_and(|known| known == bytes) {
             continue;
         }
         replace(&archive.layout, &*archive.disk, &target, &bytes)?;

@@ -101,7 +101,7 @@ impl Archive {
                 let Some(text) = &kind.declaration else { continue };
                 let folder = self.layout.schema().join(&source.vendor);
                 let path = folder.join(format!("{}.toml", kind.name));
-                let known = std::fs::read(&path).ok();
+                let known = self.disk.read(&path).ok();
                 if known.as_deref() == Some(text.as_bytes()) {
                     continue;
                 }

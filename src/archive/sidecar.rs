@@ -106,12 +106,15 @@ impl Sidecar {
 
 impl Archive {
     pub(super) fn read_sidecar(&self, session_id: SessionId) -> Result<Option<Sidecar>, ArchiveError> {
-        let path = self.layout.sidecar(session_id);
-        if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
+        read_json(&*self.disk, &self.layout.sidecar(session_id))
     }
 
     pub(super) fn read_sidecars(&self) -> Result<Vec<Sidecar>, ArchiveError> {
-        files_in(&self.layout.sessions(), "json")?.iter().map(|path| read_json(path)).collect()
+        let mut sidecars = Vec::new();
+        for path in files_in(&*self.disk, &self.layout.sessions(), "json")? {
+            sidecars.extend(read_json::<Sidecar>(&*self.disk, &path)?);
+        }
+        Ok(sidecars)
     }
 
     pub(super) fn write_sidecar(&self, sidecar: &Sidecar) -> Result<(), ArchiveError> {

@@ -107,7 +107,7 @@ pub fn verify(archive: &Archive, options: VerifyOptions) -> Result<VerifyReport,
         for part in &waiting {
             report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
         }
-        for path in files_in(&archive.layout.journal(), "damaged")? {
+        for path in files_in(&*archive.disk, &archive.layout.journal(), "damaged")? {
             report.problems.push(Problem::SetAside { path: relative(archive, &path) });
         }
     }
@@ -121,9 +121,9 @@ fn readable<T: serde::de::DeserializeOwned>(
     report: &mut VerifyReport,
 ) -> Result<Vec<T>, ArchiveError> {
     let mut found = Vec::new();
-    for path in files_in(folder, "json")? {
-        match read_json(&path) {
-            Ok(value) => found.push(value),
+    for path in files_in(&*archive.disk, folder, "json")? {
+        match read_json(&*archive.disk, &path) {
+            Ok(value) => found.extend::<Option<T>>(value),
             Err(ArchiveError::Json { source, .. }) => {
                 let path = relative(archive, &path);
                 report.problems.push(Problem::Unreadable { path, what: source.to_string() });

@@ -122,6 +122,11 @@ impl SimDisk {
         self.lock().operations
     }
 
+    /// All files, sorted.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.lock().names.keys().cloned().collect()
+    }
+
     /// How many bytes fit in total; unlimited at first.
     pub fn set_capacity(&self, bytes: u64) {
         self.lock().capacity = bytes;

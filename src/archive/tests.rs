@@ -1,0 +1,8 @@
+//! Whole archives: recorded through the journal, sealed, cut, recovered, verified, scanned.
+
+mod cut;
+mod damage;
+mod format;
+mod lookup;
+mod order;
+mod support;
