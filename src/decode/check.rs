@@ -93,7 +93,10 @@ fn unit_fits(field: &Field) -> Result<(), String> {
     let is_measured = matches!(field.data_type, FieldType::Int32 | FieldType::Int64 | FieldType::Double);
     let Some(unit) = &field.unit else {
         let last = name.rsplit_once('_').map_or("", |(_, last)| last);
-        return match names::UNITS.iter().find(|(_, suffix)| *suffix == last).filter(|_| is_measured) {
+        return match names::UNITS
+            .iter()
+            .find(|(_, suffix)| is_measured && suffix.len() > 1 && *suffix == last)
+        {
             Some((unit, _)) => Err(format!("a name in `_{last}` needs the unit `{unit}`")),
             None => Ok(()),
         };

@@ -250,8 +250,10 @@ impl<'a> Reader<'a> {
 
     fn complain(&mut self, expected: &str, found: &dyn Display) {
         let path = &self.node().path;
-        let path = if path.is_empty() { "the body" } else { path };
-        self.row.complain(path, expected, found);
+        // Where nothing is wanted, any JSON will do.
+        if !self.node().below.is_empty() {
+            self.row.complain(if path.is_empty() { "all of it" } else { path }, expected, found);
+        }
     }
 }
 

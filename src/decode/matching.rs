@@ -10,7 +10,7 @@ use crate::message::glob;
 /// `match = { path = "type", equals = "x" }`, `{ path = "VP" }`, `{ channel = "up/*/status" }`, or both.
 #[derive(Clone, Debug)]
 pub(super) struct MatchRule {
-    /// One of these must lead to a value other than null.
+    /// The first of these that leads to a value other than null decides.
     pub(super) paths: Vec<Path>,
     /// Which must then be this.
     pub(super) equals: Option<RawScalar>,
@@ -21,16 +21,17 @@ impl MatchRule {
     pub(super) fn matches(&self, channel: &str, body: &[u8]) -> bool {
         let is_channel = |pattern: &String| glob(pattern.as_bytes(), channel.as_bytes());
         self.channel.as_ref().is_none_or(is_channel)
-            && (self.paths.is_empty() || self.paths.iter().any(|path| self.is_at(path, body)))
+            && (self.paths.is_empty() || self.paths.iter().find_map(|path| self.at(path, body)) == Some(true))
     }
 
-    fn is_at(&self, path: &Path, body: &[u8]) -> bool {
-        let mut found = false;
+    /// Whether the value at `path` is the wanted one; none if there is no value.
+    fn at(&self, path: &Path, body: &[u8]) -> Option<bool> {
+        let mut found = None;
         let probe = Probe { steps: path.steps(), equals: self.equals.as_ref(), found: &mut found };
         let mut json = serde_json::Deserializer::from_slice(body);
         // A body that is not JSON to its end is of no kind, whatever its beginning looks like.
         let is_json = probe.deserialize(&mut json).is_ok() && json.end().is_ok();
-        is_json && found
+        found.filter(|_| is_json)
     }
 }
 
@@ -38,7 +39,7 @@ impl MatchRule {
 struct Probe<'a> {
     steps: &'a [String],
     equals: Option<&'a RawScalar>,
-    found: &'a mut bool,
+    found: &'a mut Option<bool>,
 }
 
 impl Probe<'_> {
@@ -50,15 +51,14 @@ impl Probe<'_> {
             let _ = Probe { steps, ..self }.deserialize(&mut json);
             return;
         }
-        *self.found = self.steps.is_empty()
-            && match (self.equals, scalar) {
-                (None, _) => true,
-                (Some(RawScalar::Text(wanted)), Scalar::Text(text)) => wanted == text,
-                (Some(RawScalar::Bool(wanted)), Scalar::Bool(value)) => *wanted == value,
-                (Some(RawScalar::Number(wanted)), Scalar::Int(n)) => *wanted == n as f64,
-                (Some(RawScalar::Number(wanted)), Scalar::Double(n)) => *wanted == n,
-                _ => false,
-            };
+        *self.found = self.steps.is_empty().then(|| match (self.equals, scalar) {
+            (None, _) => true,
+            (Some(RawScalar::Text(wanted)), Scalar::Text(text)) => wanted == text,
+            (Some(RawScalar::Bool(wanted)), Scalar::Bool(value)) => *wanted == value,
+            (Some(RawScalar::Number(wanted)), Scalar::Int(n)) => *wanted == n as f64,
+            (Some(RawScalar::Number(wanted)), Scalar::Double(n)) => *wanted == n,
+            _ => false,
+        });
     }
 }
 
@@ -103,17 +103,17 @@ impl<'de> Visitor<'de> for Probe<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        *self.found = false;
+        *self.found = None;
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Some((step, rest)) = self.steps.split_first() else {
-            *self.found = self.equals.is_none();
+            *self.found = Some(self.equals.is_none());
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         };
-        *self.found = false;
+        *self.found = None;
         while let Some(is_step) = map.next_key_seed(IsKey(step))? {
             if is_step {
                 map.next_value_seed(Probe { steps: rest, equals: self.equals, found: &mut *self.found })?;
@@ -125,7 +125,7 @@ impl<'de> Visitor<'de> for Probe<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        *self.found = self.steps.is_empty() && self.equals.is_none();
+        *self.found = self.steps.is_empty().then(|| self.equals.is_none());
         let wanted = self.steps.first().and_then(|step| step.parse::<usize>().ok());
         for index in 0_usize.. {
             let is_more = if wanted == Some(index) {

@@ -57,7 +57,7 @@ pub(super) const UNITS: [(&str, &str); 28] = [
     ("MHz", "mhz"),
     ("ppm", "ppm"),
     ("µg/m³", "ugm3"),
-    ("a", "years"),
+    ("years", "years"),
     ("s", "s"),
     ("ms", "ms"),
     ("B", "bytes"),

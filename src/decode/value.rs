@@ -38,7 +38,7 @@ pub(super) enum Printed {
 }
 
 /// The largest integer up to which every integer is a double.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
 
 /// The value of `field` in `scalar`; the error says what was expected.
 pub(super) fn convert<'a>(field: &Field, scalar: Scalar<'a>) -> Result<Converted<'a>, &'static str> {
@@ -52,7 +52,8 @@ pub(super) fn convert<'a>(field: &Field, scalar: Scalar<'a>) -> Result<Converted
                 Some(split) => match split.piece(whole) {
                     Some(piece) if field.sentinels.has_text(piece) => return Ok(Converted::Null),
                     Some(piece) => Scalar::Text(piece),
-                    None => return Err("a text with that part"),
+                    // Fewer parts than there could be: fewer tanks, say.
+                    None => return Ok(Converted::Null),
                 },
             }
         }
@@ -96,7 +97,7 @@ impl Sentinels {
             return false;
         }
         let number = match value {
-            Converted::Int(n) if n.unsigned_abs() as f64 <= EXACT_MAX => n as f64,
+            Converted::Int(n) if n.unsigned_abs() <= EXACT_MAX => n as f64,
             Converted::Double(n) => n,
             _ => return false,
         };
@@ -105,7 +106,7 @@ impl Sentinels {
 }
 
 fn int(scalar: Scalar<'_>) -> Option<i64> {
-    let whole = |n: f64| (n.fract() == 0.0 && n.abs() <= EXACT_MAX).then_some(n as i64);
+    let whole = |n: f64| (n.fract() == 0.0 && n.abs() <= EXACT_MAX as f64).then_some(n as i64);
     match scalar {
         Scalar::Bool(value) => Some(i64::from(value)),
         Scalar::Int(n) => Some(n),
@@ -121,9 +122,7 @@ fn int(scalar: Scalar<'_>) -> Option<i64> {
 fn double(scalar: Scalar<'_>) -> Option<f64> {
     match scalar {
         Scalar::Bool(value) => Some(if value { 1.0 } else { 0.0 }),
-        Scalar::Int(n) => {
-            (n.unsigned_abs() as f64 <= EXACT_MAX || (n as f64) as i128 == i128::from(n)).then_some(n as f64)
-        }
+        Scalar::Int(n) => ((n as f64) as i128 == i128::from(n)).then_some(n as f64),
         Scalar::Unsigned(n) => ((n as f64) as u128 == u128::from(n)).then_some(n as f64),
         Scalar::Double(n) => Some(n),
         Scalar::Text(text) => number(text.trim()),
@@ -168,7 +167,7 @@ fn timestamp(format: TimeFormat, scalar: Scalar<'_>) -> Option<i64> {
         (Some(n), _) => time::in_range(n.checked_mul(scale)?),
         (None, scalar) => {
             let us = (double(scalar)? * scale as f64).round();
-            (us.abs() <= EXACT_MAX * 64.0).then_some(us as i64).and_then(time::in_range)
+            (us.abs() <= EXACT_MAX as f64 * 64.0).then_some(us as i64).and_then(time::in_range)
         }
     };
     match (format, scalar) {

@@ -194,7 +194,7 @@ pub enum JournalError {
     /// Nothing in it can be read, and nothing that was promised was in it unless the disk failed.
     #[error("{} ends within its header, after {bytes} bytes, with no record behind it", path.display())]
     HeaderTorn { path: PathBuf, bytes: u64 },
-    /// There are records, but what describes them is damaged.
+    /// There are records, but what describes them is damaged: [`PartReader::open_with`] reads them.
     #[error("{} has a damaged header: {what}; the first record is at byte {first_record}", path.display())]
     HeaderDamaged { path: PathBuf, what: String, first_record: u64 },
     #[error("{} has version {found} of the journal format, this program knows up to {known}", path.display())]

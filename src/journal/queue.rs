@@ -2,7 +2,6 @@
 //! whole, and what is told back (durable, room, failure).
 
 use std::mem;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -285,9 +284,8 @@ impl JournalHandle {
     pub async fn append(&self, message: Message, sync: Sync) -> Result<Ticket, AppendError> {
         let mut message = message;
         loop {
-            let mut room = pin!(self.shared.room.notified());
-            // Before looking, so that room made in between is not missed.
-            room.as_mut().enable();
+            // Made before looking: it is woken by all room made from here on, even before it is awaited.
+            let room = self.shared.room.notified();
             message = match self.shared.append(message, sync, false) {
                 Err(AppendError::QueueFull(refused) | AppendError::DiskLow(refused)) => *refused,
                 other => return other,

@@ -93,7 +93,18 @@ impl PartReader {
             }
             Err(HeaderFault::Unreadable(what)) => return Err(unreadable(source, path, what)),
         };
-        Ok(Self {
+        Ok(Self::new(source, path, header))
+    }
+
+    /// Reads a part whose own header is damaged ([`JournalError::HeaderDamaged`]) by that of another
+    /// part of the session, or its sidecar. `header.first_seq` is where the part before ended.
+    pub fn open_with(disk: &dyn Disk, path: &Path, header: PartHeader) -> Result<Self, JournalError> {
+        let file = disk.open_read(path).map_err(JournalError::io("open", path))?;
+        Ok(Self::new(Source { file, buffer: Vec::new(), start: 0, offset: 0 }, path, header))
+    }
+
+    fn new(source: Source, path: &Path, header: PartHeader) -> Self {
+        Self {
             path: path.to_owned(),
             salt: salt(header.session.session_id, header.part),
             next_seq: header.first_seq,
@@ -107,7 +118,7 @@ impl PartReader {
             unproven: Vec::new(),
             durable_seq: 0,
             torn_tail: None,
-        })
+        }
     }
 
     pub fn header(&self) -> &PartHeader {
@@ -143,6 +154,11 @@ impl PartReader {
             Some(tail) => PartEnd::TornTail { offset: tail.start, bytes: tail.end - tail.start },
             None => PartEnd::Clean,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.source.buffer.capacity()
     }
 
     /// Moves to the next readable record, whose bytes are then buffered whole.

@@ -21,7 +21,7 @@ pub const WRITE_BYTES: usize = 256 << 10;
 
 /// How often free space is looked at, in time and in bytes; while it is low, in time only.
 const DISK_CHECK_INTERVAL_NS: u64 = 1_000_000_000;
-const DISK_CHECK_BYTES: u64 = 64 << 20;
+const DISK_CHECK_BYTES: u64 = 16 << 20;
 
 /// A batch that was larger once must not hold its memory for ever.
 const KEPT_ENTRIES: usize = 8 << 10;

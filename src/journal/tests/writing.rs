@@ -74,12 +74,13 @@ fn parts_rotate_by_size_and_are_whole_when_announced() {
 #[test]
 fn a_record_larger_than_a_part_has_one_for_itself() {
     let mut rig = Rig::new(JournalOptions { part_max_bytes: 1_000, ..options() });
-    rig.later("a");
-    rig.later(&"b".repeat(5_000));
-    rig.later("c");
+    for payload in ["a".repeat(5_000), "b".repeat(5_000), "c".to_owned()] {
+        rig.later(&payload);
+    }
     rig.close();
-    let lengths: Vec<_> = rig.closed.try_iter().map(|path| read(&rig.disk, &path).0.len()).collect();
-    assert_eq!(lengths, [1, 1, 1]);
+    let parts: Vec<_> = rig.closed.try_iter().collect();
+    assert!(parts.iter().all(|path| read(&rig.disk, path).0.len() == 1));
+    assert!(parts.iter().filter_map(|path| Some(parse_part_file_name(path)?.1)).eq(0..3));
 }
 
 #[test]
@@ -259,7 +260,8 @@ fn a_disk_that_cannot_be_written_to_is_found_out_at_the_start() {
 
 #[test]
 fn nothing_is_accepted_while_the_disk_is_low() {
-    let mut rig = Rig::new(JournalOptions { min_free_disk: 10_000, ..options() });
+    let options = JournalOptions { min_free_disk: 10_000, part_max_bytes: u64::MAX, ..options() };
+    let mut rig = Rig::new(options);
     rig.turn();
     assert!(rig.handle.accepting());
     rig.disk.set_capacity(9_000);
@@ -278,6 +280,13 @@ fn nothing_is_accepted_while_the_disk_is_low() {
     rig.turn();
     assert!(rig.handle.accepting());
     rig.later("x");
+
+    rig.disk.set_capacity((16 << 20) + 8_000);
+    rig.later("few bytes");
+    rig.turn();
+    rig.handle.try_append(message(vec![0; 16 << 20]), Sync::Later).unwrap();
+    rig.turn();
+    assert!(!rig.handle.accepting(), "looked at sooner when much has been written");
 }
 
 #[test]
