@@ -26,8 +26,9 @@
 //! M  part without a sidecar                        the disk                       written from the part's header
 //! ```
 //!
-//! F and H lose what had been promised; so does a torn tail behind which a later part follows. All of
-//! it ends up as `lost` ranges of a manifest, so that `verify` tells known from new damage.
+//! F and H lose what had been promised, unless the journal knows that it had not been synced; so does a
+//! torn tail behind which a later part follows. All of it ends up as `lost` ranges of a manifest, so that
+//! `verify` tells known from new damage.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -54,8 +55,10 @@ pub struct RecoverReport {
     pub segments: u64,
     /// Dropped from the ends of parts; nobody had been promised them.
     pub torn_tail_bytes: u64,
-    /// Messages that had been whole and cannot be saved.
+    /// Messages that are missing between others.
     pub lost: Vec<Lost>,
+    /// How many of these had been whole and perhaps acknowledged.
+    pub promised_lost: u64,
     /// Parts that cannot be read, kept under these names.
     pub set_aside: Vec<PathBuf>,
     /// Sessions that a crash had ended.
@@ -75,7 +78,7 @@ pub struct Lost {
 impl RecoverReport {
     /// Whether something whole could not be saved.
     pub fn has_loss(&self) -> bool {
-        !self.lost.is_empty() || !self.set_aside.is_empty()
+        self.promised_lost > 0 || !self.set_aside.is_empty()
     }
 
     pub fn lost_messages(&self) -> u64 {
@@ -96,6 +99,7 @@ pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
             report.messages += sealed.messages;
             report.segments += sealed.segments;
             report.torn_tail_bytes += sealed.torn_tail_bytes;
+            report.promised_lost += sealed.promised_lost;
             let lost = sealed.lost.into_iter().filter(|_| !sealed.again);
             report.lost.extend(lost.map(|range| Lost { session_id: name.session_id, range }));
         }

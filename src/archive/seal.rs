@@ -38,6 +38,9 @@ pub struct Sealed {
     pub torn_tail_bytes: u64,
     /// What the part should hold and does not, because it is damaged.
     pub lost: Vec<SeqRange>,
+    /// How many of these had been synced, and so perhaps acknowledged: these are a loss. The others were
+    /// cut off by the same crash as a torn tail.
+    pub promised_lost: u64,
     /// It had been sealed already and only had to be put into the index and removed.
     pub again: bool,
 }
@@ -67,13 +70,17 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
     while let Some(record) = reader.next().map_err(journal_error(part))? {
         work.push(&record)?;
     }
-    let torn_tail_bytes = match reader.end() {
-        PartEnd::Clean => 0,
-        PartEnd::TornTail { bytes, .. } => bytes,
-        PartEnd::Damaged { torn_tail, .. } => torn_tail.map_or(0, |tail| tail.end - tail.start),
+    // What lies between the parts had been synced when the later one was begun.
+    let between = header.first_seq - start;
+    let (torn_tail_bytes, promised) = match reader.end() {
+        PartEnd::Clean => (0, 0),
+        PartEnd::TornTail { bytes, .. } => (bytes, 0),
+        PartEnd::Damaged { torn_tail, promised_messages, .. } => {
+            (torn_tail.map_or(0, |tail| tail.end - tail.start), promised_messages)
+        }
     };
     let finished = work.finish()?;
-    let sealed = finished.summary(torn_tail_bytes);
+    let sealed = Sealed { torn_tail_bytes, promised_lost: between + promised, ..finished.summary() };
     if finished.manifest.seq_end == start {
         // Nothing was ever in it: nothing to commit.
         remove_part(archive, part)?;
@@ -137,8 +144,8 @@ fn release_again(archive: &Archive, part: &Path, manifest: &Manifest) -> Result<
         segments: manifest.files.len() as u64,
         bytes_stored: manifest.files.iter().map(|f| f.bytes).sum(),
         lost: manifest.lost.clone(),
-        torn_tail_bytes: 0,
         again: true,
+        ..Sealed::default()
     })
 }
 
@@ -334,14 +341,13 @@ impl<'a> Work<'a> {
 }
 
 impl Finished {
-    fn summary(&self, torn_tail_bytes: u64) -> Sealed {
+    fn summary(&self) -> Sealed {
         Sealed {
             messages: self.manifest.rows,
             segments: self.segments.len() as u64,
             bytes_stored: self.manifest.files.iter().map(|f| f.bytes).sum(),
-            torn_tail_bytes,
             lost: self.manifest.lost.clone(),
-            again: false,
+            ..Sealed::default()
         }
     }
 }

@@ -1,10 +1,245 @@
-//! In the making.
+//! The DuckDB views: one per vendor and kind, and four across vendors.
+//!
+//! They are put together from templates in `schema/views` and the columns of the kinds. Since a name
+//! means the same type and unit in every kind of every vendor, the views across vendors go by names:
+//! a kind that a user declares with `latitude` and `longitude` is in `positions` without more ado.
+//! Kinds of vendors that were never recorded here have views without rows, so that a query written for
+//! one archive runs on another.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs::File;
+
+use arrow::datatypes::{DataType, Field};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
 use super::Archive;
-use super::error::ArchiveError;
+use super::durable::replace;
+use super::error::{ArchiveError, IoContext};
+use super::layout::{kind_dir, schema_path};
+use super::link::LINK_KIND;
+use super::schema::segment_schema;
+use super::segment::parse_declaration;
+use crate::decode::{builtin, declaration, vendors};
+use crate::message::{COMMON_KINDS, KindHeader};
+
+macro_rules! template {
+    ($name:literal) => {
+        include_str!(concat!("../../schema/views/", $name, ".sql"))
+    };
+}
+
+/// A value of a view across vendors, and what gives it: the first of these columns that a kind has.
+/// `{}` is the column.
+type Rule = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const POSITION: [Rule; 12] = [
+    ("target_id", "VARCHAR", &[("target_id", "CAST({} AS VARCHAR)"), ("person_id", "CAST({} AS VARCHAR)")]),
+    ("latitude", "DOUBLE", &[("latitude", "{}")]),
+    ("longitude", "DOUBLE", &[("longitude", "{}")]),
+    ("x_m", "DOUBLE", &[("x_m", "{}"), ("x_cm", "{} / 100.0")]),
+    ("y_m", "DOUBLE", &[("y_m", "{}"), ("y_cm", "{} / 100.0")]),
+    ("z_m", "DOUBLE", &[("z_m", "{}"), ("z_cm", "{} / 100.0")]),
+    ("speed_mps", "DOUBLE", &[("speed_mps", "{}"), ("speed_kmh", "{} / 3.6")]),
+    ("heading_deg", "DOUBLE", &[("heading_deg", "CAST({} AS DOUBLE)")]),
+    ("accuracy_m", "DOUBLE", &[("accuracy_m", "CAST({} AS DOUBLE)")]),
+    ("state_code", "INTEGER", &[("state_code", "CAST({} AS INTEGER)")]),
+    ("state_name", "VARCHAR", &[("state_name", "{}")]),
+    ("zone_name", "VARCHAR", &[("zone_name", "{}")]),
+];
+
+const ALARM: [Rule; 4] = [
+    ("alarm_code", "INTEGER", &[("alarm_code", "{}")]),
+    ("alarm_name", "VARCHAR", &[("alarm_name", "{}")]),
+    ("latitude", "DOUBLE", &[("latitude", "{}")]),
+    ("longitude", "DOUBLE", &[("longitude", "{}")]),
+];
+
+/// Built-in kinds that have a position of something else's sake: they are not in `positions`.
+const NOT_POSITIONS: [(&str, &str); 3] =
+    [("jointech", "alarm"), ("jointech", "event"), ("jointech", "sublock")];
+
+/// A kind that gets a view.
+struct Kind {
+    vendor: String,
+    name: String,
+    columns: Vec<Field>,
+    /// Whether the archive has files of it.
+    present: bool,
+}
 
 impl Archive {
+    /// The script of all views over this archive: what `telereel views` prints.
+    pub fn views(&self) -> Result<String, ArchiveError> {
+        let kinds = self.kinds_to_view()?;
+        let mut sql = template!("head").to_owned();
+        for kind in &kinds {
+            let _ = write!(sql, "\n{}", kind.view());
+        }
+        for (view, rows, rules, wanted) in [
+            (
+                template!("positions"),
+                template!("position_rows"),
+                &POSITION[..],
+                Kind::has_position as fn(&Kind) -> bool,
+            ),
+            (template!("alarms"), template!("alarm_rows"), &ALARM[..], Kind::has_alarm),
+            (template!("outages"), template!("outage_rows"), &[], Kind::is_link),
+            (template!("devices"), template!("device_rows"), &[], Kind::has_device),
+        ] {
+            let selects: Vec<String> =
+                kinds.iter().filter(|kind| wanted(kind)).map(|kind| kind.select(rows, rules)).collect();
+            let _ = write!(sql, "\n{}", view.replace("{rows}", selects.join("    UNION ALL\n").trim_end()));
+        }
+        Ok(sql)
+    }
+
+    /// Writes `views/duckdb.sql` where it would change.
     pub(super) fn write_views(&self) -> Result<(), ArchiveError> {
-        Ok(())
+        let path = self.layout.views().join("duckdb.sql");
+        let sql = self.views()?;
+        if self.disk.read(&path).is_ok_and(|known| known == sql.as_bytes()) {
+            return Ok(());
+        }
+        replace(&self.layout, &*self.disk, &path, sql.as_bytes())
+    }
+
+    /// Every kind of every built-in vendor, and what else the archive has.
+    fn kinds_to_view(&self) -> Result<Vec<Kind>, ArchiveError> {
+        let mut kinds: BTreeMap<(String, String), Kind> = BTreeMap::new();
+        for vendor in vendors() {
+            let own = builtin(vendor).unwrap_or_default().iter().map(|(name, _)| *name);
+            for name in own.chain(COMMON_KINDS) {
+                let text = declaration(vendor, name).map(str::to_owned);
+                let header = KindHeader { name: name.to_owned(), declaration: text };
+                let typed = parse_declaration(vendor, &header)?.map(|d| d.arrow_fields()).unwrap_or_default();
+                let columns = segment_schema(&typed).fields().iter().map(|f| (**f).clone()).collect();
+                let kind =
+                    Kind { vendor: (*vendor).to_owned(), name: name.to_owned(), columns, present: false };
+                kinds.insert(((*vendor).to_owned(), name.to_owned()), kind);
+            }
+        }
+        for (vendor, name) in self.kinds_in_data()? {
+            let path = self.root().join(schema_path(&vendor, &name));
+            let file = File::open(&path).doing("open", &path)?;
+            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+                .map_err(|source| ArchiveError::ReadSegment { path, source })?;
+            let columns = metadata.schema().fields().iter().map(|f| (**f).clone()).collect();
+            let kind = Kind { vendor: vendor.clone(), name: name.clone(), columns, present: true };
+            kinds.insert((vendor, name), kind);
+        }
+        Ok(kinds.into_values().collect())
+    }
+
+    /// Vendors and kinds that have a zero-row file.
+    fn kinds_in_data(&self) -> Result<Vec<(String, String)>, ArchiveError> {
+        let mut kinds = Vec::new();
+        for (vendor, folder) in partitions(&self.layout.data(), "vendor=")? {
+            for (kind, _) in partitions(&folder, "kind=")? {
+                if self.root().join(schema_path(&vendor, &kind)).exists() {
+                    kinds.push((vendor.clone(), kind));
+                }
+            }
+        }
+        Ok(kinds)
+    }
+}
+
+/// The folders `key=value` in `folder`.
+fn partitions(
+    folder: &std::path::Path,
+    key: &str,
+) -> Result<Vec<(String, std::path::PathBuf)>, ArchiveError> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.doing("list", folder)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.doing("list", folder)?;
+        let name = entry.file_name();
+        if let Some(value) = name.to_str().and_then(|name| name.strip_prefix(key)) {
+            found.push((value.to_owned(), entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+impl Kind {
+    fn view_name(&self) -> String {
+        format!("{}_{}", self.vendor, self.name)
+    }
+
+    fn view(&self) -> String {
+        let template = if self.present { template!("kind") } else { template!("kind_absent") };
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|field| format!("CAST(NULL AS {}) AS \"{}\"", duckdb_type(field.data_type()), field.name()))
+            .collect();
+        template
+            .replace("{view}", &self.view_name())
+            .replace("{folder}", &kind_dir(&self.vendor, &self.name))
+            .replace("{columns}", &columns.join(",\n    "))
+            .replace("{kind}", &self.name)
+            .replace("{vendor}", &self.vendor)
+    }
+
+    /// This kind's part of a view across vendors.
+    fn select(&self, template: &str, rules: &[Rule]) -> String {
+        let mut sql = template.replace("{view}", &self.view_name());
+        for (value, data_type, columns) in rules {
+            let given = columns.iter().find(|(column, _)| self.has(column));
+            let expression = match given {
+                Some((column, expression)) => expression.replace("{}", &format!("\"{column}\"")),
+                None => format!("CAST(NULL AS {data_type})"),
+            };
+            sql = sql.replace(&format!("{{{value}}}"), &expression);
+        }
+        sql
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|field| field.name() == column)
+    }
+
+    fn has_position(&self) -> bool {
+        let geographic = self.has("latitude") && self.has("longitude");
+        let planar = ["m", "cm"].iter().any(|u| self.has(&format!("x_{u}")) && self.has(&format!("y_{u}")));
+        let of_itself = !NOT_POSITIONS.contains(&(self.vendor.as_str(), self.name.as_str()));
+        (geographic || planar) && of_itself
+    }
+
+    fn has_alarm(&self) -> bool {
+        self.has("alarm_code")
+    }
+
+    fn is_link(&self) -> bool {
+        self.name == LINK_KIND
+    }
+
+    fn has_device(&self) -> bool {
+        self.name != LINK_KIND && self.name != "control"
+    }
+}
+
+/// DuckDB's name for the type that it reads a column as.
+fn duckdb_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Int8 => "TINYINT".into(),
+        DataType::Int32 => "INTEGER".into(),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Binary => "BLOB".into(),
+        DataType::Timestamp(..) => "TIMESTAMP WITH TIME ZONE".into(),
+        DataType::Map(..) => "MAP(VARCHAR, VARCHAR)".into(),
+        DataType::List(element) => format!("{}[]", duckdb_type(element.data_type())),
+        DataType::Struct(members) => {
+            let members: Vec<String> =
+                members.iter().map(|m| format!("\"{}\" {}", m.name(), duckdb_type(m.data_type()))).collect();
+            format!("STRUCT({})", members.join(", "))
+        }
+        _ => "VARCHAR".into(),
     }
 }

@@ -1,1 +1,256 @@
+//! The table of cases in `recover`, one test for each, and what `verify` says about damage.
 
+use std::fs;
+use std::path::PathBuf;
+
+use super::support::*;
+use crate::archive::*;
+use crate::message::{Message, SessionHeader};
+
+/// An archive whose session lies in the journal only.
+fn crashed(root: &std::path::Path, n: u64) -> (Archive, SessionHeader, Vec<Message>, Vec<PathBuf>) {
+    let archive = Archive::create_or_open(root, "home-12").unwrap();
+    let mut header = header(1);
+    archive.begin_session(&mut header).unwrap();
+    let messages = messages(&header, n);
+    let parts = record(archive.disk(), &archive, &header, &messages, 10_000);
+    (archive, header, messages, parts)
+}
+
+fn assert_content(archive: &Archive) {
+    let report = verify(archive, VerifyOptions::default()).unwrap();
+    assert!(report.is_content() && report.leftovers.is_empty(), "{report:?}");
+}
+
+fn all(archive: &Archive) -> Vec<crate::message::Row> {
+    rows(archive, &ScanOptions::default())
+}
+
+#[test]
+fn case_a_l_a_part_without_a_manifest_is_sealed_and_its_session_ended() {
+    let dir = quick_dir();
+    let (archive, header, messages, parts) = crashed(dir.path(), 60);
+    let waiting = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(waiting.is_content() && !waiting.leftovers.is_empty(), "not sealed is no damage: {waiting:?}");
+    let report = recover(&archive).unwrap();
+    assert_eq!((report.parts, report.messages), (parts.len() as u64, 60));
+    assert_eq!(report.sessions, [header.session_id]);
+    assert!(!report.has_loss());
+    assert_same(&header, &all(&archive), &messages);
+    assert_content(&archive);
+    let session = archive.resolve("latest").unwrap();
+    assert_eq!(session.ended_at_us, Some(messages[59].at.wall_us));
+    assert!(archive.layout().journal().read_dir().unwrap().next().is_none());
+}
+
+#[test]
+fn case_b_k_files_of_a_cut_seal_are_removed_and_sealed_anew() {
+    let dir = quick_dir();
+    let (archive, header, messages, parts) = crashed(dir.path(), 60);
+    let name = PartName::of(&parts[0]).unwrap();
+    let stale = format!("data/vendor=delicode/kind=demographics/date=2026-11-22/{name}.parquet");
+    fs::create_dir_all(dir.path().join(&stale).parent().unwrap()).unwrap();
+    fs::write(dir.path().join(&stale), "half").unwrap();
+    fs::write(archive.layout().tmp().join("x.parquet"), "half").unwrap();
+    let report = recover(&archive).unwrap();
+    assert_eq!(report.removed_files, 2);
+    assert!(!dir.path().join(&stale).exists());
+    assert_same(&header, &all(&archive), &messages);
+    assert_content(&archive);
+}
+
+#[test]
+fn case_c_a_part_that_is_committed_is_only_released() {
+    let dir = quick_dir();
+    let (archive, header, messages, parts) = crashed(dir.path(), 60);
+    let kept = fs::read(&parts[0]).unwrap();
+    seal(&archive, &parts[0]).unwrap();
+    let manifest = archive.layout().manifest(PartName::of(&parts[0]).unwrap());
+    let before = fs::read(&manifest).unwrap();
+    fs::write(&parts[0], kept).unwrap();
+    fs::remove_file(archive.layout().index()).unwrap();
+    recover(&archive).unwrap();
+    assert_eq!(fs::read(&manifest).unwrap(), before);
+    assert_same(&header, &all(&archive), &messages);
+    assert_content(&archive);
+}
+
+#[test]
+fn case_d_a_committed_part_whose_file_is_gone_is_sealed_again() {
+    let dir = quick_dir();
+    let (archive, header, messages, parts) = crashed(dir.path(), 60);
+    let kept = fs::read(&parts[0]).unwrap();
+    seal(&archive, &parts[0]).unwrap();
+    fs::write(&parts[0], kept).unwrap();
+    let file = verify::segment_files(&archive).unwrap().remove(0);
+    fs::remove_file(dir.path().join(file)).unwrap();
+    recover(&archive).unwrap();
+    assert_same(&header, &all(&archive), &messages);
+    assert_content(&archive);
+}
+
+#[test]
+fn case_e_a_torn_tail_is_dropped_and_is_no_loss() {
+    let dir = quick_dir();
+    let (archive, header, messages, parts) = crashed(dir.path(), 60);
+    let last = parts.last().unwrap();
+    let whole = fs::read(last).unwrap();
+    fs::write(last, &whole[..whole.len() - 5]).unwrap();
+    let report = recover(&archive).unwrap();
+    assert!(report.torn_tail_bytes > 0 && !report.has_loss(), "{report:?}");
+    assert_same(&header, &all(&archive), &messages[..59]);
+    assert_content(&archive);
+}
+
+#[test]
+fn case_f_damage_in_the_middle_costs_what_it_hit_and_is_written_down() {
+    let dir = quick_dir();
+    let (archive, _, _, parts) = crashed(dir.path(), 60);
+    let mut bytes = fs::read(&parts[0]).unwrap();
+    let at = bytes.windows(14).position(|w| w == br#""alarmType":40"#).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&parts[0], bytes).unwrap();
+    let report = recover(&archive).unwrap();
+    assert_eq!(report.lost.iter().map(|l| l.range).collect::<Vec<_>>(), [SeqRange::from(2..3)]);
+    let seqs: Vec<u64> = all(&archive).iter().map(|r| r.seq).collect();
+    assert_eq!(seqs, (0..60).filter(|&seq| seq != 2).collect::<Vec<_>>());
+    let verified = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(verified.is_content(), "{verified:?}");
+    assert_eq!(verified.known_lost, report.lost);
+    assert!(!recover(&archive).unwrap().has_loss(), "said once");
+}
+
+#[test]
+fn case_f_a_part_cut_short_before_another_is_a_loss() {
+    let dir = quick_dir();
+    let (archive, ..) = crashed(dir.path(), 60);
+    let parts = archive.layout().journal();
+    let mut parts: Vec<_> = parts.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
+    parts.sort();
+    let whole = fs::read(&parts[0]).unwrap();
+    fs::write(&parts[0], &whole[..whole.len() - 5]).unwrap();
+    let report = recover(&archive).unwrap();
+    assert!(report.has_loss() && report.lost_messages() == 1, "{report:?}");
+    assert_content(&archive);
+}
+
+#[test]
+fn case_g_a_torn_header_is_removed() {
+    let dir = quick_dir();
+    let (archive, header, messages, parts) = crashed(dir.path(), 60);
+    let name = PartName { session_id: header.session_id, part: parts.len() as u32 };
+    fs::write(archive.layout().part(name), b"\x89TRJ").unwrap();
+    assert!(!recover(&archive).unwrap().has_loss());
+    assert_same(&header, &all(&archive), &messages);
+    assert_content(&archive);
+}
+
+#[test]
+fn case_h_a_part_that_cannot_be_read_is_kept_and_said() {
+    let dir = quick_dir();
+    let (archive, _, _, parts) = crashed(dir.path(), 60);
+    let mut bytes = fs::read(&parts[0]).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&parts[0], bytes).unwrap();
+    let report = recover(&archive).unwrap();
+    assert!(report.has_loss() && report.set_aside.len() == 1 && report.set_aside[0].exists(), "{report:?}");
+    assert!(report.lost_messages() > 0);
+    let verified = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(matches!(verified.problems[..], [Problem::SetAside { .. }]), "{verified:?}");
+}
+
+#[test]
+fn case_j_a_file_that_no_manifest_names_is_left_and_reported() {
+    let dir = quick_dir();
+    let (archive, ..) = sealed(dir.path(), 12);
+    let stray =
+        format!("data/vendor=delicode/kind=link/date=2026-11-22/{}-000009.parquet", header(9).session_id);
+    fs::write(dir.path().join(&stray), "x").unwrap();
+    recover(&archive).unwrap();
+    let report = verify(&archive, VerifyOptions::default()).unwrap();
+    assert_eq!(report.problems, [Problem::Unnamed { path: stray }]);
+}
+
+#[test]
+fn case_m_a_missing_sidecar_comes_from_the_part() {
+    let dir = quick_dir();
+    let (archive, header, messages, _) = crashed(dir.path(), 30);
+    fs::remove_file(archive.layout().sidecar(header.session_id)).unwrap();
+    recover(&archive).unwrap();
+    assert_same(&header, &all(&archive), &messages);
+    assert_content(&archive);
+}
+
+#[test]
+fn verify_names_what_changed_went_missing_or_was_cut() {
+    let dir = quick_dir();
+    let (archive, ..) = sealed(dir.path(), 240);
+    assert_content(&archive);
+    let files = verify::segment_files(&archive).unwrap();
+    let path = |i: usize| dir.path().join(&files[i]);
+    let mut bytes = fs::read(path(0)).unwrap();
+    bytes[100] ^= 1;
+    fs::write(path(0), bytes).unwrap();
+    fs::remove_file(path(1)).unwrap();
+    fs::write(path(2), b"short").unwrap();
+    let problems = verify(&archive, VerifyOptions::default()).unwrap().problems;
+    let has = |wanted: fn(&Problem) -> bool| problems.iter().filter(|p| wanted(p)).count();
+    assert_eq!(has(|p| matches!(p, Problem::Changed { .. })), 1, "{problems:?}");
+    assert_eq!(has(|p| matches!(p, Problem::Missing { .. })), 1);
+    assert_eq!(has(|p| matches!(p, Problem::Length { .. })), 1);
+    assert_eq!(problems.len(), 3);
+}
+
+#[test]
+fn verify_misses_a_part_in_the_middle_and_at_the_end() {
+    for last in [false, true] {
+        let dir = quick_dir();
+        let (archive, header, _) = sealed(dir.path(), 120);
+        let manifests = archive.read_manifests_of(header.session_id).unwrap();
+        let gone = if last { manifests.last().unwrap() } else { &manifests[1] };
+        fs::remove_file(archive.layout().manifest(gone.name())).unwrap();
+        gone.files.iter().for_each(|f| fs::remove_file(dir.path().join(&f.path)).unwrap());
+        reindex(&archive).unwrap();
+        let report = verify(&archive, VerifyOptions::default()).unwrap();
+        let range = SeqRange { seq_start: gone.seq_start, seq_end: gone.seq_end };
+        assert_eq!(report.problems, [Problem::SeqMissing { session_id: header.session_id, range }]);
+    }
+}
+
+#[test]
+fn verify_counts_every_seq() {
+    let dir = quick_dir();
+    let (archive, header, _) = sealed(dir.path(), 12);
+    let mut manifest = archive.read_manifests().unwrap().remove(0);
+    manifest.seq_end += 2;
+    let path = archive.layout().manifest(manifest.name());
+    fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let report = verify(&archive, VerifyOptions::default()).unwrap();
+    let missing = Problem::SeqMissing { session_id: header.session_id, range: (12..14).into() };
+    assert!(report.problems.contains(&missing), "{report:?}");
+}
+
+#[test]
+fn a_lost_or_broken_index_is_read_around_and_made_again() {
+    let dir = quick_dir();
+    let (archive, header, messages) = sealed(dir.path(), 60);
+    let listed = archive.list().unwrap();
+    let index = archive.layout().index();
+    for broken in [None, Some(&b"not a database at all, but long enough"[..])] {
+        let _ = fs::remove_file(&index);
+        if let Some(bytes) = broken {
+            fs::write(&index, bytes).unwrap();
+        }
+        assert_eq!(archive.list().unwrap(), listed);
+        assert_same(&header, &all(&archive), &messages);
+        let report = verify(&archive, VerifyOptions::default()).unwrap();
+        assert!(matches!(report.problems[..], [Problem::Index { .. }]), "{report:?}");
+        let report = reindex(&archive).unwrap();
+        assert_eq!((report.sessions, report.links), (1, 10));
+        assert_content(&archive);
+    }
+    fs::write(&index, b"not a database at all, but long enough").unwrap();
+    add_session(&archive, 2, 6);
+    assert_eq!(archive.list().unwrap().len(), 2);
+    assert_content(&archive);
+}

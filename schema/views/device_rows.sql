@@ -1,0 +1,1 @@
+    SELECT vendor, site, source, device_id, received_at FROM {view}

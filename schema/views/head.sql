@@ -1,0 +1,8 @@
+-- Views over this archive, for DuckDB. Written by Telereel: changes are lost.
+--
+-- Run it in the archive's folder: paths are relative to it.
+--   duckdb -init views/duckdb.sql
+--
+-- One view per vendor and kind, with every column of its files, `payload_text` (the payload, where it is
+-- UTF-8) and `lag_s` (arrival minus the vendor's own time). Across vendors: positions, alarms, outages,
+-- devices. Rows with a `duplicate_of` are left out everywhere.
