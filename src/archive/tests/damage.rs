@@ -107,7 +107,7 @@ fn case_f_damage_in_the_middle_costs_what_it_hit_and_is_written_down() {
     let dir = quick_dir();
     let (archive, _, _, parts) = crashed(dir.path(), 60);
     let mut bytes = fs::read(&parts[0]).unwrap();
-    let at = bytes.windows(9).position(|w| w == b"alarmType").unwrap();
+    let at = bytes.windows(14).position(|w| w == br#""alarmType":40"#).unwrap();
     bytes[at] ^= 1;
     fs::write(&parts[0], bytes).unwrap();
     let report = recover(&archive).unwrap();

@@ -26,8 +26,3 @@ fn info_counts_sources_kinds_channels_devices_and_gaps() {
     assert_eq!(info.gaps[0].duration_ns, Some(600_000_000));
     assert_eq!(info.gaps[0].reason.as_deref(), Some("because"));
 }
-#[test]
-fn keep_zzz() {
-    let _ = std::fs::remove_dir_all("/tmp/arch-a");
-    sealed(std::path::Path::new("/tmp/arch-a"), 240);
-}

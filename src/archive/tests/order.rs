@@ -6,7 +6,7 @@ use crate::message::Selection;
 
 #[test]
 fn what_was_recorded_comes_back_over_parts_kinds_and_days() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (archive, header, messages) = sealed(dir.path(), 240);
     let session = archive.resolve("latest").unwrap();
     assert!(session.segments > 10, "several parts and days: {session:?}");
@@ -15,7 +15,7 @@ fn what_was_recorded_comes_back_over_parts_kinds_and_days() {
 
 #[test]
 fn decoding_fills_the_envelope() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (archive, ..) = sealed(dir.path(), 6);
     let rows = rows(&archive, &ScanOptions::default());
     assert_eq!(rows[1].device_id.as_deref(), Some("8200123456"));
@@ -26,7 +26,7 @@ fn decoding_fills_the_envelope() {
 
 #[test]
 fn a_selection_gives_what_it_names() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (archive, _, messages) = sealed(dir.path(), 120);
     let select = |selection| ScanOptions { selection, ..ScanOptions::default() };
     let by = |name: &str, options: &ScanOptions| {
@@ -58,7 +58,7 @@ fn a_selection_gives_what_it_names() {
 
 #[test]
 fn bounds_are_the_first_seq_at_or_after() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (archive, ..) = sealed(dir.path(), 240);
     let seqs = |from, to| {
         let options = ScanOptions { from, to, ..ScanOptions::default() };
@@ -79,7 +79,7 @@ fn bounds_are_the_first_seq_at_or_after() {
 
 #[test]
 fn sessions_merge_by_the_time_of_arrival() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (archive, first, _) = sealed(dir.path(), 30);
     let (second, _) = add_session(&archive, 2, 30);
     assert_eq!(second.name, "walk-2");
@@ -91,7 +91,7 @@ fn sessions_merge_by_the_time_of_arrival() {
 
 #[test]
 fn a_scan_ends_at_a_damaged_segment_with_an_error_that_names_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (archive, ..) = sealed(dir.path(), 12);
     let path = crate::archive::verify::segment_files(&archive).unwrap().remove(0);
     std::fs::write(dir.path().join(&path), b"PAR1 not really").unwrap();

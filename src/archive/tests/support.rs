@@ -108,19 +108,20 @@ pub(super) fn messages(header: &SessionHeader, n: u64) -> Vec<Message> {
         .collect()
 }
 
-/// Runs `messages` through a journal into parts of at most `part_max_bytes`, and returns those.
+/// Runs `messages` through a journal into parts of at most `records_max_bytes` besides their headers
+/// (which hold all declarations), and returns those.
 pub(super) fn record(
     disk: &Arc<dyn Disk>,
     archive: &Archive,
     header: &SessionHeader,
     messages: &[Message],
-    part_max_bytes: u64,
+    records_max_bytes: u64,
 ) -> Vec<PathBuf> {
     let clock = Clock::Manual(Arc::new(ManualClock::at(at(0))));
     let options = JournalOptions {
         dir: archive.layout().journal(),
         sync_interval: Duration::ZERO,
-        part_max_bytes,
+        part_max_bytes: records_max_bytes + serde_json::to_vec(header).unwrap().len() as u64,
         part_max_age: Duration::from_secs(3_600),
         queue_max_bytes: 256 << 20,
         min_free_disk: 0,
