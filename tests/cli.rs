@@ -1,5 +1,8 @@
 //! The command as a user meets it: exit codes, messages, what is written and what is left alone.
 
+// Clippy does not take the helpers of an integration test for test code.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
