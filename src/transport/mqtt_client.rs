@@ -260,25 +260,42 @@ impl Reader<'_> {
     /// Hands on what the broker sends until the connection ends.
     async fn read(&self, events: &mut EventLoop) -> Result<Closed, Gone> {
         loop {
-            let event = match events.poll().await {
-                Ok(event) => event,
-                Err(error) => return Ok(ended(&error)),
-            };
-            let at = self.clock.now();
-            match event {
-                Event::Incoming(Packet::Publish(publish)) => {
-                    let Some(frame) = self.frame(publish) else {
-                        return Ok(broken("a topic that is not UTF-8"));
-                    };
-                    self.intake.deliver(Input::Frame { conn: self.conn, at, frame }).await?;
+            match events.poll().await {
+                Ok(event) => {
+                    if let Some(why) = self.hand_over(event).await? {
+                        return Ok(why);
+                    }
                 }
-                Event::Incoming(Packet::SubAck(answer)) => {
-                    let granted = self.granted(&answer);
-                    self.intake.deliver(Input::Subscribed { conn: self.conn, granted }).await?;
+                Err(error) => {
+                    // The library reads in batches, and an error at the end of one overtakes the packets before it.
+                    while let Some(event) = events.state.events.pop_front() {
+                        if let Some(why) = self.hand_over(event).await? {
+                            return Ok(why);
+                        }
+                    }
+                    return Ok(ended(&error));
                 }
-                _ => {}
             }
         }
+    }
+
+    /// Passes one event on; answers with why the connection must end, if it must.
+    async fn hand_over(&self, event: Event) -> Result<Option<Closed>, Gone> {
+        let at = self.clock.now();
+        match event {
+            Event::Incoming(Packet::Publish(publish)) => {
+                let Some(frame) = self.frame(publish) else {
+                    return Ok(Some(broken("a topic that is not UTF-8")));
+                };
+                self.intake.deliver(Input::Frame { conn: self.conn, at, frame }).await?;
+            }
+            Event::Incoming(Packet::SubAck(answer)) => {
+                let granted = self.granted(&answer);
+                self.intake.deliver(Input::Subscribed { conn: self.conn, granted }).await?;
+            }
+            _ => {}
+        }
+        Ok(None)
     }
 
     fn frame(&self, publish: Publish) -> Option<Frame> {

@@ -187,3 +187,22 @@ async fn a_broker_that_goes_away_is_told() {
     drop(broker);
     assert_eq!(closed(&mut arrivals).await.cause, CloseCause::ByPeer(None));
 }
+
+#[tokio::test]
+async fn what_came_right_before_the_end_is_not_lost() {
+    let (_handle, mut arrivals, mut broker) = subscribed().await;
+    // Many packets and the end in one segment, so that the client finds them in one batch.
+    let mut wire = Vec::new();
+    for n in 0..50_u8 {
+        wire.extend([0x30, 4, 0, 1, b'b', n]);
+    }
+    broker.send(&wire).await;
+    drop(broker);
+    for n in 0..50_u8 {
+        match next(&mut arrivals).await {
+            Input::Frame { frame: Frame::Publish { payload, .. }, .. } => assert_eq!(payload[..], [n]),
+            other => panic!("message {n} is missing, there came {other:?}"),
+        }
+    }
+    closed(&mut arrivals).await;
+}
