@@ -13,14 +13,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use telereel::archive::{self, Archive};
 use telereel::clock::{Clock, Now};
 use telereel::decode;
-use telereel::disk::RealDisk;
 use telereel::journal::{self, JournalOptions, Sync};
 use telereel::message::{COMMON_KINDS, KindHeader, Message, SessionHeader, SessionId, SourceHeader};
 use telereel::vendors::synthetic::{self, Timed};
@@ -87,6 +85,7 @@ fn bare(path: &Path, pool: &[Timed], count: usize) -> Result<Duration> {
 fn pipeline(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Duration, u64)> {
     let clock = Clock::System;
     let archive = Archive::create_or_open(root, "")?;
+    let disk = archive.disk().clone();
     let mut header = header(clock.now());
     archive.begin_session(&mut header)?;
     let kinds: Vec<u16> = pool
@@ -103,12 +102,12 @@ fn pipeline(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Dura
         min_free_disk: 0,
     };
     let began = Instant::now();
-    let (mut journal, handle) = journal::start(Arc::new(RealDisk), clock.clone(), options, header)?;
+    let (mut journal, handle) = journal::start(disk, clock.clone(), options, header)?;
     let parts = journal.closed_parts().context("the journal gives its closed parts once")?;
     let sealer = std::thread::spawn(move || -> Result<u64> {
         let mut stored = 0;
         for part in parts {
-            stored += archive::seal(&archive, &RealDisk, &part)?.bytes();
+            stored += archive::seal(&archive, &part)?.bytes_stored;
         }
         Ok(stored)
     });
