@@ -450,28 +450,19 @@ impl Source {
         }
     }
 
-    /// Ends in order: what is owed is acknowledged, connections are closed, and what they still bring
-    /// is recorded.
+    /// Ends in order: connections are closed, what they still bring is recorded, and what is owed is
+    /// acknowledged. Not the other way round: on a busy stream something is always owed.
     async fn stop(&mut self, mut arrivals: mpsc::Receiver<Arrival>, mut pushes: mpsc::Receiver<Push>) {
         let mut deadline = pin!(tokio::time::sleep(STOP_TIMEOUT));
         pushes.close();
-        let mut told = false;
+        self.input(Input::Stop).await;
         loop {
             self.acknowledge();
-            if !told && self.gate.is_idle() {
-                told = true;
-                self.input(Input::Stop).await;
-            }
-            if told && self.conns.is_empty() && self.gate.is_idle() && pushes.is_empty() {
+            if self.conns.is_empty() && self.gate.is_idle() && pushes.is_empty() {
                 break;
             }
             tokio::select! {
-                () = deadline.as_mut() => {
-                    if !told {
-                        self.input(Input::Stop).await;
-                    }
-                    break;
-                }
+                () = deadline.as_mut() => break,
                 Some(arrival) = arrivals.recv() => self.input(arrival.input).await,
                 Some(push) = pushes.recv() => self.push(push).await,
                 () = self.gate.let_in() => {}
