@@ -100,7 +100,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -115,6 +115,7 @@ pub use queue::{JournalHandle, RESERVE_BYTES};
 pub use reader::{Damage, PartEnd, PartReader};
 pub use writer::WRITE_BYTES;
 
+use format::encode_file_header;
 use queue::Shared;
 use writer::Writer;
 
@@ -194,7 +195,8 @@ pub enum JournalError {
     /// Nothing in it can be read, and nothing that was promised was in it unless the disk failed.
     #[error("{} ends within its header, after {bytes} bytes, with no record behind it", path.display())]
     HeaderTorn { path: PathBuf, bytes: u64 },
-    /// There are records, but what describes them is damaged: [`PartReader::open_with`] reads them.
+    /// There are records, but what describes them is damaged: [`write_with_header`] makes
+    /// a part of them that can be read.
     #[error("{} has a damaged header: {what}; the first record is at byte {first_record}", path.display())]
     HeaderDamaged { path: PathBuf, what: String, first_record: u64 },
     #[error("{} has version {found} of the journal format, this program knows up to {known}", path.display())]
@@ -228,6 +230,28 @@ pub fn parse_part_file_name(path: &Path) -> Option<(SessionId, u32)> {
     let (session, part) = path.file_name()?.to_str()?.strip_suffix(".journal")?.rsplit_once('-')?;
     let (session, part) = (session.parse().ok()?, part.parse().ok()?);
     (path.file_name()?.to_str()? == part_file_name(session, part)).then_some((session, part))
+}
+
+/// Writes the records of the part at `from`, whose own header is damaged
+/// ([`JournalError::HeaderDamaged`]), to `to` behind `header`: that of another part of its session,
+/// with its own number, and with where the part before ended as `first_seq`. Synced, but not its name.
+pub fn write_with_header(
+    disk: &dyn Disk,
+    (from, first_record): (&Path, u64),
+    header: &PartHeader,
+    to: &Path,
+) -> Result<(), JournalError> {
+    let mut head = Vec::new();
+    encode_file_header(&mut head, header)?;
+    let copy = || {
+        let mut records = disk.open_read(from)?;
+        io::copy(&mut records.by_ref().take(first_record), &mut io::sink())?;
+        let mut file = disk.create_new(to)?;
+        file.write_all(&head)?;
+        io::copy(&mut records, &mut file)?;
+        file.sync_data()
+    };
+    copy().map_err(JournalError::io("write anew", from))
 }
 
 /// Starts a session's journal and the thread that writes it.
