@@ -86,7 +86,8 @@ fn pipeline(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Dura
     let clock = Clock::System;
     let archive = Archive::create_or_open(root, "")?;
     let disk = archive.disk().clone();
-    let mut header = header(clock.now());
+    let started = clock.now();
+    let mut header = header(started);
     archive.begin_session(&mut header)?;
     let kinds: Vec<u16> = pool
         .iter()
@@ -102,7 +103,7 @@ fn pipeline(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Dura
         min_free_disk: 0,
     };
     let began = Instant::now();
-    let (mut journal, handle) = journal::start(disk, clock.clone(), options, header)?;
+    let (mut journal, handle) = journal::start(disk, clock.clone(), options, header, started.steady_ns)?;
     let parts = journal.closed_parts().context("the journal gives its closed parts once")?;
     let sealer = std::thread::spawn(move || -> Result<u64> {
         let mut stored = 0;

@@ -117,7 +117,7 @@ pub use writer::WRITE_BYTES;
 
 use format::encode_file_header;
 use queue::Shared;
-use writer::Writer;
+use writer::{Session, Writer};
 
 /// Where a message stands in the order of acceptance, from 1, across sessions.
 pub type Ticket = u64;
@@ -257,15 +257,16 @@ pub fn write_with_header(
 /// Starts a session's journal and the thread that writes it.
 ///
 /// The first part is made here and synced, so that a disk that cannot be written to is found out
-/// before anything is accepted. `elapsed_ns` counts from `clock.now()` at this call: stamp
-/// `header.started_at_us` right before it.
+/// before anything is accepted. `elapsed_ns` counts from `started_ns`, the steady time at which
+/// `header.started_at_us` was stamped.
 pub fn start(
     disk: Arc<dyn Disk>,
     clock: Clock,
     options: JournalOptions,
     header: SessionHeader,
+    started_ns: u64,
 ) -> Result<(Journal, JournalHandle), JournalError> {
-    let (handle, writer, closed_parts) = open(disk, clock, options, header)?;
+    let (handle, writer, closed_parts) = open(disk, clock, options, header, started_ns)?;
     let shared = handle.shared();
     let thread = std::thread::Builder::new()
         .name("journal".to_owned())
@@ -280,11 +281,12 @@ fn open(
     clock: Clock,
     options: JournalOptions,
     header: SessionHeader,
+    started_ns: u64,
 ) -> Result<(JournalHandle, Writer, mpsc::Receiver<PathBuf>), JournalError> {
     // Unbounded, but for one path per closed part: the parts themselves fill the disk long before.
     let (closed, closed_parts) = mpsc::channel();
     let shared = Arc::new(Shared::new(clock, &options));
-    let writer = Writer::open(disk, Arc::clone(&shared), options, header, closed)?;
+    let writer = Writer::open(disk, Arc::clone(&shared), options, Session::new(header, started_ns), closed)?;
     Ok((JournalHandle::new(shared), writer, closed_parts))
 }
 

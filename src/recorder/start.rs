@@ -120,8 +120,9 @@ impl Recorder {
             min_free_disk: config.archive.min_free_disk,
         };
         let disk = Arc::clone(archive.disk());
-        let (mut journal, handle) = journal::start(disk, clock.clone(), journal_options, header.clone())
-            .map_err(|source| RecordError::Journal { source })?;
+        let (mut journal, handle) =
+            journal::start(disk, clock.clone(), journal_options, header.clone(), started.steady_ns)
+                .map_err(|source| RecordError::Journal { source })?;
         let sealing = Arc::new(Sealing::default());
         let parts = journal.closed_parts().ok_or(RecordError::SealerDied)?;
         let sealed = sealer::start(archive.clone(), lock, parts, Arc::clone(&sealing))

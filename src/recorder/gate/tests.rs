@@ -29,7 +29,7 @@ fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
     let disk = SimDisk::new();
     disk.set_capacity(1 << 30);
     crate::disk::Disk::create_dir_all(&disk, std::path::Path::new("journal")).unwrap();
-    journal::start(Arc::new(disk), Clock::System, options, header).unwrap()
+    journal::start(Arc::new(disk), Clock::System, options, header, 0).unwrap()
 }
 
 fn message(payload: &'static [u8], at_s: u64) -> Message {

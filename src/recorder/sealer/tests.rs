@@ -24,7 +24,7 @@ fn parts(archive: &Archive, header: &SessionHeader, n: usize) -> Vec<PathBuf> {
         min_free_disk: 0,
     };
     let disk = Arc::clone(archive.disk());
-    let (mut journal, handle) = journal::start(disk, Clock::System, options, header.clone()).unwrap();
+    let (mut journal, handle) = journal::start(disk, Clock::System, options, header.clone(), 0).unwrap();
     for _ in 0..n {
         let message = Message {
             source: 0,
