@@ -377,7 +377,10 @@ impl Source {
         }
         self.tell_overflow(true);
         let now = self.task.clock.now();
+        let (lost, held) = self.gate.give_up();
         let mut stats = self.task.stats.lock();
+        stats.messages = stats.messages.saturating_sub(held);
+        stats.dropped += lost;
         stats.gap_ns = stats.gap_ns_at(now.steady_ns);
         stats.down_since_ns = None;
         if stats.gave_up.is_none() {

@@ -90,6 +90,13 @@ impl Recorder {
         if config.sources.is_empty() {
             return Err(RecordError::NoSources);
         }
+        // A second recorder has the first one's ports as well: told of those, its user would mend the
+        // wrong thing.
+        if let Ok(archive) = Archive::open(&config.archive.path)
+            && archive.is_locked()
+        {
+            archive.lock()?;
+        }
         let mut tls = TlsByTrust::default();
         let client_tls: Vec<_> =
             config.sources.iter().map(|source| tls.of(source)).collect::<Result<_, _>>()?;

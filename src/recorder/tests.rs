@@ -205,6 +205,43 @@ async fn a_message_is_recorded_though_its_sender_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_under_way_are_bounded_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
+    config.webhooks.max_body = 10 << 20;
+    let recorder = start(&config).await;
+    let mut slow = TcpStream::connect(recorder.webhooks_at().unwrap()).await.unwrap();
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", 10 << 20);
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // Asked for by whoever begins to read the body.
+    let mut go_on = [0; 25];
+    soon(slow.read_exact(&mut go_on)).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"));
+
+    let mut second = TcpStream::connect(recorder.webhooks_at().unwrap()).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 7 << 20);
+    second.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    soon(second.read_exact(&mut status)).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 503");
+    assert!(post(&recorder, "POST /", &vec![b'x'; 5 << 20]).await.starts_with("HTTP/1.1 200"));
+    drop(slow);
+    stop(recorder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_recorder_is_told_of_the_first_and_not_of_its_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
+    let recorder = start(&config).await;
+    config.webhooks.listen = recorder.webhooks_at().unwrap().to_string();
+    let error = Recorder::start(&config, StartOptions::default()).await.unwrap_err();
+    assert!(matches!(error, RecordError::Archive(crate::archive::ArchiveError::Locked { .. })), "{error}");
+    stop(recorder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("archive");

@@ -11,6 +11,10 @@ use crate::vendors::HttpReply;
 
 /// A journal that takes everything, or nothing because the disk is nearly full.
 fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
+    journal_of(1 << 20, min_free_disk)
+}
+
+fn journal_of(queue_max_bytes: usize, min_free_disk: u64) -> (Journal, JournalHandle) {
     let header = SessionHeader {
         session_id: SessionId::new(1_000_000, [1; 10]),
         name: "test".to_owned(),
@@ -20,10 +24,10 @@ fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
     };
     let options = JournalOptions {
         dir: "journal".into(),
-        sync_interval: Duration::from_millis(1),
+        sync_interval: Duration::from_secs(3_600),
         part_max_bytes: 1 << 20,
         part_max_age: Duration::from_secs(3_600),
-        queue_max_bytes: 1 << 20,
+        queue_max_bytes,
         min_free_disk,
     };
     let disk = SimDisk::new();
@@ -136,4 +140,15 @@ async fn what_is_dropped_is_counted_and_told_from_time_to_time_and_at_the_end() 
     assert_eq!(told.more["dropped"], 1);
     assert!(!gate.is_overflowing());
     assert_eq!(gate.tell_overflow(at(99), 7, true), None);
+}
+
+#[tokio::test]
+async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
+    let (_journal, handle) = journal(u64::MAX);
+    let mut gate = Gate::new(handle);
+    for ack in [Some(mqtt(1)), None, Some(mqtt(2)), None] {
+        assert!(matches!(gate.admit(message(b"x", 1), ack).await, Outcome::Taken));
+    }
+    assert_eq!(gate.give_up(), (2, 4));
+    assert!(gate.is_idle());
 }
