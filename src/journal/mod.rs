@@ -290,6 +290,16 @@ fn open(
     Ok((JournalHandle::new(shared), writer, closed_parts))
 }
 
+/// The way into a journal that accepts and never writes: what happens when it is full.
+#[cfg(test)]
+pub fn stuck(
+    disk: Arc<dyn Disk>,
+    options: JournalOptions,
+    header: SessionHeader,
+) -> Result<JournalHandle, JournalError> {
+    open(disk, Clock::System, options, header, 0).map(|(handle, ..)| handle)
+}
+
 impl Journal {
     /// Parts as they become complete: synced, closed, never to change again. The channel ends when
     /// the journal does. There is one receiver: `None` from the second call on.

@@ -350,9 +350,9 @@ impl Source {
             open.push(0); // Webhooks have one connection, and it is always open.
         }
         for conn in open {
-            let mut more = Map::new();
-            more.insert("options".to_owned(), self.task.header.settings.clone());
-            self.link(LinkEvent { event: "continued", conn, reason: None, gap_ns: None, more });
+            // A connection that is still being made is no news of a stream that flows.
+            let event = if self.heard_ns.is_some() { "continued" } else { "connecting" };
+            self.link(LinkEvent { event, conn, reason: None, gap_ns: None, more: Map::new() });
         }
     }
 

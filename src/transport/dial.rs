@@ -22,6 +22,9 @@ use url::{Host, Url};
 /// DNS, TCP and TLS together; a handshake on top has its own limit.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// One address of several.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A stream may be silent for hours, and a line that died without a word must still be noticed: after
 /// 30 s of silence the kernel probes, and gives the line up after 30 s without an answer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -102,7 +105,7 @@ pub async fn dial(target: &Target, tls: &Arc<ClientConfig>) -> Result<Stream, Di
 
 async fn connect(target: &Target, tls: &Arc<ClientConfig>) -> Result<Stream, DialError> {
     let unreachable = |source| DialError::Unreachable { target: target.clone(), source };
-    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
+    let tcp = connect_to_any(target).await.map_err(unreachable)?;
     // Heartbeats and acknowledgements are small and awaited.
     tcp.set_nodelay(true).map_err(unreachable)?;
     watch_the_line(&tcp).map_err(unreachable)?;
@@ -116,6 +119,20 @@ async fn connect(target: &Target, tls: &Arc<ClientConfig>) -> Result<Stream, Dia
         Ok(stream) => Ok(Stream::new(Line::Tls(Box::new(stream)))),
         Err(source) => Err(DialError::Tls { target: target.clone(), source }),
     }
+}
+
+/// Tries the name's addresses in turn. One that does not answer, as those of a broken IPv6, must not
+/// use up the time of the others.
+async fn connect_to_any(target: &Target) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((target.host.as_str(), target.port)).await? {
+        match tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failed)
 }
 
 fn watch_the_line(tcp: &TcpStream) -> io::Result<()> {

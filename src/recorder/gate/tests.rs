@@ -9,12 +9,7 @@ use crate::journal::{self, Journal, JournalOptions};
 use crate::message::{SessionHeader, SessionId};
 use crate::vendors::HttpReply;
 
-/// A journal that takes everything, or nothing because the disk is nearly full.
-fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
-    journal_of(1 << 20, min_free_disk)
-}
-
-fn journal_of(queue_max_bytes: usize, min_free_disk: u64) -> (Journal, JournalHandle) {
+fn options(min_free_disk: u64) -> (Arc<SimDisk>, JournalOptions, SessionHeader) {
     let header = SessionHeader {
         session_id: SessionId::new(1_000_000, [1; 10]),
         name: "test".to_owned(),
@@ -24,16 +19,22 @@ fn journal_of(queue_max_bytes: usize, min_free_disk: u64) -> (Journal, JournalHa
     };
     let options = JournalOptions {
         dir: "journal".into(),
-        sync_interval: Duration::from_secs(3_600),
+        sync_interval: Duration::from_millis(1),
         part_max_bytes: 1 << 20,
         part_max_age: Duration::from_secs(3_600),
-        queue_max_bytes,
+        queue_max_bytes: 1 << 20,
         min_free_disk,
     };
     let disk = SimDisk::new();
     disk.set_capacity(1 << 30);
     crate::disk::Disk::create_dir_all(&disk, std::path::Path::new("journal")).unwrap();
-    journal::start(Arc::new(disk), Clock::System, options, header, 0).unwrap()
+    (Arc::new(disk), options, header)
+}
+
+/// A journal that takes everything, or nothing because the disk is nearly full.
+fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
+    let (disk, options, header) = options(min_free_disk);
+    journal::start(disk, Clock::System, options, header, 0).unwrap()
 }
 
 fn message(payload: &'static [u8], at_s: u64) -> Message {
@@ -151,4 +152,23 @@ async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
     }
     assert_eq!(gate.give_up(), (2, 4));
     assert!(gate.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_pauses_once_for_a_second_before_anything_is_dropped() {
+    let (disk, options, header) = options(0);
+    let handle = journal::stuck(disk, JournalOptions { queue_max_bytes: 1, ..options }, header).unwrap();
+    let mut gate = Gate::new(handle);
+    let began = tokio::time::Instant::now();
+    assert!(matches!(gate.admit(message(b"let in alone", 1), None).await, Outcome::Taken));
+    for _ in 0..3 {
+        assert!(matches!(gate.admit(message(b"x", 1), None).await, Outcome::Dropped));
+        // Timers of tokio are told in whole milliseconds.
+        assert_eq!(began.elapsed().as_millis() / 10 * 10, PAUSE.as_millis());
+    }
+    assert_eq!(gate.tell_overflow(message(b"", 1).at, 0, true).unwrap().more["dropped"], 3);
+    // Who waits for an acknowledgement loses nothing, and a webhook is told at once.
+    assert!(matches!(gate.admit(message(b"y", 1), Some(http(1))).await, Outcome::Refused { .. }));
+    assert!(matches!(gate.admit(message(b"y", 1), Some(mqtt(2))).await, Outcome::Taken));
+    assert!(!gate.is_overflowing() && !gate.is_idle());
 }

@@ -16,7 +16,7 @@ impl Source {
     /// Writes a row of kind `link`, and keeps the status in step with it.
     pub(super) fn link(&mut self, mut event: LinkEvent) {
         let now = self.task.clock.now();
-        if event.event == "connecting" {
+        if matches!(event.event, "connecting" | "continued") {
             // Under one name for all vendors, and the same as in the session's header.
             event.more.insert("options".to_owned(), self.task.header.settings.clone());
         }
