@@ -2,6 +2,13 @@
 //! configuration is valid, and its analysis examples run as they stand on an archive in which some kinds have no
 //! rows.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
+
 mod support;
 
 use std::path::Path;
