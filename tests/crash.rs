@@ -2,6 +2,13 @@
 //! parts are being sealed all the time. After each kill: nothing acknowledged is missing, nothing is there more
 //! often than it was delivered, `seq` has no gaps, `verify` is content.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

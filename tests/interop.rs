@@ -1,6 +1,13 @@
 //! Third-party clients, brokers and readers against the built program. Each scenario is a Python program of its own
 //! in `tests/python`, so that nothing of ours stands on the other side of the wire.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
+
 mod support;
 
 use std::process::Command;

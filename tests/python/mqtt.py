@@ -60,7 +60,7 @@ topics = ["other/#"]
     console = lambda: {s["name"]: s["state"] for s in json.loads(telereel("status", "--json"))["sources"]}
     def connected():
         try:
-            return set(console().values()) <= {"subscribed", "receiving"}
+            return set(console().values()) == {"connected"}
         except AssertionError:
             return False
     until(connected, "both subscriptions")

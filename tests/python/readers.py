@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-README, FOLDER = Path(sys.argv[1]), Path(sys.argv[2])
+README, FOLDER = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
 os.chdir(FOLDER)
 blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
 assert len(blocks) >= 4, "the README lost its examples"

@@ -1,5 +1,7 @@
 //! The clients of the demo's replay: ordinary ones, over real sockets, that note what they receive.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -12,6 +14,9 @@ use crate::transport::intake::{Arrival, intake};
 use crate::transport::tls::{Trust, client_config};
 use crate::transport::{ConnHandle, mqtt_client, websocket_client};
 use crate::vendors::{CloseCause, Frame, Input, MqttDial, WebSocketDial};
+
+/// Within the 20 to 25 s that Delicode asks for.
+const HEARTBEAT: Duration = Duration::from_secs(22);
 
 /// A message as a client saw it: the topic where it came by MQTT.
 pub(super) type Received = (Option<ByteString>, Bytes);
@@ -41,6 +46,7 @@ pub(super) fn mqtt(url: String) -> Result<JoinHandle<Result<Vec<Received>>>> {
     Ok(tokio::spawn(receive(connection, arrivals, None)))
 }
 
+/// `first` is the registration of a client of Delicode, which from then on owes heartbeats.
 async fn receive(
     connection: ConnHandle,
     mut arrivals: mpsc::Receiver<Arrival>,
@@ -48,8 +54,20 @@ async fn receive(
 ) -> Result<Vec<Received>> {
     let mut received = Vec::new();
     let mut answers = usize::from(first.is_some());
+    let registers = first.is_some();
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut first = first;
-    while let Some(Arrival { input, .. }) = arrivals.recv().await {
+    loop {
+        let input = tokio::select! {
+            _ = heartbeat.tick(), if registers && first.is_none() => {
+                connection.send(Frame::Text(ByteString::from_static(r#"{"type":"realtime_heartbeat"}"#)));
+                continue;
+            }
+            arrival = arrivals.recv() => match arrival {
+                Some(Arrival { input, .. }) => input,
+                None => break,
+            },
+        };
         match input {
             Input::Opened { .. } => {
                 if let Some(first) = first.take() {

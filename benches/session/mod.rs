@@ -1,0 +1,100 @@
+//! A recording made without sockets: prepared messages through the journal into sealed Parquet.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use telereel::archive::{self, Archive};
+use telereel::clock::{Clock, Now};
+use telereel::decode;
+use telereel::journal::{self, JournalOptions, Sync};
+use telereel::message::{COMMON_KINDS, KindHeader, Message, SessionHeader, SessionId, SourceHeader};
+use telereel::vendors::synthetic::Timed;
+
+/// The time until all is durable, the time until all is sealed, and the bytes of Parquet.
+pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Duration, u64)> {
+    let clock = Clock::System;
+    let archive = Archive::create_or_open(root, "")?;
+    let disk = archive.disk().clone();
+    let started = clock.now();
+    let mut header = header(started);
+    archive.begin_session(&mut header)?;
+    let kinds: Vec<u16> = pool
+        .iter()
+        .map(|m| header.sources[0].kinds.iter().position(|k| k.name == m.kind).map(|k| k as u16))
+        .collect::<Option<_>>()
+        .context("the pool holds a kind that is not declared")?;
+    let options = JournalOptions {
+        dir: root.join("journal"),
+        sync_interval: Duration::from_millis(50),
+        part_max_bytes: 128 << 20,
+        part_max_age: Duration::from_secs(3_600),
+        queue_max_bytes: 32 << 20,
+        min_free_disk: 0,
+    };
+    let began = Instant::now();
+    let (mut journal, handle) = journal::start(disk, clock.clone(), options, header, started.steady_ns)?;
+    let parts = journal.closed_parts().context("the journal gives its closed parts once")?;
+    let sealer = std::thread::spawn(move || -> Result<u64> {
+        let mut stored = 0;
+        for part in parts {
+            stored += archive::seal(&archive, &part)?.bytes_stored;
+        }
+        Ok(stored)
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(async {
+        for (message, kind) in pool.iter().zip(&kinds).cycle().take(count) {
+            handle.append(accepted(message, *kind, clock.now()), Sync::Later).await?;
+        }
+        anyhow::Ok(())
+    })?;
+    journal.close()?;
+    let journaled = began.elapsed();
+    let stored = sealer.join().map_err(|_| anyhow::anyhow!("the sealer panicked"))??;
+    Ok((journaled, began.elapsed(), stored))
+}
+
+/// As a collector hands it over: the payload is shared, not copied.
+fn accepted(message: &Timed, kind: u16, at: Now) -> Message {
+    Message {
+        source: 0,
+        kind,
+        connection: 0,
+        at,
+        channel: message.channel.clone(),
+        mqtt: Some(telereel::message::Mqtt { qos: 0, retain: false, dup: false }),
+        is_binary: false,
+        headers: None,
+        duplicate_of: None,
+        payload: message.payload.clone(),
+        clear: None,
+    }
+}
+
+fn header(now: Now) -> SessionHeader {
+    let declared = decode::builtin("jointech").unwrap_or_default().iter();
+    let kinds = declared
+        .map(|(name, text)| KindHeader { name: (*name).to_owned(), declaration: Some((*text).to_owned()) })
+        .chain(COMMON_KINDS.iter().map(|name| KindHeader { name: (*name).to_owned(), declaration: None }))
+        .collect();
+    SessionHeader {
+        session_id: SessionId::new(now.wall_us, [7; 10]),
+        name: "bench".to_owned(),
+        site: String::new(),
+        started_at_us: now.wall_us,
+        sources: vec![SourceHeader {
+            name: "fleet".to_owned(),
+            vendor: "jointech".to_owned(),
+            kinds,
+            settings: serde_json::json!({}),
+        }],
+    }
+}
+
+/// The most memory that a process has had (VmHWM).
+pub fn peak_memory_kib(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}

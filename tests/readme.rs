@@ -1,0 +1,84 @@
+//! What the README promises: each of its commands is understood, those that need nothing else are run, its
+//! configuration is valid, and its analysis examples run as they stand on an archive in which some kinds have no
+//! rows.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation fails the test"
+)]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use clap::Parser;
+use support::python::{python, scripts};
+use support::telereel;
+use telereel::cli::Cli;
+use telereel::config::Config;
+
+const README: &str = include_str!("../README.md");
+
+/// The indented command lines, without their comments.
+fn commands() -> Vec<Vec<&'static str>> {
+    let lines = README.lines().filter_map(|line| line.strip_prefix("    telereel "));
+    lines.map(|line| line.split(" # ").next().unwrap_or(line).split_whitespace().collect()).collect()
+}
+
+#[test]
+fn every_command_is_understood() {
+    let commands = commands();
+    assert!(commands.len() > 12, "the README lost its commands");
+    for command in commands {
+        let args = ["telereel"].iter().chain(&command);
+        if let Err(error) = Cli::try_parse_from(args) {
+            panic!("telereel {command:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_configuration_is_valid() {
+    let blocks: Vec<&str> =
+        README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("delicode.jwt"), "token").unwrap();
+    for block in blocks {
+        let path = folder.path().join("telereel.toml");
+        if let Err(error) = Config::parse(&path, block, &|_| Some("value".to_owned())) {
+            panic!("{error}");
+        }
+    }
+}
+
+#[test]
+fn the_demo_and_everything_after_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = telereel(folder.path(), &["demo", "--seconds", "3"], 0);
+    assert!(out.contains("What to try next"), "{out}");
+    let demo = folder.path().join("telereel-demo");
+    for command in commands() {
+        let runs_alone = ["list", "info", "verify", "recover", "reindex"].contains(&command[0]);
+        if runs_alone || command.starts_with(&["cat", "latest", "--kind"]) {
+            assert!(!telereel(&demo, &command, 0).is_empty(), "{command:?} said nothing");
+        }
+    }
+    analyse(&demo);
+    telereel(&demo, &["verify"], 0);
+}
+
+fn analyse(demo: &Path) {
+    let empty = demo.join("archive/data/vendor=jointech/kind=status");
+    assert_eq!(std::fs::read_dir(empty).unwrap().count(), 1, "a kind without rows is part of what is tested");
+    let output = Command::new(python())
+        .arg(scripts().join("readers.py"))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
+        .arg(demo)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
