@@ -1,10 +1,12 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table};
+use super::progress::Progress;
 use super::selection::{self, Chosen, choose};
 use super::signals::{INTERRUPTED, Signals};
 use crate::archive::{Archive, Bound, scan};
@@ -27,6 +30,9 @@ use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
 use crate::vendors::{Credential, Recorded};
+
+/// How often the line at the terminal is drawn anew.
+const DRAW_EVERY: Duration = Duration::from_millis(500);
 
 /// A line of `--json`.
 #[derive(Serialize)]
@@ -102,10 +108,29 @@ async fn play(
         stop.cancel();
         anyhow::Ok(Some(exit_code(status)))
     };
+    let progress = endpoints.progress();
     // Both to their ends: a client whose replay fails or is over has its own goodbye to say.
-    let (report, code) =
-        tokio::join!(endpoints.play(options, move || scan(&archive, &chosen.options)), ended);
-    Ok((report?, code?))
+    let both =
+        async { tokio::join!(endpoints.play(options, move || scan(&archive, &chosen.options)), ended) };
+    tokio::select! {
+        (report, code) = both => Ok((report?, code?)),
+        // The screen is the client's, where one is run.
+        never = draw(context, progress), if args.exec.is_empty() => match never {},
+    }
+}
+
+/// Draws how far it is, where there is a terminal.
+async fn draw(context: &Context, progress: impl Fn() -> (u64, usize)) -> Infallible {
+    let line = Progress::spinner(context);
+    let mut tick = tokio::time::interval(DRAW_EVERY);
+    loop {
+        tick.tick().await;
+        if !line.is_shown() {
+            std::future::pending::<()>().await;
+        }
+        let (messages, clients) = progress();
+        line.say(&format!("{} messages; {clients} listening", human_count(messages)));
+    }
 }
 
 /// Runs the command of `--exec`, if there is one; resolves when it has ended.

@@ -15,8 +15,8 @@ use crate::message::{Row, SessionId};
 const BYTES_MAX: usize = 16 << 20;
 const ITEMS_MAX: usize = 32_768;
 
-/// What a row costs in memory beside its bytes, allocations included.
-const ROW_BYTES: usize = 640;
+/// What a row costs in memory beside its bytes, with what an allocator needs for each of them.
+const ROW_BYTES: usize = size_of::<Planned>() + 128;
 
 /// The same of a header: two strings.
 const HEADER_BYTES: usize = 80;
