@@ -1,6 +1,7 @@
 //! The command line as it is typed: clap's types and nothing else. Each verb turns its arguments
 //! into what it works with (`commands`).
 
+use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -182,6 +183,7 @@ pub struct Filters {
   telereel replay latest --listen http://127.0.0.1:0 --no-wait --report report.json
   telereel replay --from 2026-03-01T14:00:00Z --to 2026-03-01T15:00:00Z --vendor jointech
   telereel replay tuesday --listen mqtt://0.0.0.0:1883 --allow-any-credentials
+  telereel replay tuesday --listen http://127.0.0.1:0 --pace max --exec pytest -x
 
 Clients connect to ws://HOST/ws (any session), ws://HOST/websocket_realtime (Delicode's protocol)
 or mqtt://HOST (recorded topics; all else under telereel/{vendor}/{source}/{kind}/{device}).")]
@@ -231,6 +233,10 @@ pub struct Replay {
     /// Accept any credentials beyond this machine, too
     #[arg(long)]
     pub allow_any_credentials: bool,
+    /// Run this client (all that follows is its command line), with the addresses in TELEREEL_HTTP and
+    /// TELEREEL_MQTT; end when it ends, with its exit code, or with 1 if it did not connect
+    #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
+    pub exec: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

@@ -3,6 +3,8 @@
 // Clippy does not take the helpers of an integration test for test code.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
@@ -271,4 +273,91 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{:?}", output.status);
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+/// Records by webhook from a port that was picked, stops by SIGTERM, and meets the recording with every verb.
+#[test]
+fn what_is_recorded_is_listed_shown_verified_and_replayed() {
+    let folder = folder();
+    let source =
+        "[[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n";
+    let listen = "listen = \"127.0.0.1:0\"\n";
+    write(&folder, "telereel.toml", &format!("[webhooks]\n{listen}[console]\n{listen}{source}"));
+    let mut recorder = Process::new(assert_cmd::cargo::cargo_bin("telereel"))
+        .args(["record", "--session", "walk", "--json"])
+        .current_dir(folder.path())
+        .env_remove("TELEREEL_ARCHIVE")
+        .env_remove("TELEREEL_CONFIG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(recorder.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let url = said.find_map(|line| Some(line.strip_prefix("webhooks at http://")?.to_owned())).unwrap();
+    let (address, path) = url.split_at(url.find('/').unwrap());
+    let payloads = [r#"{"temperature": -0.0, "room":"Küche"}"#, "not json", ""];
+    for payload in payloads {
+        assert!(post(address, path, payload).starts_with("HTTP/1.1 200"));
+    }
+    let killed = Process::new("kill").args(["-TERM", &recorder.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let mut summary = String::new();
+    recorder.stdout.take().unwrap().read_to_string(&mut summary).unwrap();
+    assert_eq!(recorder.wait().unwrap().code(), Some(0));
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["sources"][0]["messages"], 3);
+    let id = summary["session_ids"][0].as_str().unwrap();
+
+    let json = |args: &[&str]| -> Vec<serde_json::Value> {
+        let (code, stdout, stderr) = run(telereel(&folder).args(args));
+        assert_eq!(code, 0, "{args:?}: {stderr}");
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    assert_eq!(json(&["list", "--json"])[0][0]["name"], "walk");
+    assert_eq!(json(&["verify", "--json"])[0]["problems"], serde_json::json!([]));
+    for session in ["walk", "latest", id, &id[..12]] {
+        assert_eq!(json(&["info", session, "--json"])[0]["session_id"], id);
+    }
+    let rows = json(&["cat", "walk"]);
+    let found: Vec<&str> = rows.iter().map(|row| row["payload"].as_str().unwrap()).collect();
+    assert_eq!(found, payloads);
+    assert_eq!(json(&["cat", "--from", "-2h", "--kind", "link"]).len(), 2, "connected and configured");
+    refused(telereel(&folder).args(["cat", "wakl"]), 1, &["no session `wakl`; nearest: walk"]);
+    refused(telereel(&folder).args(["cat", "walk", "--source", "x"]), 1, &["nothing is selected", "door"]);
+
+    let replay = ["replay", "walk", "--pace", "max", "--listen", "http://127.0.0.1:0", "--json"];
+    let lines = json(&[&replay[..], &["--no-wait", "--report", "report.json"]].concat());
+    assert_eq!((&lines[0]["event"], &lines[1]["event"]), (&"ready".into(), &"done".into()));
+    assert_eq!((&lines[1]["messages"], &lines[1]["clients"]), (&3.into(), &serde_json::json!([])));
+    let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["digest"], lines[1]["digest"]);
+
+    // At its own pace; two hours ago there was no session to wait for.
+    let from = ["replay", "walk", "--from", "-2h", "--no-wait", "--listen", "http://127.0.0.1:0", "--json"];
+    assert_eq!(json(&from)[1]["messages"], 3);
+
+    let exec = |script: &str| {
+        let (code, stdout, stderr) = run(telereel(&folder).args(replay).args(["--exec", "sh", "-c", script]));
+        let done: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+        (code, done["clients"].as_array().unwrap().len(), stderr)
+    };
+    let (code, clients, stderr) = exec("echo at $TELEREEL_HTTP; exit 7");
+    assert_eq!((code, clients), (7, 0));
+    assert!(stderr.contains("at http://127.0.0.1:"), "{stderr}");
+    assert_eq!(exec("true").0, 1, "no client came");
+}
+
+/// Posts a body and gives the whole answer.
+fn post(address: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }

@@ -3,7 +3,7 @@
 use super::Archive;
 use super::durable::files_in;
 use super::error::ArchiveError;
-use super::sidecar::Sidecar;
+use super::sidecar::{Sidecar, session_rows};
 use crate::index::Index;
 
 impl Archive {
@@ -43,10 +43,11 @@ impl Archive {
 
     fn catalog_in_memory(&self) -> Result<Index, ArchiveError> {
         let mut index = Index::in_memory()?;
-        for sidecar in self.read_sidecars()? {
-            index.put_session(&sidecar.to_row())?;
+        let manifests = self.read_manifests()?;
+        for session in session_rows(&self.read_sidecars()?, &manifests) {
+            index.put_session(&session)?;
         }
-        for manifest in self.read_manifests()? {
+        for manifest in manifests {
             index.put_part(manifest.session_id, manifest.part, &manifest.to_rows(), &[])?;
         }
         Ok(index)

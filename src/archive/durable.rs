@@ -77,3 +77,10 @@ pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), Archiv
         done => done.doing("remove", path),
     }
 }
+
+/// BLAKE3 of a whole file, in hexadecimal.
+pub(super) fn checksum(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path)?)?;
+    Ok(hasher.finalize().to_string())
+}

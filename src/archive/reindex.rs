@@ -3,6 +3,7 @@
 use super::Archive;
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
+use super::sidecar::session_rows;
 use crate::index::{Index, IndexError};
 use serde::Serialize;
 
@@ -24,11 +25,12 @@ pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
     remove_database(archive, &tmp)?;
     let mut report = ReindexReport::default();
     let mut index = Index::open(&tmp)?;
-    for sidecar in archive.read_sidecars()? {
-        index.put_session(&sidecar.to_row())?;
+    let manifests = archive.read_manifests()?;
+    for session in session_rows(&archive.read_sidecars()?, &manifests) {
+        index.put_session(&session)?;
         report.sessions += 1;
     }
-    for manifest in archive.read_manifests()? {
+    for manifest in manifests {
         let links = archive.read_links(&manifest).unwrap_or_else(|error| {
             report.unreadable.push(error.to_string());
             Vec::new()

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Archive;
 use super::durable::{files_in, read_json, replace_json};
 use super::error::ArchiveError;
+use super::manifest::Manifest;
 use super::time::{rfc3339_us, rfc3339_us_option};
 use crate::index::{SessionRow, SourceRow};
 use crate::message::{KindHeader, SessionHeader, SessionId, SourceHeader};
@@ -110,6 +111,46 @@ impl Sidecar {
                 .collect(),
         }
     }
+}
+
+/// The sessions of an archive, by its sidecars. One whose sidecar is lost is known by its manifests,
+/// under its id, so that what was recorded can still be reached.
+pub(super) fn session_rows(sidecars: &[Sidecar], manifests: &[Manifest]) -> Vec<SessionRow> {
+    let mut sessions: Vec<SessionRow> = sidecars.iter().map(Sidecar::to_row).collect();
+    let known = sessions.len();
+    for manifest in manifests {
+        if sessions[..known].iter().any(|session| session.session_id == manifest.session_id) {
+            continue;
+        }
+        for file in &manifest.files {
+            let began_us = file.received_min_us - (file.elapsed_min_ns / 1_000) as i64;
+            let at = sessions[known..].iter().position(|s| s.session_id == manifest.session_id);
+            let at = known + at.unwrap_or(sessions.len() - known);
+            if at == sessions.len() {
+                sessions.push(SessionRow {
+                    session_id: manifest.session_id,
+                    name: manifest.session_id.to_string(),
+                    site: String::new(),
+                    started_at_us: began_us,
+                    ended_at_us: Some(file.received_max_us),
+                    ended: Some(Ended::Recovered.as_str().to_owned()),
+                    sources: Vec::new(),
+                });
+            }
+            let session = &mut sessions[at];
+            session.ended_at_us = session.ended_at_us.max(Some(file.received_max_us));
+            for source in &file.sources {
+                if session.sources.iter().all(|known| known.name != source.name) {
+                    session.sources.push(SourceRow {
+                        name: source.name.clone(),
+                        vendor: file.vendor.clone(),
+                        settings: serde_json::Value::Null,
+                    });
+                }
+            }
+        }
+    }
+    sessions
 }
 
 impl Archive {

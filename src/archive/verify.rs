@@ -11,12 +11,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use super::Archive;
-use super::durable::{files_in, read_json};
+use super::durable::{checksum, files_in, read_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::{PartName, SCHEMA_FILE};
 use super::manifest::{Manifest, ManifestFile, SeqRange};
 use super::recover::Lost;
-use super::sidecar::Sidecar;
+use super::sidecar::{Sidecar, session_rows};
 use crate::index::Index;
 use crate::message::SessionId;
 
@@ -245,10 +245,8 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
         if let Some(said) = index.integrity()? {
             return Ok(Some(said));
         }
-        let sessions = index.sessions()?;
-        if sidecars.iter().any(|sidecar| !sessions.contains(&sidecar.to_row()))
-            || sessions.len() != sidecars.len()
-        {
+        let (sessions, wanted) = (index.sessions()?, session_rows(sidecars, manifests));
+        if wanted.iter().any(|session| !sessions.contains(session)) || sessions.len() != wanted.len() {
             return Ok(Some("its sessions are not those of the sidecars".to_owned()));
         }
         let differs = index.segment_paths()? != expected;
@@ -349,12 +347,6 @@ fn read_seqs(path: &Path, seen: &mut Seen) -> Result<u64, String> {
         }
     }
     Ok(rows)
-}
-
-fn checksum(path: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_string())
 }
 
 /// All Parquet files in `data/` that hold messages, relative to the archive, sorted.

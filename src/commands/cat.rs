@@ -50,13 +50,17 @@ fn follow(archive: &Archive, mut chosen: Chosen, out: &mut Out) -> anyhow::Resul
     let Some(session) = chosen.sessions.first().map(|session| session.session_id.to_string()) else {
         return Ok(Outcome::Done);
     };
+    let mut seen = None;
     loop {
         // Asked before the scan: what is sealed between the two is printed in this round.
-        let ended = archive.resolve(&session)?.ended_at_us.is_some();
-        if let Some(next) = print(archive, &chosen, out)? {
+        let now = archive.resolve(&session)?;
+        // Where a filter finds nothing, each scan is one of the whole session.
+        if seen.replace(now.messages) != Some(now.messages)
+            && let Some(next) = print(archive, &chosen, out)?
+        {
             chosen.options.from = Some(Bound::Seq(next));
         }
-        if ended {
+        if now.ended_at_us.is_some() {
             return Ok(Outcome::Done);
         }
         sleep(LOOK_EVERY);

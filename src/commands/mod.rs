@@ -41,6 +41,8 @@ pub enum Outcome {
     Done,
     /// Done, but loss or damage was found, and was said.
     Lossy,
+    /// As the command that was run for the user ended.
+    Code(u8),
 }
 
 /// A mistake in how the command was called: nothing was touched.
@@ -54,6 +56,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match log::start(&cli.global, &screen).and_then(|()| run(cli, screen)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Lossy) => ExitCode::from(3),
+        Ok(Outcome::Code(code)) => ExitCode::from(code),
         // `telereel cat | head` has what it wanted.
         Err(error) if error.chain().any(|cause| cause.is::<StdoutClosed>()) => ExitCode::SUCCESS,
         Err(error) => {

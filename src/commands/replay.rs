@@ -1,27 +1,38 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table};
+use super::progress::Progress;
 use super::selection::{self, Chosen, choose};
 use super::signals::{INTERRUPTED, Signals};
 use crate::archive::{Archive, Bound, scan};
 use crate::cli::{self, Replay};
 use crate::clock::Clock;
 use crate::config::{Config, TlsFiles, VendorConfig};
-use crate::message::{KindHeader, SourceHeader};
+use crate::message::{KindHeader, Row, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{BindOptions, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start};
 use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
 use crate::vendors::{Credential, Recorded};
+
+/// How often the line at the terminal is drawn anew.
+const DRAW_EVERY: Duration = Duration::from_millis(500);
 
 /// A line of `--json`.
 #[derive(Serialize)]
@@ -35,9 +46,11 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     selection::check(&args.sessions, &args.filters)?;
     let archive = context.archive()?;
     let chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
-    chosen.require_some(&archive)?;
+    let first = chosen.require_some(&archive)?;
     let bind = bind_options(context, &archive, &chosen, &args)?;
-    let report = super::runtime()?.block_on(play(context, archive, chosen, bind, &args))?;
+    // Opened before the replay, which may take a day, and not after it.
+    let report_file = args.report.as_deref().map(create_report).transpose()?;
+    let (report, code) = super::runtime()?.block_on(play(context, archive, chosen, &first, bind, &args))?;
     let mut out = Out::new();
     if context.json {
         out.json(&Event::Done(&report))?
@@ -45,22 +58,29 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         for_people(&mut out, &report)?
     }
     out.flush()?;
-    if let Some(path) = &args.report {
-        write_report(path, &report)?;
+    if let Some((path, file)) = report_file {
+        write_report(file, &report).with_context(|| format!("cannot write the report {}", path.display()))?;
     }
-    Ok(if report.has_loss() { Outcome::Lossy } else { Outcome::Done })
+    Ok(match code {
+        Some(0) if report.clients.is_empty() => Outcome::Code(1),
+        Some(code) => Outcome::Code(code),
+        None if report.has_loss() => Outcome::Lossy,
+        None => Outcome::Done,
+    })
 }
 
+/// The report, and the exit code of `--exec`.
 async fn play(
     context: &Context,
     archive: Archive,
     chosen: Chosen,
+    first: &Row,
     bind: BindOptions,
     args: &Replay,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<(Report, Option<u8>)> {
     let signals = Signals::catch()?;
     let endpoints = Endpoints::bind(bind).await?;
-    let options = play_options(&chosen, args);
+    let options = play_options(&chosen, first, args);
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -78,8 +98,70 @@ async fn play(
             .screen
             .note(format!("self-signed certificate, for clients to trust: {}", certificate.display()));
     }
+    let child = start_client(context, &endpoints, args)?;
     stop_on_signal(context, signals, options.stop.clone());
-    Ok(endpoints.play(options, move || scan(&archive, &chosen.options)).await?)
+    let stop = options.stop.clone();
+    let ended = async {
+        let Some(child) = child else { return Ok(None) };
+        let status = child.await.context("the command of --exec cannot be waited for")??;
+        // There is nobody left to play to.
+        stop.cancel();
+        anyhow::Ok(Some(exit_code(status)))
+    };
+    let progress = endpoints.progress();
+    // Both to their ends: a client whose replay fails or is over has its own goodbye to say.
+    let both =
+        async { tokio::join!(endpoints.play(options, move || scan(&archive, &chosen.options)), ended) };
+    tokio::select! {
+        (report, code) = both => Ok((report?, code?)),
+        // The screen is the client's, where one is run.
+        never = draw(context, progress), if args.exec.is_empty() => match never {},
+    }
+}
+
+/// Draws how far it is, where there is a terminal.
+async fn draw(context: &Context, progress: impl Fn() -> (u64, usize)) -> Infallible {
+    let line = Progress::spinner(context);
+    let mut tick = tokio::time::interval(DRAW_EVERY);
+    loop {
+        tick.tick().await;
+        if !line.is_shown() {
+            std::future::pending::<()>().await;
+        }
+        let (messages, clients) = progress();
+        line.say(&format!("{} messages; {clients} listening", human_count(messages)));
+    }
+}
+
+/// Runs the command of `--exec`, if there is one; resolves when it has ended.
+fn start_client(
+    context: &Context,
+    endpoints: &Endpoints,
+    args: &Replay,
+) -> anyhow::Result<Option<oneshot::Receiver<io::Result<ExitStatus>>>> {
+    let [program, rest @ ..] = &args.exec[..] else { return Ok(None) };
+    let mut command = Command::new(program);
+    command.args(rest);
+    for (name, url) in [("TELEREEL_HTTP", endpoints.http_url()), ("TELEREEL_MQTT", endpoints.mqtt_url())] {
+        match url {
+            Some(url) => command.env(name, url),
+            None => command.env_remove(name),
+        };
+    }
+    if context.json {
+        // Standard output is for JSON alone.
+        command.stdout(io::stderr());
+    }
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+    let (ended, status) = oneshot::channel();
+    std::thread::spawn(move || ended.send(child.wait()));
+    Ok(Some(status))
+}
+
+/// As a shell reports it: 128 and the signal's number for one that was killed.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 /// The first signal ends the replay in order; the second does not wait for that.
@@ -94,19 +176,23 @@ fn stop_on_signal(context: &Context, mut signals: Signals, stop: CancellationTok
     });
 }
 
-fn play_options(chosen: &Chosen, args: &Replay) -> PlayOptions {
+/// `first` is the first message that is selected.
+fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
     let start = |session: &crate::archive::SessionSummary| SessionStart {
         session_id: session.session_id,
         started_at_us: session.started_at_us,
     };
     let earliest_us = chosen.sessions.first().map_or(0, |session| session.started_at_us);
+    let began = chosen.sessions.iter().find(|session| session.session_id == first.session_id);
+    let began_us = began.map_or(earliest_us, |session| session.started_at_us);
     PlayOptions {
         sessions: chosen.sessions.iter().map(start).collect(),
         start: if args.no_wait { Start::AtOnce } else { Start::WithClients(args.wait_for_clients) },
         zero_ns: match chosen.options.from {
             Some(Bound::Elapsed(ns)) => Some(ns),
-            // A time before the first session: nobody means to wait for it.
-            Some(Bound::Wall(us)) => u64::try_from(us - earliest_us).ok().map(|us| us.saturating_mul(1_000)),
+            // A time at which nothing was recorded: nobody means to wait for the session that follows.
+            Some(Bound::Wall(us)) if us < began_us => None,
+            Some(Bound::Wall(us)) => Some(us.abs_diff(earliest_us).saturating_mul(1_000)),
             Some(Bound::Seq(_)) | None => None,
         },
         speed: args.speed,
@@ -200,10 +286,15 @@ fn state_folder() -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(state)?.join("telereel"))
 }
 
-fn write_report(path: &std::path::Path, report: &Report) -> anyhow::Result<()> {
+fn create_report(path: &Path) -> anyhow::Result<(&Path, File)> {
+    let file = File::create(path).with_context(|| format!("cannot write the report {}", path.display()))?;
+    Ok((path, file))
+}
+
+fn write_report(mut file: File, report: &Report) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(report)?;
     text.push('\n');
-    std::fs::write(path, text).with_context(|| format!("cannot write the report {}", path.display()))
+    Ok(file.write_all(text.as_bytes())?)
 }
 
 fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {

@@ -81,10 +81,12 @@ fn bound(moment: Moment, now: Now) -> Bound {
 }
 
 impl Chosen {
-    /// Makes sure that there is something to show before anything is done; else says what there is.
-    pub(super) fn require_some(&self, archive: &Archive) -> anyhow::Result<()> {
-        let first: Option<Row> = scan(archive, &self.options)?.next().transpose()?;
-        if first.is_some() { Ok(()) } else { bail!(self.what_there_is(archive)?) }
+    /// The first message; if there is none, the error says what there is. For before anything is done.
+    pub(super) fn require_some(&self, archive: &Archive) -> anyhow::Result<Row> {
+        match scan(archive, &self.options)?.next() {
+            Some(first) => Ok(first?),
+            None => bail!(self.what_there_is(archive)?),
+        }
     }
 
     /// For a selection that is empty: what could have been selected.
@@ -106,6 +108,9 @@ impl Chosen {
             format_time_s(start),
             format_time_s(end)
         );
+        if self.sessions.iter().any(|session| session.ended_at_us.is_none()) {
+            text.push_str(", and what is being recorded, once it is sealed");
+        }
         for (what, names) in [("sources", sources), ("kinds", kinds), ("devices", devices)] {
             text.push_str(&format!("\n{what:<8} {}", listed(names)));
         }

@@ -155,6 +155,12 @@ impl Endpoints {
         self.certificate.as_deref()
     }
 
+    /// To look on while it plays: messages emitted so far, and clients that are ready.
+    pub fn progress(&self) -> impl Fn() -> (u64, usize) + use<> {
+        let fanout = Arc::clone(&self.fanout);
+        move || fanout.progress()
+    }
+
     /// Stops listening and writes the trace out.
     pub(super) async fn close(self) -> Result<(), PlayError> {
         self.stop.cancel();

@@ -15,8 +15,11 @@ use crate::message::{Row, SessionId};
 const BYTES_MAX: usize = 16 << 20;
 const ITEMS_MAX: usize = 32_768;
 
-/// What a row costs in memory beside its payload and channel.
-const ROW_BYTES: usize = 512;
+/// What a row costs in memory beside its bytes, with what an allocator needs for each of them.
+const ROW_BYTES: usize = size_of::<Planned>() + 128;
+
+/// The same of a header: two strings.
+const HEADER_BYTES: usize = 80;
 
 /// Between the last message of a round and the first of the next, where one message, or several at
 /// the same moment, are all there is: a loop must not spin.
@@ -133,7 +136,12 @@ impl ReadAhead {
 }
 
 fn cost(row: &Row) -> usize {
-    row.payload.len() + row.clear.as_ref().map_or(0, bytes::Bytes::len) + row.channel.len() + ROW_BYTES
+    let headers = row.headers.iter().flatten().map(|(name, value)| name.len() + value.len() + HEADER_BYTES);
+    row.payload.len()
+        + row.clear.as_ref().map_or(0, bytes::Bytes::len)
+        + row.channel.len()
+        + headers.sum::<usize>()
+        + ROW_BYTES
 }
 
 /// Reads round after round into `ahead`; `open` starts a round. Ends with the first error.

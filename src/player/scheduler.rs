@@ -81,6 +81,10 @@ fn play(ahead: &ReadAhead, fanout: &Fanout, options: &PlayOptions, stop: &Cancel
             Pace::Original => Some(playback.due_ns(row.recorded_ns)),
             Pace::Max => None,
         };
+        // All that can be done before the due time is.
+        let Planned { row, index, digest, .. } = *row;
+        let emission = Arc::new(Emission::new(row, index, due_ns));
+        emission.topic();
         if let Some(due_ns) = due_ns {
             if waited && clock.now().steady_ns > due_ns {
                 played.reader_late += 1;
@@ -89,12 +93,11 @@ fn play(ahead: &ReadAhead, fanout: &Fanout, options: &PlayOptions, stop: &Cancel
                 break;
             }
         }
-        let Planned { row, index, digest, .. } = *row;
         played.messages += 1;
-        played.bytes += row.payload.len() as u64;
+        played.bytes += emission.row.payload.len() as u64;
         played.digest = digest;
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
-        fanout.deliver(&Arc::new(Emission::new(row, index, due_ns)), flow, stop);
+        fanout.deliver(&emission, flow, stop);
         planned = next(ahead, stop);
     }
     played

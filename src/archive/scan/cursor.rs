@@ -1,4 +1,7 @@
-//! One segment being read: a small batch at a time, rows handed out without copying their bytes.
+//! One segment being read: a small batch at a time.
+//!
+//! Rows own their bytes. Were they slices of the batch, one row that waits in a queue (the one of its
+//! device among a thousand) would keep a whole batch in memory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -24,8 +27,7 @@ use crate::archive::schema::envelope_fields;
 use crate::index::SegmentRow;
 use crate::message::{Headers, Mqtt, Row};
 
-/// A batch holds at most this many rows, and about this many bytes of payload: a replay's queue of
-/// single rows keeps whole batches alive.
+/// A batch holds at most this many rows, and about this many bytes of payload.
 const BATCH_ROWS: u64 = 1024;
 const BATCH_BYTES: u64 = 1024 * 1024;
 
@@ -62,8 +64,8 @@ struct Batch {
     seq: Int64Array,
     received_at: TimestampMicrosecondArray,
     elapsed_ns: Int64Array,
-    channel: Texts,
-    device_id: Texts,
+    channel: StringArray,
+    device_id: StringArray,
     event_at: TimestampMicrosecondArray,
     qos: Int8Array,
     retain: BooleanArray,
@@ -71,9 +73,9 @@ struct Batch {
     is_binary: BooleanArray,
     headers: MapArray,
     duplicate_of: Int64Array,
-    payload: Option<Blobs>,
-    clear: Blobs,
-    decode_error: Texts,
+    payload: Option<BinaryArray>,
+    clear: BinaryArray,
+    decode_error: StringArray,
 }
 
 impl Cursor {
@@ -154,8 +156,8 @@ impl Cursor {
             seq: self.seq(),
             received_at_us: batch.received_at.value(at),
             elapsed_ns: self.elapsed_ns(),
-            channel: batch.channel.get(at).unwrap_or_default(),
-            device_id: batch.device_id.get(at),
+            channel: ByteString::from(batch.channel.value(at)),
+            device_id: text(&batch.device_id, at),
             event_at_us: batch.event_at.is_valid(at).then(|| batch.event_at.value(at)),
             mqtt: batch.qos.is_valid(at).then(|| Mqtt {
                 qos: batch.qos.value(at) as u8,
@@ -165,9 +167,9 @@ impl Cursor {
             is_binary: batch.is_binary.value(at),
             headers: batch.headers.is_valid(at).then(|| headers(&batch.headers, at)).flatten(),
             duplicate_of: batch.duplicate_of.is_valid(at).then(|| batch.duplicate_of.value(at) as u64),
-            payload: batch.payload.as_ref().and_then(|payload| payload.get(at)).unwrap_or_default(),
-            clear: batch.clear.get(at),
-            decode_error: batch.decode_error.get(at),
+            payload: batch.payload.as_ref().and_then(|payload| blob(payload, at)).unwrap_or_default(),
+            clear: blob(&batch.clear, at),
+            decode_error: text(&batch.decode_error, at),
         })
     }
 }
@@ -199,6 +201,14 @@ fn ends_before(group: &RowGroupMetaData, from: u64) -> bool {
     }
 }
 
+fn text(column: &StringArray, at: usize) -> Option<ByteString> {
+    column.is_valid(at).then(|| column.value(at).into())
+}
+
+fn blob(column: &BinaryArray, at: usize) -> Option<Bytes> {
+    column.is_valid(at).then(|| Bytes::copy_from_slice(column.value(at)))
+}
+
 fn headers(column: &MapArray, at: usize) -> Option<Headers> {
     let entries = column.value(at);
     let keys = entries.columns().first()?.as_string_opt::<i32>()?;
@@ -209,20 +219,20 @@ fn headers(column: &MapArray, at: usize) -> Option<Headers> {
 impl Batch {
     fn of(batch: &RecordBatch) -> Option<Self> {
         let column = |name: &str| batch.column_by_name(name);
-        let text = |name: &str| column(name)?.as_string_opt::<i32>();
+        let text = |name: &str| column(name)?.as_string_opt::<i32>().cloned();
         let number = |name: &str| column(name)?.as_primitive_opt::<Int64Type>().cloned();
         let time = |name: &str| column(name)?.as_primitive_opt::<TimestampMicrosecondType>().cloned();
         let flag = |name: &str| column(name)?.as_boolean_opt().cloned();
-        let blobs = |name: &str| column(name)?.as_binary_opt::<i32>().map(Blobs::of);
+        let blobs = |name: &str| column(name)?.as_binary_opt::<i32>().cloned();
         Some(Self {
             rows: batch.num_rows(),
-            source: text("source")?.clone(),
+            source: text("source")?,
             connection: column("connection")?.as_primitive_opt::<Int32Type>()?.clone(),
             seq: number("seq")?,
             received_at: time("received_at")?,
             elapsed_ns: number("elapsed_ns")?,
-            channel: Texts::of(text("channel")?),
-            device_id: Texts::of(text("device_id")?),
+            channel: text("channel")?,
+            device_id: text("device_id")?,
             event_at: time("event_at")?,
             qos: column("qos")?.as_primitive_opt::<Int8Type>()?.clone(),
             retain: flag("retain")?,
@@ -235,53 +245,7 @@ impl Batch {
                 None => None,
             },
             clear: blobs("clear")?,
-            decode_error: Texts::of(text("decode_error")?),
+            decode_error: text("decode_error")?,
         })
-    }
-}
-
-/// A column of bytes whose values share one buffer.
-#[derive(Debug)]
-struct Blobs {
-    array: BinaryArray,
-    bytes: Bytes,
-}
-
-impl Blobs {
-    fn of(array: &BinaryArray) -> Self {
-        Self { array: array.clone(), bytes: array.values().clone().into() }
-    }
-
-    fn get(&self, at: usize) -> Option<Bytes> {
-        let offsets = self.array.value_offsets();
-        let range = offsets[at] as usize..offsets[at + 1] as usize;
-        self.array.is_valid(at).then(|| self.bytes.slice(range))
-    }
-}
-
-/// A column of text whose values share one buffer.
-#[derive(Debug)]
-struct Texts {
-    array: StringArray,
-    text: ByteString,
-}
-
-impl Texts {
-    fn of(array: &StringArray) -> Self {
-        let bytes: Bytes = array.values().clone().into();
-        // The array is UTF-8 already; if its spare room is not, its values are copied one by one.
-        Self { array: array.clone(), text: ByteString::try_from(bytes).unwrap_or_default() }
-    }
-
-    fn get(&self, at: usize) -> Option<ByteString> {
-        if self.array.is_null(at) {
-            return None;
-        }
-        let offsets = self.array.value_offsets();
-        let range = offsets[at] as usize..offsets[at + 1] as usize;
-        match self.text.get(range) {
-            Some(value) => Some(self.text.slice_ref(value)),
-            None => Some(self.array.value(at).into()),
-        }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::cursor::Cursor;
 use crate::archive::Archive;
-use crate::archive::error::ArchiveError;
+use crate::archive::durable::checksum;
+use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::layout::PartName;
+use crate::archive::manifest::Manifest;
 use crate::index::{SegmentRow, SessionRow};
 use crate::message::{Row, SessionId};
 
@@ -24,7 +27,7 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 pub(super) struct SessionStream {
-    root: PathBuf,
+    archive: Archive,
     shared: Arc<Shared>,
     started_at_us: i64,
     parts: VecDeque<Vec<SegmentRow>>,
@@ -50,7 +53,7 @@ impl SessionStream {
             sources: session.sources.iter().map(|s| s.name.as_str().into()).collect(),
         };
         Self {
-            root: archive.root().to_owned(),
+            archive: archive.clone(),
             shared: Arc::new(shared),
             started_at_us: session.started_at_us,
             parts: segments.chunk_by(|a, b| a.part == b.part).map(<[_]>::to_vec).collect(),
@@ -90,13 +93,34 @@ impl SessionStream {
     fn first(&mut self) -> Result<Option<usize>, ArchiveError> {
         while self.cursors.is_empty() {
             let Some(part) = self.parts.pop_front() else { return Ok(None) };
+            // The manifest and not the index is the truth; without checksums, damage inside a page
+            // could pass for what was recorded.
+            let manifest = match part.first() {
+                Some(first) => {
+                    self.archive.read_manifest(PartName { session_id: first.session_id, part: first.part })?
+                }
+                None => None,
+            };
             for segment in part {
-                let path = self.root.join(&segment.path);
+                let path = self.archive.root().join(&segment.path);
+                check(&path, &segment, manifest.as_ref())?;
                 let shared = Arc::clone(&self.shared);
                 let cursor = Cursor::open(path, &segment, shared, self.range.start, self.with_payloads)?;
                 self.cursors.extend(cursor.filter(|cursor| cursor.seq() < self.range.end));
             }
         }
         Ok((0..self.cursors.len()).min_by_key(|&at| self.cursors[at].seq()))
+    }
+}
+
+/// Whether a segment is the one that its part's manifest names.
+fn check(path: &Path, segment: &SegmentRow, manifest: Option<&Manifest>) -> Result<(), ArchiveError> {
+    let damaged = |what: &str| ArchiveError::DamagedSegment { path: path.to_owned(), what: what.into() };
+    let named = manifest.and_then(|manifest| manifest.files.iter().find(|file| file.path == segment.path));
+    let named = named.ok_or_else(|| damaged("no manifest names it"))?;
+    if checksum(path).doing("read", path)? == named.blake3 {
+        Ok(())
+    } else {
+        Err(damaged("its checksum is not that of its manifest"))
     }
 }

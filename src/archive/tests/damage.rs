@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::support::*;
 use crate::archive::*;
-use crate::message::{Message, SessionHeader};
+use crate::message::{Message, Selection, SessionHeader};
 
 /// An archive whose session lies in the journal only.
 fn crashed(root: &std::path::Path, n: u64) -> (Archive, SessionHeader, Vec<Message>, Vec<PathBuf>) {
@@ -294,4 +294,49 @@ fn a_lost_or_broken_index_is_read_around_and_made_again() {
     add_session(&archive, 2, 6);
     assert_eq!(archive.list().unwrap().len(), 2);
     assert_content(&archive);
+}
+
+#[test]
+fn what_a_damaged_segment_holds_is_not_given_out() {
+    let dir = quick_dir();
+    let (archive, _, _) = sealed(dir.path(), 12);
+    let file =
+        verify::segment_files(&archive).unwrap().into_iter().find(|f| has_kind(f, "location")).unwrap();
+    let path = dir.path().join(&file);
+    let whole = fs::read(&path).unwrap();
+    // Any byte: most of a page's can change without the reader's noticing.
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+        let found: Result<Vec<_>, _> = scan(&archive, &ScanOptions::default()).unwrap().collect();
+        let error = found.unwrap_err();
+        assert!(
+            matches!(&error, ArchiveError::DamagedSegment { path: named, .. } if *named == path),
+            "{error}"
+        );
+    }
+    let others = Selection { kinds: vec!["alarm".into()], ..Selection::default() };
+    assert_eq!(rows(&archive, &ScanOptions { selection: others, ..ScanOptions::default() }).len(), 2);
+}
+
+fn has_kind(file: &std::path::Path, kind: &str) -> bool {
+    file.to_string_lossy().contains(&format!("kind={kind}/"))
+}
+
+#[test]
+fn a_session_whose_sidecar_is_lost_is_found_by_its_id() {
+    let dir = quick_dir();
+    let (archive, mut header, messages) = sealed(dir.path(), 60);
+    let before = archive.resolve("walk").unwrap();
+    fs::remove_file(archive.layout().sidecar(header.session_id)).unwrap();
+    reindex(&archive).unwrap();
+    let found = archive.resolve(&header.session_id.to_string()).unwrap();
+    assert_eq!((found.started_at_us, found.messages), (before.started_at_us, before.messages));
+    assert_eq!(found.sources.len(), 2);
+    // The site stood in the sidecar.
+    header.site.clear();
+    assert_same(&header, &all(&archive), &messages);
+    let report = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(matches!(report.problems[..], [Problem::NoSidecar { .. }]), "{report:?}");
 }

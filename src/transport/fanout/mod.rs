@@ -16,6 +16,7 @@ mod queue;
 mod tests;
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ pub struct Fanout {
     changed: Condvar,
     left: Notify,
     drift: Mutex<Drift>,
+    emitted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +144,7 @@ impl Fanout {
             changed: Condvar::new(),
             left: Notify::new(),
             drift: Mutex::default(),
+            emitted: AtomicU64::new(0),
         })
     }
 
@@ -191,6 +194,14 @@ impl Fanout {
         for client in members.iter() {
             client.offer(emission, flow, stop);
         }
+        self.emitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many messages were handed out so far, and how many clients are ready for more.
+    pub fn progress(&self) -> (u64, usize) {
+        let members = Arc::clone(&lock(&self.room).members);
+        let ready = members.iter().filter(|client| lock(&client.queue).is_ready()).count();
+        (self.emitted.load(Ordering::Relaxed), ready)
     }
 
     /// Nothing will follow: clients send what waits for them and close.

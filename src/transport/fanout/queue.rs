@@ -7,8 +7,9 @@ use super::Emission;
 use crate::message::Selection;
 use crate::transport::mqtt_server::topic;
 
-/// What one entry of a queue costs beside its payload: the row, its cached encodings, their `Arc`.
-const ITEM_BYTES: usize = 512;
+/// What one entry of a queue costs beside its payload and channel: the row, its cached encodings, and
+/// what an allocator needs for each.
+const ITEM_BYTES: usize = size_of::<Emission>() + 128;
 
 /// What a client wants to receive.
 #[derive(Clone, Debug)]
