@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those in the groups above its own, and its own.
 const LAYERS: &[&[&str]] = &[
-    &["message", "clock", "secret", "disk", "units"],
-    &["section", "envelope", "journal", "decode", "index"],
+    &["clock", "secret", "disk", "units"],
+    &["message", "section"],
+    &["envelope", "journal", "decode", "index"],
     &["vendors"],
     &["config", "transport", "archive"],
     &["recorder", "player"],

@@ -8,7 +8,8 @@ use super::Outcome;
 use super::context::Context;
 use super::output::{Table, print};
 use crate::cli::Check;
-use crate::config::{Config, Source};
+use crate::config::Config;
+use crate::vendors::Source;
 use connect::Attempt;
 
 /// What `--json` prints.

@@ -22,14 +22,14 @@ use super::signals::{INTERRUPTED, Signals};
 use crate::archive::{Archive, Bound, scan};
 use crate::cli::{self, Replay};
 use crate::clock::Clock;
-use crate::config::{Config, TlsFiles, VendorConfig};
-use crate::message::{KindHeader, Row, SourceHeader};
+use crate::config::{Config, TlsFiles};
+use crate::message::{Row, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{BindOptions, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start};
 use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
-use crate::vendors::{Credential, Recorded};
+use crate::vendors::{Credential, Recorded, Source, VendorConfig};
 
 /// How often the line at the terminal is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(500);
@@ -243,9 +243,7 @@ fn recorded_sources(archive: &Archive, chosen: &Chosen) -> anyhow::Result<Vec<So
     for session in &chosen.sessions {
         let sidecar = archive.read_sidecar(session.session_id)?;
         for source in sidecar.into_iter().flat_map(|sidecar| sidecar.sources) {
-            let kinds = source.kinds.into_iter().map(|name| KindHeader { name, declaration: None }).collect();
-            let header =
-                SourceHeader { name: source.name, vendor: source.vendor, kinds, settings: source.settings };
+            let header = SourceHeader::from(source);
             if !sources.contains(&header) {
                 sources.push(header);
             }
@@ -256,7 +254,7 @@ fn recorded_sources(archive: &Archive, chosen: &Chosen) -> anyhow::Result<Vec<So
 
 /// What clients must show, where credentials are required: what the recorder itself showed.
 fn credentials(config: &Config) -> Vec<Credential> {
-    let credential = |source: &crate::config::Source| {
+    let credential = |source: &Source| {
         let (username, secret) = match &source.vendor {
             VendorConfig::Delicode(delicode) => (None, &delicode.token),
             VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {

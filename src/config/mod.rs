@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use crate::secret::Secret;
 use crate::section::{Env, File, Problem, Section};
-use crate::vendors::delicode::config::DelicodeConfig;
-use crate::vendors::generic::config::{GenericConfig, GenericTransport};
-use crate::vendors::jointech::config::JointechConfig;
+use crate::vendors::Source;
 
 /// The vendors that this version has, in the order of the alphabet.
 pub const VENDORS: [&str; 3] = ["delicode", "generic", "jointech"];
@@ -77,68 +75,6 @@ pub struct Console {
 pub struct TlsFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub name: String,
-    pub vendor: VendorConfig,
-    pub tls: TlsOptions,
-    pub stall_after: Option<Duration>,
-    pub exclude_kinds: Vec<String>,
-    /// Names of query parameters that are never stored.
-    pub redact_query: Vec<String>,
-    /// Names of headers (lower case) that are never stored.
-    pub redact_headers: Vec<String>,
-    pub retain: Option<Duration>,
-}
-
-/// How a client checks its server's certificate.
-#[derive(Clone, Debug, Default)]
-pub struct TlsOptions {
-    /// Trusted in place of the system's roots.
-    pub ca: Option<PathBuf>,
-    pub insecure: bool,
-}
-
-#[derive(Clone, Debug)]
-pub enum VendorConfig {
-    Delicode(DelicodeConfig),
-    Jointech(JointechConfig),
-    Generic(GenericConfig),
-}
-
-impl VendorConfig {
-    pub fn vendor(&self) -> &'static str {
-        match self {
-            VendorConfig::Delicode(_) => "delicode",
-            VendorConfig::Jointech(_) => "jointech",
-            VendorConfig::Generic(_) => "generic",
-        }
-    }
-
-    /// The path that this source is pushed to; none for sources that connect to a server.
-    pub fn webhook_path(&self) -> Option<&str> {
-        match self {
-            VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => Some(&webhook.path),
-            VendorConfig::Generic(GenericConfig {
-                transport: GenericTransport::Webhook { path }, ..
-            }) => Some(path),
-            _ => None,
-        }
-    }
-
-    /// The broker and the client id that it knows this source by.
-    fn mqtt_client(&self) -> Option<(&str, &str)> {
-        match self {
-            VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => Some((&mqtt.url, &mqtt.client_id)),
-            VendorConfig::Generic(GenericConfig {
-                transport: GenericTransport::Mqtt { url, client_id, .. },
-                ..
-            }) => Some((url, client_id)),
-            _ => None,
-        }
-    }
 }
 
 /// Why there is no configuration.

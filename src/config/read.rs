@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    ArchiveConfig, Config, Console, DEFAULT_CONSOLE_LISTEN, DEFAULT_WEBHOOKS_LISTEN, Limits, Source,
-    TlsFiles, TlsOptions, VENDORS, VendorConfig, Webhooks, later,
+    ArchiveConfig, Config, Console, DEFAULT_CONSOLE_LISTEN, DEFAULT_WEBHOOKS_LISTEN, Limits, TlsFiles,
+    VENDORS, Webhooks, later,
 };
 use crate::message::COMMON_KINDS;
 use crate::section::values::{
@@ -14,7 +14,7 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{self, delicode, generic, jointech};
+use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

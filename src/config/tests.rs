@@ -4,6 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::vendors::VendorConfig;
+use crate::vendors::generic::config::GenericTransport;
+use crate::vendors::jointech::config::JointechConfig;
 
 fn env(name: &str) -> Option<String> {
     match name {

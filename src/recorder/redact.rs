@@ -12,9 +12,9 @@
 
 use bytestring::ByteString;
 
-use crate::config::{Source, VendorConfig};
 use crate::message::Headers;
 use crate::vendors::jointech::config::JointechConfig;
+use crate::vendors::{Source, VendorConfig};
 
 const QUERY: [&str; 11] = [
     "token",

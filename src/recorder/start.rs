@@ -23,7 +23,7 @@ use super::webhook::{self, PUSHES_MAX, Route};
 use super::{Recorder, memory, roll};
 use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport};
 use crate::clock::{Clock, Now};
-use crate::config::{Config, Source, TlsFiles};
+use crate::config::{Config, TlsFiles};
 use crate::disk::{Disk, RealDisk};
 use crate::journal::{self, JournalError, JournalOptions};
 use crate::message::{SessionHeader, SessionId, SourceHeader};
@@ -31,7 +31,7 @@ use crate::secret::Secret;
 use crate::transport::http_server::{self, ListenError};
 use crate::transport::intake::intake;
 use crate::transport::tls::{self, TlsError, Trust};
-use crate::vendors;
+use crate::vendors::{self, Source};
 
 /// Makes the routes of the `[console]` listener; they need its token, if one is configured.
 pub type ConsoleRoutes = fn(StatusSource, Option<Secret>) -> axum::Router;

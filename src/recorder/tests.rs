@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::archive::{Archive, ScanOptions, scan};
-use crate::config::{ArchiveConfig, Config, Console, Limits, Source, TlsOptions, VendorConfig, Webhooks};
+use crate::config::{ArchiveConfig, Config, Console, Limits, Webhooks};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
+use crate::vendors::{Source, TlsOptions, VendorConfig};
 
 /// Guards a test that would otherwise hang for ever.
 async fn soon<T>(future: impl Future<Output = T>) -> T {

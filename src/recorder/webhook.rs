@@ -36,6 +36,10 @@ const BODIES_BYTES_MAX: usize = 16 << 20;
 /// A vendor's body is small and sent at once.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A body that is refused unread is read off up to here; larger ones cost the sender its connection.
+const REFUSED_BODY_BYTES: usize = 64 << 10;
+const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A disk that does not sync for so long is in trouble; the vendor may push again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -97,20 +101,20 @@ fn is_below(prefix: &str, path: &str) -> bool {
 async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Some(route) = webhooks.routes.iter().find(|route| is_below(&route.path, head.uri.path())) else {
-        return plain(StatusCode::NOT_FOUND, "no source receives on this path");
+        return read_off(body, plain(StatusCode::NOT_FOUND, "no source receives on this path")).await;
     };
     if head.method != Method::POST {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only POST is received here");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return answer;
+        return read_off(body, answer).await;
     }
     // Held until the answer: so long the body is in memory.
     let Ok(_room) = webhooks.room.try_acquire_many(room_for(&head.headers, webhooks.max_body)) else {
-        return respond(Answer::Busy { retry_after_s: 1 });
+        return read_off(body, respond(Answer::Busy { retry_after_s: 1 })).await;
     };
     let body = match whole_body(&head.headers, body, webhooks.max_body).await {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(refusal) => return closing(refusal),
     };
     let at = webhooks.clock.now();
     let path_and_query = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
@@ -129,6 +133,20 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
         // The source has stopped, or the disk is stuck: without durability there is no 200.
         Ok(Err(_)) | Err(_) => respond(Answer::Busy { retry_after_s: 5 }),
     }
+}
+
+/// Reads a refused request's body off, if it is small, so that its connection can carry the next one.
+async fn read_off(body: Body, refusal: Response) -> Response {
+    match tokio::time::timeout(REFUSED_BODY_TIMEOUT, to_bytes(body, REFUSED_BODY_BYTES)).await {
+        Ok(Ok(_)) => refusal,
+        _ => closing(refusal),
+    }
+}
+
+/// Says that the connection ends here: the rest of the body is not read.
+fn closing(mut refusal: Response) -> Response {
+    refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    refusal
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

@@ -15,6 +15,7 @@ mod mqtt;
 mod registry;
 mod settings;
 mod sniff;
+mod source;
 pub mod synthetic;
 #[cfg(test)]
 mod testing;
@@ -30,6 +31,7 @@ use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
 pub use registry::{VENDORS, collector, emulator, kinds, source_header};
+pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;
 
 /// The n-th connection of a source in this session, from 0; numbered by the collector.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Collector, Emulator, Recorded, delicode, generic, jointech};
-use crate::config::{Source, VendorConfig};
 use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
+use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
 pub const VENDORS: [&str; 3] = ["delicode", "jointech", "generic"];

@@ -19,7 +19,7 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    pub(super) fn of(source: &crate::config::Source) -> Self {
+    pub(super) fn of(source: &crate::vendors::Source) -> Self {
         let kinds = source_header(source).kinds.into_iter().map(|kind| kind.name).collect();
         Self { collector: collector(source), rng: Pcg64::seed_from_u64(1), now: START, kinds }
     }
@@ -123,8 +123,8 @@ impl Hand {
 }
 
 /// A source with everything but the vendor's part left at its default.
-pub(super) fn source(vendor: crate::config::VendorConfig) -> crate::config::Source {
-    crate::config::Source {
+pub(super) fn source(vendor: crate::vendors::VendorConfig) -> crate::vendors::Source {
+    crate::vendors::Source {
         name: "s".into(),
         vendor,
         tls: Default::default(),

@@ -15,13 +15,13 @@ use serde::Serialize;
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::clock::Clock;
-use crate::config::{Config, Source, VendorConfig};
+use crate::config::Config;
 use crate::transport::intake::{Intake, intake};
 use crate::transport::tls::{Trust, client_config};
 use crate::transport::{ConnHandle, mqtt_client, websocket_client};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
-use crate::vendors::{self, Conn, Effect, Input};
+use crate::vendors::{self, Conn, Effect, Input, Source, VendorConfig};
 
 /// Longer than the transports' own limits on a handshake, so that theirs, which say more, come first.
 const PATIENCE: Duration = Duration::from_secs(40);

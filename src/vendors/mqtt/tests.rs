@@ -1,9 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::config::VendorConfig;
 use crate::message::Mqtt;
 use crate::secret::Secret;
+use crate::vendors::VendorConfig;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::{JointechConfig, JointechMqtt};
 use crate::vendors::testing::{Hand, SECOND_NS, source};

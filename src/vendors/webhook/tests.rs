@@ -1,8 +1,8 @@
 use super::*;
-use crate::config::{Source, VendorConfig};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::{JointechConfig, JointechWebhook};
 use crate::vendors::testing::{Hand, source};
+use crate::vendors::{Source, VendorConfig};
 
 fn jointech(header: Option<(String, Secret)>) -> Source {
     let hook = JointechWebhook { path: "/hooks/locks".into(), header };

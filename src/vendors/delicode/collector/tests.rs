@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::VendorConfig;
 use crate::secret::Secret;
+use crate::vendors::VendorConfig;
 use crate::vendors::testing::{Hand, source};
 
 const REGISTER_0: &str = r#"send 0 {"type":"realtime_register","token":"jwt","locations":[1,2]}"#;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::config::VendorConfig;
 use crate::vendors::CloseCause;
+use crate::vendors::VendorConfig;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::testing::{Hand, SECOND_NS, source};
 
