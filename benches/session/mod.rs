@@ -16,7 +16,8 @@ pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Du
     let clock = Clock::System;
     let archive = Archive::create_or_open(root, "")?;
     let disk = archive.disk().clone();
-    let mut header = header(clock.now());
+    let started = clock.now();
+    let mut header = header(started);
     archive.begin_session(&mut header)?;
     let kinds: Vec<u16> = pool
         .iter()
@@ -32,7 +33,7 @@ pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Du
         min_free_disk: 0,
     };
     let began = Instant::now();
-    let (mut journal, handle) = journal::start(disk, clock.clone(), options, header)?;
+    let (mut journal, handle) = journal::start(disk, clock.clone(), options, header, started.steady_ns)?;
     let parts = journal.closed_parts().context("the journal gives its closed parts once")?;
     let sealer = std::thread::spawn(move || -> Result<u64> {
         let mut stored = 0;

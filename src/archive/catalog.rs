@@ -3,7 +3,7 @@
 use super::Archive;
 use super::durable::files_in;
 use super::error::ArchiveError;
-use super::sidecar::session_rows;
+use super::sidecar::{Sidecar, session_rows};
 use crate::index::Index;
 
 impl Archive {
@@ -31,6 +31,14 @@ impl Archive {
         let (sessions, parts) = index.counts()?;
         Ok(sessions >= files_in(&*self.disk, &self.layout.sessions(), "json")?.len()
             && parts >= files_in(&*self.disk, &self.layout.manifests(), "json")?.len())
+    }
+
+    /// Whether the index can be read, knows all parts, and says of the sessions what the sidecars say.
+    pub(super) fn index_is_whole(&self) -> Result<bool, ArchiveError> {
+        let Ok(index) = Index::open_read_only(&self.layout.index()) else { return Ok(false) };
+        let known = index.sessions().unwrap_or_default();
+        let is_known = |sidecar: &Sidecar| known.contains(&sidecar.to_row());
+        Ok(self.is_complete(&index).unwrap_or(false) && self.read_sidecars()?.iter().all(is_known))
     }
 
     fn catalog_in_memory(&self) -> Result<Index, ArchiveError> {

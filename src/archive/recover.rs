@@ -15,8 +15,12 @@
 //!                                                  synced                         missing go into the
 //!                                                                                 manifest as lost
 //! G  part with a torn header, no records           cut while it was made          removed
-//! H  part with records behind a broken header      the disk, as F                 kept as *.journal.damaged;
-//!                                                                                 lost by the next manifest
+//! H  part with records behind a broken header      the disk, as F                 the header is made again
+//!                                                                                 from another part of the
+//!                                                                                 session, then as F; without
+//!                                                                                 one the part is kept as
+//!                                                                                 *.journal.damaged and lost
+//!                                                                                 by the next manifest
 //! I  manifest, no part                             sealed                         nothing
 //! J  files in data that no manifest names, no part not by a crash: parts go last  left for `verify` to report
 //! K  files in tmp                                  cut within step 1, or within   removed
@@ -24,14 +28,16 @@
 //! L  sidecar without an end                        crash while recording          ended as `recovered`, when
 //!                                                                                 its last message arrived
 //! M  part without a sidecar                        the disk                       written from the part's header
+//! N  index missing, or behind sidecars and         cut right after one of these   made again
+//!    manifests                                     was written, or in `reindex`
 //! ```
 //!
 //! F and H lose what had been promised, unless the journal knows that it had not been synced; so does a
 //! torn tail behind which a later part follows. All of it ends up as `lost` ranges of a manifest, so that
 //! `verify` tells known from new damage.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -43,8 +49,8 @@ use super::manifest::SeqRange;
 use super::seal::{journal_error, seal};
 use super::sidecar::Ended;
 use super::verify::segment_files;
-use crate::journal::{JournalError, PartReader};
-use crate::message::SessionId;
+use crate::journal::{JournalError, PartHeader, PartReader, write_with_header};
+use crate::message::{SessionHeader, SessionId};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -90,9 +96,11 @@ impl RecoverReport {
 pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
     let mut report = RecoverReport::default();
     empty_tmp(archive, &mut report)?;
-    for name in archive.parts()? {
+    let names = archive.parts()?;
+    let headers = session_headers(archive, &names);
+    for name in names {
         let part = archive.layout.part(name);
-        if is_readable(archive, &part, &mut report)? {
+        if is_readable(archive, name, &headers, &mut report)? {
             remove_uncommitted(archive, name, &mut report)?;
             let sealed = seal(archive, &part)?;
             report.parts += 1;
@@ -105,7 +113,7 @@ pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
         }
     }
     end_sessions(archive, &mut report)?;
-    if !archive.layout.index().exists() {
+    if !archive.index_is_whole()? {
         super::reindex::reindex(archive)?;
     }
     archive.write_views()?;
@@ -123,15 +131,25 @@ fn empty_tmp(archive: &Archive, report: &mut RecoverReport) -> Result<(), Archiv
 }
 
 /// Cases G and H: what cannot be read is removed or set aside here.
-fn is_readable(archive: &Archive, part: &Path, report: &mut RecoverReport) -> Result<bool, ArchiveError> {
+fn is_readable(
+    archive: &Archive,
+    name: PartName,
+    headers: &HashMap<SessionId, SessionHeader>,
+    report: &mut RecoverReport,
+) -> Result<bool, ArchiveError> {
     let disk = &*archive.disk;
+    let part = &*archive.layout.part(name);
     match PartReader::open(disk, part) {
         Ok(_) => return Ok(true),
         Err(JournalError::HeaderTorn { bytes, .. }) => {
             report.torn_tail_bytes += bytes;
             remove_if_there(disk, part)?;
         }
-        Err(JournalError::HeaderDamaged { .. }) => {
+        Err(JournalError::HeaderDamaged { first_record, .. }) => {
+            if let Some(session) = headers.get(&name.session_id) {
+                make_header_again(archive, name, first_record, session)?;
+                return Ok(true);
+            }
             let mut aside = part.as_os_str().to_owned();
             aside.push(".damaged");
             let aside = PathBuf::from(aside);
@@ -143,6 +161,31 @@ fn is_readable(archive: &Archive, part: &Path, report: &mut RecoverReport) -> Re
     let journal = archive.layout.journal();
     disk.sync_dir(&journal).doing("sync", &journal)?;
     Ok(false)
+}
+
+/// What the readable parts say about their sessions.
+fn session_headers(archive: &Archive, names: &[PartName]) -> HashMap<SessionId, SessionHeader> {
+    let read = |name: &PartName| PartReader::open(&*archive.disk, &archive.layout.part(*name)).ok();
+    let headers = names.iter().filter_map(read).map(|reader| reader.header().session.clone());
+    headers.map(|session| (session.session_id, session)).collect()
+}
+
+/// Gives a part, before which all have been sealed, the header that it must have had.
+fn make_header_again(
+    archive: &Archive,
+    name: PartName,
+    first_record: u64,
+    session: &SessionHeader,
+) -> Result<(), ArchiveError> {
+    let (disk, part) = (&*archive.disk, &*archive.layout.part(name));
+    let before = archive.read_manifests_of(name.session_id)?.into_iter().filter(|m| m.part < name.part);
+    let first_seq = before.map(|manifest| manifest.seq_end).max().unwrap_or(0);
+    let header = PartHeader { session: session.clone(), part: name.part, first_seq };
+    let tmp = archive.layout.tmp().join(format!("{name}.journal"));
+    write_with_header(disk, (part, first_record), &header, &tmp).map_err(journal_error(part))?;
+    disk.rename(&tmp, part).doing("rename to", part)?;
+    let journal = archive.layout.journal();
+    disk.sync_dir(&journal).doing("sync", &journal)
 }
 
 /// Cases B and D: what a part is about to be sealed into again goes first, so that no file is left

@@ -100,7 +100,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -115,8 +115,9 @@ pub use queue::{JournalHandle, RESERVE_BYTES};
 pub use reader::{Damage, PartEnd, PartReader};
 pub use writer::WRITE_BYTES;
 
+use format::encode_file_header;
 use queue::Shared;
-use writer::Writer;
+use writer::{Session, Writer};
 
 /// Where a message stands in the order of acceptance, from 1, across sessions.
 pub type Ticket = u64;
@@ -194,7 +195,8 @@ pub enum JournalError {
     /// Nothing in it can be read, and nothing that was promised was in it unless the disk failed.
     #[error("{} ends within its header, after {bytes} bytes, with no record behind it", path.display())]
     HeaderTorn { path: PathBuf, bytes: u64 },
-    /// There are records, but what describes them is damaged: [`PartReader::open_with`] reads them.
+    /// There are records, but what describes them is damaged: [`write_with_header`] makes
+    /// a part of them that can be read.
     #[error("{} has a damaged header: {what}; the first record is at byte {first_record}", path.display())]
     HeaderDamaged { path: PathBuf, what: String, first_record: u64 },
     #[error("{} has version {found} of the journal format, this program knows up to {known}", path.display())]
@@ -230,18 +232,41 @@ pub fn parse_part_file_name(path: &Path) -> Option<(SessionId, u32)> {
     (path.file_name()?.to_str()? == part_file_name(session, part)).then_some((session, part))
 }
 
+/// Writes the records of the part at `from`, whose own header is damaged
+/// ([`JournalError::HeaderDamaged`]), to `to` behind `header`: that of another part of its session,
+/// with its own number, and with where the part before ended as `first_seq`. Synced, but not its name.
+pub fn write_with_header(
+    disk: &dyn Disk,
+    (from, first_record): (&Path, u64),
+    header: &PartHeader,
+    to: &Path,
+) -> Result<(), JournalError> {
+    let mut head = Vec::new();
+    encode_file_header(&mut head, header)?;
+    let copy = || {
+        let mut records = disk.open_read(from)?;
+        io::copy(&mut records.by_ref().take(first_record), &mut io::sink())?;
+        let mut file = disk.create_new(to)?;
+        file.write_all(&head)?;
+        io::copy(&mut records, &mut file)?;
+        file.sync_data()
+    };
+    copy().map_err(JournalError::io("write anew", from))
+}
+
 /// Starts a session's journal and the thread that writes it.
 ///
 /// The first part is made here and synced, so that a disk that cannot be written to is found out
-/// before anything is accepted. `elapsed_ns` counts from `clock.now()` at this call: stamp
-/// `header.started_at_us` right before it.
+/// before anything is accepted. `elapsed_ns` counts from `started_ns`, the steady time at which
+/// `header.started_at_us` was stamped.
 pub fn start(
     disk: Arc<dyn Disk>,
     clock: Clock,
     options: JournalOptions,
     header: SessionHeader,
+    started_ns: u64,
 ) -> Result<(Journal, JournalHandle), JournalError> {
-    let (handle, writer, closed_parts) = open(disk, clock, options, header)?;
+    let (handle, writer, closed_parts) = open(disk, clock, options, header, started_ns)?;
     let shared = handle.shared();
     let thread = std::thread::Builder::new()
         .name("journal".to_owned())
@@ -256,12 +281,23 @@ fn open(
     clock: Clock,
     options: JournalOptions,
     header: SessionHeader,
+    started_ns: u64,
 ) -> Result<(JournalHandle, Writer, mpsc::Receiver<PathBuf>), JournalError> {
     // Unbounded, but for one path per closed part: the parts themselves fill the disk long before.
     let (closed, closed_parts) = mpsc::channel();
     let shared = Arc::new(Shared::new(clock, &options));
-    let writer = Writer::open(disk, Arc::clone(&shared), options, header, closed)?;
+    let writer = Writer::open(disk, Arc::clone(&shared), options, Session::new(header, started_ns), closed)?;
     Ok((JournalHandle::new(shared), writer, closed_parts))
+}
+
+/// The way into a journal that accepts and never writes: what happens when it is full.
+#[cfg(test)]
+pub fn stuck(
+    disk: Arc<dyn Disk>,
+    options: JournalOptions,
+    header: SessionHeader,
+) -> Result<JournalHandle, JournalError> {
+    open(disk, Clock::System, options, header, 0).map(|(handle, ..)| handle)
 }
 
 impl Journal {

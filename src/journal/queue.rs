@@ -306,10 +306,9 @@ impl JournalHandle {
     }
 
     /// Ends the session: closes its part, and lets the next accepted message begin the session
-    /// `header`, whose id must be new, with `seq` 0. `elapsed_ns` counts from the clock at this call,
-    /// so stamp `header.started_at_us` right before it.
-    pub fn roll(&self, header: SessionHeader) -> Result<(), JournalError> {
-        let started_ns = self.shared.now_ns();
+    /// `header`, whose id must be new, with `seq` 0. `elapsed_ns` counts from `started_ns`, the
+    /// steady time at which `header.started_at_us` was stamped.
+    pub fn roll(&self, header: SessionHeader, started_ns: u64) -> Result<(), JournalError> {
         // Found out here that it cannot be written, it is an error of this call; later, of the journal.
         let first = PartHeader { session: header, part: 0, first_seq: 0 };
         encode_file_header(&mut Vec::new(), &first)?;

@@ -96,13 +96,6 @@ impl PartReader {
         Ok(Self::new(source, path, header))
     }
 
-    /// Reads a part whose own header is damaged ([`JournalError::HeaderDamaged`]) by that of another
-    /// part of the session, or its sidecar. `header.first_seq` is where the part before ended.
-    pub fn open_with(disk: &dyn Disk, path: &Path, header: PartHeader) -> Result<Self, JournalError> {
-        let file = disk.open_read(path).map_err(JournalError::io("open", path))?;
-        Ok(Self::new(Source { file, buffer: Vec::new(), start: 0, offset: 0 }, path, header))
-    }
-
     fn new(source: Source, path: &Path, header: PartHeader) -> Self {
         Self {
             path: path.to_owned(),

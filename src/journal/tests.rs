@@ -71,7 +71,8 @@ impl Rig {
         let disk = SimDisk::new();
         let clock = Arc::new(ManualClock::at(START));
         let of_writer = Clock::Manual(Arc::clone(&clock));
-        let (handle, writer, closed) = open(Arc::new(disk.clone()), of_writer, options, session(0)).unwrap();
+        let (handle, writer, closed) =
+            open(Arc::new(disk.clone()), of_writer, options, session(0), START.steady_ns).unwrap();
         Self { disk, clock, handle, writer, closed }
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Writer {
     free_disk: FreeDisk,
 }
 
-struct Session {
+pub(super) struct Session {
     header: SessionHeader,
     started_ns: u64,
     next_part: u32,
@@ -68,7 +68,7 @@ struct FreeDisk {
 }
 
 impl Session {
-    fn new(header: SessionHeader, started_ns: u64) -> Self {
+    pub(super) fn new(header: SessionHeader, started_ns: u64) -> Self {
         Self { header, started_ns, next_part: 0, next_seq: 0, durable_seq: 0, last_elapsed_ns: 0 }
     }
 }
@@ -79,7 +79,7 @@ impl Writer {
         disk: Arc<dyn Disk>,
         shared: Arc<Shared>,
         options: JournalOptions,
-        header: SessionHeader,
+        session: Session,
         closed: mpsc::Sender<PathBuf>,
     ) -> Result<Self, JournalError> {
         let now_ns = shared.now_ns();
@@ -89,7 +89,7 @@ impl Writer {
             shared,
             options,
             closed,
-            session: Session::new(header, now_ns),
+            session,
             part: None,
             batch: Vec::new(),
             buffer: Vec::new(),

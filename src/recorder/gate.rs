@@ -219,6 +219,14 @@ impl Gate {
         self.owed.is_empty() && self.waiting.is_none() && self.held.is_empty()
     }
 
+    /// Gives up what is still held back: how many of it nobody will deliver again, and how many in all.
+    /// For the end only.
+    pub fn give_up(&mut self) -> (u64, u64) {
+        let first = self.waiting.take().map(|(_, ack)| ack);
+        let held = first.into_iter().chain(self.held.drain(..).map(|(_, ack)| ack));
+        held.fold((0, 0), |(lost, all), ack| (lost + u64::from(ack.is_none()), all + 1))
+    }
+
     /// Forgets what is owed to a connection that is over.
     pub fn forget(&mut self, over: u32) {
         self.owed.retain(|(_, ack)| !matches!(ack, Ack::Mqtt { conn, .. } if *conn == over));

@@ -46,8 +46,8 @@ pub async fn roll(
     orders: &[mpsc::Sender<Order>],
 ) -> Result<(), String> {
     let old = running.session();
-    let mut header = new_header(base_name, &old.site, old.sources.clone(), running.clock().now())
-        .map_err(|e| chain(&e))?;
+    let started = running.clock().now();
+    let mut header = new_header(base_name, &old.site, old.sources.clone(), started).map_err(|e| chain(&e))?;
     let archive = running.archive().clone();
     let header = run_blocking(move || archive.begin_session(&mut header).map(|()| header))
         .await
@@ -64,7 +64,7 @@ pub async fn roll(
     if tokio::time::timeout(READY_TIMEOUT, all_ready.recv()).await.is_err() {
         tracing::warn!("a source did not pause for the new session");
     }
-    running.journal().roll(header.clone()).map_err(|e| chain(&e))?;
+    running.journal().roll(header.clone(), started.steady_ns).map_err(|e| chain(&e))?;
     let ended_at_us = running.clock().now().wall_us;
     running.sealing().end(old.session_id, ended_at_us, Some(header.session_id));
     tracing::info!("session {} goes on as {}", old.name, header.name);

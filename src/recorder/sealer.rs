@@ -1,9 +1,9 @@
 //! The thread that turns closed journal parts into segments while the recording goes on.
 //!
-//! A part that cannot be sealed stays where it is, for `recover` or the next start; the error is shown
-//! in log, status and summary, and the recording goes on.
+//! A part that cannot be sealed stays where it is and is tried again with the next one; the error is
+//! shown in log, status and summary until it is over, and the recording goes on. What is left at the
+//! end is for `recover` or the next start, which then ends its session as well.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::stats::SealStats;
 use crate::archive::{self, Archive, Lock};
-use crate::journal::{parse_part_file_name, part_file_name};
+use crate::journal::parse_part_file_name;
 use crate::message::SessionId;
 use crate::transport::dial::chain;
 
@@ -68,7 +68,7 @@ pub fn start(
     sealing: Arc<Sealing>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let (done, is_done) = oneshot::channel();
-    let mut sealer = Sealer { archive, sealing, unsealed: HashSet::new() };
+    let mut sealer = Sealer { archive, sealing, waiting: Vec::new(), latest: None };
     std::thread::Builder::new().name("sealer".to_owned()).spawn(move || {
         sealer.run(&parts);
         drop(lock);
@@ -81,8 +81,10 @@ pub fn start(
 struct Sealer {
     archive: Archive,
     sealing: Arc<Sealing>,
-    /// Sessions of which a part is left in the journal: recovery ends them.
-    unsealed: HashSet<SessionId>,
+    /// Parts that are complete and not sealed, in order. More than one only while sealing fails.
+    waiting: Vec<PathBuf>,
+    /// The session of the latest part.
+    latest: Option<SessionId>,
 }
 
 impl Sealer {
@@ -94,7 +96,7 @@ impl Sealer {
                 parts.recv_timeout(END_LOOK)
             };
             match next {
-                Ok(part) => self.seal(&part),
+                Ok(part) => self.seal(part),
                 Err(RecvTimeoutError::Timeout) => self.end_sessions(false),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -102,43 +104,59 @@ impl Sealer {
         self.end_sessions(true);
     }
 
-    fn seal(&mut self, part: &std::path::Path) {
-        let session = parse_part_file_name(part).map(|(session, _)| session);
-        if self.sealing.abort.load(Ordering::Relaxed) {
-            self.unsealed.extend(session);
-            return;
-        }
-        match archive::seal(&self.archive, part) {
-            Ok(sealed) => {
-                let mut stats = lock(&self.sealing.stats);
-                stats.segments += sealed.segments;
-                stats.bytes_stored += sealed.bytes_stored;
-                stats.messages += sealed.messages;
+    fn seal(&mut self, part: PathBuf) {
+        self.latest = parse_part_file_name(&part).map(|(session, _)| session);
+        self.waiting.push(part);
+        let mut error = None;
+        let (archive, sealing) = (&self.archive, &self.sealing);
+        self.waiting.retain(|part| {
+            // One of a session in which an earlier one waits is refused by `seal` itself.
+            if sealing.abort.load(Ordering::Relaxed) {
+                return true;
             }
-            Err(error) => {
-                self.unsealed.extend(session);
-                self.failed(&error);
+            match archive::seal(archive, part) {
+                Ok(sealed) => {
+                    let mut stats = lock(&sealing.stats);
+                    stats.segments += sealed.segments;
+                    stats.bytes_stored += sealed.bytes_stored;
+                    stats.messages += sealed.messages;
+                    false
+                }
+                Err(failed) => {
+                    error.get_or_insert(failed);
+                    true
+                }
             }
+        });
+        match error {
+            Some(error) => self.failed(&error),
+            None if self.waiting.is_empty() => lock(&self.sealing.stats).last_error = None,
+            None => {}
         }
     }
 
-    /// Ends the sessions whose last part has been dealt with: those that have a successor in the
-    /// journal (a part is closed before the next is opened), and all of them `at_the_end`.
+    /// Ends the sessions whose last part has been sealed: those that have a successor in the journal
+    /// (a part is closed before the next is opened), and all of them `at_the_end`. A session of which
+    /// a part is left is not ended here: its count of messages would be wrong.
     fn end_sessions(&mut self, at_the_end: bool) {
         let journal = self.archive.layout().journal();
-        let has_begun = |id: SessionId| journal.join(part_file_name(id, 0)).exists();
+        let left: Vec<SessionId> = match self.archive.disk().list(&journal) {
+            Ok(files) => {
+                files.iter().filter_map(|path| parse_part_file_name(path)).map(|(id, _)| id).collect()
+            }
+            Err(error) => return tracing::warn!("cannot list {}: {error}", journal.display()),
+        };
+        let has_begun = |id: SessionId| self.latest == Some(id) || left.contains(&id);
         let mut due = Vec::new();
         lock(&self.sealing.endings).retain(|ending| {
-            let is_due = at_the_end || ending.next.is_some_and(has_begun);
+            let is_due =
+                (at_the_end || ending.next.is_some_and(has_begun)) && !left.contains(&ending.session_id);
             if is_due {
                 due.push(*ending);
             }
             !is_due
         });
         for ending in due {
-            if self.unsealed.contains(&ending.session_id) {
-                continue;
-            }
             if let Err(error) = self.archive.end_session(ending.session_id, ending.ended_at_us) {
                 self.failed(&error);
             }
@@ -151,3 +169,6 @@ impl Sealer {
         lock(&self.sealing.stats).last_error = Some(text);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,18 @@
 //!
 //! Everything that concerns a source happens here, one thing after the other: inputs of its
 //! connections, webhook requests, its timers, acknowledgements that have become due, the end. So a
-//! collector needs no lock, and no source waits for another.
+//! collector needs no lock, and no source waits for another. What it writes about itself, and how it
+//! is seen from outside, is in [`link`].
+
+mod link;
 
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytestring::ByteString;
 use rand::rngs::StdRng;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ClientConfig;
 
@@ -19,7 +21,7 @@ use super::gate::{Gate, Outcome, Refusal};
 use super::redact::Redaction;
 use super::stats::{SourceStats, State};
 use super::webhook::{Answer, Push};
-use crate::clock::{Clock, Now};
+use crate::clock::Clock;
 use crate::journal::{Durable, JournalHandle};
 use crate::message::{Message, SourceHeader};
 use crate::transport::intake::{Arrival, Intake};
@@ -89,7 +91,7 @@ impl SourceTask {
             first_conn: 0,
             last_conn: 0,
             started_ns: now.steady_ns,
-            heard_ns: now.steady_ns,
+            heard_ns: None,
             is_stalled: false,
             fx: Vec::new(),
             task: self,
@@ -112,7 +114,8 @@ struct Source {
     /// The latest connection, for events that belong to none.
     last_conn: Conn,
     started_ns: u64,
-    heard_ns: u64,
+    /// While data can come: when the latest did, or when it began to be so.
+    heard_ns: Option<u64>,
     is_stalled: bool,
     fx: Vec<Effect>,
 }
@@ -154,7 +157,7 @@ impl Source {
     /// How long until a timer is due.
     fn wake_in(&self) -> Option<Duration> {
         let now_ns = self.task.clock.now().steady_ns;
-        let stall = self.task.stall_after_ns.filter(|_| !self.is_stalled).map(|after| self.heard_ns + after);
+        let stall = self.stalls_at();
         let due = [self.task.collector.wake_at(), stall].into_iter().flatten().min();
         let wake = due.map(|due| Duration::from_nanos(due.saturating_sub(now_ns)));
         if self.gate.is_overflowing() {
@@ -169,21 +172,10 @@ impl Source {
         if self.task.collector.wake_at().is_some_and(|at| at <= now.steady_ns) {
             self.input(Input::Tick).await;
         }
-        self.look_for_silence(now);
-        self.tell_overflow(false);
-    }
-
-    /// Tells once about a silence that is longer than it should be.
-    fn look_for_silence(&mut self, now: Now) {
-        let silent_ns = now.steady_ns.saturating_sub(self.heard_ns);
-        if self.is_stalled || self.task.stall_after_ns.is_none_or(|after| silent_ns < after) {
-            return;
+        if self.stalls_at().is_some_and(|at| at <= now.steady_ns) {
+            self.stalled(now);
         }
-        self.is_stalled = true;
-        let mut more = Map::new();
-        more.insert("silent_ns".to_owned(), json!(silent_ns));
-        let reason = Some("no message for longer than stall_after".to_owned());
-        self.link(LinkEvent { event: "stalled", conn: self.last_conn, reason, gap_ns: None, more });
+        self.tell_overflow(false);
     }
 
     /// Gives an input to the collector and carries out what it wants.
@@ -230,6 +222,7 @@ impl Source {
                 }
             }
             Effect::Refuse { inbound, reply } => self.answer(inbound, Answer::Reply(reply)),
+            Effect::Ready { .. } => self.ready(),
             Effect::GiveUp { reason } => {
                 tracing::error!("{}: given up: {reason}", self.task.header.name);
                 let mut stats = self.task.stats.lock();
@@ -310,14 +303,6 @@ impl Source {
         }
     }
 
-    fn heard(&mut self, at: Now) {
-        self.heard_ns = self.heard_ns.max(at.steady_ns);
-        if self.is_stalled {
-            self.is_stalled = false;
-            self.task.stats.lock().state = State::Connected;
-        }
-    }
-
     fn message(&self, record: Record) -> Message {
         let is_webhook = record.headers.is_some();
         Message {
@@ -332,85 +317,6 @@ impl Source {
             duplicate_of: record.duplicate_of,
             payload: record.payload,
             clear: record.clear,
-        }
-    }
-
-    /// Writes a row of kind `link`, and keeps the status in step with it.
-    fn link(&mut self, mut event: LinkEvent) {
-        let now = self.task.clock.now();
-        if event.event == "connecting" {
-            // Under one name for all vendors, and the same as in the session's header.
-            event.more.remove("settings");
-            event.more.insert("options".to_owned(), self.task.header.settings.clone());
-        }
-        self.note_link(&event, now);
-        let kind = kind_index(&self.task.header, "link");
-        if self.task.excluded.get(usize::from(kind)).copied().unwrap_or(false) {
-            return;
-        }
-        let connection = event.conn.saturating_sub(self.first_conn);
-        let message = Message {
-            source: self.task.index,
-            kind,
-            connection,
-            at: now,
-            channel: ByteString::from_static("link"),
-            mqtt: None,
-            is_binary: false,
-            headers: None,
-            duplicate_of: None,
-            payload: link_payload(event, connection).into(),
-            clear: None,
-        };
-        if let Err(error) = self.task.journal.append_reserved(message) {
-            tracing::warn!("{}: a link event could not be stored: {error}", self.task.header.name);
-        }
-    }
-
-    fn note_link(&self, event: &LinkEvent, now: Now) {
-        let name = &self.task.header.name;
-        let reason = event.reason.as_deref().unwrap_or_default();
-        let mut stats = self.task.stats.lock();
-        let state = match event.event {
-            "connecting" => State::Connecting,
-            "connected" | "subscribed" | "reconnected" | "renewed" => State::Connected,
-            "stalled" => State::Stalled,
-            "disconnected" => State::Waiting,
-            // A topic that is refused on a connection that goes on.
-            "refused" if event.more.contains_key("topics") => stats.state,
-            "refused" => State::Waiting,
-            _ => stats.state,
-        };
-        match event.event {
-            "connected" => tracing::info!("{name}: connected"),
-            "disconnected" => {
-                stats.disconnects += 1;
-                tracing::warn!("{name}: disconnected: {reason}");
-            }
-            "refused" => tracing::warn!("{name}: {reason}"),
-            "stalled" | "overflow" => tracing::warn!("{name}: {}: {reason}", event.event),
-            _ => {}
-        }
-        if matches!(event.event, "disconnected" | "refused" | "overflow") && !reason.is_empty() {
-            stats.last_error = Some(reason.to_owned());
-        }
-        // An outage is over when data can come: `connected` alone is only half a handshake for a
-        // vendor that wants more, but a vendor that wants more loses little by it. A source that is
-        // refused before it ever was connected has been out since the start.
-        if state == State::Connected {
-            stats.gap_ns = stats.gap_ns_at(now.steady_ns);
-            stats.down_since_ns = None;
-            stats.was_connected = true;
-        } else if state == State::Waiting && stats.down_since_ns.is_none() {
-            let since = if stats.was_connected { now.steady_ns } else { self.started_ns };
-            stats.down_since_ns = Some(since);
-        }
-        stats.state = state;
-    }
-
-    fn tell_overflow(&mut self, over: bool) {
-        if let Some(event) = self.gate.tell_overflow(self.task.clock.now(), self.last_conn, over) {
-            self.link(event);
         }
     }
 
@@ -439,39 +345,30 @@ impl Source {
         }
         let mut open: Vec<Conn> = self.conns.keys().copied().collect();
         open.sort_unstable();
-        self.first_conn = open.first().copied().unwrap_or(self.last_conn);
+        self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);
         if self.task.tls.is_none() {
             open.push(0); // Webhooks have one connection, and it is always open.
         }
         for conn in open {
-            let mut more = Map::new();
-            more.insert("options".to_owned(), self.task.header.settings.clone());
-            self.link(LinkEvent { event: "continued", conn, reason: None, gap_ns: None, more });
+            // A connection that is still being made is no news of a stream that flows.
+            let event = if self.heard_ns.is_some() { "continued" } else { "connecting" };
+            self.link(LinkEvent { event, conn, reason: None, gap_ns: None, more: Map::new() });
         }
     }
 
-    /// Ends in order: what is owed is acknowledged, connections are closed, and what they still bring
-    /// is recorded.
+    /// Ends in order: connections are closed, what they still bring is recorded, and what is owed is
+    /// acknowledged. Not the other way round: on a busy stream something is always owed.
     async fn stop(&mut self, mut arrivals: mpsc::Receiver<Arrival>, mut pushes: mpsc::Receiver<Push>) {
         let mut deadline = pin!(tokio::time::sleep(STOP_TIMEOUT));
         pushes.close();
-        let mut told = false;
+        self.input(Input::Stop).await;
         loop {
             self.acknowledge();
-            if !told && self.gate.is_idle() {
-                told = true;
-                self.input(Input::Stop).await;
-            }
-            if told && self.conns.is_empty() && self.gate.is_idle() && pushes.is_empty() {
+            if self.conns.is_empty() && self.gate.is_idle() && pushes.is_empty() {
                 break;
             }
             tokio::select! {
-                () = deadline.as_mut() => {
-                    if !told {
-                        self.input(Input::Stop).await;
-                    }
-                    break;
-                }
+                () = deadline.as_mut() => break,
                 Some(arrival) = arrivals.recv() => self.input(arrival.input).await,
                 Some(push) = pushes.recv() => self.push(push).await,
                 () = self.gate.let_in() => {}
@@ -480,7 +377,10 @@ impl Source {
         }
         self.tell_overflow(true);
         let now = self.task.clock.now();
+        let (lost, held) = self.gate.give_up();
         let mut stats = self.task.stats.lock();
+        stats.messages = stats.messages.saturating_sub(held);
+        stats.dropped += lost;
         stats.gap_ns = stats.gap_ns_at(now.steady_ns);
         stats.down_since_ns = None;
         if stats.gave_up.is_none() {
@@ -494,26 +394,4 @@ async fn sleep(wake: Option<Duration>) {
         Some(wake) => tokio::time::sleep(wake).await,
         None => std::future::pending().await,
     }
-}
-
-/// The index of a kind that every vendor has.
-fn kind_index(header: &SourceHeader, name: &str) -> u16 {
-    let found = header.kinds.iter().rposition(|kind| kind.name == name);
-    found.and_then(|index| u16::try_from(index).ok()).unwrap_or(0)
-}
-
-fn link_payload(event: LinkEvent, connection: u32) -> Vec<u8> {
-    let mut payload = Map::new();
-    payload.insert("event".to_owned(), Value::from(event.event));
-    payload.insert("connection".to_owned(), Value::from(connection));
-    if let Some(reason) = event.reason {
-        payload.insert("reason".to_owned(), Value::from(reason));
-    }
-    if let Some(gap_ns) = event.gap_ns {
-        payload.insert("gap_ns".to_owned(), Value::from(gap_ns));
-    }
-    for (name, value) in event.more {
-        payload.entry(name).or_insert(value);
-    }
-    Value::Object(payload).to_string().into_bytes()
 }

@@ -90,6 +90,13 @@ impl Recorder {
         if config.sources.is_empty() {
             return Err(RecordError::NoSources);
         }
+        // A second recorder has the first one's ports as well: told of those, its user would mend the
+        // wrong thing.
+        if let Ok(archive) = Archive::open(&config.archive.path)
+            && archive.is_locked()
+        {
+            archive.lock()?;
+        }
         let mut tls = TlsByTrust::default();
         let client_tls: Vec<_> =
             config.sources.iter().map(|source| tls.of(source)).collect::<Result<_, _>>()?;
@@ -120,8 +127,9 @@ impl Recorder {
             min_free_disk: config.archive.min_free_disk,
         };
         let disk = Arc::clone(archive.disk());
-        let (mut journal, handle) = journal::start(disk, clock.clone(), journal_options, header.clone())
-            .map_err(|source| RecordError::Journal { source })?;
+        let (mut journal, handle) =
+            journal::start(disk, clock.clone(), journal_options, header.clone(), started.steady_ns)
+                .map_err(|source| RecordError::Journal { source })?;
         let sealing = Arc::new(Sealing::default());
         let parts = journal.closed_parts().ok_or(RecordError::SealerDied)?;
         let sealed = sealer::start(archive.clone(), lock, parts, Arc::clone(&sealing))

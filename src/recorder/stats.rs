@@ -49,6 +49,7 @@ pub enum State {
     #[default]
     Starting,
     Connecting,
+    /// Data can come: subscribed, registered or listening, as the vendor has it.
     Connected,
     Stalled,
     Waiting,

@@ -205,6 +205,43 @@ async fn a_message_is_recorded_though_its_sender_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_under_way_are_bounded_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
+    config.webhooks.max_body = 10 << 20;
+    let recorder = start(&config).await;
+    let mut slow = TcpStream::connect(recorder.webhooks_at().unwrap()).await.unwrap();
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", 10 << 20);
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // Asked for by whoever begins to read the body.
+    let mut go_on = [0; 25];
+    soon(slow.read_exact(&mut go_on)).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"));
+
+    let mut second = TcpStream::connect(recorder.webhooks_at().unwrap()).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 7 << 20);
+    second.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    soon(second.read_exact(&mut status)).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 503");
+    assert!(post(&recorder, "POST /", &vec![b'x'; 5 << 20]).await.starts_with("HTTP/1.1 200"));
+    drop(slow);
+    stop(recorder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_recorder_is_told_of_the_first_and_not_of_its_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
+    let recorder = start(&config).await;
+    config.webhooks.listen = recorder.webhooks_at().unwrap().to_string();
+    let error = Recorder::start(&config, StartOptions::default()).await.unwrap_err();
+    assert!(matches!(error, RecordError::Archive(crate::archive::ArchiveError::Locked { .. })), "{error}");
+    stop(recorder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("archive");
@@ -259,6 +296,82 @@ async fn a_new_session_begins_while_connections_stay_open() {
         .collect();
     assert_eq!(rows, [(0, 0, "link".to_owned()), (1, 0, "message".to_owned())]);
     assert_eq!(links(&root).iter().filter(|event| event["event"] == "continued").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_numbered_from_0_in_a_session_that_began_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let vendor = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", vendor.local_addr().unwrap());
+    let recorder = start(&config(&root, vec![websocket("live", url)])).await;
+    drop(accept(&vendor).await);
+    until(&recorder, "an outage", |status| status.sources[0].state == stats::State::Waiting).await;
+    roll::roll(Some("second"), &recorder.running, &recorder.orders).await.unwrap();
+    let mut socket = accept(&vendor).await;
+    until(&recorder, "a connection", |status| status.sources[0].state == stats::State::Connected).await;
+    let drained = async { while let Some(Ok(_)) = socket.next().await {} };
+    tokio::join!(stop(recorder), drained);
+
+    let archive = Archive::open(&root).unwrap();
+    let session_id = archive.resolve("second").unwrap().session_id;
+    let options = ScanOptions {
+        sessions: vec![session_id],
+        selection: crate::message::Selection { kinds: vec!["link".to_owned()], ..Default::default() },
+        ..ScanOptions::default()
+    };
+    let rows: Vec<_> = scan(&archive, &options).unwrap().map(|row| row.unwrap()).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.connection == 0), "{rows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_is_told_once_and_only_while_data_could_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let vendor = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", vendor.local_addr().unwrap());
+    let mut source = websocket("live", url);
+    source.stall_after = Some(Duration::from_secs(60));
+    let manual = std::sync::Arc::new(crate::clock::ManualClock::at(Default::default()));
+    let clock = crate::clock::Clock::Manual(std::sync::Arc::clone(&manual));
+    let options = StartOptions { clock, ..StartOptions::default() };
+    let recorder = Recorder::start(&config(&root, vec![source]), options).await.unwrap();
+    let is = |wanted| move |status: &Status| status.sources[0].state == wanted;
+
+    // Not connected yet: this silence is the connection's.
+    manual.advance_ns(600_000_000_000);
+    let mut socket = accept(&vendor).await;
+    until(&recorder, "a connection", is(stats::State::Connected)).await;
+    for text in ["one", "two"] {
+        manual.advance_ns(30_000_000_000);
+        socket.send(WsMessage::text(text)).await.unwrap();
+        let messages = if text == "one" { 1 } else { 2 };
+        until(&recorder, text, |status| status.sources[0].messages == messages).await;
+        manual.advance_ns(61_000_000_000);
+        for _ in 0..3 {
+            // Wakes the task, whose timer does not know of a clock that is moved by hand.
+            roll::roll(None, &recorder.running, &recorder.orders).await.unwrap();
+        }
+        until(&recorder, "a silence", is(stats::State::Stalled)).await;
+    }
+    let drained = async { while let Some(Ok(_)) = socket.next().await {} };
+    tokio::join!(stop(recorder), drained);
+    let stalled: Vec<_> = links(&root).into_iter().filter(|event| event["event"] == "stalled").collect();
+    assert_eq!(stalled.len(), 2, "{stalled:?}");
+    assert_eq!(stalled[0]["silent_ns"], 61_000_000_000_u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn excluded_kinds_are_answered_and_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let mut source = webhook("hook", "/");
+    source.exclude_kinds = vec!["message".to_owned()];
+    let recorder = start(&config(&root, vec![source])).await;
+    assert!(post(&recorder, "POST /", b"unwanted").await.starts_with("HTTP/1.1 200"));
+    let summary = stop(recorder).await;
+    assert_eq!((summary.sources[0].messages, summary.dropped()), (0, 0));
+    assert_eq!(stored(&root, "message"), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

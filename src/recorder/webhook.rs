@@ -7,7 +7,7 @@
 //! | another method than POST | 405, `Allow: POST` |
 //! | a body beyond `max_body` | 413 |
 //! | a body that does not come | 408 |
-//! | more requests than the recorder can hold | 503, `Retry-After` |
+//! | more requests, or more in their bodies, than the recorder can hold | 503, `Retry-After` |
 //! | taken | the collector's answer, once the message is durable |
 //!
 //! A request that has been handed to its source is recorded even if the client does not wait.
@@ -20,7 +20,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::{Clock, Now};
 use crate::message::Headers;
@@ -28,6 +28,10 @@ use crate::vendors::{HttpReply, HttpRequest};
 
 /// Requests under way to one source. Each holds a body of up to `max_body`.
 pub const PUSHES_MAX: usize = 64;
+
+/// What the bodies under way to all sources may hold together; see [`super::memory`]. One that is
+/// larger goes alone.
+const BODIES_BYTES_MAX: usize = 16 << 20;
 
 /// A vendor's body is small and sent at once.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,6 +71,7 @@ pub struct Route {
 struct Webhooks {
     routes: Vec<Route>,
     max_body: usize,
+    room: Semaphore,
     clock: Clock,
 }
 
@@ -75,7 +80,12 @@ pub fn router(mut routes: Vec<Route>, max_body: u64, clock: Clock) -> Router {
     // The longest prefix wins.
     routes.sort_by_key(|route| std::cmp::Reverse(route.path.trim_end_matches('/').len()));
     let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
-    Router::new().fallback(receive).with_state(Arc::new(Webhooks { routes, max_body, clock }))
+    Router::new().fallback(receive).with_state(Arc::new(Webhooks {
+        routes,
+        max_body,
+        room: Semaphore::new(BODIES_BYTES_MAX),
+        clock,
+    }))
 }
 
 /// Whether `path` is `prefix` or below it; borders of segments count.
@@ -94,6 +104,10 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return answer;
     }
+    // Held until the answer: so long the body is in memory.
+    let Ok(_room) = webhooks.room.try_acquire_many(room_for(&head.headers, webhooks.max_body)) else {
+        return respond(Answer::Busy { retry_after_s: 1 });
+    };
     let body = match whole_body(&head.headers, body, webhooks.max_body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
@@ -117,13 +131,22 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     }
 }
 
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// How much a body may come to take. What is too long will be refused before it is read.
+fn room_for(headers: &HeaderMap, max_body: usize) -> u32 {
+    let bytes = announced(headers).map_or(max_body, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    bytes.min(max_body).min(BODIES_BYTES_MAX) as u32
+}
+
 async fn whole_body(headers: &HeaderMap, body: Body, max_body: usize) -> Result<Bytes, Response> {
     let too_large = || {
         let words = format!("the body is longer than {max_body} bytes (webhooks.max_body)");
         (StatusCode::PAYLOAD_TOO_LARGE, words).into_response()
     };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > max_body as u64) {
+    if announced(headers).is_some_and(|length| length > max_body as u64) {
         return Err(too_large());
     }
     match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_body)).await {

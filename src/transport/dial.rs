@@ -22,6 +22,9 @@ use url::{Host, Url};
 /// DNS, TCP and TLS together; a handshake on top has its own limit.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// One address of several.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A stream may be silent for hours, and a line that died without a word must still be noticed: after
 /// 30 s of silence the kernel probes, and gives the line up after 30 s without an answer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -102,20 +105,34 @@ pub async fn dial(target: &Target, tls: &Arc<ClientConfig>) -> Result<Stream, Di
 
 async fn connect(target: &Target, tls: &Arc<ClientConfig>) -> Result<Stream, DialError> {
     let unreachable = |source| DialError::Unreachable { target: target.clone(), source };
-    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
+    let tcp = connect_to_any(target).await.map_err(unreachable)?;
     // Heartbeats and acknowledgements are small and awaited.
     tcp.set_nodelay(true).map_err(unreachable)?;
     watch_the_line(&tcp).map_err(unreachable)?;
     if !target.tls {
-        return Ok(Stream::Plain(tcp));
+        return Ok(Stream::new(Line::Plain(tcp)));
     }
     let name = ServerName::try_from(target.host.clone())
         .map_err(|e| DialError::BadUrl { reason: format!("host for TLS: {e}") })?;
     let connector = TlsConnector::from(Arc::clone(tls));
     match connector.connect(name, tcp).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(stream) => Ok(Stream::new(Line::Tls(Box::new(stream)))),
         Err(source) => Err(DialError::Tls { target: target.clone(), source }),
     }
+}
+
+/// Tries the name's addresses in turn. One that does not answer, as those of a broken IPv6, must not
+/// use up the time of the others.
+async fn connect_to_any(target: &Target) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((target.host.as_str(), target.port)).await? {
+        match tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failed)
 }
 
 fn watch_the_line(tcp: &TcpStream) -> io::Result<()> {
@@ -130,41 +147,87 @@ fn watch_the_line(tcp: &TcpStream) -> io::Result<()> {
 }
 
 /// A byte stream to a server.
+///
+/// A write that fails is not told by the write but by the reading, once it has given out all that
+/// had arrived. Else a heartbeat or a pong, sent to a peer that has just gone, would end a
+/// connection whose last messages lie unread in the socket, and they would be lost.
 #[derive(Debug)]
-pub enum Stream {
+pub struct Stream {
+    line: Line,
+    /// Why writing failed. From then on what is written goes nowhere.
+    write_error: Option<io::Error>,
+}
+
+#[derive(Debug)]
+enum Line {
     Plain(TcpStream),
     /// Boxed: its buffers and state are some ten times the size of the other variant.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    fn new(line: Line) -> Self {
+        Self { line, write_error: None }
+    }
+
+    /// `written`, or `instead` where that is an error: the reading will tell it.
+    fn unless_failed<T>(&mut self, written: Poll<io::Result<T>>, instead: T) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(Err(error)) => {
+                self.write_error.get_or_insert(error);
+                Poll::Ready(Ok(instead))
+            }
+            written => written,
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = match &mut this.line {
+            Line::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Line::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        };
+        // The system tells a broken line once, be it to a write: the reading would seem to end in order.
+        let is_end = matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before;
+        match this.write_error.take_if(|_| is_end && buf.remaining() > 0) {
+            Some(error) => Poll::Ready(Err(error)),
+            None => read,
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Stream::Tls(s) => Pin::new(s).poll_write(cx, buf),
+        let this = self.get_mut();
+        if this.write_error.is_some() {
+            return Poll::Ready(Ok(buf.len()));
         }
+        let written = match &mut this.line {
+            Line::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Line::Tls(s) => Pin::new(s).poll_write(cx, buf),
+        };
+        this.unless_failed(written, buf.len())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_flush(cx),
-            Stream::Tls(s) => Pin::new(s).poll_flush(cx),
+        let this = self.get_mut();
+        if this.write_error.is_some() {
+            return Poll::Ready(Ok(()));
         }
+        let flushed = match &mut this.line {
+            Line::Plain(s) => Pin::new(s).poll_flush(cx),
+            Line::Tls(s) => Pin::new(s).poll_flush(cx),
+        };
+        this.unless_failed(flushed, ())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
+        match &mut self.get_mut().line {
+            Line::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Line::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }
@@ -188,6 +251,27 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_had_arrived_is_read_though_writing_fails() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        peer.write_all(b"the last words").await.unwrap();
+        sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        tcp.ready(Interest::ERROR).await.unwrap();
+
+        let mut stream = Stream::new(Line::Plain(tcp));
+        for _ in 0..3 {
+            stream.write_all(b"heartbeat").await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        let mut read = Vec::new();
+        assert!(stream.read_to_end(&mut read).await.is_err(), "the line is known to be broken");
+        assert_eq!(read, b"the last words");
+    }
 
     fn target(url: &str) -> Result<Target, DialError> {
         Target::of(&Url::parse(url).unwrap(), &[("ws", 80), ("mqtt", 1883)], &[("wss", 443), ("mqtts", 8883)])

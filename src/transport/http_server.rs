@@ -35,6 +35,9 @@ const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// both from the end of the answer before): vendors push every minute or so over one connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// A request's head has to fit; hyper's own 400 KiB would add up over many connections.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
 /// How long a stop waits for answers and WebSockets under way before it drops them.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -197,6 +200,7 @@ impl Connection {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(BUFFER_BYTES_MAX)
             // A client that sends its request and closes has still sent it: the handler is not dropped.
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service)

@@ -18,6 +18,7 @@ use rumqttc::{
     MqttOptions, NetworkOptions, Packet, PubAck, PubRec, Publish, QoS, StateError, SubAck, SubscribeFilter,
     SubscribeReasonCode, Transport,
 };
+use tokio::sync::Notify;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_tungstenite::tungstenite::http::header::{HOST, HeaderValue};
@@ -42,8 +43,13 @@ const CONNECT_TIMEOUT_S: u64 = 25;
 /// Acknowledgements that the client has not sent yet; more of them wait in the command queue.
 const REQUESTS_MAX: usize = 1_024;
 
-/// How long a DISCONNECT may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a DISCONNECT may take, with what comes before it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// MQTT's end is not answered, so that what is under way can only be waited for: until nothing has
+/// come for so long, or as long as this at the most on a stream that never pauses.
+const QUIET: Duration = Duration::from_millis(50);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Opens an MQTT connection in a task of its own and subscribes, also where the broker still has the
 /// session (that is harmless, and a filter may be new). Its inputs go to `intake`, the last of them
@@ -100,7 +106,9 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
     }
     let owed = Owed::default();
     let filters = dial.subscriptions.iter().map(|(filter, _)| filter.clone()).collect();
-    let reader = Reader { conn: task.conn, clock, intake: task.intake.clone(), owed: &owed, filters };
+    let heard = Notify::new();
+    let reader =
+        Reader { conn: task.conn, clock, intake: task.intake.clone(), owed: &owed, heard: &heard, filters };
     let why = {
         let reading = reader.read(&mut events);
         tokio::pin!(reading);
@@ -111,6 +119,12 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
             () = acknowledge(&client, &mut task, &owed) => Ok(broken("the client takes no more requests")),
             () = close.cancelled() => {
                 let goodbye = async {
+                    // The library sends a DISCONNECT before it reads what lies in the socket, and
+                    // what is read meanwhile is to be acknowledged, or it will be delivered again.
+                    tokio::select! {
+                        _ = tokio::time::timeout(QUIET_TIMEOUT, quiet(&heard)) => {}
+                        () = acknowledge(&client, &mut task, &owed) => {}
+                    }
                     send_what_is_queued(&client, &mut task, &owed).await;
                     let _ = client.disconnect_with_timeout(CLOSE_TIMEOUT).await;
                     std::future::pending::<()>().await;
@@ -253,6 +267,8 @@ struct Reader<'a> {
     clock: Clock,
     intake: Intake,
     owed: &'a Owed,
+    /// Notified of each event.
+    heard: &'a Notify,
     filters: Vec<String>,
 }
 
@@ -282,6 +298,7 @@ impl Reader<'_> {
     /// Passes one event on; answers with why the connection must end, if it must.
     async fn hand_over(&self, event: Event) -> Result<Option<Closed>, Gone> {
         let at = self.clock.now();
+        self.heard.notify_one();
         match event {
             Event::Incoming(Packet::Publish(publish)) => {
                 let Some(frame) = self.frame(publish) else {
@@ -315,6 +332,11 @@ impl Reader<'_> {
         });
         self.filters.iter().cloned().zip(codes).collect()
     }
+}
+
+/// Resolves when nothing has been heard for a while.
+async fn quiet(heard: &Notify) {
+    while tokio::time::timeout(QUIET, heard.notified()).await.is_ok() {}
 }
 
 /// Carries out acknowledgements; returns only when the client takes none any more.

@@ -12,6 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
@@ -230,6 +231,9 @@ fn by_peer(frame: Option<CloseFrame>) -> Closed {
 fn ended(error: &Error) -> Closed {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => by_peer(None),
+        // Some servers just drop the line; TLS calls that an error of its own.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => by_peer(None),
+        Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => by_peer(None),
         error => Closed { cause: CloseCause::Broken, detail: chain(error) },
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! | event | when | besides `reason` |
 //! |---|---|---|
-//! | `connecting` | an attempt begins | `settings`: the source's options without secrets; `attempt` |
+//! | `connecting` | an attempt begins | `attempt`; the recorder adds the source's options |
 //! | `connected` | the transport's handshake is done | what the vendor adds |
 //! | `subscribed` | the vendor has said that data will come | what the vendor adds |
 //! | `reconnected` | the stream flows, and it was not the first attempt | `gap_ns`, `down_ns` |
@@ -70,7 +70,6 @@ struct Outage {
 
 #[derive(Debug)]
 pub(super) struct Lifecycle {
-    settings: Value,
     state: State,
     next_conn: Conn,
     wait_ns: u64,
@@ -82,10 +81,8 @@ pub(super) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// `settings` are the source's options without secrets.
-    pub(super) fn new(settings: Value) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            settings,
             state: State::Idle,
             next_conn: 0,
             wait_ns: FIRST_WAIT_NS,
@@ -118,7 +115,6 @@ impl Lifecycle {
         self.state = State::Dialling(conn);
         let mut more = Map::new();
         more.insert("attempt".into(), json!(conn));
-        more.insert("settings".into(), self.settings.clone());
         link(fx, "connecting", conn, None, more);
         conn
     }

@@ -168,6 +168,9 @@ pub enum Effect {
     Refuse { inbound: Inbound, reply: HttpReply },
     /// Something happened to a connection: recorded as a row of kind `link`.
     Link(LinkEvent),
+    /// Data can come from now on: the connection is made, and whatever the vendor wants beyond that
+    /// (a registration, a subscription) has been granted.
+    Ready { conn: Conn },
     /// This source is over: the credentials were refused for good, say. Shown in the summary.
     GiveUp { reason: String },
 }

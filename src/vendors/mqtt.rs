@@ -27,13 +27,8 @@ pub(super) struct MqttCollector {
 }
 
 impl MqttCollector {
-    pub(super) fn new(
-        dial: MqttDial,
-        kind_of: KindOf,
-        bad_credentials: BadCredentials,
-        settings: Value,
-    ) -> Self {
-        Self { dial, kind_of, bad_credentials, life: Lifecycle::new(settings) }
+    pub(super) fn new(dial: MqttDial, kind_of: KindOf, bad_credentials: BadCredentials) -> Self {
+        Self { dial, kind_of, bad_credentials, life: Lifecycle::new() }
     }
 
     fn dial(&self, conn: Option<Conn>, fx: &mut Vec<Effect>) {
@@ -83,6 +78,7 @@ impl MqttCollector {
         } else {
             link(fx, "subscribed", conn, None, more);
         }
+        fx.push(Effect::Ready { conn });
     }
 
     fn frame(&mut self, conn: Conn, at: Now, frame: Frame, fx: &mut Vec<Effect>) {

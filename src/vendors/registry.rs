@@ -25,13 +25,12 @@ pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
 
 /// The recording side of a source.
 pub fn collector(source: &Source) -> Box<dyn Collector> {
-    let settings = settings(source);
     match &source.vendor {
         VendorConfig::Delicode(config) => {
-            Box::new(delicode::collector::DelicodeCollector::new(config.clone(), settings))
+            Box::new(delicode::collector::DelicodeCollector::new(config.clone()))
         }
-        VendorConfig::Jointech(config) => jointech::collector(config, settings),
-        VendorConfig::Generic(config) => generic::collector(config, settings),
+        VendorConfig::Jointech(config) => jointech::collector(config),
+        VendorConfig::Generic(config) => generic::collector(config),
     }
 }
 

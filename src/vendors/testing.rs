@@ -31,9 +31,11 @@ impl Hand {
         fx
     }
 
-    /// Gives an input and returns the effects as lines.
+    /// Gives an input and returns the effects as lines, [`Effect::Ready`] left out.
     pub(super) fn give(&mut self, input: Input) -> Vec<String> {
-        self.effects(input).iter().map(|effect| self.line(effect)).collect()
+        let effects = self.effects(input);
+        let shown = effects.iter().filter(|effect| !matches!(effect, Effect::Ready { .. }));
+        shown.map(|effect| self.line(effect)).collect()
     }
 
     /// Lets `ns` pass, with every tick that is asked for meanwhile.
@@ -114,6 +116,7 @@ impl Hand {
                 let reason = link.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
                 format!("link {} {}{gap}{reason}", link.event, link.conn)
             }
+            Effect::Ready { conn } => format!("ready {conn}"),
             Effect::GiveUp { reason } => format!("give up: {reason}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::Rng;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::lifecycle::link;
 use super::settings::is_below;
@@ -18,7 +18,6 @@ pub(super) struct WebhookCollector {
     /// The body of the answer to what was taken, JSON.
     accepted: &'static str,
     kind_of: KindOf,
-    settings: Value,
 }
 
 impl WebhookCollector {
@@ -27,9 +26,8 @@ impl WebhookCollector {
         header: Option<(String, Secret)>,
         accepted: &'static str,
         kind_of: KindOf,
-        settings: Value,
     ) -> Self {
-        Self { path, header, accepted, kind_of, settings }
+        Self { path, header, accepted, kind_of }
     }
 
     fn pushed(&mut self, inbound: Inbound, at: Now, request: HttpRequest, fx: &mut Vec<Effect>) {
@@ -82,10 +80,9 @@ impl Collector for WebhookCollector {
         match input {
             // There is no connection to speak of, but the options are to be found where all others' are.
             Input::Start => {
-                let mut more = Map::new();
-                more.insert("settings".into(), self.settings.clone());
-                link(fx, "connecting", 0, None, more);
+                link(fx, "connecting", 0, None, Map::new());
                 link(fx, "connected", 0, Some("listening".into()), Map::new());
+                fx.push(Effect::Ready { conn: 0 });
             }
             Input::Pushed { inbound, at, request } => self.pushed(inbound, at, request, fx),
             _ => {}

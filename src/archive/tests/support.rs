@@ -126,7 +126,8 @@ pub(super) fn record(
         queue_max_bytes: 256 << 20,
         min_free_disk: 0,
     };
-    let (mut journal, handle) = start(Arc::clone(disk), clock, options, header.clone()).unwrap();
+    let (mut journal, handle) =
+        start(Arc::clone(disk), clock, options, header.clone(), at(0).steady_ns).unwrap();
     let closed = journal.closed_parts().unwrap();
     for message in messages {
         handle.try_append(message.clone(), Sync::Later).unwrap();

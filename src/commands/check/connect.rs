@@ -102,7 +102,7 @@ async fn one(source: Source, tls: Arc<ClientConfig>, mut rng: StdRng) -> Attempt
         }
         let mut effects = Vec::new();
         collector.on(clock.now(), &mut rng, input, &mut effects);
-        if let Some(attempt) = effects.into_iter().find_map(|effect| lines.carry_out(effect, &source)) {
+        if let Some(attempt) = effects.into_iter().find_map(|effect| lines.carry_out(effect)) {
             break attempt;
         }
         // What the collector's timers would do comes after a failure, which is an answer already.
@@ -127,7 +127,7 @@ struct Lines {
 
 impl Lines {
     /// Does what the collector wants done, and says so if that tells how the attempt went.
-    fn carry_out(&mut self, effect: Effect, source: &Source) -> Option<Attempt> {
+    fn carry_out(&mut self, effect: Effect) -> Option<Attempt> {
         match effect {
             Effect::DialWebSocket { conn, dial } => {
                 let tls = Arc::clone(&self.tls);
@@ -149,10 +149,9 @@ impl Lines {
                     handle.close();
                 }
             }
+            Effect::Ready { .. } => return Some(Attempt::Connected),
             Effect::GiveUp { reason } => return Some(Attempt::Failed { reason }),
             Effect::Link(link) => match link.event {
-                "subscribed" => return Some(Attempt::Connected),
-                "connected" if is_plain_websocket(source) => return Some(Attempt::Connected),
                 "refused" | "disconnected" => {
                     let reason = link.reason.unwrap_or_else(|| link.event.to_owned());
                     return Some(Attempt::Failed { reason });
@@ -183,12 +182,4 @@ impl Lines {
         };
         let _ = tokio::time::timeout(PATIENCE, closing).await;
     }
-}
-
-/// Whether the handshake is all that the other side says.
-fn is_plain_websocket(source: &Source) -> bool {
-    matches!(
-        &source.vendor,
-        VendorConfig::Generic(GenericConfig { transport: GenericTransport::WebSocket { .. }, .. })
-    )
 }

@@ -80,7 +80,7 @@ fn work(rig: &mut Rig, rng: &mut StdRng, accepted: &mut Accepted, next_session: 
             60..63 => {
                 let header = session(*next_session);
                 *next_session += 1;
-                rig.handle.roll(header.clone()).unwrap();
+                rig.handle.roll(header.clone(), START.steady_ns).unwrap();
                 accepted.begin(&header);
             }
             63..75 => rig.clock.advance_ns(rng.random_range(0..100_000_000)),
@@ -123,7 +123,8 @@ fn live_and_crash(seed: u64) {
         let before = accepted.sessions.len() - 1;
         let of_writer = Clock::Manual(Arc::clone(&clock));
         let mut up_to = 0;
-        let opened = open(Arc::new(disk.clone()), of_writer, random_options(&mut rng), header);
+        let opened =
+            open(Arc::new(disk.clone()), of_writer, random_options(&mut rng), header, START.steady_ns);
         if let Ok((handle, writer, closed)) = opened {
             let mut rig = Rig { disk: disk.clone(), clock, handle, writer, closed };
             let steps = rng.random_range(1..300);
@@ -164,7 +165,9 @@ fn script(disk: &SimDisk, accepted: &mut Accepted) -> Ticket {
     let clock = Clock::Manual(Arc::new(ManualClock::at(START)));
     let options = JournalOptions { part_max_bytes: 700, ..options() };
     accepted.begin(&session(0));
-    let Ok((handle, mut writer, _closed)) = open(Arc::new(disk.clone()), clock, options, session(0)) else {
+    let Ok((handle, mut writer, _closed)) =
+        open(Arc::new(disk.clone()), clock, options, session(0), START.steady_ns)
+    else {
         return 0;
     };
     let durable = handle.durable();
@@ -173,7 +176,7 @@ fn script(disk: &SimDisk, accepted: &mut Accepted) -> Ticket {
         let sync = if n % 3 == 0 { Sync::Now } else { Sync::Later };
         accepted.push(handle.try_append(message(payload.clone()), sync).unwrap(), payload);
         if n == 6 {
-            handle.roll(session(1)).unwrap();
+            handle.roll(session(1), START.steady_ns).unwrap();
             accepted.begin(&session(1));
         }
         if n % 2 == 1 && writer.turn().is_err() {
@@ -211,7 +214,7 @@ fn what_the_thread_reported_durable_survives() {
     for seed in 0..20 {
         let disk = SimDisk::new();
         let options = JournalOptions { part_max_bytes: 5_000, sync_interval: Duration::ZERO, ..options() };
-        let (journal, handle) = start(Arc::new(disk.clone()), Clock::System, options, session(0)).unwrap();
+        let (journal, handle) = start(Arc::new(disk.clone()), Clock::System, options, session(0), 0).unwrap();
         disk.power_off_at(5 + seed * 3);
         let appenders: Vec<_> = (0..3u8)
             .map(|who| {

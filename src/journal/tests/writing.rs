@@ -109,7 +109,8 @@ fn a_roll_begins_a_session_with_its_own_seq_and_time() {
     rig.later("old 0");
     rig.later("old 1");
     rig.clock.advance_ns(1_000);
-    rig.handle.roll(session(1)).unwrap();
+    // Begun, and stamped, a while before the journal is told.
+    rig.handle.roll(session(1), START.steady_ns + 400).unwrap();
     let stamped_before = rig.later("new 0");
     rig.clock.advance_ns(500);
     let mut last = message("new 1");
@@ -126,14 +127,14 @@ fn a_roll_begins_a_session_with_its_own_seq_and_time() {
     assert_eq!(*reader.header(), PartHeader { session: session(1), part: 0, first_seq: 0 });
     let records = drain(&mut reader);
     assert_eq!(payloads(&records), ["new 0", "new 1"]);
-    assert_eq!(records.iter().map(|r| (r.seq, r.elapsed_ns)).collect::<Vec<_>>(), [(0, 0), (1, 500)]);
+    assert_eq!(records.iter().map(|r| (r.seq, r.elapsed_ns)).collect::<Vec<_>>(), [(0, 0), (1, 1_100)]);
 }
 
 #[test]
 fn a_session_without_messages_leaves_no_part() {
     let mut rig = Rig::new(options());
     assert_eq!(rig.parts().len(), 1);
-    rig.handle.roll(session(1)).unwrap();
+    rig.handle.roll(session(1), START.steady_ns).unwrap();
     rig.turn();
     assert!(rig.parts().is_empty());
     rig.close();
@@ -216,7 +217,8 @@ fn a_failed_write_or_sync_is_the_end() {
     ];
     for (operation, fault) in faults {
         let disk = SimDisk::new();
-        let (journal, handle) = start(Arc::new(disk.clone()), Clock::System, options(), session(0)).unwrap();
+        let (journal, handle) =
+            start(Arc::new(disk.clone()), Clock::System, options(), session(0), 0).unwrap();
         disk.fail(operation, 1, fault);
         let ticket = handle.try_append(message("x"), Sync::Now).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -232,7 +234,7 @@ fn a_failed_write_or_sync_is_the_end() {
             runtime.block_on(handle.append(message("x"), Sync::Now)),
             Err(AppendError::Poisoned(_))
         ));
-        assert!(handle.roll(session(1)).is_err());
+        assert!(handle.roll(session(1), START.steady_ns).is_err());
         let operations = disk.operations();
         assert!(matches!(journal.close(), Err(JournalError::Io { .. })));
         assert_eq!(disk.operations(), operations, "nothing is tried again");
@@ -252,7 +254,7 @@ fn a_short_write_is_finished() {
 fn a_disk_that_cannot_be_written_to_is_found_out_at_the_start() {
     let disk = SimDisk::new();
     disk.fail(Operation::SyncDir, 1, Fault::Error(ErrorKind::PermissionDenied));
-    let result = start(Arc::new(disk), Clock::System, options(), session(0));
+    let result = start(Arc::new(disk), Clock::System, options(), session(0), 0);
     assert!(
         matches!(result, Err(JournalError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied)
     );
@@ -294,7 +296,7 @@ fn closing_keeps_what_was_accepted_and_refuses_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let options = JournalOptions { dir: folder.path().join("journal"), part_max_bytes: 50_000, ..options() };
     let disk = Arc::new(RealDisk::default());
-    let (mut journal, handle) = start(disk.clone(), Clock::System, options, session(0)).unwrap();
+    let (mut journal, handle) = start(disk.clone(), Clock::System, options, session(0), 0).unwrap();
     let parts = journal.closed_parts().unwrap();
     assert!(journal.closed_parts().is_none());
     let threads: Vec<_> = (0..4)

@@ -9,8 +9,7 @@ use crate::journal::{self, Journal, JournalOptions};
 use crate::message::{SessionHeader, SessionId};
 use crate::vendors::HttpReply;
 
-/// A journal that takes everything, or nothing because the disk is nearly full.
-fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
+fn options(min_free_disk: u64) -> (Arc<SimDisk>, JournalOptions, SessionHeader) {
     let header = SessionHeader {
         session_id: SessionId::new(1_000_000, [1; 10]),
         name: "test".to_owned(),
@@ -29,7 +28,13 @@ fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
     let disk = SimDisk::new();
     disk.set_capacity(1 << 30);
     crate::disk::Disk::create_dir_all(&disk, std::path::Path::new("journal")).unwrap();
-    journal::start(Arc::new(disk), Clock::System, options, header).unwrap()
+    (Arc::new(disk), options, header)
+}
+
+/// A journal that takes everything, or nothing because the disk is nearly full.
+fn journal(min_free_disk: u64) -> (Journal, JournalHandle) {
+    let (disk, options, header) = options(min_free_disk);
+    journal::start(disk, Clock::System, options, header, 0).unwrap()
 }
 
 fn message(payload: &'static [u8], at_s: u64) -> Message {
@@ -136,4 +141,34 @@ async fn what_is_dropped_is_counted_and_told_from_time_to_time_and_at_the_end() 
     assert_eq!(told.more["dropped"], 1);
     assert!(!gate.is_overflowing());
     assert_eq!(gate.tell_overflow(at(99), 7, true), None);
+}
+
+#[tokio::test]
+async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
+    let (_journal, handle) = journal(u64::MAX);
+    let mut gate = Gate::new(handle);
+    for ack in [Some(mqtt(1)), None, Some(mqtt(2)), None] {
+        assert!(matches!(gate.admit(message(b"x", 1), ack).await, Outcome::Taken));
+    }
+    assert_eq!(gate.give_up(), (2, 4));
+    assert!(gate.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_pauses_once_for_a_second_before_anything_is_dropped() {
+    let (disk, options, header) = options(0);
+    let handle = journal::stuck(disk, JournalOptions { queue_max_bytes: 1, ..options }, header).unwrap();
+    let mut gate = Gate::new(handle);
+    let began = tokio::time::Instant::now();
+    assert!(matches!(gate.admit(message(b"let in alone", 1), None).await, Outcome::Taken));
+    for _ in 0..3 {
+        assert!(matches!(gate.admit(message(b"x", 1), None).await, Outcome::Dropped));
+        // Timers of tokio are told in whole milliseconds.
+        assert_eq!(began.elapsed().as_millis() / 10 * 10, PAUSE.as_millis());
+    }
+    assert_eq!(gate.tell_overflow(message(b"", 1).at, 0, true).unwrap().more["dropped"], 3);
+    // Who waits for an acknowledgement loses nothing, and a webhook is told at once.
+    assert!(matches!(gate.admit(message(b"y", 1), Some(http(1))).await, Outcome::Refused { .. }));
+    assert!(matches!(gate.admit(message(b"y", 1), Some(mqtt(2))).await, Outcome::Taken));
+    assert!(!gate.is_overflowing() && !gate.is_idle());
 }

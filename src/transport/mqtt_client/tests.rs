@@ -167,6 +167,26 @@ async fn a_close_sends_what_is_owed_and_says_goodbye() {
 }
 
 #[tokio::test]
+async fn what_has_reached_the_socket_when_we_close_is_read_and_acknowledged() {
+    let (handle, mut arrivals, mut broker) = subscribed().await;
+    // More than the way to the source holds, so that the client is not done with it when it closes.
+    for n in 0..1_000_u16 {
+        broker.publish(0b0010, b"a/1", n + 1, b"x").await;
+    }
+    handle.close();
+    for n in 0..1_000_u16 {
+        let ack = next_ack(&mut arrivals).await;
+        assert_eq!(ack & 0xFFFF, u64::from(n + 1));
+        assert!(handle.ack(ack));
+    }
+    for n in 0..1_000_u16 {
+        assert_eq!(broker.packet().await, (0x40, (n + 1).to_be_bytes().to_vec()));
+    }
+    assert_eq!(broker.packet().await, (0xE0, vec![]), "DISCONNECT");
+    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::ByUs);
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_with_its_code_and_without_the_password() {
     let (_handle, mut arrivals, _broker) = connect([0x20, 2, 0, 5]).await;
     let why = closed(&mut arrivals).await;

@@ -84,8 +84,14 @@ async fn the_peers_close_code_is_told() {
 #[tokio::test]
 async fn a_line_that_breaks_is_told_apart_from_a_close() {
     let (_handle, mut arrivals, server) = open().await;
+    rustix::net::sockopt::set_socket_linger(server.get_ref(), Some(Duration::ZERO)).unwrap();
     drop(server);
     assert_eq!(closed(&mut arrivals).await.cause, CloseCause::Broken);
+
+    // A server that drops the line in order has closed, be it without a word.
+    let (_handle, mut arrivals, server) = open().await;
+    drop(server);
+    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::ByPeer(None));
 }
 
 #[tokio::test]

@@ -39,12 +39,11 @@ struct Open {
 }
 
 impl DelicodeCollector {
-    /// `settings` are the source's options without secrets.
-    pub fn new(config: DelicodeConfig, settings: serde_json::Value) -> Self {
+    pub fn new(config: DelicodeConfig) -> Self {
         Self {
             channel: path_of(&config.url).into(),
             config,
-            life: Lifecycle::new(settings),
+            life: Lifecycle::new(),
             refusals_in_a_row: 0,
             open: None,
         }
@@ -98,6 +97,7 @@ impl DelicodeCollector {
         more.insert("locations".into(), json!(self.config.locations));
         more.insert("by".into(), json!(by));
         self.life.established(now, conn, Some(more), fx);
+        fx.push(Effect::Ready { conn });
     }
 
     fn frame(&mut self, conn: Conn, at: Now, frame: Frame, rng: &mut dyn Rng, fx: &mut Vec<Effect>) {

@@ -25,11 +25,11 @@ pub const MESSAGE: &str = "message";
 const ACCEPTED: &str = "{}";
 
 /// The recording side.
-pub(super) fn collector(config: &GenericConfig, settings: Value) -> Box<dyn Collector> {
+pub(super) fn collector(config: &GenericConfig) -> Box<dyn Collector> {
     let kind_of = kinds::sorter(config);
     match &config.transport {
         GenericTransport::WebSocket { url, headers, send_on_open } => {
-            Box::new(websocket::WebSocketCollector::new(url, headers, send_on_open, kind_of, settings))
+            Box::new(websocket::WebSocketCollector::new(url, headers, send_on_open, kind_of))
         }
         GenericTransport::Mqtt { url, username, password, topics, qos, client_id, clean_session } => {
             let dial = MqttDial {
@@ -41,10 +41,10 @@ pub(super) fn collector(config: &GenericConfig, settings: Value) -> Box<dyn Coll
                 keep_alive_s: KEEP_ALIVE_S,
                 subscriptions: topics.iter().map(|topic| (topic.clone(), *qos)).collect(),
             };
-            Box::new(MqttCollector::new(dial, kind_of, BadCredentials::KeepTrying, settings))
+            Box::new(MqttCollector::new(dial, kind_of, BadCredentials::KeepTrying))
         }
         GenericTransport::Webhook { path } => {
-            Box::new(WebhookCollector::new(path.clone(), None, ACCEPTED, kind_of, settings))
+            Box::new(WebhookCollector::new(path.clone(), None, ACCEPTED, kind_of))
         }
     }
 }

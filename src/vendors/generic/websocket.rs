@@ -1,7 +1,7 @@
 //! Collecting from any WebSocket: connect, send what the user wants sent, take every frame.
 
 use rand::Rng;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use crate::clock::Now;
 use crate::secret::Secret;
@@ -24,7 +24,6 @@ impl WebSocketCollector {
         headers: &[(String, Secret)],
         send_on_open: &[Secret],
         kind_of: KindOf,
-        settings: Value,
     ) -> Self {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
         Self {
@@ -32,7 +31,7 @@ impl WebSocketCollector {
             send_on_open: send_on_open.to_vec(),
             channel: path_of(url).into(),
             kind_of,
-            life: Lifecycle::new(settings),
+            life: Lifecycle::new(),
         }
     }
 
@@ -82,6 +81,7 @@ impl Collector for WebSocketCollector {
                         fx.push(Effect::Send { conn, frame: Frame::Text(text.expose().into()) });
                     }
                     self.life.established(now, conn, None, fx);
+                    fx.push(Effect::Ready { conn });
                 }
             }
             Input::Frame { conn, at, frame } => self.frame(conn, at, frame, fx),

@@ -23,21 +23,17 @@ const ACCEPTED: &str = r#"{"result":200}"#;
 
 /// The recording side. A broker that refuses the login is not asked again: the vendor's accounts are
 /// locked to a rule on the platform, and trying on does not help.
-pub(super) fn collector(config: &JointechConfig, settings: Value) -> Box<dyn Collector> {
+pub(super) fn collector(config: &JointechConfig) -> Box<dyn Collector> {
     match config {
         JointechConfig::Webhook(hook) => Box::new(WebhookCollector::new(
             hook.path.clone(),
             hook.header.clone(),
             ACCEPTED,
             Box::new(|_, body| kind::of_body(body)),
-            settings,
         )),
-        JointechConfig::Mqtt(mqtt) => Box::new(MqttCollector::new(
-            dial(mqtt),
-            Box::new(kind::of_publish),
-            BadCredentials::GiveUp,
-            settings,
-        )),
+        JointechConfig::Mqtt(mqtt) => {
+            Box::new(MqttCollector::new(dial(mqtt), Box::new(kind::of_publish), BadCredentials::GiveUp))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ struct Life {
 impl Life {
     fn started(seed: u64) -> Self {
         let mut this = Self {
-            life: Lifecycle::new(json!({"url": "u"})),
+            life: Lifecycle::new(),
             rng: Pcg64::seed_from_u64(seed),
             now: Now { wall_us: 0, steady_ns: 1_000 * SECOND_NS },
             fx: Vec::new(),
@@ -170,16 +170,4 @@ fn stopping_closes_what_is_open_and_asks_for_nothing_more() {
     life.life.stop(&mut life.fx);
     assert_eq!(life.fx, []);
     assert_eq!(life.life.wake_at(), None);
-}
-
-#[test]
-fn every_connecting_holds_the_settings() {
-    let mut life = Life::started(1);
-    life.lose(0, &UNREACHABLE);
-    life.next_attempt();
-    let settings = life.fx.iter().filter_map(|effect| match effect {
-        Effect::Link(link) if link.event == "connecting" => Some(&link.more["settings"]),
-        _ => None,
-    });
-    assert_eq!(settings.collect::<Vec<_>>(), [&json!({"url": "u"}); 2]);
 }

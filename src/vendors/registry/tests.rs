@@ -6,7 +6,7 @@ use crate::vendors::delicode::config::DelicodeConfig;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::{JointechConfig, JointechMqtt, JointechWebhook};
 use crate::vendors::testing::source;
-use crate::vendors::{Effect, Input};
+use crate::vendors::{Effect, Frame, Input};
 
 const SECRET: &str = "s3cret";
 
@@ -91,17 +91,42 @@ fn is_generic(source: &Source) -> bool {
 }
 
 #[test]
-fn the_first_link_row_holds_the_options_of_the_header() {
+fn an_attempt_is_told_first_and_without_secrets() {
     for source in sources() {
         let mut fx = Vec::new();
         let mut rng = <rand_pcg::Pcg64 as rand::SeedableRng>::seed_from_u64(1);
         let mut recording = collector(&source);
         recording.on(Default::default(), &mut rng, Input::Start, &mut fx);
         let Effect::Link(link) = &fx[0] else { panic!("{fx:?}") };
-        assert_eq!((link.event, &link.more["settings"]), ("connecting", &source_header(&source).settings));
+        assert_eq!(link.event, "connecting");
         let opened = Input::Opened { conn: 0, session_present: false };
         recording.on(Default::default(), &mut rng, opened, &mut fx);
         assert!(!format!("{fx:?}").contains(SECRET), "{fx:?}");
+    }
+}
+
+#[test]
+fn a_source_is_ready_once_data_can_come_and_not_before() {
+    for source in sources() {
+        let mut hand = crate::vendors::testing::Hand::of(&source);
+        let transport = source_header(&source).settings["transport"].clone();
+        let mut is_ready = |input| hand.effects(input).contains(&Effect::Ready { conn: 0 });
+        let reply = r#"{"type":"realtime_register","result":"success"}"#;
+        let frame = Frame::Text(reply.into());
+        // Where the broker has the session, the subscriptions may be new all the same.
+        let ready = [
+            is_ready(Input::Start),
+            is_ready(Input::Opened { conn: 0, session_present: true }),
+            is_ready(Input::Subscribed { conn: 0, granted: vec![("a".into(), Some(1))] }),
+            is_ready(Input::Frame { conn: 0, at: Default::default(), frame }),
+        ];
+        let expected = match (&source.vendor, transport.as_str()) {
+            (VendorConfig::Delicode(_), _) => [false, false, false, true],
+            (_, Some("webhook")) => [true, false, false, false],
+            (_, Some("mqtt")) => [false, false, true, false],
+            _ => [false, true, false, false],
+        };
+        assert_eq!(ready, expected, "{transport}");
     }
 }
 

@@ -1,0 +1,146 @@
+//! Rows of kind `link`, and the state, outages and silences that a source is seen in.
+//!
+//! A source is `connected` when data can come, whatever its transport: registered, subscribed,
+//! listening. Only then can it be silent for too long, and each silence is told once.
+
+use bytestring::ByteString;
+use serde_json::{Map, Value, json};
+
+use super::Source;
+use crate::clock::Now;
+use crate::message::{Message, SourceHeader};
+use crate::recorder::stats::State;
+use crate::vendors::LinkEvent;
+
+impl Source {
+    /// Writes a row of kind `link`, and keeps the status in step with it.
+    pub(super) fn link(&mut self, mut event: LinkEvent) {
+        let now = self.task.clock.now();
+        if matches!(event.event, "connecting" | "continued") {
+            // Under one name for all vendors, and the same as in the session's header.
+            event.more.insert("options".to_owned(), self.task.header.settings.clone());
+        }
+        self.note(&event, now);
+        let kind = kind_index(&self.task.header, "link");
+        if self.task.excluded.get(usize::from(kind)).copied().unwrap_or(false) {
+            return;
+        }
+        let connection = event.conn.saturating_sub(self.first_conn);
+        let message = Message {
+            source: self.task.index,
+            kind,
+            connection,
+            at: now,
+            channel: ByteString::from_static("link"),
+            mqtt: None,
+            is_binary: false,
+            headers: None,
+            duplicate_of: None,
+            payload: link_payload(event, connection).into(),
+            clear: None,
+        };
+        if let Err(error) = self.task.journal.append_reserved(message) {
+            tracing::warn!("{}: a link event could not be stored: {error}", self.task.header.name);
+        }
+    }
+
+    /// Data can come from now on, and an outage is over.
+    pub(super) fn ready(&mut self) {
+        let now_ns = self.task.clock.now().steady_ns;
+        self.heard_ns = Some(now_ns);
+        self.is_stalled = false;
+        let mut stats = self.task.stats.lock();
+        stats.state = State::Connected;
+        stats.gap_ns = stats.gap_ns_at(now_ns);
+        stats.down_since_ns = None;
+        stats.was_connected = true;
+    }
+
+    fn note(&mut self, event: &LinkEvent, now: Now) {
+        let name = &self.task.header.name;
+        let reason = event.reason.as_deref().unwrap_or_default();
+        let mut stats = self.task.stats.lock();
+        match event.event {
+            "connecting" => stats.state = State::Connecting,
+            "connected" => tracing::info!("{name}: connected"),
+            "stalled" => stats.state = State::Stalled,
+            _ => {}
+        }
+        // A topic may be refused on a connection that goes on.
+        let is_down = match event.event {
+            "disconnected" => true,
+            "refused" => !event.more.contains_key("topics"),
+            _ => false,
+        };
+        if is_down {
+            stats.state = State::Waiting;
+            // A source that is refused before it ever was connected has been out since the start.
+            let since_ns = if stats.was_connected { now.steady_ns } else { self.started_ns };
+            stats.down_since_ns.get_or_insert(since_ns);
+            self.heard_ns = None;
+            self.is_stalled = false;
+        }
+        if event.event == "disconnected" {
+            stats.disconnects += 1;
+        }
+        if matches!(event.event, "disconnected" | "refused" | "overflow" | "stalled") {
+            tracing::warn!("{name}: {}: {reason}", event.event);
+        }
+        if matches!(event.event, "disconnected" | "refused" | "overflow") && !reason.is_empty() {
+            stats.last_error = Some(reason.to_owned());
+        }
+    }
+
+    pub(super) fn tell_overflow(&mut self, over: bool) {
+        if let Some(event) = self.gate.tell_overflow(self.task.clock.now(), self.last_conn, over) {
+            self.link(event);
+        }
+    }
+
+    /// A message has come.
+    pub(super) fn heard(&mut self, at: Now) {
+        self.heard_ns = self.heard_ns.map(|heard_ns| heard_ns.max(at.steady_ns));
+        if self.is_stalled {
+            self.is_stalled = false;
+            self.task.stats.lock().state = State::Connected;
+        }
+    }
+
+    /// When the silence will have been too long, unless that has been told.
+    pub(super) fn stalls_at(&self) -> Option<u64> {
+        let heard_ns = self.heard_ns.filter(|_| !self.is_stalled)?;
+        Some(heard_ns.saturating_add(self.task.stall_after_ns?))
+    }
+
+    /// Tells of a silence.
+    pub(super) fn stalled(&mut self, now: Now) {
+        self.is_stalled = true;
+        let mut more = Map::new();
+        let silent_ns = self.heard_ns.map_or(0, |heard_ns| now.steady_ns.saturating_sub(heard_ns));
+        more.insert("silent_ns".to_owned(), json!(silent_ns));
+        let reason = Some("no message for longer than stall_after".to_owned());
+        self.link(LinkEvent { event: "stalled", conn: self.last_conn, reason, gap_ns: None, more });
+    }
+}
+
+/// The index of a kind that every vendor has.
+fn kind_index(header: &SourceHeader, name: &str) -> u16 {
+    let found = header.kinds.iter().rposition(|kind| kind.name == name);
+    found.and_then(|index| u16::try_from(index).ok()).unwrap_or(0)
+}
+
+fn link_payload(event: LinkEvent, connection: u32) -> Vec<u8> {
+    let mut payload = Map::new();
+    payload.insert("event".to_owned(), Value::from(event.event));
+    payload.insert("connection".to_owned(), Value::from(connection));
+    if let Some(reason) = event.reason {
+        payload.insert("reason".to_owned(), Value::from(reason));
+    }
+    if let Some(gap_ns) = event.gap_ns {
+        payload.insert("gap_ns".to_owned(), Value::from(gap_ns));
+    }
+    for (name, value) in event.more {
+        payload.entry(name).or_insert(value);
+    }
+    Value::Object(payload).to_string().into_bytes()
+}
