@@ -151,7 +151,7 @@ pub struct Status {}
 
 /// What is chosen from a recording.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Filters (each may be given several times)")]
+#[command(next_help_heading = "Filters (all but the times may be given several times)")]
 pub struct Filters {
     /// Only from this source
     #[arg(long, value_name = "SOURCE")]
@@ -178,7 +178,7 @@ pub struct Filters {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  telereel replay latest                                   ws://127.0.0.1:7070 and mqtt://127.0.0.1:1883
+  telereel replay latest
   telereel replay tuesday --from +10m --to +12m --speed 4
   telereel replay latest --listen http://127.0.0.1:0 --no-wait --report report.json
   telereel replay --from 2026-03-01T14:00:00Z --to 2026-03-01T15:00:00Z --vendor jointech
@@ -210,8 +210,6 @@ pub struct Replay {
     /// Start at once, whether anybody listens or not
     #[arg(long)]
     pub no_wait: bool,
-    #[command(flatten)]
-    pub filters: Filters,
     /// How long to wait at the end for clients to take and acknowledge what was sent
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub drain: Duration,
@@ -237,6 +235,9 @@ pub struct Replay {
     /// TELEREEL_MQTT; end when it ends, with its exit code, or with 1 if it did not connect
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
+    // Last: its help heading is that of everything after it.
+    #[command(flatten)]
+    pub filters: Filters,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -273,11 +274,11 @@ pub struct Cat {
     /// A name, an id or its beginning, or `latest`; none: whatever was recorded between --from and --to
     #[arg(value_name = "SESSION")]
     pub session: Option<String>,
-    #[command(flatten)]
-    pub filters: Filters,
     /// Go on with what is sealed later, until the recording ends
     #[arg(long)]
     pub follow: bool,
+    #[command(flatten)]
+    pub filters: Filters,
 }
 
 #[derive(Args, Debug)]

@@ -159,10 +159,17 @@ impl Archive {
         read_json(&*self.disk, &self.layout.sidecar(session_id))
     }
 
+    /// All sidecars that can be read: an old one that is damaged must not keep a new recording from
+    /// beginning. `verify` tells of it.
     pub(super) fn read_sidecars(&self) -> Result<Vec<Sidecar>, ArchiveError> {
         let mut sidecars = Vec::new();
         for path in files_in(&*self.disk, &self.layout.sessions(), "json")? {
-            sidecars.extend(read_json::<Sidecar>(&*self.disk, &path)?);
+            match read_json::<Sidecar>(&*self.disk, &path) {
+                Err(error @ ArchiveError::Json { .. }) => {
+                    tracing::warn!("{error}; its session goes by its id (`telereel verify` tells more)");
+                }
+                read => sidecars.extend(read?),
+            }
         }
         Ok(sidecars)
     }

@@ -13,19 +13,18 @@ use super::Bound;
 use crate::archive::Archive;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::index::SegmentRow;
-use crate::message::SessionId;
 
-/// The range of `seq` between two bounds of a session.
+/// The range of `seq` between two bounds of a session; `segments` are all that it has, since all kinds
+/// count, not only those that the scan selects.
 pub(super) fn seq_range(
     archive: &Archive,
-    session_id: SessionId,
+    segments: &[SegmentRow],
     from: Option<Bound>,
     to: Option<Bound>,
 ) -> Result<Range<u64>, ArchiveError> {
     let resolve = |bound| match bound {
         Bound::Seq(seq) => Ok(seq),
-        // All kinds count, not only those that the scan selects.
-        bound => first_at_or_after(archive, &archive.catalog()?.segments(session_id)?, bound),
+        bound => first_at_or_after(archive, segments, bound),
     };
     let start = from.map_or(Ok(0), resolve)?;
     let end = to.map_or(Ok(u64::MAX), resolve)?;

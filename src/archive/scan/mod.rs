@@ -82,7 +82,7 @@ pub fn summarize(archive: &Archive, options: &ScanOptions) -> Result<ScanSummary
     if by_segment {
         for (_, segments) in selected(archive, options)? {
             let before = summary.messages;
-            for segment in &segments {
+            for segment in segments.iter().filter(|segment| options.may_hold(segment)) {
                 for source in &segment.sources {
                     if sources.is_empty() || sources.contains(&source.source) {
                         summary.messages += source.rows;
@@ -113,7 +113,7 @@ impl ScanSummary {
     }
 }
 
-/// The sessions asked for, each with the segments that can hold selected rows.
+/// The sessions asked for, each with all its segments.
 fn selected(
     archive: &Archive,
     options: &ScanOptions,
@@ -122,8 +122,7 @@ fn selected(
     let mut found = Vec::new();
     for session in index.sessions()? {
         if options.sessions.is_empty() || options.sessions.contains(&session.session_id) {
-            let mut segments = index.segments(session.session_id)?;
-            segments.retain(|segment| options.may_hold(segment));
+            let segments = index.segments(session.session_id)?;
             found.push((session, segments));
         }
     }
@@ -143,8 +142,9 @@ impl ScanOptions {
 impl Scan {
     fn open(archive: &Archive, options: &ScanOptions, with_payloads: bool) -> Result<Self, ArchiveError> {
         let mut pending = Vec::new();
-        for (session, segments) in selected(archive, options)? {
-            let range = bounds::seq_range(archive, session.session_id, options.from, options.to)?;
+        for (session, mut segments) in selected(archive, options)? {
+            let range = bounds::seq_range(archive, &segments, options.from, options.to)?;
+            segments.retain(|segment| options.may_hold(segment));
             pending.push(SessionStream::new(archive, session, segments, range, with_payloads));
         }
         pending.sort_by_key(|stream| std::cmp::Reverse(stream.earliest()));

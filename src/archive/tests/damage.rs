@@ -329,14 +329,21 @@ fn a_session_whose_sidecar_is_lost_is_found_by_its_id() {
     let dir = quick_dir();
     let (archive, mut header, messages) = sealed(dir.path(), 60);
     let before = archive.resolve("walk").unwrap();
-    fs::remove_file(archive.layout().sidecar(header.session_id)).unwrap();
+    let sidecar = archive.layout().sidecar(header.session_id);
+    fs::write(&sidecar, "{").unwrap();
+    add_session(&archive, 2, 6);
+    assert_eq!(archive.list().unwrap().len(), 2, "a new session begins beside a damaged sidecar");
+    reindex(&archive).unwrap();
+    assert_eq!(archive.list().unwrap().len(), 2);
+    fs::remove_file(sidecar).unwrap();
     reindex(&archive).unwrap();
     let found = archive.resolve(&header.session_id.to_string()).unwrap();
     assert_eq!((found.started_at_us, found.messages), (before.started_at_us, before.messages));
     assert_eq!(found.sources.len(), 2);
     // The site stood in the sidecar.
     header.site.clear();
-    assert_same(&header, &all(&archive), &messages);
+    let options = ScanOptions { sessions: vec![header.session_id], ..ScanOptions::default() };
+    assert_same(&header, &rows(&archive, &options), &messages);
     let report = verify(&archive, VerifyOptions::default()).unwrap();
     assert!(matches!(report.problems[..], [Problem::NoSidecar { .. }]), "{report:?}");
 }
