@@ -123,11 +123,14 @@ impl Columns {
     }
 
     /// Takes one row: the values of some of its slots; the others are null.
+    #[inline]
     pub(super) fn push<'a>(&mut self, row: &Row, values: impl Iterator<Item = (usize, &'a Value)>) {
         for (slot, value) in values {
             if !matches!(value, Value::Absent | Value::Null) {
                 let column = &mut self.columns[slot];
-                column.append_nulls(self.rows - self.lengths[slot]);
+                if self.lengths[slot] < self.rows {
+                    column.append_nulls(self.rows - self.lengths[slot]);
+                }
                 column.push(row, value);
                 self.lengths[slot] = self.rows + 1;
             }
@@ -191,6 +194,7 @@ impl Column {
     }
 
     /// A value of another type than the column's counts as null; the reader makes none.
+    #[inline]
     fn push(&mut self, row: &Row, value: &Value) {
         match (self, value) {
             (Column::Int32(column), value) => column.append_option(int32(value)),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::channel::ChannelPattern;
 use super::matching::MatchRule;
 use super::time::TimeFormat;
+use super::value::trim;
 use super::{build, columns};
 
 /// Why a declaration is refused: which file, where in it, and what was expected.
@@ -251,13 +252,27 @@ impl Split {
     /// The piece of `text`, if there is one.
     pub(super) fn piece<'a>(&self, text: &'a str) -> Option<&'a str> {
         match self {
-            Split::Position { separator, position } => text.split(*separator).nth(*position).map(str::trim),
-            Split::Key { separator, key, key_separator } => text.split(*separator).find_map(|pair| {
+            Split::Position { separator, position } => pieces(text, *separator).nth(*position).map(trim),
+            Split::Key { separator, key, key_separator } => pieces(text, *separator).find_map(|pair| {
                 let (name, value) = pair.split_once(*key_separator)?;
-                (name.trim() == key).then(|| value.trim())
+                (trim(name) == key).then(|| trim(value))
             }),
         }
     }
+}
+
+/// As [`str::split`], which prepares for long texts and so loses more than it gains on short ones.
+fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let whole = rest?;
+        let end = match u8::try_from(separator) {
+            Ok(separator) if separator.is_ascii() => whole.bytes().position(|byte| byte == separator),
+            _ => whole.find(separator),
+        };
+        rest = end.map(|at| &whole[at + separator.len_utf8()..]);
+        Some(&whole[..end.unwrap_or(whole.len())])
+    })
 }
 
 /// Where a value is found: keys from the outside in, through JSON in strings as through objects. A

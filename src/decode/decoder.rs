@@ -88,7 +88,8 @@ impl KindDecoder {
             self.row.note(format_args!("not JSON: {error}"));
         }
         for group in &self.null_together {
-            let is_none = |slot: &usize| *self.row.value(*slot) == Value::Double(group.value);
+            let is_none =
+                |slot: &usize| matches!(self.row.value(*slot), Value::Double(n) if *n == group.value);
             if group.fields.iter().all(is_none) {
                 for slot in &group.fields {
                     self.row.nullify(*slot);
@@ -96,9 +97,8 @@ impl KindDecoder {
             }
         }
         self.columns.push(&self.row, self.row.values());
-        let none = [Value::Absent, Value::Null];
-        let found =
-            self.device_id.iter().map(|slot| self.row.value(*slot)).find(|value| !none.contains(value));
+        let is_some = |value: &&Value| !matches!(value, Value::Absent | Value::Null);
+        let found = self.device_id.iter().map(|slot| self.row.value(*slot)).find(is_some);
         self.device.clear();
         match found {
             Some(Value::Text(range)) => self.device.push_str(self.row.text(range)),

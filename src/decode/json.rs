@@ -5,18 +5,24 @@ use std::fmt::{self, Display};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use serde_json::de::Read;
+
 use super::plan::{Leaf, ListPlan, Node, NodeId, Plan, ROOT};
 use super::row::{Found, Row, Value, expected_type};
-use super::value::Scalar;
+use super::value::{Scalar, trim};
 
 /// How often JSON may stand in a string in a string at one place of the plan.
 const STRINGS_DEEP_MAX: u8 = 3;
 
 /// Reads a whole body into `row`; the error is the parser's.
 pub(super) fn read(plan: &Plan, row: &mut Row, body: &[u8]) -> Result<(), serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    Reader { plan, row, node: ROOT, inside_string: 0 }.deserialize(&mut json)?;
-    json.end()
+    let reader = Reader { plan, row, node: ROOT, inside_string: 0 };
+    // Looked at once for the whole body, UTF-8 costs a fraction of what it does string by string.
+    match std::str::from_utf8(body) {
+        Ok(text) => reader.whole(&mut serde_json::Deserializer::from_str(text)),
+        // Broken characters do not matter in what nobody asks for.
+        Err(_) => reader.whole(&mut serde_json::Deserializer::from_slice(body)),
+    }
 }
 
 /// Reads the value at one node of the plan.
@@ -95,11 +101,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         }
-        while let Some(child) = map.next_key_seed(Key { plan: self.plan, row: self.row, node: self.node })? {
+        let mut previous = None;
+        while let Some(child) = map.next_key_seed(self.key(previous))? {
             match child {
                 Some(child) => map.next_value_seed(self.child(child))?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
+            previous = child.or(previous);
         }
         Ok(())
     }
@@ -132,6 +140,19 @@ impl<'de> Visitor<'de> for Reader<'_> {
 }
 
 impl<'a> Reader<'a> {
+    /// Reads a text that is one value, to its end.
+    fn whole<'de, R: Read<'de>>(
+        self,
+        json: &mut serde_json::Deserializer<R>,
+    ) -> Result<(), serde_json::Error> {
+        self.deserialize(&mut *json)?;
+        json.end()
+    }
+
+    fn key(&mut self, previous: Option<NodeId>) -> Key<'_> {
+        Key { plan: self.plan, row: self.row, node: self.node, previous }
+    }
+
     fn node(&self) -> &'a Node {
         &self.plan.nodes[self.node]
     }
@@ -193,7 +214,7 @@ impl<'a> Reader<'a> {
     /// Reads the JSON in a string, if anything is wanted of it.
     fn unfold(&mut self, text: &str) {
         let node = self.node();
-        let text = text.trim();
+        let text = trim(text);
         if (node.list.is_none() && node.children.is_empty()) || text.is_empty() {
             return;
         }
@@ -207,10 +228,9 @@ impl<'a> Reader<'a> {
             return;
         }
         let errors = self.row.errors.len();
-        let mut json = serde_json::Deserializer::from_str(text);
         let inside = self.inside_string + 1;
         let reader = Reader { plan: self.plan, row: self.row, node: self.node, inside_string: inside };
-        if reader.deserialize(&mut json).and_then(|()| json.end()).is_err() {
+        if reader.whole(&mut serde_json::Deserializer::from_str(text)).is_err() {
             self.row.errors.truncate(errors);
             // The leaves of this very node keep the text: only what is inside goes.
             for (_, child) in &node.children {
@@ -292,6 +312,8 @@ struct Key<'a> {
     plan: &'a Plan,
     row: &'a mut Row,
     node: NodeId,
+    /// The declared key before this one in the same object.
+    previous: Option<NodeId>,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -311,14 +333,16 @@ impl Visitor<'_> for Key<'_> {
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
         let children = &self.plan.nodes[self.node].children;
-        // A sender keeps its order: what followed the last time is asked first.
-        let expected = &mut self.row.expected_child[self.node];
+        // A sender keeps its order, whichever it is: what followed the last time is asked first.
+        let expected = match self.previous {
+            None => &mut self.row.first_child[self.node],
+            Some(previous) => &mut self.row.next_sibling[previous],
+        };
         if let Some((_, child)) = children.get(*expected).filter(|(name, _)| **name == *key) {
-            *expected += 1;
             return Ok(Some(*child));
         }
         Ok(children.iter().position(|(name, _)| **name == *key).map(|at| {
-            *expected = at + 1;
+            *expected = at;
             children[at].1
         }))
     }

@@ -38,8 +38,10 @@ pub(super) struct Row {
     /// Per node: the row in which it was last met, to notice a key that is repeated.
     met: Vec<u64>,
     number: u64,
-    /// Per node: the child that is expected next, since senders keep their order.
-    pub(super) expected_child: Vec<usize>,
+    /// Per node: the place among its children of the one that came first the last time.
+    pub(super) first_child: Vec<usize>,
+    /// Per node: the place among its siblings of the one that came after it the last time.
+    pub(super) next_sibling: Vec<usize>,
     /// Per slot of a list: the row of one element.
     pub(super) elements: Vec<Option<Box<Row>>>,
 }
@@ -57,7 +59,8 @@ impl Row {
             values: vec![Value::Absent; slots],
             ranks: vec![0; slots],
             met: vec![0; plan.nodes.len()],
-            expected_child: vec![0; plan.nodes.len()],
+            first_child: vec![0; plan.nodes.len()],
+            next_sibling: vec![0; plan.nodes.len()],
             elements: plan.lists.iter().map(|list| Some(Box::new(Row::new(&list.as_ref()?.plan)))).collect(),
             ..Self::default()
         }
@@ -96,6 +99,7 @@ impl Row {
     }
 
     /// Notes that a key was met; of repeated keys the last counts, so what an earlier one brought goes.
+    #[inline]
     pub(super) fn meet(&mut self, plan: &Plan, node: NodeId) {
         if std::mem::replace(&mut self.met[node], self.number) == self.number {
             self.forget(plan, node);
@@ -105,13 +109,14 @@ impl Row {
     /// Forgets what was found at a node and below.
     pub(super) fn forget(&mut self, plan: &Plan, node: NodeId) {
         for leaf in &plan.nodes[node].below {
-            if self.ranks[leaf.slot] == leaf.rank && self.values[leaf.slot] != Value::Absent {
+            if self.ranks[leaf.slot] == leaf.rank && !matches!(self.values[leaf.slot], Value::Absent) {
                 self.values[leaf.slot] = Value::Null;
             }
         }
     }
 
     /// Takes a scalar for the field of `leaf`.
+    #[inline]
     pub(super) fn take(&mut self, plan: &Plan, leaf: Leaf, scalar: Scalar<'_>) {
         match convert(&plan.fields[leaf.slot], scalar) {
             Ok(Converted::Null) => self.set(leaf, Value::Null),
@@ -134,17 +139,19 @@ impl Row {
     }
 
     /// The lower rank wins, a value wins over null, the later wins among equals.
+    #[inline]
     pub(super) fn set(&mut self, leaf: Leaf, value: Value) {
         let (old, rank) = (&mut self.values[leaf.slot], &mut self.ranks[leaf.slot]);
+        let is_null = matches!(value, Value::Null);
         let replace = match old {
-            Value::Absent => true,
-            Value::Null => value != Value::Null || leaf.rank <= *rank,
-            _ => leaf.rank == *rank || (leaf.rank < *rank && value != Value::Null),
+            Value::Absent => {
+                self.touched.push(leaf.slot);
+                true
+            }
+            Value::Null => !is_null || leaf.rank <= *rank,
+            _ => leaf.rank == *rank || (leaf.rank < *rank && !is_null),
         };
         if replace {
-            if *old == Value::Absent {
-                self.touched.push(leaf.slot);
-            }
             *old = value;
             *rank = leaf.rank;
         }

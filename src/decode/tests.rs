@@ -192,6 +192,54 @@ fn json_in_strings_is_descended_into() {
 }
 
 #[test]
+fn the_order_of_keys_may_change_from_message_to_message() {
+    let declaration = parse(
+        r#"kind = "k"
+        [[field]]
+        name = "a"
+        id = 100
+        type = "int32"
+        path = "a"
+        role = "measurement"
+        [[field]]
+        name = "b"
+        id = 101
+        type = "int32"
+        path = "in.b"
+        role = "measurement"
+        [[field]]
+        name = "c"
+        id = 102
+        type = "int32"
+        path = "in.c"
+        role = "measurement""#,
+    );
+    let mut decoder = Decoder::new(Some(&declaration));
+    let bodies = [
+        r#"{"a":1,"in":{"b":2,"c":3}}"#,
+        r#"{"in":{"c":3,"b":2},"a":1}"#,
+        r#"{"x":0,"in":"{\"y\":0,\"b\":2,\"z\":0,\"c\":3}","b":0,"a":1}"#,
+        r#"{"a":1,"in":{"c":3,"b":2},"c":0}"#,
+    ];
+    for body in bodies.iter().chain(&bodies) {
+        assert_eq!(decoder.push("", body.as_bytes()).error, None, "{body}");
+    }
+    for (column, value) in decoder.finish().iter().zip(1..) {
+        let column = column.as_any().downcast_ref::<Int32Array>().unwrap();
+        assert!(column.iter().all(|found| found == Some(value)), "{column:?}");
+    }
+}
+
+#[test]
+fn broken_characters_count_only_where_they_are_asked_for() {
+    let declaration = field("name = \"v\"\ntype = \"string\"\npath = \"v\"");
+    let unasked = decode(&declaration, b"{\"w\":\"\xFF\",\"v\":\"x\"}");
+    assert_eq!((unasked.error, unasked.batch.column(0).null_count()), (None, 0));
+    let asked = decode(&declaration, b"{\"v\":\"\xFF\"}");
+    assert!(asked.error.is_some_and(|error| error.starts_with("not JSON")));
+}
+
+#[test]
 fn indices_step_into_arrays() {
     let text = "kind = \"k\"\nnull_together = [{ fields = [\"longitude\", \"latitude\"], value = 0 }]
         [[field]]\nname = \"longitude\"\nid = 100\ntype = \"double\"\nunit = \"°\"\npath = \"at.0\"\nrole = \"location\"
