@@ -43,6 +43,7 @@ mod columns;
 mod durable;
 mod error;
 mod info;
+mod kinds;
 mod layout;
 mod link;
 mod lock;
@@ -56,11 +57,13 @@ mod seal;
 mod segment;
 mod session;
 mod sidecar;
+mod sorting;
 #[cfg(test)]
 mod tests;
 mod time;
 mod verify;
 mod views;
+mod writers;
 
 pub use error::ArchiveError;
 pub use info::{ChannelCount, DeviceCount, Gap, KindCount, SessionInfo, SourceCount};

@@ -1,31 +1,25 @@
 //! Sealing: one closed journal part into segments, in the order that the [module](super) gives.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 use serde::Serialize;
 
 use super::Archive;
-use super::columns::{BATCH_ROWS, Constants};
 use super::durable::{remove_if_there, replace_json};
 use super::error::{ArchiveError, IoContext};
-use super::layout::{PartName, segment_path};
-use super::link::LinkOrigin;
+use super::layout::PartName;
 use super::manifest::{Manifest, SeqRange};
-use super::segment::{FinishedSegment, Naming, Segment, parse_declaration, write_schema_files};
+use super::segment::{FinishedSegment, write_schema_files};
 use super::sidecar::Sidecar;
-use super::time::{date_of_day, day_of};
-use crate::clock::Clock;
-use crate::decode::Declaration;
+use super::sorting::{Finished, Sorting};
+use super::writers::write_files;
 use crate::index::LinkRow;
-use crate::journal::{JournalError, PartEnd, PartReader, RecordRef, parse_part_file_name};
+use crate::journal::{JournalError, PartEnd, PartReader, parse_part_file_name};
 use crate::message::SessionHeader;
 
-/// Rows wait for their batch in at most this many bytes, over all open segments.
-const WAITING_BYTES: usize = 8 * 1024 * 1024;
-
-/// Open row groups hold at most this, over all open segments; then the largest is written out.
-const ROW_GROUPS_BYTES: usize = 32 * 1024 * 1024;
+/// Batches that wait for the writers: enough to even out, few enough for memory.
+const STEPS_WAITING: usize = 1;
 
 /// What sealing a part came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -66,10 +60,18 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
     let header = reader.header().clone();
     write_schema_files(archive, &header.session)?;
     let start = archive.seq_end_before(name)?.min(header.first_seq);
-    let mut work = Work::new(archive, name, &header.session, start)?;
-    while let Some(record) = reader.next().map_err(journal_error(part))? {
-        work.push(&record)?;
-    }
+    let (steps, received) = sync_channel(STEPS_WAITING);
+    // Two halves, so that both cores have work: reading and decoding here, Parquet on a thread that ends
+    // before this function does.
+    let (sorted, written) = std::thread::scope(|scope| {
+        let writers = std::thread::Builder::new().name("seal".to_owned());
+        let writers = writers.spawn_scoped(scope, move || write_files(&*archive.disk, received));
+        let writers = writers.doing("start a thread to seal", part)?;
+        let sorting = Sorting::new(archive, name, &header.session, start, steps);
+        let sorted = sorting.and_then(|sorting| sorting.take_all(&mut reader, part));
+        let written = writers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok::<_, ArchiveError>((sorted?, written))
+    })?;
     // What lies between the parts had been synced when the later one was begun.
     let between = header.first_seq - start;
     let (torn_tail_bytes, promised) = match reader.end() {
@@ -79,7 +81,7 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
             (torn_tail.map_or(0, |tail| tail.end - tail.start), promised_messages)
         }
     };
-    let finished = work.finish()?;
+    let finished = sorted.finish(written);
     let sealed = Sealed { torn_tail_bytes, promised_lost: between + promised, ..finished.summary() };
     if finished.manifest.seq_end == start {
         // Nothing was ever in it: nothing to commit.
@@ -183,163 +185,6 @@ impl Archive {
     }
 }
 
-/// One part on its way into segments.
-struct Work<'a> {
-    archive: &'a Archive,
-    name: PartName,
-    session: &'a SessionHeader,
-    kinds: Kinds,
-    constants: Constants,
-    segments: Vec<Segment>,
-    /// The open segment of a kind and day.
-    open: HashMap<(usize, i64), usize>,
-    /// The one that the last record went to: most often the next one's as well.
-    last: Option<((usize, i64), usize)>,
-    waiting_bytes: usize,
-    links: Vec<LinkRow>,
-    start: u64,
-    next_seq: u64,
-    lost: Vec<SeqRange>,
-}
-
-/// What a part came to, before it is committed.
-struct Finished {
-    segments: Vec<FinishedSegment>,
-    manifest: Manifest,
-    links: Vec<LinkRow>,
-}
-
-impl<'a> Work<'a> {
-    fn new(
-        archive: &'a Archive,
-        name: PartName,
-        session: &'a SessionHeader,
-        start: u64,
-    ) -> Result<Self, ArchiveError> {
-        Ok(Self {
-            archive,
-            name,
-            session,
-            kinds: Kinds::new(session)?,
-            constants: Constants::new(&session.site, &session.session_id.to_string()),
-            segments: Vec::new(),
-            open: HashMap::new(),
-            last: None,
-            waiting_bytes: 0,
-            links: Vec::new(),
-            start,
-            next_seq: start,
-            lost: Vec::new(),
-        })
-    }
-
-    fn push(&mut self, record: &RecordRef<'_>) -> Result<(), ArchiveError> {
-        let kind = self.kinds.of(record);
-        let Some(kind) = kind.filter(|_| record.seq >= self.next_seq) else {
-            // Names no source or kind of its session: not to be placed, so it stays missing and is
-            // counted as lost with the next record.
-            return Ok(());
-        };
-        if record.seq > self.next_seq {
-            self.lost.push((self.next_seq..record.seq).into());
-        }
-        self.next_seq = record.seq + 1;
-        let key = (kind, day_of(record.received_at_us));
-        let at = match self.last {
-            Some((last, at)) if last == key => at,
-            _ => self.segment(key)?,
-        };
-        self.last = Some((key, at));
-        let source = &self.session.sources[usize::from(record.source)].name;
-        if self.kinds.all[kind].is_link {
-            let link = LinkOrigin {
-                session_id: self.name.session_id,
-                seq: record.seq,
-                source,
-                connection: i32::try_from(record.connection).unwrap_or(i32::MAX),
-                received_at_us: record.received_at_us,
-                elapsed_ns: record.elapsed_ns,
-            };
-            self.links.extend(link.row(record.payload));
-        }
-        let segment = &mut self.segments[at];
-        let before = segment.waiting().1;
-        segment.push(source, record);
-        let (rows, bytes) = segment.waiting();
-        self.waiting_bytes += bytes - before;
-        if rows == BATCH_ROWS {
-            self.write_batch(at)?;
-        } else if self.waiting_bytes > WAITING_BYTES {
-            let largest = (0..self.segments.len()).max_by_key(|&i| self.segments[i].waiting().1);
-            self.write_batch(largest.unwrap_or(at))?;
-        }
-        Ok(())
-    }
-
-    fn write_batch(&mut self, at: usize) -> Result<(), ArchiveError> {
-        self.waiting_bytes -= self.segments[at].waiting().1;
-        self.segments[at].write_batch(&self.constants)?;
-        if self.segments.iter().map(Segment::memory_bytes).sum::<usize>() > ROW_GROUPS_BYTES {
-            let largest = (0..self.segments.len()).max_by_key(|&i| self.segments[i].memory_bytes());
-            self.segments[largest.unwrap_or(at)].flush()?;
-        }
-        Ok(())
-    }
-
-    /// The open segment of a kind and day, made where there is none.
-    fn segment(&mut self, key: (usize, i64)) -> Result<usize, ArchiveError> {
-        if let Some(&at) = self.open.get(&key) {
-            return Ok(at);
-        }
-        let (kind, day) = (&self.kinds.all[key.0], key.1);
-        let mut path = segment_path(&kind.vendor, &kind.name, day, self.name);
-        if kind.variant > 0 {
-            path = path.replace(".parquet", &format!(".{}.parquet", kind.variant + 1));
-        }
-        let at = self.segments.len();
-        let naming = Naming {
-            vendor: kind.vendor.clone(),
-            kind: kind.name.clone(),
-            date: date_of_day(day),
-            path,
-            metadata: vec![
-                ("site", self.session.site.clone()),
-                ("session_id", self.name.session_id.to_string()),
-                ("session", self.session.name.clone()),
-                ("part", self.name.part.to_string()),
-            ],
-        };
-        let tmp = self.archive.layout.tmp().join(format!("{}-{at}.parquet", self.name));
-        let sources = self.session.sources.len();
-        let declaration = kind.declaration.as_ref();
-        self.segments.push(Segment::create(&*self.archive.disk, tmp, naming, declaration, sources)?);
-        self.open.insert(key, at);
-        Ok(at)
-    }
-
-    fn finish(self) -> Result<Finished, ArchiveError> {
-        let names: Vec<&str> = self.session.sources.iter().map(|s| s.name.as_str()).collect();
-        let mut segments = Vec::with_capacity(self.segments.len());
-        for segment in self.segments {
-            segments.push(segment.finish(&self.constants, &names)?);
-        }
-        let files: Vec<_> = segments.iter().map(|s| s.file.clone()).collect();
-        let manifest = Manifest {
-            session_id: self.name.session_id,
-            part: self.name.part,
-            sealed_at_us: Clock::System.now().wall_us,
-            telereel: env!("CARGO_PKG_VERSION").to_owned(),
-            seq_start: self.start,
-            seq_end: self.next_seq,
-            rows: files.iter().map(|f| f.rows).sum(),
-            files,
-            lost: self.lost,
-            removed: Vec::new(),
-        };
-        Ok(Finished { segments, manifest, links: self.links })
-    }
-}
-
 impl Finished {
     fn summary(&self) -> Sealed {
         Sealed {
@@ -349,53 +194,5 @@ impl Finished {
             lost: self.manifest.lost.clone(),
             ..Sealed::default()
         }
-    }
-}
-
-/// The kinds of a session, each with its declaration.
-struct Kinds {
-    all: Vec<Kind>,
-    /// `[source][kind]` of a record to a position in `all`.
-    routes: Vec<Vec<usize>>,
-}
-
-struct Kind {
-    vendor: String,
-    name: String,
-    text: Option<String>,
-    declaration: Option<Declaration>,
-    /// Counts declarations of the same kind that differ between sources: each has its own segment.
-    variant: usize,
-    is_link: bool,
-}
-
-impl Kinds {
-    fn new(session: &SessionHeader) -> Result<Self, ArchiveError> {
-        let mut all: Vec<Kind> = Vec::new();
-        let mut routes = Vec::with_capacity(session.sources.len());
-        for source in &session.sources {
-            let mut route = Vec::with_capacity(source.kinds.len());
-            for kind in &source.kinds {
-                let same = |k: &&Kind| k.vendor == source.vendor && k.name == kind.name;
-                let known = all.iter().position(|k| same(&k) && k.text == kind.declaration);
-                route.push(known.unwrap_or(all.len()));
-                if known.is_none() {
-                    all.push(Kind {
-                        variant: all.iter().filter(same).count(),
-                        declaration: parse_declaration(&source.vendor, kind)?,
-                        vendor: source.vendor.clone(),
-                        name: kind.name.clone(),
-                        text: kind.declaration.clone(),
-                        is_link: kind.name == "link",
-                    });
-                }
-            }
-            routes.push(route);
-        }
-        Ok(Self { all, routes })
-    }
-
-    fn of(&self, record: &RecordRef<'_>) -> Option<usize> {
-        self.routes.get(usize::from(record.source))?.get(usize::from(record.kind)).copied()
     }
 }

@@ -1,24 +1,22 @@
-//! Writing one segment: a Parquet file whose checksum and tallies are known when it is closed.
+//! The rows of one segment until they are a batch, and what the manifest tells of them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
-use parquet::errors::ParquetError;
 
 use super::Archive;
 use super::columns::{Constants, Derived, EnvelopeColumns};
-use super::durable::{remove_if_there, replace};
-use super::error::{ArchiveError, IoContext};
+use super::durable::replace;
+use super::error::ArchiveError;
 use super::layout::{SCHEMA_DATE, schema_path};
 use super::manifest::{ManifestFile, ManifestSource};
 use super::schema::{FORMAT, segment_schema, writer_options};
+use super::writers::{NewFile, WrittenFile};
 use crate::decode::{Declaration, Decoder};
-use crate::disk::{Disk, DiskFile};
 use crate::journal::RecordRef;
 use crate::message::{KindHeader, SessionHeader};
 
@@ -34,7 +32,7 @@ pub(super) struct Naming {
     pub metadata: Vec<(&'static str, String)>,
 }
 
-/// A segment in the making, in `tmp/`.
+/// The rows of a segment in the making; its file is made by the [`writers`](super::writers).
 #[derive(Debug)]
 pub(super) struct Segment {
     naming: Naming,
@@ -42,7 +40,6 @@ pub(super) struct Segment {
     schema: SchemaRef,
     envelope: EnvelopeColumns,
     decoder: Decoder,
-    writer: ArrowWriter<HashingFile>,
     tally: Tally,
 }
 
@@ -73,36 +70,31 @@ struct SourceTally {
 }
 
 impl Segment {
-    /// Starts a segment in `tmp`, replacing what an earlier attempt may have left there.
-    pub(super) fn create(
-        disk: &dyn Disk,
+    /// A segment without rows, and the file that is to take them.
+    pub(super) fn new(
         tmp: PathBuf,
         naming: Naming,
         declaration: Option<&Declaration>,
         sources: usize,
-    ) -> Result<Self, ArchiveError> {
-        let typed = declaration.map(Declaration::arrow_fields).unwrap_or_default();
-        let schema = segment_schema(&typed);
-        let writer = open_writer(disk, &tmp, &schema, &naming)?;
-        Ok(Self {
+    ) -> (Self, NewFile) {
+        let schema = segment_schema(&declaration.map(Declaration::arrow_fields).unwrap_or_default());
+        let options = writer_options(&schema, naming.pairs());
+        let (path, file_schema) = (PathBuf::from(&naming.path), Arc::clone(&schema));
+        let file = NewFile { tmp: tmp.clone(), path, schema: file_schema, options };
+        let segment = Self {
             naming,
             tmp,
             schema,
             envelope: EnvelopeColumns::new(),
             decoder: Decoder::new(declaration),
-            writer,
             tally: Tally { sources: vec![SourceTally::default(); sources], ..Tally::default() },
-        })
+        };
+        (segment, file)
     }
 
     /// Rows and bytes that wait for the next batch.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.envelope.rows(), self.envelope.bytes())
-    }
-
-    /// What the writer holds of the open row group.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.writer.memory_size()
     }
 
     /// Takes one row; `source` is the name that belongs to `record.source`.
@@ -117,41 +109,23 @@ impl Segment {
         self.envelope.push(source, record, derived);
     }
 
-    /// Hands the waiting rows to the writer.
-    pub(super) fn write_batch(&mut self, constants: &Constants) -> Result<(), ArchiveError> {
+    /// The waiting rows, if there are any.
+    pub(super) fn take_batch(&mut self, constants: &Constants) -> Result<Option<RecordBatch>, ArchiveError> {
         if self.envelope.rows() == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let batch = self.envelope.finish(constants).and_then(|mut columns| {
             columns.extend(self.decoder.finish());
             RecordBatch::try_new(Arc::clone(&self.schema), columns)
         });
-        let written = batch.map_err(ParquetError::from).and_then(|batch| self.writer.write(&batch));
-        written.map_err(|source| self.failed(source))
+        let path = || PathBuf::from(&self.naming.path);
+        batch.map(Some).map_err(|source| ArchiveError::WriteSegment { path: path(), source: source.into() })
     }
 
-    /// Writes out the open row group, to make room.
-    pub(super) fn flush(&mut self) -> Result<(), ArchiveError> {
-        self.writer.flush().map_err(|source| self.failed(source))
-    }
-
-    /// Completes the file and syncs it.
-    pub(super) fn finish(
-        mut self,
-        constants: &Constants,
-        names: &[&str],
-    ) -> Result<FinishedSegment, ArchiveError> {
-        self.write_batch(constants)?;
-        let path = PathBuf::from(&self.naming.path);
-        let file = self.writer.into_inner();
-        let mut file = file.map_err(|source| ArchiveError::WriteSegment { path, source })?;
-        file.inner.sync_data().doing("sync", &self.tmp)?;
-        let file = self.tally.into_file(self.naming, names, file.bytes, file.hasher.finalize().to_string());
-        Ok(FinishedSegment { tmp: self.tmp, file })
-    }
-
-    fn failed(&self, source: ParquetError) -> ArchiveError {
-        ArchiveError::WriteSegment { path: PathBuf::from(&self.naming.path), source }
+    /// `written` is what became of its file.
+    pub(super) fn finish(self, names: &[&str], written: WrittenFile) -> FinishedSegment {
+        let file = self.tally.into_file(self.naming, names, written.bytes, written.blake3);
+        FinishedSegment { tmp: self.tmp, file }
     }
 }
 
@@ -273,45 +247,5 @@ impl Naming {
         ];
         pairs.extend(self.metadata.iter().cloned());
         pairs
-    }
-}
-
-fn open_writer(
-    disk: &dyn Disk,
-    tmp: &Path,
-    schema: &SchemaRef,
-    naming: &Naming,
-) -> Result<ArrowWriter<HashingFile>, ArchiveError> {
-    remove_if_there(disk, tmp)?;
-    let inner = disk.create_new(tmp).doing("create", tmp)?;
-    let file = HashingFile { inner, hasher: blake3::Hasher::new(), bytes: 0 };
-    let options = writer_options(schema, naming.pairs());
-    ArrowWriter::try_new_with_options(file, Arc::clone(schema), options)
-        .map_err(|source| ArchiveError::WriteSegment { path: PathBuf::from(&naming.path), source })
-}
-
-/// A file whose checksum is known when it is complete, without reading it again.
-struct HashingFile {
-    inner: Box<dyn DiskFile>,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl std::fmt::Debug for HashingFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HashingFile").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
-}
-
-impl Write for HashingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }

@@ -5,4 +5,5 @@ mod damage;
 mod format;
 mod lookup;
 mod order;
+mod stages;
 mod support;

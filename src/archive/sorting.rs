@@ -1,0 +1,237 @@
+//! The first half of sealing: the records of a part, decoded, into batches of the segment they belong to.
+//!
+//! A segment is all of a part that is of one kind and one day. Which rows are in a batch follows from
+//! the records alone, so that sealing again gives the same files.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::mpsc::SyncSender;
+
+use parquet::errors::ParquetError;
+
+use super::Archive;
+use super::columns::{BATCH_ROWS, Constants};
+use super::error::ArchiveError;
+use super::kinds::Kinds;
+use super::layout::{PartName, segment_path};
+use super::link::LinkOrigin;
+use super::manifest::{Manifest, SeqRange};
+use super::seal::journal_error;
+use super::segment::{FinishedSegment, Naming, Segment};
+use super::time::{date_of_day, day_of};
+use super::writers::{Step, WrittenFile};
+use crate::clock::Clock;
+use crate::index::LinkRow;
+use crate::journal::{PartReader, RecordRef};
+use crate::message::SessionHeader;
+
+/// Rows wait for their batch in at most this many bytes, over all open segments.
+const WAITING_BYTES: usize = 4 * 1024 * 1024;
+
+/// One part on its way into segments.
+pub(super) struct Sorting<'a> {
+    archive: &'a Archive,
+    name: PartName,
+    session: &'a SessionHeader,
+    kinds: Kinds,
+    constants: Constants,
+    segments: Vec<Segment>,
+    /// The open segment of a kind and day.
+    open: HashMap<(usize, i64), usize>,
+    /// The one that the last record went to: most often the next one's as well.
+    last: Option<((usize, i64), usize)>,
+    waiting_bytes: usize,
+    links: Vec<LinkRow>,
+    start: u64,
+    next_seq: u64,
+    lost: Vec<SeqRange>,
+    steps: SyncSender<Step>,
+}
+
+/// What a part came to, while its files are being completed.
+pub(super) struct Sorted<'a> {
+    name: PartName,
+    session: &'a SessionHeader,
+    segments: Vec<Segment>,
+    links: Vec<LinkRow>,
+    seqs: Range<u64>,
+    lost: Vec<SeqRange>,
+}
+
+/// What a part came to, before it is committed.
+pub(super) struct Finished {
+    pub segments: Vec<FinishedSegment>,
+    pub manifest: Manifest,
+    pub links: Vec<LinkRow>,
+}
+
+impl<'a> Sorting<'a> {
+    pub(super) fn new(
+        archive: &'a Archive,
+        name: PartName,
+        session: &'a SessionHeader,
+        start: u64,
+        steps: SyncSender<Step>,
+    ) -> Result<Self, ArchiveError> {
+        Ok(Self {
+            archive,
+            name,
+            session,
+            kinds: Kinds::new(session)?,
+            constants: Constants::new(&session.site, &session.session_id.to_string()),
+            segments: Vec::new(),
+            open: HashMap::new(),
+            last: None,
+            waiting_bytes: 0,
+            links: Vec::new(),
+            start,
+            next_seq: start,
+            lost: Vec::new(),
+            steps,
+        })
+    }
+
+    /// Hands all records of the part on, to the last.
+    pub(super) fn take_all(
+        mut self,
+        reader: &mut PartReader,
+        part: &Path,
+    ) -> Result<Sorted<'a>, ArchiveError> {
+        while let Some(record) = reader.next().map_err(journal_error(part))? {
+            self.push(&record)?;
+        }
+        for at in 0..self.segments.len() {
+            self.hand_on(at)?;
+        }
+        self.send(Step::Finish)?;
+        Ok(Sorted {
+            name: self.name,
+            session: self.session,
+            segments: self.segments,
+            links: self.links,
+            seqs: self.start..self.next_seq,
+            lost: self.lost,
+        })
+    }
+
+    fn push(&mut self, record: &RecordRef<'_>) -> Result<(), ArchiveError> {
+        let kind = self.kinds.of(record);
+        let Some(kind) = kind.filter(|_| record.seq >= self.next_seq) else {
+            // Names no source or kind of its session: not to be placed, so it stays missing and is
+            // counted as lost with the next record.
+            return Ok(());
+        };
+        if record.seq > self.next_seq {
+            self.lost.push((self.next_seq..record.seq).into());
+        }
+        self.next_seq = record.seq + 1;
+        let key = (kind, day_of(record.received_at_us));
+        let at = match self.last {
+            Some((last, at)) if last == key => at,
+            _ => self.segment(key)?,
+        };
+        self.last = Some((key, at));
+        let source = &self.session.sources[usize::from(record.source)].name;
+        if self.kinds.all[kind].is_link {
+            let link = LinkOrigin {
+                session_id: self.name.session_id,
+                seq: record.seq,
+                source,
+                connection: i32::try_from(record.connection).unwrap_or(i32::MAX),
+                received_at_us: record.received_at_us,
+                elapsed_ns: record.elapsed_ns,
+            };
+            self.links.extend(link.row(record.payload));
+        }
+        let segment = &mut self.segments[at];
+        let before = segment.waiting().1;
+        segment.push(source, record);
+        let (rows, bytes) = segment.waiting();
+        self.waiting_bytes += bytes - before;
+        if rows == BATCH_ROWS {
+            self.hand_on(at)?;
+        } else if self.waiting_bytes > WAITING_BYTES {
+            let largest = (0..self.segments.len()).max_by_key(|&i| self.segments[i].waiting().1);
+            self.hand_on(largest.unwrap_or(at))?;
+        }
+        Ok(())
+    }
+
+    /// Hands the waiting rows of a segment to the writers.
+    fn hand_on(&mut self, at: usize) -> Result<(), ArchiveError> {
+        self.waiting_bytes -= self.segments[at].waiting().1;
+        match self.segments[at].take_batch(&self.constants)? {
+            Some(batch) => self.send(Step::Write { file: at, batch }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for room. The writers end early only on an error of their own, which then is the one that counts.
+    fn send(&self, step: Step) -> Result<(), ArchiveError> {
+        self.steps.send(step).map_err(|_| ArchiveError::WriteSegment {
+            path: self.archive.layout.tmp(),
+            source: ParquetError::General("writing ended early".to_owned()),
+        })
+    }
+
+    /// The open segment of a kind and day, made where there is none.
+    fn segment(&mut self, key: (usize, i64)) -> Result<usize, ArchiveError> {
+        if let Some(&at) = self.open.get(&key) {
+            return Ok(at);
+        }
+        let (kind, day) = (&self.kinds.all[key.0], key.1);
+        let mut path = segment_path(&kind.vendor, &kind.name, day, self.name);
+        if kind.variant > 0 {
+            path = path.replace(".parquet", &format!(".{}.parquet", kind.variant + 1));
+        }
+        let at = self.segments.len();
+        let naming = Naming {
+            vendor: kind.vendor.clone(),
+            kind: kind.name.clone(),
+            date: date_of_day(day),
+            path,
+            metadata: vec![
+                ("site", self.session.site.clone()),
+                ("session_id", self.name.session_id.to_string()),
+                ("session", self.session.name.clone()),
+                ("part", self.name.part.to_string()),
+            ],
+        };
+        let tmp = self.archive.layout.tmp().join(format!("{}-{at}.parquet", self.name));
+        let sources = self.session.sources.len();
+        let declaration = kind.declaration.as_ref();
+        let (segment, file) = Segment::new(tmp, naming, declaration, sources);
+        self.send(Step::Create(Box::new(file)))?;
+        self.segments.push(segment);
+        self.open.insert(key, at);
+        Ok(at)
+    }
+}
+
+impl Sorted<'_> {
+    /// `written` are the files, in the order of their segments.
+    pub(super) fn finish(self, written: Vec<WrittenFile>) -> Finished {
+        let names: Vec<&str> = self.session.sources.iter().map(|s| s.name.as_str()).collect();
+        let segments: Vec<_> = self
+            .segments
+            .into_iter()
+            .zip(written)
+            .map(|(segment, file)| segment.finish(&names, file))
+            .collect();
+        let files: Vec<_> = segments.iter().map(|s| s.file.clone()).collect();
+        let manifest = Manifest {
+            session_id: self.name.session_id,
+            part: self.name.part,
+            sealed_at_us: Clock::System.now().wall_us,
+            telereel: env!("CARGO_PKG_VERSION").to_owned(),
+            seq_start: self.seqs.start,
+            seq_end: self.seqs.end,
+            rows: files.iter().map(|f| f.rows).sum(),
+            files,
+            lost: self.lost,
+            removed: Vec::new(),
+        };
+        Finished { segments, manifest, links: self.links }
+    }
+}

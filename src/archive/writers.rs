@@ -1,0 +1,138 @@
+//! The second half of sealing, on a thread of its own: batches of rows into Parquet files in `tmp/`.
+//!
+//! Everything here happens in the order of the [`Step`]s, so the files are the same whichever half is
+//! faster. Only this half writes to the disk until all files are synced.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::errors::ParquetError;
+
+use super::durable::remove_if_there;
+use super::error::{ArchiveError, IoContext};
+use crate::disk::{Disk, DiskFile};
+
+/// Open row groups hold at most this, over all open files; then the largest is written out.
+const ROW_GROUPS_BYTES: usize = 32 * 1024 * 1024;
+
+/// What there is to do next. Files are known by their place among those created.
+#[derive(Debug)]
+pub(super) enum Step {
+    Create(Box<NewFile>),
+    Write {
+        file: usize,
+        batch: RecordBatch,
+    },
+    /// No more rows: complete and sync all files. Without it, the other half has failed.
+    Finish,
+}
+
+/// A file to be made.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    pub tmp: PathBuf,
+    /// What it will be called; for errors.
+    pub path: PathBuf,
+    pub schema: SchemaRef,
+    pub options: ArrowWriterOptions,
+}
+
+/// A file that is complete and synced.
+#[derive(Debug)]
+pub(super) struct WrittenFile {
+    pub bytes: u64,
+    pub blake3: String,
+}
+
+/// Takes steps until the last one; none of the files count if they end without it. Owns the receiver,
+/// so that after an error here nobody waits for room.
+pub(super) fn write_files(disk: &dyn Disk, steps: Receiver<Step>) -> Result<Vec<WrittenFile>, ArchiveError> {
+    let mut files = Vec::new();
+    for step in steps {
+        match step {
+            Step::Create(new) => files.push(SegmentFile::create(disk, *new)?),
+            Step::Write { file, batch } => write_batch(&mut files, file, &batch)?,
+            Step::Finish => return files.into_iter().map(SegmentFile::finish).collect(),
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn write_batch(files: &mut [SegmentFile], at: usize, batch: &RecordBatch) -> Result<(), ArchiveError> {
+    files[at].with_writer(|writer| writer.write(batch))?;
+    if files.iter().map(SegmentFile::memory_bytes).sum::<usize>() > ROW_GROUPS_BYTES {
+        let largest = (0..files.len()).max_by_key(|&i| files[i].memory_bytes());
+        files[largest.unwrap_or(at)].with_writer(ArrowWriter::flush)?;
+    }
+    Ok(())
+}
+
+struct SegmentFile {
+    tmp: PathBuf,
+    path: PathBuf,
+    writer: ArrowWriter<HashingFile>,
+}
+
+impl SegmentFile {
+    /// Starts a file, replacing what an earlier attempt may have left there.
+    fn create(disk: &dyn Disk, new: NewFile) -> Result<Self, ArchiveError> {
+        let NewFile { tmp, path, schema, options } = new;
+        remove_if_there(disk, &tmp)?;
+        let inner = disk.create_new(&tmp).doing("create", &tmp)?;
+        let file = HashingFile { inner, hasher: blake3::Hasher::new(), bytes: 0 };
+        match ArrowWriter::try_new_with_options(file, schema, options) {
+            Ok(writer) => Ok(Self { tmp, path, writer }),
+            Err(source) => Err(ArchiveError::WriteSegment { path, source }),
+        }
+    }
+
+    /// What the writer holds of the open row group.
+    fn memory_bytes(&self) -> usize {
+        self.writer.memory_size()
+    }
+
+    fn with_writer(
+        &mut self,
+        act: impl FnOnce(&mut ArrowWriter<HashingFile>) -> Result<(), ParquetError>,
+    ) -> Result<(), ArchiveError> {
+        act(&mut self.writer).map_err(|source| ArchiveError::WriteSegment { path: self.path.clone(), source })
+    }
+
+    fn finish(self) -> Result<WrittenFile, ArchiveError> {
+        let Self { tmp, path, writer } = self;
+        let mut file = writer.into_inner().map_err(|source| ArchiveError::WriteSegment { path, source })?;
+        file.inner.sync_data().doing("sync", &tmp)?;
+        Ok(WrittenFile { bytes: file.bytes, blake3: file.hasher.finalize().to_string() })
+    }
+}
+
+/// A file whose checksum is known when it is complete, without reading it again.
+struct HashingFile {
+    inner: Box<dyn DiskFile>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for HashingFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HashingFile").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
