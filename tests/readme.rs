@@ -41,15 +41,19 @@ fn every_command_is_understood() {
 }
 
 #[test]
-fn the_configuration_is_valid() {
-    let blocks: Vec<&str> =
-        README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty());
+fn the_configuration_and_the_declaration_are_valid() {
+    let blocks = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let (declarations, configurations): (Vec<_>, Vec<_>) =
+        blocks.partition(|block| block.contains("[[field]]"));
+    assert_eq!((declarations.len(), configurations.len()), (1, 1));
     let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("telereel.toml");
     std::fs::write(folder.path().join("delicode.jwt"), "token").unwrap();
-    for block in blocks {
-        let path = folder.path().join("telereel.toml");
-        if let Err(error) = Config::parse(&path, block, &|_| Some("value".to_owned())) {
+    std::fs::write(folder.path().join("rooms.toml"), declarations[0]).unwrap();
+    let with_columns = "[[source]]\nname = \"rooms\"\nvendor = \"generic\"\ntransport = \"webhook\"\n\
+                        path = \"/rooms\"\nschema = \"rooms.toml\"\n";
+    for text in [configurations[0], with_columns] {
+        if let Err(error) = Config::parse(&path, text, &|_| Some("value".to_owned())) {
             panic!("{error}");
         }
     }
@@ -58,12 +62,12 @@ fn the_configuration_is_valid() {
 #[test]
 fn the_demo_and_everything_after_it_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let out = telereel(folder.path(), &["demo", "--seconds", "3"], 0);
+    let out = telereel(folder.path(), &["demo", "--seconds", "5"], 0);
     assert!(out.contains("What to try next"), "{out}");
     let demo = folder.path().join("telereel-demo");
     for command in commands() {
         let runs_alone = ["list", "info", "verify", "recover", "reindex"].contains(&command[0]);
-        if runs_alone || command.starts_with(&["cat", "latest", "--kind"]) {
+        if runs_alone || command.starts_with(&["cat", "latest"]) {
             assert!(!telereel(&demo, &command, 0).is_empty(), "{command:?} said nothing");
         }
     }
