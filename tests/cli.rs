@@ -242,6 +242,10 @@ fn the_declared_fields_are_shown() {
     let fields = schema["kinds"][0]["fields"].as_array().unwrap();
     assert!(fields.iter().any(|field| field["name"] == "alarm_code"), "{stdout}");
     assert_eq!(run(telereel(&folder).args(["schema", "delicode"])).0, 0);
+    let (code, stdout, _) = run(telereel(&folder).args(["schema", "jointech", "link"]));
+    assert!(code == 0 && stdout.contains("gap_ns"), "{stdout}");
+    let (code, stdout, _) = run(telereel(&folder).args(["schema", "generic"]));
+    assert!(code == 0 && stdout.contains("[[kind.field]]"), "{stdout}");
     refused(telereel(&folder).args(["schema", "jointech", "alarms"]), 2, &["did you mean `alarm`?"]);
     refused(telereel(&folder).args(["schema", "acme"]), 2, &["available: delicode, generic, jointech"]);
 }

@@ -24,5 +24,9 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
             human_count(report.links)
         ))
     })?;
-    Ok(if report.unreadable.is_empty() && report.problems.is_empty() { Outcome::Done } else { Outcome::Lossy })
+    Ok(if report.unreadable.is_empty() && report.problems.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Lossy
+    })
 }

@@ -356,7 +356,10 @@ fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
             format!("the last tenth was {} us {how} late than the first", us.unsigned_abs())
         }
     };
-    out.line(format!("lateness: p50 {} us, p99 {} us, at most {} us; {drift}", late.p50, late.p99, late.max))?;
+    out.line(format!(
+        "lateness: p50 {} us, p99 {} us, at most {} us; {drift}",
+        late.p50, late.p99, late.max
+    ))?;
     let mut table =
         Table::new(&[">client", "endpoint", ">messages", ">dropped", ">p50 us", ">p99 us", "ended"]);
     for client in &report.clients {

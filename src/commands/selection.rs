@@ -153,11 +153,7 @@ impl Chosen {
         if let Some(unsealed) = unsealed(archive, &self.sessions)? {
             text.push_str(&format!("; {unsealed}"));
         }
-        text.push_str(&format!(
-            "\nthere is:\ntime     {} to {}",
-            format_time_s(start),
-            format_time_s(end)
-        ));
+        text.push_str(&format!("\nthere is:\ntime     {} to {}", format_time_s(start), format_time_s(end)));
         for (what, names) in [("sources", sources), ("kinds", kinds), ("devices", devices)] {
             text.push_str(&format!("\n{what:<8} {}", listed(names)));
         }

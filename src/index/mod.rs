@@ -50,11 +50,11 @@ impl IndexError {
     /// What is wrong, its cause included, without what to do about it.
     pub fn what(&self) -> String {
         match self {
-            Self::Open { source, .. } => format!("cannot be opened ({source})"),
+            Self::Open { source, .. } => format!("it cannot be opened ({source})"),
             Self::Newer { found, known, .. } => {
-                format!("is of version {found}, this telereel knows up to {known}")
+                format!("it is of version {found}, this telereel knows up to {known}")
             }
-            Self::Older { found, known, .. } => format!("is of version {found}, older than {known}"),
+            Self::Older { found, known, .. } => format!("it is of version {found}, older than {known}"),
             Self::Query { action, source } => format!("cannot {action} it ({source})"),
         }
     }
@@ -108,9 +108,8 @@ impl Index {
             }
         }
         uri.push_str("?immutable=1");
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_URI;
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(uri, flags)
             .map_err(|source| IndexError::Open { path: path.to_owned(), source })?;
         Self::checked(connection, path)

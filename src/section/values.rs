@@ -102,7 +102,7 @@ pub fn list_of<T>(
 ) -> impl Fn(&Item<'_>) -> Option<Vec<T>> {
     move |item| match item.elements() {
         Some(elements) if !elements.is_empty() => each(&elements, &parse),
-        Some(_) => item.wrong(format!("expected at least one of the {what}: the list is empty")),
+        Some(_) => item.wrong(format!("expected a list of {what} that is not empty: this one is")),
         None if item.as_str().is_some() => {
             item.wrong(format!("expected a list of {what}, as in [\"…\"]: it is a single string"))
         }
