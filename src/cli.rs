@@ -202,10 +202,10 @@ pub struct Replay {
     #[arg(long, value_enum, default_value_t)]
     pub pace: Pace,
     /// Play it N times; without N, until stopped
-    #[arg(long = "loop", value_name = "N", num_args = 0..=1)]
+    #[arg(long = "loop", value_name = "N", num_args = 0..=1, value_parser = times)]
     pub rounds: Option<Option<NonZeroU64>>,
     /// Start when this many clients are ready
-    #[arg(long, value_name = "N", conflicts_with = "no_wait", default_value = "1")]
+    #[arg(long, value_name = "N", conflicts_with = "no_wait", default_value = "1", value_parser = at_least_one)]
     pub wait_for_clients: NonZeroUsize,
     /// Start at once, whether anybody listens or not
     #[arg(long)]
@@ -250,7 +250,7 @@ pub enum Pace {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   telereel list
-  telereel ls --json | jq .[].name")]
+  telereel ls --json | jq '.[].name'")]
 pub struct List {}
 
 #[derive(Args, Debug)]
@@ -284,7 +284,7 @@ pub struct Cat {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   telereel verify                    exit code 3 if anything is damaged
-  telereel doctor --json | jq .damage")]
+  telereel doctor --json | jq .problems")]
 pub struct Verify {}
 
 #[derive(Args, Debug)]
@@ -303,7 +303,7 @@ pub struct Reindex {}
 #[command(after_help = "Examples:
   telereel schema jointech           its kinds and all their fields
   telereel schema jointech alarm
-  telereel schema delicode --json | jq .kinds[0].fields[].name")]
+  telereel schema delicode --json | jq '.kinds[0].fields[].name'")]
 pub struct Schema {
     #[arg(value_name = "VENDOR")]
     pub vendor: String,
@@ -325,6 +325,16 @@ pub struct Views {}
 pub struct Completions {
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
+}
+
+fn times(text: &str) -> Result<NonZeroU64, &'static str> {
+    text.parse().map_err(|_| {
+        "expected how many times, a whole number from 1, or nothing; a session's name comes before --loop"
+    })
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected a whole number from 1; --no-wait waits for nobody")
 }
 
 fn positive_duration(text: &str) -> Result<Duration, &'static str> {
@@ -350,6 +360,17 @@ mod tests {
         for verb in Cli::command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("telereel "), "{} has no example", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn numbers_are_refused_in_our_words() {
+        for (args, expected) in [
+            (["replay", "x", "--wait-for-clients", "0"], "from 1"),
+            (["replay", "--loop", "latest", "--no-wait"], "before --loop"),
+        ] {
+            let error = Cli::try_parse_from(["telereel"].into_iter().chain(args)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 

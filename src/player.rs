@@ -145,6 +145,11 @@ pub enum PlayError {
     Exposed { url: String },
     #[error("{url} requires credentials, and none are configured: give the configuration with -c")]
     NoCredentials { url: String },
+    #[error(
+        "{url} is in use by another program: choose another port, or port 0 to have one picked, as in \
+         `--listen {any}`"
+    )]
+    InUse { url: String, any: String },
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]

@@ -242,6 +242,10 @@ fn the_declared_fields_are_shown() {
     let fields = schema["kinds"][0]["fields"].as_array().unwrap();
     assert!(fields.iter().any(|field| field["name"] == "alarm_code"), "{stdout}");
     assert_eq!(run(telereel(&folder).args(["schema", "delicode"])).0, 0);
+    let (code, stdout, _) = run(telereel(&folder).args(["schema", "jointech", "link"]));
+    assert!(code == 0 && stdout.contains("gap_ns"), "{stdout}");
+    let (code, stdout, _) = run(telereel(&folder).args(["schema", "generic"]));
+    assert!(code == 0 && stdout.contains("[[kind.field]]"), "{stdout}");
     refused(telereel(&folder).args(["schema", "jointech", "alarms"]), 2, &["did you mean `alarm`?"]);
     refused(telereel(&folder).args(["schema", "acme"]), 2, &["available: delicode, generic, jointech"]);
 }
@@ -299,6 +303,10 @@ fn what_is_recorded_is_listed_shown_verified_and_replayed() {
     for payload in payloads {
         assert!(post(address, path, payload).starts_with("HTTP/1.1 200"));
     }
+    let (code, _, stderr) = run(telereel(&folder).arg("list"));
+    assert_eq!(code, 0);
+    assert!(stderr.contains("of walk are still in the journal") && stderr.contains("a recorder"), "{stderr}");
+    refused(telereel(&folder).args(["cat", "latest"]), 1, &["nothing is selected", "segment_max_age"]);
     let killed = Process::new("kill").args(["-TERM", &recorder.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let mut summary = String::new();
@@ -324,6 +332,12 @@ fn what_is_recorded_is_listed_shown_verified_and_replayed() {
     assert_eq!(json(&["cat", "--from", "-2h", "--kind", "link"]).len(), 2, "connected and configured");
     refused(telereel(&folder).args(["cat", "wakl"]), 1, &["no session `wakl`; nearest: walk"]);
     refused(telereel(&folder).args(["cat", "walk", "--source", "x"]), 1, &["nothing is selected", "door"]);
+    refused(telereel(&folder).args(["cat", "walk", "--kind", "mesage"]), 1, &["did you mean `message`?"]);
+    let reversed = ["cat", "walk", "--from", "+2m", "--to", "+1m"];
+    refused(telereel(&folder).args(reversed), 2, &["--to is not after --from"]);
+    refused(telereel(&folder).args(["list", "--archive", "telereel.toml"]), 1, &["is a file"]);
+    let archive = folder.path().join("archive");
+    assert!(!archive.join("index.sqlite-wal").exists() && !archive.join("index.sqlite-shm").exists());
 
     let replay = ["replay", "walk", "--pace", "max", "--listen", "http://127.0.0.1:0", "--json"];
     let lines = json(&[&replay[..], &["--no-wait", "--report", "report.json"]].concat());

@@ -1,22 +1,27 @@
 //! Which index readers use: the one on disk if it is whole and complete, else one made on the spot.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use super::Archive;
 use super::durable::files_in;
 use super::error::ArchiveError;
 use super::sidecar::{Sidecar, session_rows};
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 
 impl Archive {
     /// The index for reading. Where the file is missing, broken, of another version or behind the
     /// manifests, one is made of manifests and sidecars in memory: slower, and the same answers, but
     /// without link events.
     pub(super) fn catalog(&self) -> Result<Index, ArchiveError> {
-        match Index::open_read_only(&self.layout.index()) {
+        match self.open_index() {
             Ok(index) if self.is_complete(&index).unwrap_or(false) => Ok(index),
             Ok(_) => {
                 tracing::debug!("the index is behind the manifests, reading those");
                 self.catalog_in_memory()
             }
+            // The recorder's index, in a folder that only the recorder may write to.
+            Err(IndexError::Open { .. }) if self.is_locked() => self.catalog_in_memory(),
             Err(error) => {
                 if !files_in(&*self.disk, &self.layout.manifests(), "json")?.is_empty() {
                     tracing::warn!(%error, "reading the manifests, which takes longer");
@@ -24,6 +29,24 @@ impl Archive {
                 self.catalog_in_memory()
             }
         }
+    }
+
+    /// The index on disk, for reading. Where the folder may not be written to, SQLite can only read a
+    /// database that nobody else has open, and none of whose rows are still in its log.
+    pub(super) fn open_index(&self) -> Result<Index, IndexError> {
+        let path = self.layout.index();
+        Index::open_read_only(&path).or_else(|error| match error {
+            IndexError::Open { .. } if !self.is_locked() && !has_log(&path) => {
+                Index::open_immutable(&path).map_err(|_| error)
+            }
+            error => Err(error),
+        })
+    }
+
+    /// The permissions of what is not written through the disk: those of what is.
+    pub(super) fn file_mode(&self) -> u32 {
+        let known = std::fs::metadata(self.layout.archive_json());
+        known.map_or(0o600, |metadata| metadata.permissions().mode() & 0o666)
     }
 
     /// Whether the index knows as many sessions and parts as there are sidecars and manifests.
@@ -35,7 +58,7 @@ impl Archive {
 
     /// Whether the index can be read, knows all parts, and says of the sessions what the sidecars say.
     pub(super) fn index_is_whole(&self) -> Result<bool, ArchiveError> {
-        let Ok(index) = Index::open_read_only(&self.layout.index()) else { return Ok(false) };
+        let Ok(index) = self.open_index() else { return Ok(false) };
         let known = index.sessions().unwrap_or_default();
         let is_known = |sidecar: &Sidecar| known.contains(&sidecar.to_row());
         Ok(self.is_complete(&index).unwrap_or(false) && self.read_sidecars()?.iter().all(is_known))
@@ -52,4 +75,10 @@ impl Archive {
         }
         Ok(index)
     }
+}
+
+fn has_log(index: &Path) -> bool {
+    let mut log = index.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
 }

@@ -10,6 +10,8 @@ use crate::index::IndexError;
 pub enum ArchiveError {
     #[error("there is no archive at {path}: `telereel record` makes one; name another with --archive")]
     Missing { path: PathBuf },
+    #[error("{path} is a file: an archive is a folder")]
+    NotAFolder { path: PathBuf },
     #[error(
         "{path} is a folder with other files in it, not an archive (no archive.json): name an empty or a new one"
     )]

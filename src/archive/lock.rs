@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::Archive;
 use super::error::{ArchiveError, IoContext};
@@ -18,8 +19,9 @@ impl Archive {
     /// Takes the archive for writing; if somebody has it, says who.
     pub fn lock(&self) -> Result<Lock, ArchiveError> {
         let path = self.layout.lock();
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = open.doing("open", &path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(self.file_mode());
+        let mut file = options.open(&path).doing("open", &path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -41,6 +41,7 @@ impl Archive {
         site: &str,
     ) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
+        refuse_file(root.as_ref())?;
         if read_json::<ArchiveJson>(&*disk, &layout.archive_json())?.is_none() {
             create(&layout, &*disk, site)?;
         }
@@ -55,6 +56,7 @@ impl Archive {
     fn open_on(disk: Arc<dyn Disk>, root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
         let path = layout.archive_json();
+        refuse_file(root.as_ref())?;
         let Some(json) = read_json::<ArchiveJson>(&*disk, &path)? else {
             return Err(ArchiveError::Missing { path: root.as_ref().to_owned() });
         };
@@ -83,6 +85,10 @@ impl Archive {
     pub fn site(&self) -> &str {
         &self.site
     }
+}
+
+fn refuse_file(root: &Path) -> Result<(), ArchiveError> {
+    if root.is_file() { Err(ArchiveError::NotAFolder { path: root.to_owned() }) } else { Ok(()) }
 }
 
 fn create(layout: &Layout, disk: &dyn Disk, site: &str) -> Result<(), ArchiveError> {
@@ -136,6 +142,10 @@ mod tests {
         let refused = Archive::create_or_open(dir.path(), "").unwrap_err();
         assert!(matches!(refused, ArchiveError::NotAnArchive { .. }));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let file = dir.path().join("thesis.tex");
+        for refused in [Archive::open(&file), Archive::create_or_open(&file, "")] {
+            assert!(matches!(refused, Err(ArchiveError::NotAFolder { .. })));
+        }
     }
 
     #[test]

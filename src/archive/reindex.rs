@@ -1,9 +1,14 @@
 //! Making the index again from sidecars, manifests and link segments.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
 use super::Archive;
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
 use super::sidecar::session_rows;
+use super::verify::{Problem, look_at};
 use crate::index::{Index, IndexError};
 use serde::Serialize;
 
@@ -15,6 +20,8 @@ pub struct ReindexReport {
     pub links: u64,
     /// Segments that could not be read for their link events; `verify` tells more.
     pub unreadable: Vec<String>,
+    /// Files that a manifest names and that are missing or of another length; `verify` looks into them.
+    pub problems: Vec<Problem>,
 }
 
 /// Makes the index again, in place of the one there is. The caller holds the archive's lock.
@@ -24,13 +31,14 @@ pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
     disk.create_dir_all(&layout.tmp()).doing("create", &layout.tmp())?;
     remove_database(archive, &tmp)?;
     let mut report = ReindexReport::default();
-    let mut index = Index::open(&tmp)?;
+    let mut index = archive.writable_index(&tmp)?;
     let manifests = archive.read_manifests()?;
     for session in session_rows(&archive.read_sidecars()?, &manifests) {
         index.put_session(&session)?;
         report.sessions += 1;
     }
     for manifest in manifests {
+        report.problems.extend(manifest.files.iter().filter_map(|file| look_at(archive, file)));
         let links = archive.read_links(&manifest).unwrap_or_else(|error| {
             report.unreadable.push(error.to_string());
             Vec::new()
@@ -48,7 +56,7 @@ pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
     Ok(report)
 }
 
-fn remove_database(archive: &Archive, path: &std::path::Path) -> Result<(), ArchiveError> {
+fn remove_database(archive: &Archive, path: &Path) -> Result<(), ArchiveError> {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -58,13 +66,21 @@ fn remove_database(archive: &Archive, path: &std::path::Path) -> Result<(), Arch
 }
 
 impl Archive {
+    /// Opens an index for writing, and makes it with the permissions of everything else: SQLite gives
+    /// what it keeps beside it the same.
+    fn writable_index(&self, path: &Path) -> Result<Index, IndexError> {
+        // If this fails, so does SQLite, and says why.
+        let _ = OpenOptions::new().append(true).create(true).mode(self.file_mode()).open(path);
+        Index::open(path)
+    }
+
     /// Writes to the index; makes it again if it is broken, since everything in it is written down
     /// elsewhere by the time it comes here.
     pub(super) fn update_index(
         &self,
         write: impl Fn(&mut Index) -> Result<(), IndexError>,
     ) -> Result<(), ArchiveError> {
-        let attempt = || Index::open(&self.layout.index()).and_then(|mut index| write(&mut index));
+        let attempt = || self.writable_index(&self.layout.index()).and_then(|mut index| write(&mut index));
         match attempt() {
             Err(IndexError::Newer { path, found, known }) => {
                 Err(IndexError::Newer { path, found, known }.into())

@@ -16,7 +16,7 @@ use super::sorting::{Finished, Sorting};
 use super::writers::write_files;
 use crate::index::LinkRow;
 use crate::journal::{JournalError, PartEnd, PartReader, parse_part_file_name};
-use crate::message::SessionHeader;
+use crate::message::{SessionHeader, SessionId};
 
 /// Batches that wait for the writers: enough to even out, few enough for memory.
 const STEPS_WAITING: usize = 1;
@@ -176,6 +176,13 @@ impl Archive {
     }
 
     /// The journal parts that are not sealed yet, in order.
+    /// Bytes of the journal parts of these sessions, which no reader sees until they are sealed.
+    pub fn unsealed_bytes(&self, sessions: &[SessionId]) -> Result<u64, ArchiveError> {
+        let parts = self.parts()?.into_iter().filter(|part| sessions.contains(&part.session_id));
+        // One that is gone has been sealed meanwhile.
+        Ok(parts.filter_map(|part| self.disk.len(&self.layout.part(part)).ok()).sum())
+    }
+
     pub(super) fn parts(&self) -> Result<Vec<PartName>, ArchiveError> {
         let journal = self.layout.journal();
         let files = self.disk.list(&journal).doing("list", &journal)?;

@@ -17,7 +17,6 @@ use super::layout::{PartName, SCHEMA_FILE};
 use super::manifest::{Manifest, ManifestFile, SeqRange};
 use super::recover::Lost;
 use super::sidecar::{Sidecar, session_rows};
-use crate::index::Index;
 use crate::message::SessionId;
 
 /// How thorough to be.
@@ -166,18 +165,14 @@ fn check_file(
     seen: &mut Seen,
     report: &mut VerifyReport,
 ) {
-    let full = archive.root().join(&file.path);
-    let path = file.path.clone();
-    let found = match std::fs::metadata(&full) {
-        Ok(metadata) => metadata.len(),
-        Err(_) => return report.problems.push(Problem::Missing { path }),
-    };
-    if found != file.bytes {
-        return report.problems.push(Problem::Length { path, expected: file.bytes, found });
+    if let Some(problem) = look_at(archive, file) {
+        return report.problems.push(problem);
     }
     if options.quick {
         return;
     }
+    let full = archive.root().join(&file.path);
+    let path = file.path.clone();
     match checksum(&full) {
         Ok(found) if found == file.blake3 => {}
         Ok(found) => {
@@ -190,6 +185,16 @@ fn check_file(
         Ok(found) if found == file.rows => {}
         Ok(found) => report.problems.push(Problem::Rows { path, expected: file.rows, found }),
         Err(what) => report.problems.push(Problem::Unreadable { path, what }),
+    }
+}
+
+/// What is wrong with a file, without reading it.
+pub(super) fn look_at(archive: &Archive, file: &ManifestFile) -> Option<Problem> {
+    let path = file.path.clone();
+    match std::fs::metadata(archive.root().join(&path)) {
+        Ok(metadata) if metadata.len() == file.bytes => None,
+        Ok(metadata) => Some(Problem::Length { path, expected: file.bytes, found: metadata.len() }),
+        Err(_) => Some(Problem::Missing { path }),
     }
 }
 
@@ -241,7 +246,7 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
     let mut expected: Vec<&str> = manifests.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
     expected.sort_unstable();
     let complaint = (|| {
-        let index = Index::open_read_only(&archive.layout.index())?;
+        let index = archive.open_index()?;
         if let Some(said) = index.integrity()? {
             return Ok(Some(said));
         }
@@ -260,8 +265,7 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
         // An archive in which nothing was ever recorded has none.
         Err(_) if !archive.layout.index().exists() && sidecars.is_empty() => {}
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|e| format!(" ({e})")).unwrap_or_default();
-            report.problems.push(Problem::Index { what: format!("{error}{cause}") });
+            report.problems.push(Problem::Index { what: error.what() });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::output::Out;
-use super::selection::{self, Chosen, choose};
+use super::selection::{self, Chosen, choose, unsealed};
 use super::{Outcome, Usage};
 use crate::archive::{Archive, Bound, scan};
 use crate::cli::Cat;
@@ -29,6 +29,9 @@ pub(super) fn run(context: &Context, args: Cat) -> anyhow::Result<Outcome> {
     }
     if print(&archive, &chosen, &mut out)?.is_none() {
         chosen.require_some(&archive)?;
+    }
+    if let Some(unsealed) = unsealed(&archive, &chosen.sessions)? {
+        context.screen.note(unsealed);
     }
     Ok(Outcome::Done)
 }

@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table, print};
+use super::selection::unsealed;
 use crate::archive::SessionInfo;
 use crate::cli::Info;
 use crate::units::{format_time_s, format_time_us, human_count, human_duration, human_size};
@@ -12,8 +13,12 @@ const SHOWN_MAX: usize = 20;
 
 pub(super) fn run(context: &Context, args: &Info) -> anyhow::Result<Outcome> {
     let archive = context.archive()?;
-    let info = archive.info(archive.resolve(&args.session)?.session_id)?;
+    let session = archive.resolve(&args.session)?;
+    let info = archive.info(session.session_id)?;
     print(context.json, &info, |out| for_people(out, &info))?;
+    if let Some(unsealed) = unsealed(&archive, &[session])? {
+        context.screen.note(unsealed);
+    }
     Ok(Outcome::Done)
 }
 

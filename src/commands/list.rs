@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::context::Context;
 use super::output::{Table, print};
+use super::selection::unsealed;
 use crate::units::{format_time_s, human_count, human_duration, human_size};
 
 pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
@@ -45,5 +46,8 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
         }
         table.print(out)
     })?;
+    if let Some(unsealed) = unsealed(&archive, &sessions)? {
+        context.screen.note(unsealed);
+    }
     Ok(Outcome::Done)
 }

@@ -14,6 +14,9 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
         for unreadable in &report.unreadable {
             out.line(format!("its link events are not in the index: {unreadable}"))?;
         }
+        for problem in &report.problems {
+            out.line(format!("damage: {problem}"))?;
+        }
         out.line(format!(
             "indexed {} sessions, {} segments, {} link events",
             human_count(report.sessions),
@@ -21,5 +24,9 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
             human_count(report.links)
         ))
     })?;
-    Ok(if report.unreadable.is_empty() { Outcome::Done } else { Outcome::Lossy })
+    Ok(if report.unreadable.is_empty() && report.problems.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Lossy
+    })
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -16,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table};
-use super::progress::Progress;
-use super::selection::{self, Chosen, choose};
+use super::progress::{Progress, Screen};
+use super::selection::{self, Chosen, choose, unsealed};
 use super::signals::{INTERRUPTED, Signals};
 use crate::archive::{Archive, Bound, scan};
 use crate::cli::{self, Replay};
@@ -34,6 +35,9 @@ use crate::vendors::{Credential, Recorded, Source, VendorConfig};
 /// How often the line at the terminal is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(500);
 
+/// How often it looks who is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A line of `--json`.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -47,6 +51,9 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     let archive = context.archive()?;
     let chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
     let first = chosen.require_some(&archive)?;
+    if let Some(unsealed) = unsealed(&archive, &chosen.sessions)? {
+        context.screen.note(unsealed);
+    }
     let bind = bind_options(context, &archive, &chosen, &args)?;
     // Opened before the replay, which may take a day, and not after it.
     let report_file = args.report.as_deref().map(create_report).transpose()?;
@@ -58,6 +65,15 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         for_people(&mut out, &report)?
     }
     out.flush()?;
+    for client in report.clients.iter().filter(|client| client.messages == 0 && client.reason.is_none()) {
+        if report.messages > 0 && !report.stopped {
+            context.screen.note(format!(
+                "warning: client {} ({}) received nothing: none of the messages is what it asked for, \
+                 or it came after the last",
+                client.id, client.endpoint
+            ));
+        }
+    }
     if let Some((path, file)) = report_file {
         write_report(file, &report).with_context(|| format!("cannot write the report {}", path.display()))?;
     }
@@ -108,6 +124,9 @@ async fn play(
         stop.cancel();
         anyhow::Ok(Some(exit_code(status)))
     };
+    if let Start::WithClients(wanted) = options.start {
+        tokio::spawn(say_who_is_ready(context.screen.clone(), endpoints.progress(), wanted, stop.clone()));
+    }
     let progress = endpoints.progress();
     // Both to their ends: a client whose replay fails or is over has its own goodbye to say.
     let both =
@@ -116,6 +135,27 @@ async fn play(
         (report, code) = both => Ok((report?, code?)),
         // The screen is the client's, where one is run.
         never = draw(context, progress), if args.exec.is_empty() => match never {},
+    }
+}
+
+/// Says how many clients are ready, whenever that changes, until the replay starts.
+async fn say_who_is_ready(
+    screen: Screen,
+    progress: impl Fn() -> (u64, usize),
+    wanted: NonZeroUsize,
+    stop: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let mut said = 0;
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let (messages, ready) = progress();
+        if messages > 0 || ready >= wanted.get() {
+            return;
+        }
+        if ready != said {
+            screen.note(format!("waiting: {ready} of {wanted} clients ready"));
+            said = ready;
+        }
     }
 }
 
@@ -309,9 +349,16 @@ fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
         return out.line("nobody listened");
     }
     let late = &report.lateness_us;
+    let drift = match report.drift_us {
+        0 => "no drift".to_owned(),
+        us => {
+            let how = if us > 0 { "more" } else { "less" };
+            format!("the last tenth was {} us {how} late than the first", us.unsigned_abs())
+        }
+    };
     out.line(format!(
-        "lateness: p50 {} us, p99 {} us, at most {} us; drift {} us",
-        late.p50, late.p99, late.max, report.drift_us
+        "lateness: p50 {} us, p99 {} us, at most {} us; {drift}",
+        late.p50, late.p99, late.max
     ))?;
     let mut table =
         Table::new(&[">client", "endpoint", ">messages", ">dropped", ">p50 us", ">p99 us", "ended"]);

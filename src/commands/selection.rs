@@ -7,7 +7,8 @@ use crate::archive::{Archive, Bound, ScanOptions, SessionSummary, scan};
 use crate::cli::Filters;
 use crate::clock::Now;
 use crate::message::{Row, Selection};
-use crate::units::{Moment, format_time_s};
+use crate::section::nearest;
+use crate::units::{Moment, format_time_s, human_size};
 
 /// Names that are listed where nothing is selected.
 const NAMED_MAX: usize = 12;
@@ -41,6 +42,14 @@ pub(super) fn choose(
         },
         data_only: true,
     };
+    let reversed = match (options.from, options.to) {
+        (Some(Bound::Wall(from)), Some(Bound::Wall(to))) => from >= to,
+        (Some(Bound::Elapsed(from)), Some(Bound::Elapsed(to))) => from >= to,
+        _ => false,
+    };
+    if reversed {
+        return Err(Usage("--to is not after --from: nothing lies between them".into()).into());
+    }
     Ok(Chosen { sessions, options })
 }
 
@@ -80,6 +89,26 @@ fn bound(moment: Moment, now: Now) -> Bound {
     }
 }
 
+/// What of these sessions cannot be seen yet, and what makes it seen; none if there is nothing.
+pub(super) fn unsealed(archive: &Archive, sessions: &[SessionSummary]) -> anyhow::Result<Option<String>> {
+    let ids: Vec<_> = sessions.iter().map(|session| session.session_id).collect();
+    let bytes = match archive.unsealed_bytes(&ids)? {
+        0 => return Ok(None),
+        bytes => human_size(bytes),
+    };
+    let names: Vec<&str> = sessions
+        .iter()
+        .filter(|session| archive.unsealed_bytes(&[session.session_id]).is_ok_and(|bytes| bytes > 0))
+        .map(|session| session.name.as_str())
+        .collect();
+    let what_then = if archive.is_locked() {
+        "a recorder is at work, they are sealed within segment_max_age or when it stops"
+    } else {
+        "no recorder is at work: `telereel recover` seals them"
+    };
+    Ok(Some(format!("{bytes} of {} are still in the journal and not shown: {what_then}", names.join(", "))))
+}
+
 impl Chosen {
     /// The first message; if there is none, the error says what there is. For before anything is done.
     pub(super) fn require_some(&self, archive: &Archive) -> anyhow::Result<Row> {
@@ -92,8 +121,11 @@ impl Chosen {
     /// For a selection that is empty: what could have been selected.
     fn what_there_is(&self, archive: &Archive) -> anyhow::Result<String> {
         let (mut sources, mut kinds, mut devices) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut vendors, mut names) = (Vec::new(), Vec::new());
         for session in &self.sessions {
             let info = archive.info(session.session_id)?;
+            names.extend(info.source_counts.iter().map(|source| source.name.clone()));
+            vendors.extend(info.source_counts.iter().map(|source| source.vendor.clone()));
             sources.extend(info.source_counts.iter().map(|s| format!("{} ({})", s.name, s.vendor)));
             kinds.extend(info.kinds.iter().map(|kind| kind.kind.clone()));
             devices.extend(info.devices.iter().map(|device| device.device_id.clone()));
@@ -103,14 +135,25 @@ impl Chosen {
         let (Some(start), Some(end)) = (start, end) else {
             return Ok("nothing is selected: the archive holds no session yet".into());
         };
-        let mut text = format!(
-            "nothing is selected; there is:\ntime     {} to {}",
-            format_time_s(start),
-            format_time_s(end)
-        );
-        if self.sessions.iter().any(|session| session.ended_at_us.is_none()) {
-            text.push_str(", and what is being recorded, once it is sealed");
+        let selection = &self.options.selection;
+        let mut text = "nothing is selected".to_owned();
+        for (what, wanted, there) in [
+            ("source", &selection.sources, &names),
+            ("vendor", &selection.vendors, &vendors),
+            ("kind", &selection.kinds, &kinds),
+            ("device", &selection.devices, &devices),
+        ] {
+            for wanted in wanted.iter().filter(|wanted| !there.contains(wanted)) {
+                let near = nearest(wanted, there.iter().map(String::as_str))
+                    .map(|near| format!(", did you mean `{near}`?"))
+                    .unwrap_or_default();
+                text.push_str(&format!("; no {what} `{wanted}`{near}"));
+            }
         }
+        if let Some(unsealed) = unsealed(archive, &self.sessions)? {
+            text.push_str(&format!("; {unsealed}"));
+        }
+        text.push_str(&format!("\nthere is:\ntime     {} to {}", format_time_s(start), format_time_s(end)));
         for (what, names) in [("sources", sources), ("kinds", kinds), ("devices", devices)] {
             text.push_str(&format!("\n{what:<8} {}", listed(names)));
         }

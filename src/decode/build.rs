@@ -169,11 +169,13 @@ impl Source<'_> {
         if !is_member && paths.iter().any(|path| path.steps() == [MAP_KEY]) {
             return Err(self.error(&raw.name, name, "`$key` is for members of a list only"));
         }
-        let role = raw.role.get_ref();
-        let role = Role::ALL.iter().find(|(known, _)| known == role).map(|(_, role)| *role);
-        let role = role.ok_or_else(|| {
+        let role = raw.role.as_ref().map(Spanned::get_ref);
+        let role = Role::ALL.iter().find(|(known, _)| role.is_some_and(|role| role == known));
+        let role = role.map(|(_, role)| *role).ok_or_else(|| {
             let known: Vec<_> = Role::ALL.iter().map(|(name, _)| *name).collect();
-            self.error(&raw.role, "role", format!("expected one of {}", known.join(" ")))
+            let missing = if raw.role.is_none() { format!("`{name}` has none, ") } else { String::new() };
+            let at = raw.role.as_ref().unwrap_or(&raw.name);
+            self.error(at, "role", format!("{missing}expected one of {}", known.join(" ")))
         })?;
         let data_type = self.data_type(raw, shared, tables, is_member)?;
         let mut sentinels = sentinels(&raw.sentinels);

@@ -73,7 +73,9 @@ pub(super) struct RawField {
     pub(super) paths: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unit: Option<Spanned<String>>,
-    pub(super) role: Spanned<String>,
+    // Needed: an option only so that its absence is answered in our words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<Spanned<String>>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) meaning: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -46,6 +46,20 @@ pub enum IndexError {
     Query { action: &'static str, source: rusqlite::Error },
 }
 
+impl IndexError {
+    /// What is wrong, its cause included, without what to do about it.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Open { source, .. } => format!("it cannot be opened ({source})"),
+            Self::Newer { found, known, .. } => {
+                format!("it is of version {found}, this telereel knows up to {known}")
+            }
+            Self::Older { found, known, .. } => format!("it is of version {found}, older than {known}"),
+            Self::Query { action, source } => format!("cannot {action} it ({source})"),
+        }
+    }
+}
+
 /// An open index.
 #[derive(Debug)]
 pub struct Index {
@@ -70,11 +84,39 @@ impl Index {
     }
 
     /// Opens for reading; the file must exist and be of this version.
+    ///
+    /// It is opened as if for writing, where that is allowed: a connection that is not cannot remove
+    /// `-wal` and `-shm` when it closes, and a copy of the folder would then not open everywhere.
     pub fn open_read_only(path: &Path) -> Result<Self, IndexError> {
         let open = |source| IndexError::Open { path: path.to_owned(), source };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(open)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
+        connection.pragma_update(None, "query_only", true).map_err(open)?;
+        Self::checked(connection, path)
+    }
+
+    /// Opens for reading a file that nobody writes to, in a folder that may not be written to; makes no
+    /// file beside it.
+    pub fn open_immutable(path: &Path) -> Result<Self, IndexError> {
+        let mut uri = String::from("file:");
+        for byte in path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
+                byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+                byte => uri.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        uri.push_str("?immutable=1");
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(uri, flags)
+            .map_err(|source| IndexError::Open { path: path.to_owned(), source })?;
+        Self::checked(connection, path)
+    }
+
+    fn checked(connection: Connection, path: &Path) -> Result<Self, IndexError> {
+        let open = |source| IndexError::Open { path: path.to_owned(), source };
         let known = MIGRATIONS.len();
         match user_version(&connection).map_err(open)? {
             found if found > known => Err(IndexError::Newer { path: path.to_owned(), found, known }),

@@ -109,6 +109,21 @@ fn a_reader_sees_commits_while_the_writer_stays_open() {
 }
 
 #[test]
+fn nobody_leaves_files_beside_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("50% #1?.sqlite");
+    Index::open(&path).unwrap().put_session(&session("a", 1)).unwrap();
+    let files = || std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(files(), 1);
+    Index::open_read_only(&path).unwrap().sessions().unwrap();
+    assert_eq!(files(), 1);
+    let unwritten = Index::open_immutable(&path).unwrap();
+    assert_eq!((unwritten.sessions().unwrap().len(), files()), (1, 1));
+    let mut reader = Index::open_read_only(&path).unwrap();
+    assert!(reader.put_session(&session("b", 2)).is_err(), "reading only");
+}
+
+#[test]
 fn a_newer_index_is_refused_and_a_broken_one_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index.sqlite");

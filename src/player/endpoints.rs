@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::config::TlsFiles;
 use crate::secret::Secret;
 use crate::transport::fanout::{Fanout, JoinError};
-use crate::transport::http_server::{self, Life};
+use crate::transport::http_server::{self, Life, ListenError};
 use crate::transport::mqtt_server::over_websocket::{SUBPROTOCOL, WebSocketBytes};
 use crate::transport::mqtt_server::{Credentials, MqttServer};
 use crate::transport::trace::Trace;
@@ -93,7 +93,13 @@ impl Endpoints {
         let BindOptions { listen, tls, self_signed_dir, mut recorded, access, trace, clock } = options;
         let mut listeners = Vec::with_capacity(listen.len());
         for wanted in listen {
-            let listener = http_server::bind(&format!("{}:{}", wanted.host, wanted.port)).await?;
+            let listener = match http_server::bind(&format!("{}:{}", wanted.host, wanted.port)).await {
+                Err(ListenError::PortInUse { .. }) => {
+                    let any = Listen { port: 0, ..wanted.clone() }.to_string();
+                    return Err(PlayError::InUse { url: wanted.to_string(), any });
+                }
+                listener => listener?,
+            };
             let port = listener.local_addr().map(|address| address.port()).unwrap_or(wanted.port);
             let exposed = !listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
             let bound = Listen { port, ..wanted };

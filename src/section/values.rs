@@ -102,7 +102,11 @@ pub fn list_of<T>(
 ) -> impl Fn(&Item<'_>) -> Option<Vec<T>> {
     move |item| match item.elements() {
         Some(elements) if !elements.is_empty() => each(&elements, &parse),
-        _ => item.expected_secret(&format!("expected a list of {what} that is not empty")),
+        Some(_) => item.wrong(format!("expected a list of {what} that is not empty: this one is")),
+        None if item.as_str().is_some() => {
+            item.wrong(format!("expected a list of {what}, as in [\"…\"]: it is a single string"))
+        }
+        None => item.expected_secret(&format!("expected a list of {what}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One session's rows in the order of `seq`: its parts one after another, the files of each merged.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +32,12 @@ pub(super) struct SessionStream {
     shared: Arc<Shared>,
     started_at_us: i64,
     parts: VecDeque<Vec<SegmentRow>>,
-    /// The current part's files, with rows left.
+    /// The current part's manifest: it and not the index is the truth.
+    manifest: Option<Manifest>,
+    /// The current part's files that no row has been asked of yet, the earliest last. Each is looked at
+    /// when its first row's turn comes, so that damage costs none of the rows before it.
+    unopened: Vec<SegmentRow>,
+    /// The current part's files that are open, with rows left.
     cursors: Vec<Cursor>,
     range: Range<u64>,
     with_payloads: bool,
@@ -57,6 +63,8 @@ impl SessionStream {
             shared: Arc::new(shared),
             started_at_us: session.started_at_us,
             parts: segments.chunk_by(|a, b| a.part == b.part).map(<[_]>::to_vec).collect(),
+            manifest: None,
+            unopened: Vec::new(),
             cursors: Vec::new(),
             range,
             with_payloads,
@@ -91,36 +99,52 @@ impl SessionStream {
 
     /// The cursor that holds the next row.
     fn first(&mut self) -> Result<Option<usize>, ArchiveError> {
-        while self.cursors.is_empty() {
-            let Some(part) = self.parts.pop_front() else { return Ok(None) };
-            // The manifest and not the index is the truth; without checksums, damage inside a page
-            // could pass for what was recorded.
-            let manifest = match part.first() {
-                Some(first) => {
-                    self.archive.read_manifest(PartName { session_id: first.session_id, part: first.part })?
-                }
-                None => None,
-            };
-            for segment in part {
-                let path = self.archive.root().join(&segment.path);
-                check(&path, &segment, manifest.as_ref())?;
-                let shared = Arc::clone(&self.shared);
-                let cursor = Cursor::open(path, &segment, shared, self.range.start, self.with_payloads)?;
-                self.cursors.extend(cursor.filter(|cursor| cursor.seq() < self.range.end));
+        loop {
+            let first = (0..self.cursors.len()).min_by_key(|&at| self.cursors[at].seq());
+            let seq = first.map(|at| self.cursors[at].seq());
+            match self.unopened.pop_if(|segment| seq.is_none_or(|seq| segment.seq_min <= seq)) {
+                Some(segment) => self.open(&segment)?,
+                None if first.is_some() => return Ok(first),
+                None => match self.parts.pop_front() {
+                    Some(part) => self.begin(part)?,
+                    None => return Ok(None),
+                },
             }
         }
-        Ok((0..self.cursors.len()).min_by_key(|&at| self.cursors[at].seq()))
+    }
+
+    fn begin(&mut self, mut part: Vec<SegmentRow>) -> Result<(), ArchiveError> {
+        self.manifest = match part.first() {
+            Some(first) => {
+                self.archive.read_manifest(PartName { session_id: first.session_id, part: first.part })?
+            }
+            None => None,
+        };
+        part.sort_by_key(|segment| std::cmp::Reverse(segment.seq_min));
+        self.unopened = part;
+        Ok(())
+    }
+
+    fn open(&mut self, segment: &SegmentRow) -> Result<(), ArchiveError> {
+        let path = self.archive.root().join(&segment.path);
+        check(&path, segment, self.manifest.as_ref())?;
+        let shared = Arc::clone(&self.shared);
+        let cursor = Cursor::open(path, segment, shared, self.range.start, self.with_payloads)?;
+        self.cursors.extend(cursor.filter(|cursor| cursor.seq() < self.range.end));
+        Ok(())
     }
 }
 
-/// Whether a segment is the one that its part's manifest names.
+/// Whether a segment is the one that its part's manifest names. Without checksums, damage inside a page
+/// could pass for what was recorded.
 fn check(path: &Path, segment: &SegmentRow, manifest: Option<&Manifest>) -> Result<(), ArchiveError> {
     let damaged = |what: &str| ArchiveError::DamagedSegment { path: path.to_owned(), what: what.into() };
     let named = manifest.and_then(|manifest| manifest.files.iter().find(|file| file.path == segment.path));
     let named = named.ok_or_else(|| damaged("no manifest names it"))?;
-    if checksum(path).doing("read", path)? == named.blake3 {
-        Ok(())
-    } else {
-        Err(damaged("its checksum is not that of its manifest"))
+    match checksum(path) {
+        Ok(found) if found == named.blake3 => Ok(()),
+        Ok(_) => Err(damaged("its checksum is not that of its manifest")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged("the file is missing")),
+        Err(error) => Err(error).doing("read", path),
     }
 }

@@ -347,3 +347,40 @@ fn a_session_whose_sidecar_is_lost_is_found_by_its_id() {
     let report = verify(&archive, VerifyOptions::default()).unwrap();
     assert!(matches!(report.problems[..], [Problem::NoSidecar { .. }]), "{report:?}");
 }
+
+#[test]
+fn rows_before_a_damaged_segment_are_given_and_reindex_names_a_missing_one() {
+    let dir = quick_dir();
+    let (archive, header, messages) = sealed(dir.path(), 60);
+    let manifests = archive.read_manifests().unwrap();
+    let file = manifests.iter().flat_map(|m| &m.files).max_by_key(|file| file.seq_min).unwrap().clone();
+    assert!(file.seq_min > 10, "the test wants rows before it: {}", file.seq_min);
+    fs::remove_file(dir.path().join(&file.path)).unwrap();
+
+    let mut scanned = scan(&archive, &ScanOptions::default()).unwrap();
+    let given: Vec<_> = scanned.by_ref().map_while(Result::ok).collect();
+    assert_same(&header, &given, &messages[..file.seq_min as usize]);
+    let mut scanned = scan(&archive, &ScanOptions::default()).unwrap();
+    let error = scanned.find_map(Result::err).unwrap().to_string();
+    assert!(error.contains(&file.path) && error.contains("missing") && error.contains("verify"), "{error}");
+
+    let report = reindex(&archive).unwrap();
+    assert_eq!(report.problems, [Problem::Missing { path: file.path }]);
+}
+
+#[test]
+fn what_is_written_beside_the_disk_is_as_private_as_the_rest() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = quick_dir();
+    for group_readable in [false, true] {
+        let root = dir.path().join(group_readable.to_string());
+        let disk = std::sync::Arc::new(crate::disk::RealDisk { group_readable });
+        let archive = Archive::create_or_open_on(disk, &root, "").unwrap();
+        archive.begin_session(&mut header(1)).unwrap();
+        drop(archive.lock().unwrap());
+        reindex(&archive).unwrap();
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let expected = if group_readable { 0o640 } else { 0o600 };
+        assert_eq!((mode(archive.layout().index()), mode(archive.layout().lock())), (expected, expected));
+    }
+}

@@ -37,6 +37,8 @@ fn errors_name_file_line_and_key() {
     );
     refused(&format!("kind = \"k\"\n{}", field("a", "id = 100\ntype = \"timestamp\"")), 3, "time", "rfc3339");
     refused(&format!("kind = \"k\"\n{}{}", field("a", ok), field("b", ok)), 9, "b", "100 is used twice");
+    let roleless = "kind = \"k\"\n[[field]]\nname = \"a\"\npath = \"p\"\nid = 100\ntype = \"int32\"\n";
+    refused(roleless, 3, "role", "`a` has none, expected one of identifier location");
     let again = field("a", "id = 101\ntype = \"int32\"");
     refused(&format!("kind = \"k\"\n{}{again}", field("a", ok)), 9, "a", "two columns");
     refused(
