@@ -133,6 +133,7 @@ fn for_people(out: &mut Out, summary: &Summary) -> anyhow::Result<()> {
         ">disconnects",
         ">gap",
         ">dropped",
+        ">refused",
         "error",
     ]);
     for source in &summary.sources {
@@ -145,6 +146,7 @@ fn for_people(out: &mut Out, summary: &Summary) -> anyhow::Result<()> {
             source.disconnects.to_string(),
             human_duration(source.gap_ns),
             human_count(source.dropped),
+            human_count(source.refused),
             source.gave_up.clone().or_else(|| source.last_error.clone()).unwrap_or_default(),
         ]);
     }

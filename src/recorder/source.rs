@@ -297,6 +297,7 @@ impl Source {
                     Refusal::Busy { retry_after_s } => Answer::Busy { retry_after_s },
                     Refusal::TooLarge => Answer::TooLarge,
                 };
+                self.task.stats.lock().refused += 1;
                 self.answer(inbound, answer);
             }
             Outcome::Refused { .. } => {}
@@ -364,7 +365,7 @@ impl Source {
         self.input(Input::Stop).await;
         loop {
             self.acknowledge();
-            if self.conns.is_empty() && self.gate.is_idle() && pushes.is_empty() {
+            if self.conns.is_empty() && self.gate.is_done() && pushes.is_empty() {
                 break;
             }
             tokio::select! {
@@ -381,6 +382,8 @@ impl Source {
         let mut stats = self.task.stats.lock();
         stats.messages = stats.messages.saturating_sub(held);
         stats.dropped += lost;
+        // Unacknowledged: the broker knows, and keeps it.
+        stats.refused += held - lost;
         stats.gap_ns = stats.gap_ns_at(now.steady_ns);
         stats.down_since_ns = None;
         if stats.gave_up.is_none() {

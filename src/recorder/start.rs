@@ -161,7 +161,8 @@ impl Recorder {
             let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
             let (intake, arrivals) = intake();
             if let Some(path) = source.vendor.webhook_path() {
-                routes.push(Route { path: path.to_owned(), pushes });
+                let stats = Arc::clone(&running.watched(index).stats);
+                routes.push(Route { path: path.to_owned(), pushes, stats });
             }
             let rng = StdRng::from_rng(&mut rng);
             let task = source_task(index, source, header, tls, rng, &running);

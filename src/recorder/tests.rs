@@ -232,6 +232,20 @@ async fn bodies_that_are_under_way_are_bounded_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_finds_the_disk_nearly_full_is_refused_and_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
+    config.archive.min_free_disk = i64::MAX as u64;
+    let recorder = start(&config).await;
+    assert!(post(&recorder, "POST /", b"later").await.starts_with("HTTP/1.1 503"));
+    let journal = recorder.status().journal;
+    assert!(!journal.accepting && journal.error.unwrap().contains("min_free_disk"));
+    assert_eq!(recorder.status().sources[0].refused, 1);
+    let summary = stop(recorder).await;
+    assert_eq!((summary.sources[0].refused, summary.dropped(), summary.sources[0].messages), (1, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_recorder_is_told_of_the_first_and_not_of_its_port() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
