@@ -347,6 +347,8 @@ impl Source {
         let mut open: Vec<Conn> = self.conns.keys().copied().collect();
         open.sort_unstable();
         self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);
+        // Each session tells by itself that it began during an outage.
+        self.still_down();
         if self.task.tls.is_none() {
             open.push(0); // Webhooks have one connection, and it is always open.
         }

@@ -337,6 +337,15 @@ async fn connections_are_numbered_from_0_in_a_session_that_began_without_one() {
     };
     let rows: Vec<_> = scan(&archive, &options).unwrap().map(|row| row.unwrap()).collect();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.connection == 0), "{rows:?}");
+    let first: serde_json::Value = serde_json::from_slice(&rows[0].payload).unwrap();
+    assert_eq!((&first["event"], &first["cause"]), (&"refused".into(), &"continued".into()));
+    assert!(first["options"].is_object());
+    // Each session by itself tells of the outage.
+    for session in archive.list().unwrap() {
+        let gaps = archive.info(session.session_id).unwrap().gaps;
+        let is_last = session.session_id == session_id;
+        assert_eq!((gaps.len(), gaps[0].ended_at_us.is_some()), (1, is_last), "{gaps:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

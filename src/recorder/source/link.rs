@@ -21,6 +21,27 @@ impl Source {
             event.more.insert("options".to_owned(), self.task.header.settings.clone());
         }
         self.note(&event, now);
+        self.store(event, now);
+    }
+
+    /// At the start of a session: the outage that lasts, as the refusal that it is. No news of it.
+    pub(super) fn still_down(&mut self) {
+        let now = self.task.clock.now();
+        let (down_since_ns, last_error) = {
+            let stats = self.task.stats.lock();
+            (stats.down_since_ns, stats.last_error.clone())
+        };
+        let Some(since_ns) = down_since_ns else { return };
+        let mut more = Map::new();
+        more.insert("cause".to_owned(), json!("continued"));
+        more.insert("down_ns".to_owned(), json!(now.steady_ns.saturating_sub(since_ns)));
+        more.insert("options".to_owned(), self.task.header.settings.clone());
+        let reason = last_error.or_else(|| Some("not connected since before this session".to_owned()));
+        let event = LinkEvent { event: "refused", conn: self.first_conn, reason, gap_ns: None, more };
+        self.store(event, now);
+    }
+
+    fn store(&self, event: LinkEvent, now: Now) {
         let kind = kind_index(&self.task.header, "link");
         if self.task.excluded.get(usize::from(kind)).copied().unwrap_or(false) {
             return;
