@@ -93,6 +93,7 @@ impl SourceTask {
             started_ns: now.steady_ns,
             heard_ns: None,
             is_stalled: false,
+            complaints: link::Complaints::default(),
             fx: Vec::new(),
             task: self,
         };
@@ -117,6 +118,7 @@ struct Source {
     /// While data can come: when the latest did, or when it began to be so.
     heard_ns: Option<u64>,
     is_stalled: bool,
+    complaints: link::Complaints,
     fx: Vec<Effect>,
 }
 
