@@ -261,6 +261,11 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
         Err(_) if !archive.layout.index().exists() && sidecars.is_empty() => {}
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|e| format!(" ({e})")).unwrap_or_default();
+            if error.lacks_room() && archive.layout.index().exists() {
+                let what =
+                    format!("index.sqlite could not be looked into{cause}: make room, and verify again");
+                return report.leftovers.push(what);
+            }
             report.problems.push(Problem::Index { what: format!("{error}{cause}") });
         }
     }

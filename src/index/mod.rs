@@ -19,7 +19,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 pub use rows::{LinkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
 
@@ -46,6 +46,37 @@ pub enum IndexError {
     Query { action: &'static str, source: rusqlite::Error },
 }
 
+impl IndexError {
+    /// Whether it is not the index that is at fault: SQLite could not make or write a file of its own.
+    pub fn lacks_room(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Query { source, .. }) = self else { return false };
+        let rusqlite::Error::SqliteFailure(error, _) = source else { return false };
+        match error.code {
+            ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly => true,
+            ErrorCode::SystemIoFailure => matches!(
+                error.extended_code,
+                ffi::SQLITE_IOERR_WRITE
+                    | ffi::SQLITE_IOERR_SHMOPEN
+                    | ffi::SQLITE_IOERR_SHMSIZE
+                    | ffi::SQLITE_IOERR_SHMMAP
+            ),
+            _ => false,
+        }
+    }
+}
+
+fn log_is_empty(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).map_or(true, |log| log.len() == 0)
+}
+
+/// The name under which SQLite opens a file that nobody changes, and makes none beside it.
+fn immutable(path: &Path) -> PathBuf {
+    let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    format!("file:{escaped}?immutable=1").into()
+}
+
 /// An open index.
 #[derive(Debug)]
 pub struct Index {
@@ -69,11 +100,23 @@ impl Index {
         Ok(Self { connection })
     }
 
-    /// Opens for reading; the file must exist and be of this version.
+    /// Opens for reading; the file must exist and be of this version. Where SQLite cannot make its
+    /// files beside it (a full disk), it is read as it is, if nothing waits in its log.
     pub fn open_read_only(path: &Path) -> Result<Self, IndexError> {
+        match Self::open_read_only_as(path, path) {
+            Err(error) if error.lacks_room() && path.exists() && log_is_empty(path) => {
+                Self::open_read_only_as(path, &immutable(path))
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_read_only_as(path: &Path, name: &Path) -> Result<Self, IndexError> {
         let open = |source| IndexError::Open { path: path.to_owned(), source };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(open)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | if name == path { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_URI };
+        let connection = Connection::open_with_flags(name, flags).map_err(open)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
         let known = MIGRATIONS.len();
         match user_version(&connection).map_err(open)? {

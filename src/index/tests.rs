@@ -122,3 +122,13 @@ fn a_newer_index_is_refused_and_a_broken_one_named() {
     let missing = Index::open_read_only(&dir.path().join("missing.sqlite")).unwrap_err();
     assert!(missing.to_string().contains("telereel reindex"), "{missing}");
 }
+
+#[test]
+fn it_can_be_read_where_no_file_can_be_made_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("100%?#.sqlite");
+    drop(Index::open(&path).unwrap());
+    // A folder in the place of SQLite's own file, as a full disk would refuse it.
+    std::fs::create_dir(dir.path().join("100%?#.sqlite-shm")).unwrap();
+    assert!(Index::open_read_only(&path).unwrap().sessions().unwrap().is_empty());
+}

@@ -71,7 +71,10 @@ pub enum RecordError {
     NoSources,
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    #[error("the journal failed; what was acknowledged is safe in it, `telereel recover` seals it")]
+    #[error(
+        "the journal failed; what was acknowledged is safe in it: mend the cause (a full disk needs room), \
+         then `telereel recover` seals it"
+    )]
     Journal { source: JournalError },
     #[error("the system gives no random numbers")]
     Random { source: rand::rngs::SysError },
