@@ -196,10 +196,7 @@ fn gaps_of_source(links: &[&LinkRow]) -> Vec<(u64, Gap)> {
 /// Whether the first attempt led to a connection: no outage, however long it took.
 fn is_answered(links: &[&LinkRow]) -> bool {
     let after: Vec<&str> = links.iter().skip(1).take(2).map(|link| link.event.as_str()).collect();
-    match after[..] {
-        ["connected", "refused"] | ["refused" | "connecting", ..] | [] => false,
-        _ => true,
-    }
+    !matches!(after[..], ["connected", "refused"] | ["refused" | "connecting", ..] | [])
 }
 
 /// Counts by source, then by name.
