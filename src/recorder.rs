@@ -178,6 +178,7 @@ fn summarise(stats: &stats::SourceStats, now_ns: u64, decode_errors: u64) -> Sou
         disconnects: counters.disconnects,
         gap_ns: counters.gap_ns_at(now_ns),
         dropped: counters.dropped,
+        refused: counters.refused,
         last_error: counters.last_error.clone(),
         gave_up: counters.gave_up.clone(),
     }

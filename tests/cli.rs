@@ -375,3 +375,24 @@ fn post(address: &str, path: &str, body: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
+
+#[test]
+fn a_session_gets_a_name_that_finds_it_again() {
+    let folder = folder();
+    let listen = "listen = \"127.0.0.1:0\"\n";
+    let source =
+        "[[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n";
+    write(&folder, "telereel.toml", &format!("[webhooks]\n{listen}[console]\n{listen}{source}"));
+    for name in ["", "latest", "a/b", ".hidden", "two words"] {
+        refused(telereel(&folder).args(["record", "--session", name, "--for", "1ms"]), 2, &["--session"]);
+    }
+    assert!(!folder.path().join("archive").exists());
+
+    let record = ["record", "--session", "first", "--for", "1ms"];
+    let (code, _, stderr) = run(telereel(&folder).args(record));
+    assert!(code == 0 && !stderr.contains("sealing everything"), "{code}: {stderr}");
+    let (_, _, stderr) = run(telereel(&folder).args(record));
+    assert!(stderr.contains("session `first` exists: this one is `first-2`"), "{stderr}");
+    let (code, _, stderr) = run(telereel(&folder).args(record).arg("-q"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}

@@ -141,32 +141,62 @@ fn kind_counts(segments: &[SegmentRow]) -> Vec<KindCount> {
     kinds.into_values().collect()
 }
 
-/// From a `disconnected` to the next `connected` or `reconnected` of the same source.
+/// The outages of every source, in the order of their starts; the same as the view `outages`.
 fn gaps(links: &[LinkRow]) -> Vec<Gap> {
-    let mut gaps: Vec<Gap> = Vec::new();
-    let mut open: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
-    for link in links {
+    let mut by_source: BTreeMap<&str, Vec<&LinkRow>> = BTreeMap::new();
+    for link in links.iter().filter(|link| link.is_of_connection()) {
+        by_source.entry(&link.source).or_default().push(link);
+    }
+    let mut gaps: Vec<(u64, Gap)> =
+        by_source.into_values().flat_map(|links| gaps_of_source(&links)).collect();
+    gaps.sort_by_key(|(seq, _)| *seq);
+    gaps.into_iter().map(|(_, gap)| gap).collect()
+}
+
+/// From a `disconnected`, or from the session's first `connecting` or `refused` where attempts fail from
+/// the start, to the next `connected` or `reconnected`. A `connected` that a `refused` follows was none.
+fn gaps_of_source(links: &[&LinkRow]) -> Vec<(u64, Gap)> {
+    let mut gaps: Vec<(u64, Gap)> = Vec::new();
+    let mut open_since_ns = None;
+    for (at, link) in links.iter().enumerate() {
+        let next = links.get(at + 1).map(|next| next.event.as_str());
         match link.event.as_str() {
-            "disconnected" if !open.contains_key(link.source.as_str()) => {
-                open.insert(&link.source, (gaps.len(), link.elapsed_ns));
-                gaps.push(Gap {
-                    source: link.source.clone(),
-                    started_at_us: link.received_at_us,
-                    ended_at_us: None,
-                    duration_ns: None,
-                    reason: link.reason.clone(),
-                });
-            }
-            "connected" | "reconnected" => {
-                if let Some((at, since_ns)) = open.remove(link.source.as_str()) {
-                    gaps[at].ended_at_us = Some(link.received_at_us);
-                    gaps[at].duration_ns = Some(link.elapsed_ns.saturating_sub(since_ns));
+            "connected" if next == Some("refused") => {}
+            "connected" | "reconnected" | "continued" => {
+                if let (Some(since_ns), Some((_, gap))) = (open_since_ns.take(), gaps.last_mut()) {
+                    gap.ended_at_us = Some(link.received_at_us);
+                    gap.duration_ns = Some(link.elapsed_ns.saturating_sub(since_ns));
                 }
             }
-            _ => {}
+            "connecting" if at > 0 || is_answered(links) => {}
+            _ if open_since_ns.is_none() => {
+                open_since_ns = Some(link.elapsed_ns);
+                gaps.push((
+                    link.seq,
+                    Gap {
+                        source: link.source.clone(),
+                        started_at_us: link.received_at_us,
+                        ended_at_us: None,
+                        duration_ns: None,
+                        reason: link.reason.clone(),
+                    },
+                ));
+            }
+            // A `connecting` has no reason: the first `refused` has.
+            _ => {
+                if let Some((_, gap)) = gaps.last_mut() {
+                    gap.reason = gap.reason.take().or_else(|| link.reason.clone());
+                }
+            }
         }
     }
     gaps
+}
+
+/// Whether the first attempt led to a connection: no outage, however long it took.
+fn is_answered(links: &[&LinkRow]) -> bool {
+    let after: Vec<&str> = links.iter().skip(1).take(2).map(|link| link.event.as_str()).collect();
+    !matches!(after[..], ["connected", "refused"] | ["refused" | "connecting", ..] | [])
 }
 
 /// Counts by source, then by name.
@@ -217,5 +247,46 @@ fn count_column(batch: &RecordBatch, column: &str, counts: &mut Counts) {
             Some(count) => *count += 1,
             None => *counts.entry(source.to_owned()).or_default().entry(name.to_owned()).or_default() += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The outages that a source's events make, each a second after the other: from second, to second.
+    fn outages(events: &[&str]) -> Vec<(i64, Option<i64>)> {
+        let row = |(at, event): (usize, &&str)| LinkRow {
+            session_id: SessionId::new(0, [0; 10]),
+            seq: at as u64,
+            source: "s".into(),
+            connection: 0,
+            received_at_us: at as i64,
+            elapsed_ns: at as u64,
+            event: event.trim_end_matches('*').to_owned(),
+            reason: None,
+            gap_ns: None,
+            payload: if event.ends_with('*') { r#"{"topics":["a"]}"# } else { "{}" }.into(),
+        };
+        let links: Vec<LinkRow> = events.iter().enumerate().map(row).collect();
+        gaps(&links).into_iter().map(|gap| (gap.started_at_us, gap.ended_at_us)).collect()
+    }
+
+    #[test]
+    fn an_outage_is_seen_wherever_in_the_session_it_lies() {
+        let (up, down, no, dial) = ("connected", "disconnected", "refused", "connecting");
+        assert_eq!(outages(&[dial, up, "subscribed"]), []);
+        assert_eq!(outages(&[dial, up, down, dial, up, "reconnected"]), [(2, Some(4))]);
+        assert_eq!(outages(&[dial, no, dial, no, dial, up, "reconnected"]), [(0, Some(5))]);
+        assert_eq!(outages(&[dial, no, dial]), [(0, None)]);
+        assert_eq!(outages(&[dial]), [(0, None)]);
+        // The vendor refuses once the transport is connected.
+        assert_eq!(outages(&[dial, up, no, dial, up, no]), [(0, None)]);
+        assert_eq!(outages(&[dial, up, down, dial, up, no, dial, up, "subscribed"]), [(2, Some(7))]);
+        // A session that begins during an outage, or while all is well.
+        assert_eq!(outages(&[no, dial, up, "reconnected"]), [(0, Some(2))]);
+        assert_eq!(outages(&["continued", dial, down]), [(2, None)]);
+        // A topic is refused, not the connection.
+        assert_eq!(outages(&[dial, up, "refused*"]), []);
     }
 }

@@ -57,6 +57,23 @@ impl LinkOrigin<'_> {
     }
 }
 
+impl LinkRow {
+    /// Whether it tells of the connection's state: what outages are made of.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self.event.as_str() {
+            "connecting" | "continued" | "connected" | "reconnected" | "disconnected" => true,
+            // A topic may be refused on a connection that goes on.
+            "refused" => serde_json::from_str::<Refused>(&self.payload).is_ok_and(|r| r.topics.is_none()),
+            _ => false,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    topics: Option<serde::de::IgnoredAny>,
+}
+
 impl Archive {
     /// The link events in a sealed part's segments.
     pub(super) fn read_links(&self, manifest: &Manifest) -> Result<Vec<LinkRow>, ArchiveError> {

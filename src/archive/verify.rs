@@ -265,6 +265,13 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
         // An archive in which nothing was ever recorded has none.
         Err(_) if !archive.layout.index().exists() && sidecars.is_empty() => {}
         Err(error) => {
+            if error.lacks_room() && archive.layout.index().exists() {
+                let what = format!(
+                    "index.sqlite could not be looked into, {}: make room, and verify again",
+                    error.what()
+                );
+                return report.leftovers.push(what);
+            }
             report.problems.push(Problem::Index { what: error.what() });
         }
     }

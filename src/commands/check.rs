@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::context::Context;
-use super::output::{Table, print};
+use super::output::{Out, Table, print};
 use crate::cli::Check;
 use crate::config::Config;
 use crate::vendors::Source;
@@ -30,14 +30,17 @@ struct SourceReport {
 
 pub(super) fn run(context: &Context, args: &Check) -> anyhow::Result<Outcome> {
     let config = context.config_with_sources()?;
-    let attempts = if args.connect { super::runtime()?.block_on(connect::all(&config))? } else { Vec::new() };
+    let attempts = if args.connect { connect(context, &config)? } else { Vec::new() };
     let failed = attempts.iter().filter(|attempt| matches!(attempt, Attempt::Failed { .. })).count();
     let report = report(context, &config, attempts);
     print(context.json, &report, |out| {
-        let mut table = Table::new(&["source", "vendor", "connection"]);
+        if args.connect {
+            // The sources have been told one by one.
+            return out.line(format!("\n{} is valid", report.config));
+        }
+        let mut table = Table::new(&["source", "vendor"]);
         for source in &report.sources {
-            let connection = source.connection.as_ref().map(ToString::to_string).unwrap_or_default();
-            table.row([source.name.clone(), source.vendor.to_owned(), connection]);
+            table.row([source.name.clone(), source.vendor.to_owned()]);
         }
         table.print(out)?;
         out.line(format!("\n{} is valid", report.config))
@@ -46,6 +49,19 @@ pub(super) fn run(context: &Context, args: &Check) -> anyhow::Result<Outcome> {
         anyhow::bail!("{failed} of {} sources did not answer as they should", report.sources.len());
     }
     Ok(Outcome::Done)
+}
+
+/// Tries the sources, with a line for people as each is done.
+fn connect(context: &Context, config: &Config) -> anyhow::Result<Vec<Attempt>> {
+    let mut out = Out::new();
+    let longest = config.sources.iter().map(|source| source.name.len()).max().unwrap_or(0);
+    super::runtime()?.block_on(connect::all(config, |source, attempt| {
+        if context.json {
+            return Ok(());
+        }
+        out.line(format!("{:<longest$}  {:<8}  {attempt}", source.name, source.vendor.vendor()))?;
+        out.flush()
+    }))
 }
 
 fn report(context: &Context, config: &Config, attempts: Vec<Attempt>) -> Report {

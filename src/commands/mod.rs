@@ -52,7 +52,7 @@ struct Usage(String);
 
 /// Runs the command and answers with its exit code.
 pub fn main(cli: Cli) -> ExitCode {
-    let screen = Screen::new();
+    let screen = Screen::new(cli.global.quiet);
     match log::start(&cli.global, &screen).and_then(|()| run(cli, screen)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Lossy) => ExitCode::from(3),

@@ -10,31 +10,38 @@ use super::context::Context;
 
 /// Shared by the progress line and the log, so that neither writes over the other.
 #[derive(Clone, Debug)]
-pub(super) struct Screen(MultiProgress);
+pub(super) struct Screen {
+    lines: MultiProgress,
+    quiet: bool,
+}
 
 /// A line that is drawn over and over.
 pub(super) struct Progress(ProgressBar);
 
 impl Screen {
-    pub(super) fn new() -> Self {
-        Self(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+    /// `quiet`: only errors are wanted.
+    pub(super) fn new(quiet: bool) -> Self {
+        Self { lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), quiet }
     }
 
     /// Says a line beside the data.
     pub(super) fn note(&self, text: impl std::fmt::Display) {
+        if self.quiet {
+            return;
+        }
         let line = format!("{text}\n");
         // If nobody can read it, nobody misses it.
-        let _ = self.0.suspend(|| stderr().write_all(line.as_bytes()));
+        let _ = self.lines.suspend(|| stderr().write_all(line.as_bytes()));
     }
 }
 
 impl Progress {
-    /// A line with no known end; hidden where standard error is no terminal.
+    /// A line with no known end; hidden where standard error is no terminal, or nothing but errors is wanted.
     pub(super) fn spinner(context: &Context) -> Self {
-        if !stderr().is_terminal() {
+        if context.screen.quiet || !stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }
-        let bar = context.screen.0.add(ProgressBar::new_spinner());
+        let bar = context.screen.lines.add(ProgressBar::new_spinner());
         bar.set_style(
             ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
@@ -69,7 +76,7 @@ impl<'a> MakeWriter<'a> for Screen {
 // The log writes whole lines at once.
 impl Write for Screen {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.suspend(|| stderr().write(line))
+        self.lines.suspend(|| stderr().write(line))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

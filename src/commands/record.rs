@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio_util::sync::CancellationToken;
 
-use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table, print};
 use super::progress::Progress;
 use super::signals::Signals;
+use super::{Outcome, Usage};
 use crate::cli::Record;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, is_source_name};
 use crate::console;
 use crate::recorder::{Recorder, StartOptions, Status, Summary};
 use crate::units::{human_count, human_duration, human_size};
@@ -21,6 +21,9 @@ use crate::units::{human_count, human_duration, human_size};
 const DRAW_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
+    if let Some(name) = &args.session {
+        session_name(name)?;
+    }
     let config = context.config_with_sources()?;
     let (summary, failed) = super::runtime()?.block_on(record(context, &config, args))?;
     print(context.json, &summary, |out| for_people(out, &summary))?;
@@ -33,6 +36,18 @@ pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
     Ok(if summary.dropped() > 0 { Outcome::Lossy } else { Outcome::Done })
 }
 
+/// Refuses what could not be told from other ways to name a session, or from a path.
+fn session_name(name: &str) -> Result<(), Usage> {
+    let refused = |why| Err(Usage(format!("--session {name:?}: {why}")));
+    match name {
+        "latest" => refused("`latest` means the latest session: choose another name"),
+        _ if name.starts_with('.') || !is_source_name(name) => {
+            refused("expected 1 to 64 of A-Z a-z 0-9 _ . - and no dot at the start")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The summary, and why the recording ended if nobody had asked it to.
 async fn record(
     context: &Context,
@@ -41,12 +56,14 @@ async fn record(
 ) -> anyhow::Result<(Summary, Option<String>)> {
     // Caught before anything is begun: an interrupted start must seal what it has, too.
     let mut signals = Signals::catch()?;
-    let options =
-        StartOptions { session: args.session, clock: Clock::System, console: Some(console::status::routes) };
+    let options = StartOptions {
+        session: args.session.clone(),
+        clock: Clock::System,
+        console: Some(console::status::routes),
+    };
     let recorder = Recorder::start(config, options).await?;
-    announce(context, config, &recorder);
+    announce(context, config, args.session.as_deref(), &recorder);
     let failed = until_asked_to_stop(context, &recorder, &mut signals, args.duration).await;
-    context.screen.note("sealing everything; Ctrl-C again leaves the rest in the journal");
     let abort = CancellationToken::new();
     let stop = recorder.stop(abort.clone());
     tokio::pin!(stop);
@@ -60,7 +77,7 @@ async fn record(
     Ok((summary?, failed))
 }
 
-fn announce(context: &Context, config: &Config, recorder: &Recorder) {
+fn announce(context: &Context, config: &Config, wanted: Option<&str>, recorder: &Recorder) {
     let recovered = recorder.recovered();
     if recovered.parts > 0 {
         let messages = human_count(recovered.messages);
@@ -70,11 +87,12 @@ fn announce(context: &Context, config: &Config, recorder: &Recorder) {
     }
     if recovered.has_loss() {
         let messages = human_count(recovered.lost_messages());
-        context
-            .screen
-            .note(format!("lost: {messages} messages of an earlier recording; `telereel verify` tells more"));
+        tracing::error!("lost: {messages} messages of an earlier recording; `telereel verify` tells more");
     }
     let status = recorder.status();
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != status.session) {
+        context.screen.note(format!("session `{wanted}` exists: this one is `{}`", status.session));
+    }
     context.screen.note(format!("recording {} to {}", status.session, status.archive));
     if let Some(address) = recorder.webhooks_at() {
         let scheme = if config.webhooks.tls.is_some() { "https" } else { "http" };
@@ -102,7 +120,11 @@ async fn until_asked_to_stop(
     tokio::pin!(over);
     loop {
         tokio::select! {
-            () = signals.next() => return None,
+            () = signals.next() => {
+                drop(progress);
+                context.screen.note("sealing everything; Ctrl-C again leaves the rest in the journal");
+                return None;
+            }
             () = &mut over => return None,
             reason = recorder.failed() => return Some(reason),
             _ = draw.tick(), if progress.is_shown() => progress.say(&line(&recorder.status())),
@@ -133,6 +155,7 @@ fn for_people(out: &mut Out, summary: &Summary) -> anyhow::Result<()> {
         ">disconnects",
         ">gap",
         ">dropped",
+        ">refused",
         "error",
     ]);
     for source in &summary.sources {
@@ -145,6 +168,7 @@ fn for_people(out: &mut Out, summary: &Summary) -> anyhow::Result<()> {
             source.disconnects.to_string(),
             human_duration(source.gap_ns),
             human_count(source.dropped),
+            human_count(source.refused),
             source.gave_up.clone().or_else(|| source.last_error.clone()).unwrap_or_default(),
         ]);
     }

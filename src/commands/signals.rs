@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second does not wait for it.
+//! Ctrl-C, SIGTERM and a terminal that closes (SIGHUP): the first asks for an orderly end, the second does not wait for it.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -6,17 +6,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// As a shell reports a command that Ctrl-C has ended.
 pub(super) const INTERRUPTED: i32 = 130;
 
-/// Both signals, from now on caught instead of ending the process.
+/// The signals, from now on caught instead of ending the process.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// None under `nohup`, whose point it is that this one ends nothing.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// Within a runtime only.
     pub(super) fn catch() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+        let hangup = if is_ignored(SignalKind::hangup()) { None } else { Some(catch(SignalKind::hangup())?) };
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hangup,
+        })
     }
 
     /// The next signal, whichever it is.
@@ -24,6 +31,20 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = async {
+                match &mut self.hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            } => {}
         }
     }
+}
+
+/// Whether whoever started this process had it ignore the signal. Where that is not told, it did not.
+fn is_ignored(signal: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal.as_raw_value() - 1)) != 0
 }

@@ -30,11 +30,17 @@ struct Answer {
     duration_ns: u64,
     archive: String,
     sources: Vec<SourceAnswer>,
+    journal: JournalAnswer,
     bytes_stored: u64,
     segments: u64,
     seal_error: Option<String>,
     disk_free_bytes: Option<u64>,
     disk_left_days: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct JournalAnswer {
+    error: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +57,7 @@ struct SourceAnswer {
     disconnects: u64,
     gap_ns: u64,
     dropped: u64,
+    refused: u64,
     last_error: Option<String>,
     gave_up: Option<String>,
 }
@@ -131,6 +138,7 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
         ">gaps",
         ">down",
         ">dropped",
+        ">refused",
         "error",
     ]);
     for source in &answer.sources {
@@ -147,6 +155,7 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
             source.disconnects.to_string(),
             human_duration(source.gap_ns),
             human_count(source.dropped),
+            human_count(source.refused),
             source.gave_up.clone().or_else(|| source.last_error.clone()).unwrap_or_default(),
         ]);
     }
@@ -161,6 +170,9 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
         human_size(answer.bytes_stored),
         human_count(answer.segments)
     ))?;
+    if let Some(error) = &answer.journal.error {
+        out.line(format!("nothing is recorded: {error}"))?;
+    }
     match &answer.seal_error {
         Some(error) => out.line(format!("sealing fails, everything is kept in the journal: {error}")),
         None => Ok(()),

@@ -5,6 +5,7 @@
 
 mod later;
 mod read;
+pub use read::is_source_name;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

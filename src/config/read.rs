@@ -207,11 +207,16 @@ fn vendor_config(
     }
 }
 
+/// Whether a source may be called so.
+pub fn is_source_name(name: &str) -> bool {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    // `.` and `..` would be folders where the name becomes part of a path; so would an empty one.
+    plain && name.len() <= SOURCE_NAME_MAX_CHARS && !name.bytes().all(|b| b == b'.')
+}
+
 fn source_name(item: &Item<'_>) -> Option<String> {
     let name = text(item)?;
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    // `.` and `..` would be folders where the name becomes part of a path.
-    if plain && name.len() <= SOURCE_NAME_MAX_CHARS && !name.bytes().all(|b| b == b'.') {
+    if is_source_name(&name) {
         Some(name)
     } else {
         item.expected("expected 1 to 64 letters, digits, `_`, `.` or `-`")

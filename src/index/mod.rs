@@ -19,7 +19,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 pub use rows::{LinkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
 
@@ -56,6 +56,23 @@ impl IndexError {
             }
             Self::Older { found, known, .. } => format!("it is of version {found}, older than {known}"),
             Self::Query { action, source } => format!("cannot {action} it ({source})"),
+        }
+    }
+
+    /// Whether it is not the index that is at fault: SQLite could not make or write a file of its own.
+    pub fn lacks_room(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Query { source, .. }) = self else { return false };
+        let rusqlite::Error::SqliteFailure(error, _) = source else { return false };
+        match error.code {
+            ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly => true,
+            ErrorCode::SystemIoFailure => matches!(
+                error.extended_code,
+                ffi::SQLITE_IOERR_WRITE
+                    | ffi::SQLITE_IOERR_SHMOPEN
+                    | ffi::SQLITE_IOERR_SHMSIZE
+                    | ffi::SQLITE_IOERR_SHMMAP
+            ),
+            _ => false,
         }
     }
 }

@@ -14,12 +14,14 @@ use super::queue::{Charge, Entry, Shared, saturating_ns};
 use super::{JournalError, JournalOptions, Ticket, part_file_name};
 use crate::disk::{Disk, DiskFile};
 use crate::message::{Message, SessionHeader};
+use crate::units::human_size;
 
 /// The write buffer is written once it holds this much: enough to make the system call's own cost
 /// vanish, and little enough to be written while still in the processor's cache.
 pub const WRITE_BYTES: usize = 256 << 10;
 
-/// How often free space is looked at, in time and in bytes; while it is low, in time only.
+/// How often free space is looked at, in time and in bytes. In time also while nothing arrives: a
+/// recorder that will refuse its next input is to say so before.
 const DISK_CHECK_INTERVAL_NS: u64 = 1_000_000_000;
 const DISK_CHECK_BYTES: u64 = 16 << 20;
 
@@ -148,8 +150,8 @@ impl Writer {
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         let interval_ns = saturating_ns(self.options.sync_interval);
         let sync = self.oldest_unsynced_ns.map(|at| at.saturating_add(interval_ns));
-        let look =
-            self.free_disk.low.then(|| self.free_disk.checked_ns.saturating_add(DISK_CHECK_INTERVAL_NS));
+        let looks = self.options.min_free_disk > 0;
+        let look = looks.then(|| self.free_disk.checked_ns.saturating_add(DISK_CHECK_INTERVAL_NS));
         [sync, self.part_ends_ns(), look].into_iter().flatten().min()
     }
 
@@ -289,7 +291,16 @@ impl Writer {
         (state.checked_ns, state.bytes_since) = (now_ns, 0);
         match self.disk.free_bytes(&self.options.dir) {
             Ok(free) => {
-                state.low = free < self.options.min_free_disk;
+                let was_low = std::mem::replace(&mut state.low, free < self.options.min_free_disk);
+                let (free, least) = (human_size(free), human_size(self.options.min_free_disk));
+                match (was_low, state.low) {
+                    (false, true) => tracing::warn!(
+                        "only {free} of disk are free, less than min_free_disk ({least}): nothing is \
+                         accepted until there is room"
+                    ),
+                    (true, false) => tracing::info!("{free} of disk are free: input is accepted again"),
+                    _ => {}
+                }
                 self.shared.set_accepting(!state.low);
             }
             // Not knowing is no reason to stop; a disk that is really full fails the next write.

@@ -219,6 +219,12 @@ impl Gate {
         self.owed.is_empty() && self.waiting.is_none() && self.held.is_empty()
     }
 
+    /// Whether nothing more is to be waited for at the end: all is settled, or what is held back waits
+    /// for room on the disk, which nobody is making now.
+    pub fn is_done(&self) -> bool {
+        self.is_idle() || (self.owed.is_empty() && !self.journal.accepting())
+    }
+
     /// Gives up what is still held back: how many of it nobody will deliver again, and how many in all.
     /// For the end only.
     pub fn give_up(&mut self) -> (u64, u64) {

@@ -1,7 +1,8 @@
 //! A new session each day (`session_roll`) while connections stay open.
 //!
 //! Between the last message of the old session and the first of the new one nobody appends: all
-//! sources pause, the journal rolls, and each source begins with a `continued` row per connection.
+//! sources pause, the journal rolls, and each source begins with a `continued` row per connection,
+//! or with the outage that it is in.
 
 use std::time::Duration;
 

@@ -93,6 +93,7 @@ impl SourceTask {
             started_ns: now.steady_ns,
             heard_ns: None,
             is_stalled: false,
+            complaints: link::Complaints::default(),
             fx: Vec::new(),
             task: self,
         };
@@ -117,6 +118,7 @@ struct Source {
     /// While data can come: when the latest did, or when it began to be so.
     heard_ns: Option<u64>,
     is_stalled: bool,
+    complaints: link::Complaints,
     fx: Vec<Effect>,
 }
 
@@ -297,6 +299,7 @@ impl Source {
                     Refusal::Busy { retry_after_s } => Answer::Busy { retry_after_s },
                     Refusal::TooLarge => Answer::TooLarge,
                 };
+                self.task.stats.lock().refused += 1;
                 self.answer(inbound, answer);
             }
             Outcome::Refused { .. } => {}
@@ -346,6 +349,8 @@ impl Source {
         let mut open: Vec<Conn> = self.conns.keys().copied().collect();
         open.sort_unstable();
         self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);
+        // Each session tells by itself that it began during an outage.
+        self.still_down();
         if self.task.tls.is_none() {
             open.push(0); // Webhooks have one connection, and it is always open.
         }
@@ -364,7 +369,7 @@ impl Source {
         self.input(Input::Stop).await;
         loop {
             self.acknowledge();
-            if self.conns.is_empty() && self.gate.is_idle() && pushes.is_empty() {
+            if self.conns.is_empty() && self.gate.is_done() && pushes.is_empty() {
                 break;
             }
             tokio::select! {
@@ -381,6 +386,8 @@ impl Source {
         let mut stats = self.task.stats.lock();
         stats.messages = stats.messages.saturating_sub(held);
         stats.dropped += lost;
+        // Unacknowledged: the broker knows, and keeps it.
+        stats.refused += held - lost;
         stats.gap_ns = stats.gap_ns_at(now.steady_ns);
         stats.down_since_ns = None;
         if stats.gave_up.is_none() {

@@ -71,7 +71,10 @@ pub enum RecordError {
     NoSources,
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    #[error("the journal failed; what was acknowledged is safe in it, `telereel recover` seals it")]
+    #[error(
+        "the journal failed; what was acknowledged is safe in it: mend the cause (a full disk needs room), \
+         then `telereel recover` seals it"
+    )]
     Journal { source: JournalError },
     #[error("the system gives no random numbers")]
     Random { source: rand::rngs::SysError },
@@ -161,7 +164,8 @@ impl Recorder {
             let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
             let (intake, arrivals) = intake();
             if let Some(path) = source.vendor.webhook_path() {
-                routes.push(Route { path: path.to_owned(), pushes });
+                let stats = Arc::clone(&running.watched(index).stats);
+                routes.push(Route { path: path.to_owned(), pushes, stats });
             }
             let rng = StdRng::from_rng(&mut rng);
             let task = source_task(index, source, header, tls, rng, &running);

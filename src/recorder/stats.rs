@@ -29,6 +29,9 @@ pub struct Counters {
     pub duplicates: u64,
     pub dropped: u64,
     pub dropped_bytes: u64,
+    /// Turned away, and whoever sent it knows: a push that was answered with 503 or 413, and at the
+    /// end what was never acknowledged. No loss: it is for the sender to send again.
+    pub refused: u64,
     pub disconnects: u64,
     /// Outages that are over.
     pub gap_ns: u64,
@@ -143,6 +146,8 @@ pub struct SourceSummary {
     pub gap_ns: u64,
     /// Input that reached the recorder and was not stored.
     pub dropped: u64,
+    /// Input that was turned away, and whoever sent it knows.
+    pub refused: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,6 +200,7 @@ pub struct SourceStatus {
     pub lag_ms: Option<i64>,
     pub duplicates: u64,
     pub dropped: u64,
+    pub refused: u64,
     pub disconnects: u64,
     pub gap_ns: u64,
     pub last_error: Option<String>,
@@ -210,6 +216,7 @@ pub struct JournalStatus {
     pub queue_bytes_max: u64,
     /// False while the disk is nearly full or the journal has failed.
     pub accepting: bool,
+    /// Why it is not.
     pub error: Option<String>,
 }
 

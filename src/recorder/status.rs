@@ -13,6 +13,7 @@ use crate::clock::{Clock, Now};
 use crate::index::Index;
 use crate::journal::JournalHandle;
 use crate::message::{SessionHeader, SessionId};
+use crate::units::human_size;
 
 const DAY_S: f64 = 86_400.0;
 
@@ -98,6 +99,7 @@ impl StatusSource {
             .iter()
             .map(|watched| watched.stats.lock().rate.last_seconds(now.steady_ns).1 as f64 / 10.0)
             .sum();
+        let accepting = running.journal.accepting();
         let free = running.archive.disk().free_bytes(&running.root).ok();
         Status {
             session_id: session.session_id,
@@ -110,8 +112,14 @@ impl StatusSource {
                 durable_up_to: durable.up_to,
                 queue_bytes: running.journal.queued_bytes() as u64,
                 queue_bytes_max: running.queue_bytes_max,
-                accepting: running.journal.accepting() && durable.error.is_none(),
-                error: durable.error.map(|error| error.to_string()),
+                accepting: accepting && durable.error.is_none(),
+                error: match durable.error {
+                    Some(error) => Some(error.to_string()),
+                    None => (!accepting).then(|| {
+                        let least = human_size(running.min_free_disk);
+                        format!("less than min_free_disk ({least}) is free: nothing is accepted")
+                    }),
+                },
             },
             segments: sealed.segments,
             bytes_stored: sealed.bytes_stored,
@@ -175,6 +183,7 @@ fn source_status(watched: &Watched, now: Now) -> SourceStatus {
         lag_ms,
         duplicates: counters.duplicates,
         dropped: counters.dropped,
+        refused: counters.refused,
         disconnects: counters.disconnects,
         gap_ns: counters.gap_ns_at(now.steady_ns),
         last_error: counters.last_error.clone(),

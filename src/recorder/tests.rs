@@ -232,6 +232,20 @@ async fn bodies_that_are_under_way_are_bounded_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_finds_the_disk_nearly_full_is_refused_and_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
+    config.archive.min_free_disk = i64::MAX as u64;
+    let recorder = start(&config).await;
+    assert!(post(&recorder, "POST /", b"later").await.starts_with("HTTP/1.1 503"));
+    let journal = recorder.status().journal;
+    assert!(!journal.accepting && journal.error.unwrap().contains("min_free_disk"));
+    assert_eq!(recorder.status().sources[0].refused, 1);
+    let summary = stop(recorder).await;
+    assert_eq!((summary.sources[0].refused, summary.dropped(), summary.sources[0].messages), (1, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_recorder_is_told_of_the_first_and_not_of_its_port() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
@@ -323,6 +337,15 @@ async fn connections_are_numbered_from_0_in_a_session_that_began_without_one() {
     };
     let rows: Vec<_> = scan(&archive, &options).unwrap().map(|row| row.unwrap()).collect();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.connection == 0), "{rows:?}");
+    let first: serde_json::Value = serde_json::from_slice(&rows[0].payload).unwrap();
+    assert_eq!((&first["event"], &first["cause"]), (&"refused".into(), &"continued".into()));
+    assert!(first["options"].is_object());
+    // Each session by itself tells of the outage.
+    for session in archive.list().unwrap() {
+        let gaps = archive.info(session.session_id).unwrap().gaps;
+        let is_last = session.session_id == session_id;
+        assert_eq!((gaps.len(), gaps[0].ended_at_us.is_some()), (1, is_last), "{gaps:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::stats::SourceStats;
 use crate::clock::{Clock, Now};
 use crate::message::Headers;
 use crate::vendors::{HttpReply, HttpRequest};
@@ -69,6 +70,7 @@ pub struct Route {
     /// Requests to it and to everything below it.
     pub path: String,
     pub pushes: mpsc::Sender<Push>,
+    pub stats: Arc<SourceStats>,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     }
     // Held until the answer: so long the body is in memory.
     let Ok(_room) = webhooks.room.try_acquire_many(room_for(&head.headers, webhooks.max_body)) else {
+        route.stats.lock().refused += 1;
         return read_off(body, respond(Answer::Busy { retry_after_s: 1 })).await;
     };
     let body = match whole_body(&head.headers, body, webhooks.max_body).await {
@@ -126,6 +129,7 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     };
     let (answer, answered) = oneshot::channel();
     if route.pushes.try_send(Push { at, request, answer }).is_err() {
+        route.stats.lock().refused += 1;
         return respond(Answer::Busy { retry_after_s: 1 });
     }
     match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {

@@ -18,7 +18,8 @@
 //! | `disconnected` | an established connection ended | `cause`, `code` |
 //!
 //! So each `connecting` is followed by `subscribed` (or `connected` where that is all) or `refused`,
-//! and an outage is the stretch from `disconnected` to the next `reconnected`.
+//! and an outage is the stretch from `disconnected`, or from a first `connecting` that is refused, to the
+//! next `reconnected`. A session that begins during an outage begins with a `refused` that says so.
 //!
 //! `gap_ns` is how long nothing was received: since the last frame of the connection that was lost, or,
 //! if it had none, since its loss; since the start, if there was no connection before. A dead peer is

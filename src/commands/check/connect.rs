@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use serde::Serialize;
@@ -51,18 +51,29 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Tries all sources at once; the results in their order.
-pub(super) async fn all(config: &Config) -> anyhow::Result<Vec<Attempt>> {
-    let mut attempts = Vec::new();
-    for source in &config.sources {
+/// Tries all sources at once; the results in their order. Each is told as soon as it is known, since
+/// the slowest may take long.
+pub(super) async fn all(
+    config: &Config,
+    mut tell: impl FnMut(&Source, &Attempt) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Attempt>> {
+    let mut attempts = FuturesUnordered::new();
+    for (index, source) in config.sources.iter().enumerate() {
         let trust = match (&source.tls.ca, source.tls.insecure) {
             (_, true) => Trust::Anybody,
             (Some(ca), false) => Trust::Authority(ca.clone()),
             (None, false) => Trust::System,
         };
-        attempts.push(one(apart(source), client_config(&trust)?, StdRng::try_from_rng(&mut SysRng)?));
+        let attempt = one(apart(source), client_config(&trust)?, StdRng::try_from_rng(&mut SysRng)?);
+        attempts.push(async move { (index, attempt.await) });
     }
-    Ok(join_all(attempts).await)
+    let mut ended = Vec::new();
+    while let Some((index, attempt)) = attempts.next().await {
+        tell(&config.sources[index], &attempt)?;
+        ended.push((index, attempt));
+    }
+    ended.sort_by_key(|(index, _)| *index);
+    Ok(ended.into_iter().map(|(_, attempt)| attempt).collect())
 }
 
 /// The source under another client id, with a clean session.

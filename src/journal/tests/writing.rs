@@ -266,6 +266,7 @@ fn nothing_is_accepted_while_the_disk_is_low() {
     let mut rig = Rig::new(options);
     rig.turn();
     assert!(rig.handle.accepting());
+    assert!(rig.writer.deadline_ns().is_some(), "looks also while nothing arrives");
     rig.disk.set_capacity(9_000);
     rig.later("not looked yet");
     rig.turn();

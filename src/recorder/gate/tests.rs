@@ -150,6 +150,7 @@ async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
     for ack in [Some(mqtt(1)), None, Some(mqtt(2)), None] {
         assert!(matches!(gate.admit(message(b"x", 1), ack).await, Outcome::Taken));
     }
+    assert!(!gate.is_idle() && gate.is_done(), "nobody is making room now");
     assert_eq!(gate.give_up(), (2, 4));
     assert!(gate.is_idle());
 }

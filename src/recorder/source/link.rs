@@ -10,6 +10,7 @@ use super::Source;
 use crate::clock::Now;
 use crate::message::{Message, SourceHeader};
 use crate::recorder::stats::State;
+use crate::units::human_duration;
 use crate::vendors::LinkEvent;
 
 impl Source {
@@ -21,6 +22,27 @@ impl Source {
             event.more.insert("options".to_owned(), self.task.header.settings.clone());
         }
         self.note(&event, now);
+        self.store(event, now);
+    }
+
+    /// At the start of a session: the outage that lasts, as the refusal that it is. No news of it.
+    pub(super) fn still_down(&mut self) {
+        let now = self.task.clock.now();
+        let (down_since_ns, last_error) = {
+            let stats = self.task.stats.lock();
+            (stats.down_since_ns, stats.last_error.clone())
+        };
+        let Some(since_ns) = down_since_ns else { return };
+        let mut more = Map::new();
+        more.insert("cause".to_owned(), json!("continued"));
+        more.insert("down_ns".to_owned(), json!(now.steady_ns.saturating_sub(since_ns)));
+        more.insert("options".to_owned(), self.task.header.settings.clone());
+        let reason = last_error.or_else(|| Some("not connected since before this session".to_owned()));
+        let event = LinkEvent { event: "refused", conn: self.first_conn, reason, gap_ns: None, more };
+        self.store(event, now);
+    }
+
+    fn store(&self, event: LinkEvent, now: Now) {
         let kind = kind_index(&self.task.header, "link");
         if self.task.excluded.get(usize::from(kind)).copied().unwrap_or(false) {
             return;
@@ -49,7 +71,16 @@ impl Source {
         let now_ns = self.task.clock.now().steady_ns;
         self.heard_ns = Some(now_ns);
         self.is_stalled = false;
+        self.complaints = Complaints::default();
         let mut stats = self.task.stats.lock();
+        let name = &self.task.header.name;
+        match stats.down_since_ns {
+            None => tracing::info!("{name}: connected"),
+            Some(since_ns) => {
+                let out = human_duration(now_ns.saturating_sub(since_ns));
+                tracing::info!("{name}: connected, after {out} without");
+            }
+        }
         stats.state = State::Connected;
         stats.gap_ns = stats.gap_ns_at(now_ns);
         stats.down_since_ns = None;
@@ -62,7 +93,6 @@ impl Source {
         let mut stats = self.task.stats.lock();
         match event.event {
             "connecting" => stats.state = State::Connecting,
-            "connected" => tracing::info!("{name}: connected"),
             "stalled" => stats.state = State::Stalled,
             _ => {}
         }
@@ -83,8 +113,14 @@ impl Source {
         if event.event == "disconnected" {
             stats.disconnects += 1;
         }
-        if matches!(event.event, "disconnected" | "refused" | "overflow" | "stalled") {
-            tracing::warn!("{name}: {}: {reason}", event.event);
+        match event.event {
+            "refused" | "disconnected" if is_down && !self.complaints.is_news(reason, now.steady_ns) => {
+                tracing::debug!("{name}: {}: {reason}", event.event);
+            }
+            "disconnected" | "refused" | "overflow" | "stalled" => {
+                tracing::warn!("{name}: {}: {reason}", event.event);
+            }
+            _ => {}
         }
         if matches!(event.event, "disconnected" | "refused" | "overflow") && !reason.is_empty() {
             stats.last_error = Some(reason.to_owned());
@@ -123,6 +159,27 @@ impl Source {
     }
 }
 
+/// What an outage has been complained about: an attempt a minute for days is no news each time.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    latest: Option<(String, u64)>,
+}
+
+impl Complaints {
+    const AGAIN_NS: u64 = 3_600_000_000_000;
+
+    /// Whether to say it: the first time, when the reason is another, and once an hour.
+    fn is_news(&mut self, reason: &str, now_ns: u64) -> bool {
+        let is_known = self.latest.as_ref().is_some_and(|(known, said_ns)| {
+            known == reason && now_ns.saturating_sub(*said_ns) < Self::AGAIN_NS
+        });
+        if !is_known {
+            self.latest = Some((reason.to_owned(), now_ns));
+        }
+        !is_known
+    }
+}
+
 /// The index of a kind that every vendor has.
 fn kind_index(header: &SourceHeader, name: &str) -> u16 {
     let found = header.kinds.iter().rposition(|kind| kind.name == name);
@@ -143,4 +200,21 @@ fn link_payload(event: LinkEvent, connection: u32) -> Vec<u8> {
         payload.entry(name).or_insert(value);
     }
     Value::Object(payload).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_made_once_and_again_each_hour_or_when_it_is_another() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        let mut complaints = Complaints::default();
+        assert!(complaints.is_news("no route", 5));
+        assert!(!complaints.is_news("no route", 45_000_000_000));
+        assert!(!complaints.is_news("no route", HOUR_NS + 4));
+        assert!(complaints.is_news("no route", HOUR_NS + 5));
+        assert!(complaints.is_news("401", HOUR_NS + 6));
+        assert!(!complaints.is_news("401", HOUR_NS + 7));
+    }
 }
