@@ -175,7 +175,6 @@ impl Archive {
         Ok(before.map(|m| m.seq_end).max().unwrap_or(0))
     }
 
-    /// The journal parts that are not sealed yet, in order.
     /// Bytes of the journal parts of these sessions, which no reader sees until they are sealed.
     pub fn unsealed_bytes(&self, sessions: &[SessionId]) -> Result<u64, ArchiveError> {
         let parts = self.parts()?.into_iter().filter(|part| sessions.contains(&part.session_id));
@@ -183,6 +182,7 @@ impl Archive {
         Ok(parts.filter_map(|part| self.disk.len(&self.layout.part(part)).ok()).sum())
     }
 
+    /// The journal parts that are not sealed yet, in order.
     pub(super) fn parts(&self) -> Result<Vec<PartName>, ArchiveError> {
         let journal = self.layout.journal();
         let files = self.disk.list(&journal).doing("list", &journal)?;
