@@ -49,17 +49,26 @@ struct ConnTask {
     conn: Conn,
     commands: mpsc::Receiver<Command>,
     close: CancellationToken,
-    abort: CancellationToken,
     intake: intake::Intake,
 }
 
 impl ConnHandle {
-    fn new(conn: Conn, intake: &intake::Intake) -> (Self, ConnTask) {
+    /// Runs a connection in a task of its own, which ends at once when this handle is dropped.
+    fn spawn<F>(conn: Conn, intake: &intake::Intake, run: impl FnOnce(ConnTask) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (close, abort) = (CancellationToken::new(), CancellationToken::new());
-        let task =
-            ConnTask { conn, commands, close: close.clone(), abort: abort.clone(), intake: intake.clone() };
-        (Self { commands: sender, close, abort }, task)
+        let running = run(ConnTask { conn, commands, close: close.clone(), intake: intake.clone() });
+        let aborted = abort.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = aborted.cancelled() => {}
+                () = running => {}
+            }
+        });
+        Self { commands: sender, close, abort }
     }
 
     /// Sends a text or binary frame; false if the connection is over or takes nothing any more.

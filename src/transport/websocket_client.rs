@@ -47,15 +47,7 @@ pub fn spawn(
     clock: Clock,
     intake: &Intake,
 ) -> ConnHandle {
-    let (handle, task) = ConnHandle::new(conn, intake);
-    tokio::spawn(async move {
-        let abort = task.abort.clone();
-        tokio::select! {
-            () = abort.cancelled() => {}
-            () = run(task, dial, tls, clock) => {}
-        }
-    });
-    handle
+    ConnHandle::spawn(conn, intake, |task| run(task, dial, tls, clock))
 }
 
 async fn run(mut task: ConnTask, dial: WebSocketDial, tls: Arc<ClientConfig>, clock: Clock) {
