@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::journal::{Durable, JournalHandle};
 use crate::message::{Message, SourceHeader};
 use crate::transport::intake::{Arrival, Intake};
-use crate::transport::{ConnHandle, mqtt_client, websocket_client};
+use crate::transport::{ConnHandle, http_client, mqtt_client, websocket_client};
 use crate::vendors::{Ack, Collector, Conn, Effect, Inbound, Input, LinkEvent, Record};
 
 /// Inputs taken at a time; between two lots timers and acknowledgements have their turn.
@@ -209,6 +209,10 @@ impl Source {
                 let Some(tls) = self.task.tls.clone() else { return };
                 let clock = self.task.clock.clone();
                 self.dialled(conn, mqtt_client::spawn(dial, tls, conn, clock, &self.intake));
+            }
+            Effect::Http { call, request } => {
+                let Some(tls) = self.task.tls.clone() else { return };
+                http_client::spawn(call, request, tls, &self.intake);
             }
             Effect::Send { conn, frame } => {
                 if let Some(handle) = self.conns.get(&conn)

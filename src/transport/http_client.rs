@@ -7,13 +7,15 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::header::{HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
-use super::dial::{DialError, Target, dial};
+use super::dial::{DialError, Target, chain, dial};
+use super::intake::Intake;
+use crate::vendors::{Call, HttpResponse, HttpSend, Input};
 
 /// An answer longer than this is cut off with an error: control calls have small ones.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -33,6 +35,8 @@ pub struct HttpCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpAnswer {
     pub status: u16,
+    /// `Retry-After`, where it is a number of seconds.
+    pub retry_after_s: Option<u32>,
     pub body: Bytes,
 }
 
@@ -74,10 +78,12 @@ async fn exchange(call: HttpCall, target: &Target, tls: &Arc<ClientConfig>) -> R
     let speaking = async {
         let answer = sender.send_request(request(call)?).await.map_err(failed)?;
         let status = answer.status().as_u16();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after_s = retry_after.and_then(|seconds| seconds.trim().parse().ok());
         let body = axum::body::to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX)
             .await
             .map_err(|source| HttpError::Answer { target: target.clone(), source })?;
-        Ok(HttpAnswer { status, body })
+        Ok(HttpAnswer { status, retry_after_s, body })
     };
     tokio::pin!(speaking);
     tokio::select! {
@@ -85,6 +91,33 @@ async fn exchange(call: HttpCall, target: &Target, tls: &Arc<ClientConfig>) -> R
         // The connection may end first, with the answer read already.
         _ended = connection => speaking.await,
     }
+}
+
+/// Makes a collector's request in a task of its own. What came of it goes to `intake`.
+pub fn spawn(call: Call, request: HttpSend, tls: Arc<ClientConfig>, intake: &Intake) {
+    let intake = intake.clone();
+    tokio::spawn(async move {
+        let result = send(request, &tls).await;
+        // If nobody listens any more, nobody misses it.
+        let _ = intake.deliver(Input::Response { call, result }).await;
+    });
+}
+
+async fn send(request: HttpSend, tls: &Arc<ClientConfig>) -> Result<HttpResponse, String> {
+    let HttpSend { method, url, headers, body, timeout } = request;
+    let url = Url::parse(&url).map_err(|error| format!("not a usable address: {error}"))?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
+    let headers = headers.into_iter().map(|(name, value)| {
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| format!("the header {name} is not allowed"))?;
+        value.set_sensitive(true);
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+        Ok((name, value))
+    });
+    let headers = headers.collect::<Result<_, String>>()?;
+    let answer = call(HttpCall { method, url, headers, body, timeout }, tls).await;
+    let HttpAnswer { status, retry_after_s, body } = answer.map_err(|error| chain(&error))?;
+    Ok(HttpResponse { status, retry_after_s, body })
 }
 
 fn request(call: HttpCall) -> Result<Request<Body>, HttpError> {

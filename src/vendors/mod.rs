@@ -22,6 +22,8 @@ mod testing;
 mod topic;
 mod webhook;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use rand::Rng;
@@ -39,6 +41,9 @@ pub type Conn = u32;
 
 /// One webhook request that waits for its answer; numbered by the recorder.
 pub type Inbound = u64;
+
+/// One HTTP request to the vendor that waits for its response; numbered by the collector.
+pub type Call = u64;
 
 /// Tells the kind (index into the source's kinds) from channel and payload.
 type KindOf = Box<dyn Fn(&str, &[u8]) -> u16 + Send>;
@@ -67,6 +72,8 @@ pub enum Input {
     Frame { conn: Conn, at: Now, frame: Frame },
     /// The connection ended, or never came about.
     Closed { conn: Conn, why: Closed },
+    /// What became of [`Effect::Http`]: the vendor's response, or why there is none (for people; no secret).
+    Response { call: Call, result: Result<HttpResponse, String> },
     /// A webhook request arrived, whole.
     Pushed { inbound: Inbound, at: Now, request: HttpRequest },
     /// The recording ends: close what is open.
@@ -153,6 +160,40 @@ pub struct HttpReply {
     pub body: Bytes,
 }
 
+/// A request to a vendor's REST interface.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpSend {
+    pub method: &'static str,
+    pub url: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+    /// For everything, from the name's look-up to the last byte of the response.
+    pub timeout: Duration,
+}
+
+// URL, headers and body may hold credentials: Debug shows none.
+impl std::fmt::Debug for HttpSend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HttpSend({}, {} bytes)", self.method, self.body.len())
+    }
+}
+
+/// A vendor's response, whatever its status.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpResponse {
+    pub status: u16,
+    /// `Retry-After` in seconds, where the vendor asked to wait.
+    pub retry_after_s: Option<u32>,
+    pub body: Bytes,
+}
+
+// A body may hold a token: Debug shows none.
+impl std::fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HttpResponse({}, {} bytes)", self.status, self.body.len())
+    }
+}
+
 /// What a collector wants done.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
@@ -164,6 +205,8 @@ pub enum Effect {
     Send { conn: Conn, frame: Frame },
     /// Close a connection; `Closed` with `ByUs` follows.
     Close { conn: Conn },
+    /// Make an HTTP request over a connection of its own; [`Input::Response`] follows.
+    Http { call: Call, request: HttpSend },
     /// Make a message durable, then acknowledge it.
     Record { record: Record, ack: Option<Ack> },
     /// Answer a webhook request without recording it.

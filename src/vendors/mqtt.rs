@@ -131,7 +131,7 @@ impl Collector for MqttCollector {
             Input::Frame { conn, at, frame } => self.frame(conn, at, frame, fx),
             Input::Closed { conn, why } => self.closed(now, rng, conn, &why, fx),
             Input::Stop => self.life.stop(fx),
-            Input::Pushed { .. } => {}
+            Input::Pushed { .. } | Input::Response { .. } => {}
         }
     }
 

@@ -88,10 +88,17 @@ impl Hand {
         self.give(Input::Pushed { inbound: 3, at: self.now, request })
     }
 
+    /// The vendor's response to a call: its status and its body.
+    pub(super) fn respond(&mut self, call: Call, status: u16, body: &str) -> Vec<String> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        self.give(Input::Response { call, result: Ok(HttpResponse { status, retry_after_s: None, body }) })
+    }
+
     fn line(&self, effect: &Effect) -> String {
         match effect {
             Effect::DialWebSocket { conn, dial } => format!("dial {conn} {}", dial.url),
             Effect::DialMqtt { conn, dial } => format!("dial {conn} {}", dial.url),
+            Effect::Http { call, request } => format!("call {call} {} {}", request.method, request.url),
             Effect::Send { conn, frame: Frame::Text(text) } => format!("send {conn} {text}"),
             Effect::Send { conn, frame } => format!("send {conn} {frame:?}"),
             Effect::Close { conn } => format!("close {conn}"),

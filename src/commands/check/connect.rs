@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::transport::intake::{Intake, intake};
 use crate::transport::tls::{Trust, client_config};
-use crate::transport::{ConnHandle, mqtt_client, websocket_client};
+use crate::transport::{ConnHandle, http_client, mqtt_client, websocket_client};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
 use crate::vendors::{self, Conn, Effect, Input, Source, VendorConfig};
@@ -149,6 +149,9 @@ impl Lines {
                 let tls = Arc::clone(&self.tls);
                 let handle = mqtt_client::spawn(dial, tls, conn, self.clock.clone(), &self.intake);
                 self.handles.insert(conn, handle);
+            }
+            Effect::Http { call, request } => {
+                http_client::spawn(call, request, Arc::clone(&self.tls), &self.intake);
             }
             Effect::Send { conn, frame } => {
                 if let Some(handle) = self.handles.get(&conn) {

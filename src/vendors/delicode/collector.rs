@@ -187,7 +187,7 @@ impl Collector for DelicodeCollector {
                 self.open = None;
                 self.life.stop(fx);
             }
-            Input::Subscribed { .. } | Input::Pushed { .. } => {}
+            Input::Subscribed { .. } | Input::Pushed { .. } | Input::Response { .. } => {}
         }
     }
 

@@ -89,7 +89,7 @@ impl Collector for WebSocketCollector {
                 self.life.closed(now, rng, conn, &why, fx);
             }
             Input::Stop => self.life.stop(fx),
-            Input::Subscribed { .. } | Input::Pushed { .. } => {}
+            Input::Subscribed { .. } | Input::Pushed { .. } | Input::Response { .. } => {}
         }
     }
 
