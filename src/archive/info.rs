@@ -14,6 +14,7 @@ use super::error::{ArchiveError, IoContext};
 use super::link::LINK_KIND;
 use super::session::{SessionSummary, summarise};
 use super::time::{rfc3339_us, rfc3339_us_option};
+use super::unknown::{UnknownField, unknown_fields};
 use crate::index::{LinkRow, SegmentRow, SessionRow};
 use crate::message::SessionId;
 
@@ -26,6 +27,8 @@ pub struct SessionInfo {
     pub channels: Vec<ChannelCount>,
     pub devices: Vec<DeviceCount>,
     pub gaps: Vec<Gap>,
+    /// What payloads hold that the declarations do not know, in a bounded number of messages.
+    pub unknown_fields: Vec<UnknownField>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -98,6 +101,7 @@ impl Archive {
             kinds: kind_counts(&segments),
             channels,
             devices,
+            unknown_fields: unknown_fields(self, &segments)?,
             gaps: gaps(&index.links(session_id)?),
             summary: summarise(&index, session)?,
         })

@@ -61,6 +61,7 @@ mod sorting;
 #[cfg(test)]
 mod tests;
 mod time;
+mod unknown;
 mod verify;
 mod views;
 mod writers;
@@ -79,4 +80,5 @@ pub use seal::{Sealed, seal};
 pub use session::SessionSummary;
 pub use sidecar::{Ended, Sidecar, SidecarSource};
 pub use time::format_us;
+pub use unknown::UnknownField;
 pub use verify::{Problem, VerifyOptions, VerifyReport, verify};

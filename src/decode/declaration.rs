@@ -40,6 +40,8 @@ pub struct Declaration {
     pub(super) event_at: Vec<usize>,
     pub(super) state_key: Vec<String>,
     pub(super) null_together: Vec<NullTogether>,
+    /// Places without a column that are expected all the same.
+    pub(super) known: Vec<Path>,
     pub(super) fields: Vec<Field>,
 }
 

@@ -33,6 +33,8 @@
 //! `codes` (a table `[codes.NAME]` of code = "label") with `name_id` (the id of the `…_name` column
 //! beside a `…_code`), `true_values` (a bool that is a special value of a number), `element_id` and
 //! `[[field.member]]` (lists; a member with the path `$key` takes the key of a map). A kind may also
+//! say `known = ["proto"]`: paths that have no column and are expected all the same, so that `info` does
+//! not list them; and
 //! say `null_together = [{ fields = […], value = 0 }]`: all null where all have that value.
 //!
 //! # What a path means
@@ -61,6 +63,7 @@ mod plan;
 mod raw;
 mod row;
 mod time;
+mod unknown;
 mod value;
 
 #[cfg(test)]
@@ -72,3 +75,4 @@ pub use declaration::{CodeTable, Codes, Declaration, Field, FieldType, Path, Rol
 pub use decoder::{Decoded, Decoder};
 pub use describe::{FieldDescription, KindDescription, VendorDescription, describe};
 pub use time::TimeFormat;
+pub use unknown::{KnownPaths, Unknown};

@@ -13,6 +13,7 @@ use super::*;
 
 mod builtin;
 mod rules;
+mod unknown;
 
 /// One decoded message, its columns by name.
 struct Message {
