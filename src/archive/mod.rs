@@ -42,6 +42,7 @@ mod catalog;
 mod columns;
 mod durable;
 mod error;
+mod filter;
 mod info;
 mod kinds;
 mod layout;
@@ -67,6 +68,7 @@ mod views;
 mod writers;
 
 pub use error::ArchiveError;
+pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
 pub use info::{ChannelCount, DeviceCount, Gap, KindCount, SessionInfo, SourceCount};
 pub use layout::{Layout, PartName};
 pub use lock::Lock;

@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use super::Usage;
-use crate::archive::{Archive, Bound, ScanOptions, SessionSummary, scan};
+use crate::archive::{Archive, Bound, Filter, Predicate, ScanOptions, SessionSummary, scan};
 use crate::cli::Filters;
 use crate::clock::Now;
 use crate::message::{Row, Selection};
@@ -28,6 +28,7 @@ pub(super) fn choose(
     filters: Filters,
     now: Now,
 ) -> anyhow::Result<Chosen> {
+    let predicate = filters.filter.map(|filter| bind(archive, &filter)).transpose()?;
     let sessions = sessions(archive, names)?;
     let options = ScanOptions {
         sessions: sessions.iter().map(|session| session.session_id).collect(),
@@ -40,6 +41,7 @@ pub(super) fn choose(
             devices: filters.device,
             channels: filters.channel,
         },
+        predicate,
         data_only: true,
     };
     let reversed = match (options.from, options.to) {
@@ -51,6 +53,12 @@ pub(super) fn choose(
         return Err(Usage("--to is not after --from: nothing lies between them".into()).into());
     }
     Ok(Chosen { sessions, options })
+}
+
+/// The condition, its columns and types checked against what the archive has.
+fn bind(archive: &Archive, filter: &Filter) -> anyhow::Result<Predicate> {
+    let bound = filter.bind(&archive.column_types()?);
+    bound.map_err(|error| Usage(format!("--where, {error}")).into())
 }
 
 fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
@@ -149,6 +157,9 @@ impl Chosen {
                     .unwrap_or_default();
                 text.push_str(&format!("; no {what} `{wanted}`{near}"));
             }
+        }
+        if self.options.predicate.is_some() {
+            text.push_str("; --where holds for no message of what else is selected");
         }
         if let Some(unsealed) = unsealed(archive, &self.sessions)? {
             text.push_str(&format!("; {unsealed}"));
