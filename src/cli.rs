@@ -245,7 +245,7 @@ pub struct Replay {
     pub filters: Filters,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Pace {
     #[default]
     Original,
