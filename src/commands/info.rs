@@ -88,7 +88,7 @@ fn for_people(out: &mut Out, info: &SessionInfo) -> anyhow::Result<()> {
     let mut gaps = Table::new(&["source", "gap from", "to", ">duration", "reason"]);
     for gap in &info.gaps {
         gaps.row([
-            gap.source.clone(),
+            gap.device_id.as_ref().map_or_else(|| gap.source.clone(), |id| format!("{} {id}", gap.source)),
             format_time_us(gap.started_at_us),
             gap.ended_at_us.map_or_else(|| "the end".to_owned(), format_time_us),
             gap.duration_ns.map(human_duration).unwrap_or_default(),
