@@ -6,6 +6,7 @@
 
 mod body;
 pub mod fleet;
+pub mod load;
 pub mod nodes;
 pub mod rooms;
 pub mod shop;
