@@ -272,6 +272,9 @@ fn bind_options(
             credentials,
         },
         access,
+        pushes: Vec::new(),
+        publishes: Vec::new(),
+        trust: Default::default(),
         trace: args.trace.clone(),
         clock: Clock::System,
     })

@@ -22,7 +22,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Listen, PlayError};
+use super::{Listen, PlayError, PublishTo, PushTarget};
 use crate::clock::Clock;
 use crate::config::TlsFiles;
 use crate::secret::Secret;
@@ -30,6 +30,7 @@ use crate::transport::fanout::{Fanout, JoinError};
 use crate::transport::http_server::{self, Life, ListenError};
 use crate::transport::mqtt_server::over_websocket::{SUBPROTOCOL, WebSocketBytes};
 use crate::transport::mqtt_server::{Credentials, MqttServer};
+use crate::transport::tls::Trust;
 use crate::transport::trace::Trace;
 use crate::transport::{tls, websocket_server};
 use crate::vendors::{self, Recorded};
@@ -60,6 +61,12 @@ pub struct BindOptions {
     /// The sources of the sessions, and the configured credentials. Its `any_credentials` is set here.
     pub recorded: Recorded,
     pub access: Access,
+    /// What is pushed, whatever is listened on.
+    pub pushes: Vec<PushTarget>,
+    /// Brokers that everything is published to.
+    pub publishes: Vec<PublishTo>,
+    /// Whose certificates are believed when pushing and publishing.
+    pub trust: Trust,
     pub trace: Option<PathBuf>,
     pub clock: Clock,
 }
@@ -90,7 +97,18 @@ pub struct Endpoints {
 impl Endpoints {
     /// Listens on all addresses, or on none.
     pub async fn bind(options: BindOptions) -> Result<Self, PlayError> {
-        let BindOptions { listen, tls, self_signed_dir, mut recorded, access, trace, clock } = options;
+        let BindOptions {
+            listen,
+            tls,
+            self_signed_dir,
+            mut recorded,
+            access,
+            trace,
+            clock,
+            pushes: _,
+            publishes: _,
+            trust: _,
+        } = options;
         let mut listeners = Vec::with_capacity(listen.len());
         for wanted in listen {
             let listener = match http_server::bind(&format!("{}:{}", wanted.host, wanted.port)).await {

@@ -87,6 +87,9 @@ fn bind_options(listen: &[&str]) -> BindOptions {
         self_signed_dir: PathBuf::new(),
         recorded: recorded(),
         access: Access::default(),
+        pushes: Vec::new(),
+        publishes: Vec::new(),
+        trust: Default::default(),
         trace: None,
         clock: Clock::System,
     }

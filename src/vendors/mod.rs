@@ -12,7 +12,9 @@ pub mod generic;
 pub mod jointech;
 mod lifecycle;
 mod mqtt;
+mod pusher;
 mod registry;
+pub mod sensoro;
 mod settings;
 mod sniff;
 mod source;
@@ -32,6 +34,7 @@ use serde_json::{Map, Value};
 use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
+pub use pusher::{PushRule, Pusher, pusher, was_pushed};
 pub use registry::{VENDORS, collector, emulator, kinds, source_header};
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;

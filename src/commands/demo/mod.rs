@@ -249,6 +249,9 @@ async fn endpoints(dir: &Path, recorded: Recorded) -> Result<Endpoints> {
         self_signed_dir: dir.to_owned(),
         recorded,
         access: Access::LoopbackOnly,
+        pushes: Vec::new(),
+        publishes: Vec::new(),
+        trust: Default::default(),
         trace: None,
         clock: Clock::System,
     };
