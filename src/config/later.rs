@@ -1,10 +1,10 @@
 //! Vendors whose configuration is settled and checked, but which this version cannot record yet: a
 //! configuration can be written once, and each of its mistakes is found today.
 
-use crate::section::values::{duration, flag, integer_in, list_of, one_of, secret, text, url, webhook_path};
+use crate::section::values::{flag, one_of, secret, text, url, webhook_path};
 use crate::section::{Item, Section};
 
-pub(super) const VENDORS: [&str; 3] = ["damoov", "pontosense", "sensoro"];
+pub(super) const VENDORS: [&str; 2] = ["damoov", "sensoro"];
 
 /// An AES-256 key in base64 without its `=`.
 const SENSORO_APP_KEY_CHARS: usize = 43;
@@ -13,24 +13,10 @@ const SENSORO_APP_KEY_CHARS: usize = 43;
 pub(super) fn read(section: &Section<'_>, vendor: &str) -> bool {
     match vendor {
         "damoov" => damoov(section),
-        "pontosense" => pontosense(section),
         "sensoro" => sensoro(section),
         _ => return false,
     }
     true
-}
-
-fn pontosense(section: &Section<'_>) {
-    section.need("api_url", "the address of the vendor's REST interface", url(&["https", "http"]));
-    section.need("api_key", "the key of the REST interface", text);
-    section.need("secret", "the secret that requests are signed with", secret);
-    section.need("sensors", "the serial numbers of the sensors", list_of("serial numbers", text));
-    section.get("tenant_id", integer_in(1, i64::MAX));
-    section.get("mqtt_url", url(&["wss", "ws"]));
-    for key in ["renew_every", "token_margin", "connection_max_age"] {
-        section.get(key, duration);
-    }
-    tls(section);
 }
 
 fn damoov(section: &Section<'_>) {

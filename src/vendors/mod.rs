@@ -12,9 +12,11 @@ pub mod generic;
 pub mod jointech;
 mod lifecycle;
 mod mqtt;
+pub mod pontosense;
 mod pusher;
 mod registry;
 pub mod sensoro;
+pub mod service;
 mod settings;
 mod sniff;
 mod source;
@@ -35,7 +37,7 @@ use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
 pub use pusher::{PushRule, Pusher, pusher, was_pushed};
-pub use registry::{VENDORS, collector, emulator, kinds, source_header};
+pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, source_header};
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;
 
@@ -358,6 +360,17 @@ pub struct Recorded {
     pub any_credentials: bool,
     /// The configured credentials, where a configuration was given.
     pub credentials: Vec<Credential>,
+    /// What devices said about themselves, where a vendor's protocol needs it: the best first.
+    pub device_configs: Vec<DeviceConfig>,
+}
+
+/// A device's own configuration, as its vendor sent it while it was recorded.
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    pub vendor: String,
+    pub device_id: String,
+    /// The exact bytes.
+    pub payload: Bytes,
 }
 
 /// One set of credentials that an emulator accepts, from the user's configuration.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Collector, Emulator, Recorded, delicode, generic, jointech};
+use super::{Collector, Emulator, Recorded, delicode, generic, jointech, pontosense};
 use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
 use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
-pub const VENDORS: [&str; 3] = ["delicode", "jointech", "generic"];
+pub const VENDORS: [&str; 4] = ["delicode", "jointech", "pontosense", "generic"];
 
 /// The vendor's own kinds in the order of their declarations, without [`COMMON_KINDS`]; none for an
 /// unknown vendor. A generic source may declare further ones.
@@ -18,6 +18,7 @@ pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
     match vendor {
         "delicode" => Some(&delicode::KINDS),
         "jointech" => Some(&jointech::KINDS),
+        "pontosense" => Some(&pontosense::KINDS),
         "generic" => Some(&[generic::MESSAGE]),
         _ => None,
     }
@@ -30,6 +31,9 @@ pub fn collector(source: &Source) -> Box<dyn Collector> {
             Box::new(delicode::collector::DelicodeCollector::new(config.clone()))
         }
         VendorConfig::Jointech(config) => jointech::collector(config),
+        VendorConfig::Pontosense(config) => {
+            Box::new(pontosense::collector::PontosenseCollector::new(config.clone()))
+        }
         VendorConfig::Generic(config) => generic::collector(config),
     }
 }
@@ -39,6 +43,7 @@ pub fn source_header(source: &Source) -> SourceHeader {
     let (vendor, mut kinds) = match &source.vendor {
         VendorConfig::Delicode(_) => ("delicode", declared("delicode")),
         VendorConfig::Jointech(_) => ("jointech", declared("jointech")),
+        VendorConfig::Pontosense(_) => ("pontosense", declared("pontosense")),
         VendorConfig::Generic(config) => ("generic", generic::kinds(config)),
     };
     kinds.extend(COMMON_KINDS.iter().map(|kind| header(vendor, kind)));
@@ -57,12 +62,19 @@ fn settings(source: &Source) -> Value {
     let mut settings = match &source.vendor {
         VendorConfig::Delicode(config) => delicode::settings(config),
         VendorConfig::Jointech(config) => jointech::settings(config),
+        VendorConfig::Pontosense(config) => pontosense::settings(config),
         VendorConfig::Generic(config) => generic::settings(config),
     };
     if !source.exclude_kinds.is_empty() {
         settings["exclude_kinds"] = json!(source.exclude_kinds);
     }
     settings
+}
+
+/// Whether a replay emits rows of a kind that nobody asked for by name: what a vendor sends of its own
+/// accord, but neither the frames around it nor what an emulator answers requests from.
+pub fn is_emitted(vendor: &str, kind: &str) -> bool {
+    !matches!((vendor, kind), (_, "link" | "control") | ("pontosense", "config"))
 }
 
 /// The emulator for a WebSocket client that asked for `path` (without query); none if nothing is served there.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
+use super::pontosense::config::PontosenseConfig;
 
 /// One configured vendor connection.
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ pub struct TlsOptions {
 pub enum VendorConfig {
     Delicode(DelicodeConfig),
     Jointech(JointechConfig),
+    Pontosense(PontosenseConfig),
     Generic(GenericConfig),
 }
 
@@ -43,6 +45,7 @@ impl VendorConfig {
         match self {
             VendorConfig::Delicode(_) => "delicode",
             VendorConfig::Jointech(_) => "jointech",
+            VendorConfig::Pontosense(_) => "pontosense",
             VendorConfig::Generic(_) => "generic",
         }
     }

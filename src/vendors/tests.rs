@@ -84,7 +84,7 @@ fn the_documented_dialogues_are_the_emulators_own() {
         let secret = "your_token_here".into();
         let credential = Credential { source: "s".into(), vendor: "delicode".into(), username: None, secret };
         let recorded =
-            Recorded { sources: vec![source], any_credentials: false, credentials: vec![credential] };
+            Recorded { sources: vec![source], credentials: vec![credential], ..Recorded::default() };
         let mut emulator = emulator(delicode::PATH, Arc::new(recorded)).unwrap();
         let mut fx = Vec::new();
         emulator.on(at_s(0), ClientInput::Opened { query: String::new() }, &mut fx);
@@ -294,6 +294,7 @@ proptest! {
             sources: sources().iter().map(source_header).collect(),
             any_credentials,
             credentials: vec![credential],
+            ..Recorded::default()
         });
         for path in [delicode::PATH, generic::emulator::PATH] {
             let mut emulator = emulator(path, recorded.clone()).unwrap();
