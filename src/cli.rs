@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::player::{Listen, Speed};
+use crate::player::{Listen, PublishTo, PushTo, Speed};
 use crate::units::{Moment, parse_duration, parse_moment};
+use crate::vendors::synthetic::load::Rate;
 
 /// Record live location and sensor streams, and replay them with their original timing.
 #[derive(Debug, Parser)]
@@ -69,6 +70,8 @@ pub enum Verb {
     Status(Status),
     /// Serve recorded sessions through endpoints like the vendors' own
     Replay(Box<Replay>),
+    /// Run the vendors' sides under synthetic load, to record or to develop against
+    Simulate(Simulate),
     /// List the sessions of the archive
     #[command(visible_alias = "ls")]
     List(List),
@@ -238,6 +241,46 @@ pub struct Replay {
     // Last: its help heading is that of everything after it.
     #[command(flatten)]
     pub filters: Filters,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel simulate --vendor delicode    in one terminal, and in another, with the source that it prints
+  telereel record                        in telereel.toml
+  telereel simulate                      all vendors, on the addresses where `replay` serves
+  telereel simulate --push sensoro=http://127.0.0.1:7081 --rate 20
+  telereel simulate --vendor jointech --broker mqtt://127.0.0.1:1883
+  telereel -c city.toml simulate --for 10m --seed 7       what the sources of city.toml would receive
+  telereel simulate --misbehave close=1000,refuse=1/5,garbage=1/100
+
+Sources are called delicode, damoov, pontosense, sensoro, jointech (MQTT) and jointech-push (webhook), or as in the
+configuration that -c names. The same seed gives the same messages, at the time of day of the run.")]
+pub struct Simulate {
+    /// Only this vendor: delicode, damoov, pontosense, sensoro or jointech (may be given several times)
+    #[arg(long, value_name = "VENDOR")]
+    pub vendor: Vec<String>,
+    /// Where to serve: http, https, mqtt or mqtts, as often as wanted; port 0 picks one
+    /// [default: http://127.0.0.1:7070 and mqtt://127.0.0.1:1883, unless there is only --push or --broker]
+    #[arg(long, value_name = "URL")]
+    pub listen: Vec<Listen>,
+    /// Post a webhook source's messages to this URL, its path appended (may be given several times)
+    #[arg(long, value_name = "SOURCE=URL")]
+    pub push: Vec<PushTo>,
+    /// Publish to this broker, as Jointech does to its own (may be given several times)
+    #[arg(long, value_name = "URL")]
+    pub broker: Vec<PublishTo>,
+    /// Messages per second of each source [default: about what its vendor sends]
+    #[arg(long, value_name = "R")]
+    pub rate: Option<Rate>,
+    /// Devices of each source: locations, drivers, sensors, vehicles and locks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub devices: Option<u64>,
+    /// Of all chance, misbehaviour included
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub seed: u64,
+    /// Stop after this long, as in 90s or 2h [default: on Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
+    pub duration: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

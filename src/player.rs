@@ -41,7 +41,7 @@ pub use self::endpoints::{Access, BindOptions, Endpoints};
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
 use self::reader::ReadAhead;
-pub use self::report::{ClientReport, Quantiles, Report};
+pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
 pub use self::targets::{PublishTo, PushTarget, PushTo};
 use crate::message::{Row, SessionId};
 use crate::transport::fanout::Fanout;

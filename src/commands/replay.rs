@@ -163,7 +163,7 @@ async fn say_who_is_ready(
 }
 
 /// Draws how far it is, where there is a terminal.
-async fn draw(context: &Context, progress: impl Fn() -> (u64, usize)) -> Infallible {
+pub(super) async fn draw(context: &Context, progress: impl Fn() -> (u64, usize)) -> Infallible {
     let line = Progress::spinner(context);
     let mut tick = tokio::time::interval(DRAW_EVERY);
     loop {
@@ -208,7 +208,7 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 /// The first signal ends the replay in order; the second does not wait for that.
-fn stop_on_signal(context: &Context, mut signals: Signals, stop: CancellationToken) {
+pub(super) fn stop_on_signal(context: &Context, mut signals: Signals, stop: CancellationToken) {
     let screen = context.screen.clone();
     tokio::spawn(async move {
         signals.next().await;
@@ -352,7 +352,7 @@ fn credentials(config: &Config) -> Vec<Credential> {
 }
 
 /// Where a self-signed certificate lasts, so that clients need to be told of it only once.
-fn state_folder() -> anyhow::Result<PathBuf> {
+pub(super) fn state_folder() -> anyhow::Result<PathBuf> {
     let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let state = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
     let state = state.unwrap_or_else(std::env::temp_dir);

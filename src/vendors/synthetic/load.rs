@@ -9,10 +9,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::nodes::Mode;
 use super::{Fleet, Nodes, Rooms, Route, Shop, Timed, Trips};
-use crate::message::{Row, SessionId, SourceHeader};
+use crate::message::{Headers, Row, SessionId, SourceHeader};
+use crate::secret::Secret;
+use crate::vendors::jointech::config::JointechConfig;
+use crate::vendors::sensoro::cipher::Cipher;
+use crate::vendors::{DeviceConfig, Source, VendorConfig};
 
 /// Jointech's access key of a simulation: a level of its topics.
 pub const ACCESS_KEY: &str = "DE300000000000000000000000000001";
@@ -22,6 +27,8 @@ pub const INSTANCE_ID: &str = "3f2b1f0e-5d4c-4b3a-8291-70615243f4e5";
 
 /// SENSORO's application.
 pub const APP_ID: &str = "123456";
+pub const APP_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+pub const APP_SECRET: &str = "simulated-app-secret";
 
 /// Where webhooks go if nothing else is known.
 pub const SENSORO_PATH: &str = "/hooks/city";
@@ -111,7 +118,12 @@ impl Part {
             Self::shop("delicode", vec![1, 2]),
             Self::trips("damoov"),
             Self::rooms("pontosense", Rooms::serials(2)),
-            Self::nodes("sensoro", APP_ID.to_owned(), SENSORO_PATH.to_owned()),
+            Self::nodes(
+                "sensoro",
+                APP_ID.to_owned(),
+                Cipher::new(&Secret::new(APP_KEY)),
+                SENSORO_PATH.to_owned(),
+            ),
             Self::fleet("jointech", Route::Mqtt { access_key: ACCESS_KEY.to_owned() }),
             Self::fleet("jointech-push", Route::Webhook { path: JOINTECH_PATH.to_owned() }),
         ]
@@ -129,10 +141,13 @@ impl Part {
         Self::new(name, Way::Served, Model::Rooms(Rooms { sensors, ..Rooms::default() }))
     }
 
-    pub fn nodes(name: &str, app_id: String, path: String) -> Self {
+    /// In both modes where there is a key, else in plain mode.
+    pub fn nodes(name: &str, app_id: String, app_key: Option<Cipher>, path: String) -> Self {
         // Ten times as often as the vendor's devices, so that there is something to see.
         let report_every = Duration::from_secs(6);
-        Self::new(name, Way::Pushed, Model::Nodes(Nodes { app_id, path, report_every, ..Nodes::default() }))
+        let mode = app_key.map_or(Mode::Plain, Mode::Both);
+        let nodes = Nodes { app_id, path, report_every, mode, ..Nodes::default() };
+        Self::new(name, Way::Pushed, Model::Nodes(nodes))
     }
 
     pub fn fleet(name: &str, route: Route) -> Self {
@@ -142,6 +157,22 @@ impl Part {
         };
         let report_every = Duration::from_secs(5);
         Self::new(name, way, Model::Fleet(Fleet { route, report_every, ..Fleet::default() }))
+    }
+
+    /// What a configured source would receive; none for a generic one, whose content nobody knows.
+    pub fn of(source: &Source) -> Option<Self> {
+        let name = &source.name;
+        match &source.vendor {
+            VendorConfig::Delicode(delicode) => Some(Self::shop(name, delicode.locations.clone())),
+            VendorConfig::Pontosense(pontosense) => Some(Self::rooms(name, pontosense.sensors.clone())),
+            VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
+                Some(Self::fleet(name, Route::Mqtt { access_key: mqtt.access_key.clone() }))
+            }
+            VendorConfig::Jointech(JointechConfig::Webhook(hook)) => {
+                Some(Self::fleet(name, Route::Webhook { path: hook.path.clone() }))
+            }
+            VendorConfig::Generic(_) => None,
+        }
     }
 
     fn new(name: &str, way: Way, model: Model) -> Self {
@@ -156,6 +187,11 @@ impl Part {
             Model::Nodes(_) => "sensoro",
             Model::Fleet(_) => "jointech",
         }
+    }
+
+    /// With what its vendor pushes it, where that takes credentials: the simulator's own.
+    pub fn credentials(&self) -> Option<VendorConfig> {
+        None
     }
 
     /// Where a webhook of this source is posted to; none if it is no webhook.
@@ -213,25 +249,24 @@ impl Part {
         SourceHeader { name: self.name.clone(), vendor, kinds: Vec::new(), settings }
     }
 
-    /// The lines of a configuration that record this source, beside its address: `key = value`.
-    pub fn asked_for(&self) -> Vec<String> {
-        let list = |value: Value| value.to_string().replace(',', ", ");
-        match &self.model {
-            Model::Shop(shop) => vec![format!("locations = {}", list(json!(shop.locations)))],
-            Model::Trips(_) => vec![format!("instance_id = \"{INSTANCE_ID}\"")],
-            Model::Rooms(rooms) => vec![format!("sensors = {}", list(json!(rooms.sensors)))],
-            Model::Nodes(nodes) => {
-                vec![format!("path = \"{}\"", nodes.path), format!("app_id = \"{}\"", nodes.app_id)]
-            }
-            Model::Fleet(fleet) => match &fleet.route {
-                Route::Mqtt { access_key } => {
-                    vec!["transport = \"mqtt\"".to_owned(), format!("access_key = \"{access_key}\"")]
-                }
-                Route::Webhook { path } => {
-                    vec!["transport = \"webhook\"".to_owned(), format!("path = \"{path}\"")]
-                }
-            },
-        }
+    /// What devices say about themselves, where an emulator wants to know it.
+    pub fn device_configs(&self) -> Vec<DeviceConfig> {
+        let Model::Rooms(rooms) = &self.model else { return Vec::new() };
+        let config = |sensor: &String| DeviceConfig {
+            vendor: "pontosense".to_owned(),
+            device_id: sensor.clone(),
+            payload: Rooms::configuration(),
+        };
+        rooms.sensors.iter().map(config).collect()
+    }
+
+    /// The headers of its requests, where it is pushed.
+    fn headers(&self) -> Option<Headers> {
+        let json = match &self.model {
+            Model::Fleet(_) => "application/json;charset=UTF-8",
+            _ => "application/json",
+        };
+        (self.way == Way::Pushed).then(|| vec![("content-type".to_owned(), json.to_owned())])
     }
 
     /// What the source sends, from a start at which its clocks show `started_at_us`.
@@ -266,8 +301,9 @@ pub fn rows(
     };
     for (i, part) in parts.into_iter().enumerate() {
         let name = Arc::from(&*part.name);
+        let headers = part.headers();
         let messages = part.messages(seed.wrapping_mul(1_000).wrapping_add(i as u64), started_at_us);
-        rows.streams.push(Stream { name, messages, waiting: None });
+        rows.streams.push(Stream { name, headers, messages, waiting: None });
         rows.refill(i);
     }
     rows
@@ -292,6 +328,7 @@ impl fmt::Debug for Rows {
 
 struct Stream {
     name: Arc<str>,
+    headers: Option<Headers>,
     messages: Box<dyn Iterator<Item = Timed> + Send>,
     waiting: Option<Timed>,
 }
@@ -312,11 +349,12 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Row> {
         let Reverse((_, i)) = self.next.pop()?;
         let stream = self.streams.get_mut(i)?;
-        let (message, name) = (stream.waiting.take()?, Arc::clone(&stream.name));
-        self.refill(i);
-        let seq = self.seq;
+        let message = stream.waiting.take()?;
+        let mut row = message.into_row(&stream.name, self.session_id, self.seq, self.started_at_us);
+        row.headers.clone_from(&stream.headers);
         self.seq += 1;
-        Some(message.into_row(&name, self.session_id, seq, self.started_at_us))
+        self.refill(i);
+        Some(row)
     }
 }
 

@@ -8,12 +8,19 @@ use rand_pcg::Pcg64;
 
 use super::body::Body;
 use super::{Agenda, Timed, period_ns};
+use crate::vendors::sensoro::cipher::Cipher;
 
 /// Of so many messages of a device, one is about a finished task.
 const REPORTS_PER_TASK: u32 = 20;
 
-/// Makes `encryptData` from the content and 16 random bytes, as the vendor's safe mode does.
-pub type Encrypt = fn(content: &[u8], random: [u8; 16]) -> String;
+/// In which mode the application's developer has its messages pushed, who may change it at any time.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    Plain,
+    Safe(Cipher),
+    /// Now this, now that.
+    Both(Cipher),
+}
 
 /// What to imitate.
 #[derive(Clone, Debug)]
@@ -26,8 +33,7 @@ pub struct Nodes {
     pub report_every: Duration,
     /// What the platform's clock shows at the start: microseconds since the Unix epoch.
     pub started_at_us: i64,
-    /// Safe mode; none: plain mode.
-    pub encrypt: Option<Encrypt>,
+    pub mode: Mode,
 }
 
 impl Default for Nodes {
@@ -38,7 +44,7 @@ impl Default for Nodes {
             path: "/hooks/city".to_owned(),
             report_every: Duration::from_secs(60),
             started_at_us: 1_714_550_400_000_000,
-            encrypt: None,
+            mode: Mode::Plain,
         }
     }
 }
@@ -130,9 +136,17 @@ impl Iterator for Pushes {
             (head, node.measure(&mut self.rng))
         };
         let head = head.number("createdTime", created_ms).number("msgId", id);
-        let body = match self.nodes.encrypt {
+        let (random, is_safe) = (self.rng.random(), self.rng.random_bool(0.5));
+        let cipher = match &self.nodes.mode {
+            Mode::Safe(cipher) => Some(cipher),
+            Mode::Both(cipher) if is_safe => Some(cipher),
+            Mode::Plain | Mode::Both(_) => None,
+        };
+        let body = match cipher {
             None => head.object("data", content),
-            Some(encrypt) => head.text("encryptData", encrypt(&content.into_bytes(), self.rng.random())),
+            Some(cipher) => {
+                head.text("encryptData", cipher.seal(random, &content.into_bytes(), &self.nodes.app_id))
+            }
         };
         let payload: Bytes = body.into_bytes();
         Some(Timed {

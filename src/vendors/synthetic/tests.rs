@@ -2,9 +2,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::nodes::Mode;
 use super::*;
 use crate::decode::{Declaration, Decoder, builtin};
+use crate::secret::Secret;
 use crate::vendors::jointech::{KINDS, kind};
+use crate::vendors::sensoro::cipher::Cipher;
 
 /// Counts by kind, having checked what must hold for every stream.
 fn check(messages: Vec<Timed>) -> BTreeMap<&'static str, usize> {
@@ -224,12 +227,20 @@ fn nodes_report_and_now_and_then_finish_a_task() {
 
 #[test]
 fn safe_mode_hides_the_content_and_nothing_else() {
-    let nodes = Nodes { encrypt: Some(|content, _| format!("{} bytes", content.len())), ..Nodes::default() };
-    for (plain, safe) in Nodes::default().messages(1).zip(nodes.messages(1)).take(1) {
+    let cipher = Cipher::new(&Secret::new("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")).unwrap();
+    let mut safe_ones = 0;
+    let nodes = |mode| Nodes { mode, ..Nodes::default() }.messages(1).take(200);
+    for (plain, both) in nodes(Mode::Plain).zip(nodes(Mode::Both(cipher.clone()))) {
         let plain: Value = serde_json::from_slice(&plain.payload).unwrap();
-        let safe: Value = serde_json::from_slice(&safe.payload).unwrap();
-        assert_eq!(safe["encryptData"], format!("{} bytes", plain["data"].to_string().len()));
-        assert!(safe.get("data").is_none());
-        assert_eq!(safe["msgId"], plain["msgId"]);
+        let mut both: Value = serde_json::from_slice(&both.payload).unwrap();
+        if let Some(sealed) = both.as_object_mut().unwrap().remove("encryptData") {
+            safe_ones += 1;
+            let opened = cipher.open(sealed.as_str().unwrap()).unwrap();
+            assert_eq!(opened.app_id, b"123456");
+            both["data"] = serde_json::from_slice(&opened.message).unwrap();
+        }
+        assert_eq!(both, plain);
     }
+    assert!((60..140).contains(&safe_ones), "{safe_ones} of 200");
+    assert!(nodes(Mode::Safe(cipher)).all(|m| m.payload.windows(11).any(|w| w == b"encryptData")));
 }
