@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::player::{Listen, PublishTo, PushTo, Speed};
+use crate::transport::misbehave::Spec;
 use crate::units::{Moment, parse_duration, parse_moment};
 use crate::vendors::synthetic::load::Rate;
 
@@ -278,6 +279,12 @@ pub struct Simulate {
     /// Of all chance, misbehaviour included
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub seed: u64,
+    /// Do these wrong, separated by commas: refuse, stall, close, garbage, expired-token, slow-reader,
+    /// half-packet. With a share of the connections (refuse=1/4) or messages (garbage=1/100), after about how
+    /// many messages of a connection (stall=200, close=200, half-packet=200, expired-token=500), or the bytes
+    /// read per second (slow-reader=256); these are the defaults
+    #[arg(long, value_name = "SPEC")]
+    pub misbehave: Option<Spec>,
     /// Stop after this long, as in 90s or 2h [default: on Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
     pub duration: Option<Duration>,

@@ -281,6 +281,7 @@ fn bind_options(
         publishes: Vec::new(),
         trust: Default::default(),
         trace: args.trace.clone(),
+        misbehaviour: None,
         clock: Clock::System,
     })
 }

@@ -27,6 +27,7 @@ use crate::player::{
     BindOptions, Endpoints, Listen, PlayOptions, PushTarget, PushTo, Report, SessionStart, Start,
 };
 use crate::section::nearest;
+use crate::transport::misbehave::Misbehaviour;
 use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::synthetic::load::{self, Part, Way};
 use crate::vendors::{Recorded, pusher};
@@ -69,7 +70,8 @@ pub(super) fn run(context: &Context, args: &Simulate) -> anyhow::Result<Outcome>
         for_people(&mut out, &report)?
     }
     out.flush()?;
-    Ok(if report.has_loss() { Outcome::Lossy } else { Outcome::Done })
+    // Who misbehaves on purpose loses on purpose.
+    Ok(if report.has_loss() && args.misbehave.is_none() { Outcome::Lossy } else { Outcome::Done })
 }
 
 /// Which sources run, and how they reach their receivers.
@@ -153,6 +155,7 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
         publishes: args.broker.clone(),
         trust: Default::default(),
         trace: None,
+        misbehaviour: args.misbehave.clone().map(|spec| Misbehaviour::new(spec, args.seed)),
         clock: Clock::System,
     })
     .await?;

@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -34,6 +35,7 @@ use crate::config::TlsFiles;
 use crate::secret::Secret;
 use crate::transport::fanout::{Fanout, JoinError};
 use crate::transport::http_server::{self, Life, ListenError};
+use crate::transport::misbehave::{Conduct, Misbehaviour, Wire};
 use crate::transport::mqtt_server::over_websocket::{SUBPROTOCOL, WebSocketBytes};
 use crate::transport::mqtt_server::{Credentials, MqttServer};
 use crate::transport::tls::Trust;
@@ -78,6 +80,8 @@ pub struct BindOptions {
     /// Whose certificates are believed when pushing and publishing.
     pub trust: Trust,
     pub trace: Option<PathBuf>,
+    /// What the served sides do wrong, on purpose.
+    pub misbehaviour: Option<Arc<Misbehaviour>>,
     pub clock: Clock,
 }
 
@@ -114,6 +118,7 @@ impl Endpoints {
             mut recorded,
             access,
             trace,
+            misbehaviour,
             clock,
             pushes: _,
             publishes: _,
@@ -165,9 +170,11 @@ impl Endpoints {
                     .fallback(answer)
                     .layer(axum::middleware::from_fn(cors::any_origin))
                     .with_state(state.clone());
-                tasks.spawn(http_server::serve(listener, tls, router, stop.clone()));
+                let conduct = misbehaviour.clone();
+                tasks.spawn(http_server::serve_as(listener, tls, router, stop.clone(), conduct));
             } else {
-                tasks.spawn(serve_mqtt(listener, tls, Arc::clone(&mqtt), stop.clone(), tasks.clone()));
+                let speaking = Speaking { mqtt: Arc::clone(&mqtt), tls, misbehaviour: misbehaviour.clone() };
+                tasks.spawn(serve_mqtt(listener, speaking, stop.clone(), tasks.clone()));
             }
             urls.push(bound);
         }
@@ -263,11 +270,16 @@ struct HttpState {
 async fn answer(
     State(state): State<HttpState>,
     life: Extension<Life>,
+    conduct: Option<Extension<Arc<Conduct>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
 ) -> Response {
     let (Parts { method, uri, headers, .. }, body) = request.into_parts();
     let path = uri.path().to_owned();
+    let conduct = conduct.map(|Extension(conduct)| conduct);
+    if conduct.as_ref().is_some_and(|conduct| conduct.refuses()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "refused, as was asked for\n").into_response();
+    }
     if state.services.serves(&path) {
         return rest(&state, &method, &uri, &headers, body).await;
     }
@@ -286,7 +298,7 @@ async fn answer(
         }
     };
     let Some(emulator) = emulator else {
-        return mqtt(state, &uri, life, upgrade);
+        return mqtt(state, &uri, life, conduct, upgrade);
     };
     // The generic endpoint has no protocol of its own in which to ask for credentials.
     if path == vendors::generic::emulator::PATH && !is_allowed(&headers, &state.recorded) {
@@ -302,7 +314,7 @@ async fn answer(
     let query = uri.query().unwrap_or_default().to_owned();
     upgrade.on_upgrade(move |socket| async move {
         let _hold = life.hold();
-        websocket_server::serve(socket, emulator, query, member).await;
+        websocket_server::serve(socket, emulator, query, member, conduct).await;
     })
 }
 
@@ -338,8 +350,17 @@ fn reply(answer: HttpReply) -> Response {
 }
 
 /// MQTT over WebSocket: a vendor's, by what the query says, or anybody's.
-fn mqtt(state: HttpState, uri: &Uri, life: Extension<Life>, upgrade: WebSocketUpgrade) -> Response {
-    let admission = state.services.mqtt(state.fanout.clock().now(), uri.query().unwrap_or_default());
+fn mqtt(
+    state: HttpState,
+    uri: &Uri,
+    life: Extension<Life>,
+    conduct: Option<Arc<Conduct>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let mut admission = state.services.mqtt(state.fanout.clock().now(), uri.query().unwrap_or_default());
+    if matches!(admission, Admission::Under(_)) && conduct.as_ref().is_some_and(|c| c.refuses_token()) {
+        admission = Admission::Closed("its token expired, as was asked for");
+    }
     if let Admission::Refused(answer) = admission {
         return reply(answer);
     }
@@ -353,7 +374,7 @@ fn mqtt(state: HttpState, uri: &Uri, life: Extension<Life>, upgrade: WebSocketUp
             }
             Admission::Plain | Admission::Refused(_) => None,
         };
-        state.mqtt.serve_under(WebSocketBytes::new(socket), MQTT_PATH, policy).await;
+        state.mqtt.serve_under(WebSocketBytes::new(socket), MQTT_PATH, policy, conduct).await;
     })
 }
 
@@ -382,14 +403,15 @@ fn is_allowed(headers: &HeaderMap, recorded: &Recorded) -> bool {
     })
 }
 
-async fn serve_mqtt(
-    listener: TcpListener,
+/// How an MQTT listener speaks with those who connect.
+struct Speaking {
+    mqtt: Arc<MqttServer>,
     tls: Option<Arc<ServerConfig>>,
-    server: Arc<MqttServer>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-) {
-    let acceptor = tls.map(TlsAcceptor::from);
+    misbehaviour: Option<Arc<Misbehaviour>>,
+}
+
+async fn serve_mqtt(listener: TcpListener, speaking: Speaking, stop: CancellationToken, tasks: TaskTracker) {
+    let acceptor = speaking.tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -405,12 +427,13 @@ async fn serve_mqtt(
                 continue;
             }
         };
-        let (server, acceptor, stop) = (Arc::clone(&server), acceptor.clone(), stop.clone());
+        let (server, acceptor, stop) = (Arc::clone(&speaking.mqtt), acceptor.clone(), stop.clone());
+        let conduct = speaking.misbehaviour.as_ref().map(Misbehaviour::connection);
         tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                served = serve_one_mqtt(stream, acceptor, &server) => if let Err(error) = served {
+                served = serve_one_mqtt(stream, acceptor, &server, conduct) => if let Err(error) = served {
                     tracing::debug!("{peer}: no connection came about: {error}");
                 },
             }
@@ -432,13 +455,30 @@ async fn serve_one_mqtt(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
     server: &MqttServer,
+    conduct: Option<Arc<Conduct>>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    match conduct {
+        None => serve_mqtt_on(stream, acceptor, server, None).await,
+        Some(conduct) => {
+            let wire = Wire::new(stream, Arc::clone(&conduct));
+            serve_mqtt_on(wire, acceptor, server, Some(conduct)).await
+        }
+    }
+}
+
+async fn serve_mqtt_on<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    stream: S,
+    acceptor: Option<TlsAcceptor>,
+    server: &MqttServer,
+    conduct: Option<Arc<Conduct>>,
+) -> io::Result<()> {
     match acceptor {
-        None => server.serve(stream, "mqtt").await,
+        None => server.serve_under(stream, "mqtt", None, conduct).await,
         Some(acceptor) => {
             let shaken = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-            server.serve(shaken.map_err(|_| io::ErrorKind::TimedOut)??, "mqtts").await;
+            let stream = shaken.map_err(|_| io::ErrorKind::TimedOut)??;
+            server.serve_under(stream, "mqtts", None, conduct).await;
         }
     }
     Ok(())

@@ -91,6 +91,7 @@ fn bind_options(listen: &[&str]) -> BindOptions {
         publishes: Vec::new(),
         trust: Default::default(),
         trace: None,
+        misbehaviour: None,
         clock: Clock::System,
     }
 }

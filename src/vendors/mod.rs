@@ -304,6 +304,11 @@ pub trait Emulator: Send {
 
     /// The steady time (ns) at which [`ClientInput::Tick`] is wanted.
     fn wake_at(&self) -> Option<u64>;
+
+    /// The client's token expires now: its vendor says so in its own way.
+    fn expire(&mut self, fx: &mut Vec<ServerEffect>) {
+        fx.push(ServerEffect::Close { code: 1008, reason: "token expired".to_owned() });
+    }
 }
 
 /// What a client of an emulator does.

@@ -253,6 +253,7 @@ async fn endpoints(dir: &Path, recorded: Recorded) -> Result<Endpoints> {
         publishes: Vec::new(),
         trust: Default::default(),
         trace: None,
+        misbehaviour: None,
         clock: Clock::System,
     };
     Ok(Endpoints::bind(options).await?)

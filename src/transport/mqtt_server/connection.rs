@@ -5,7 +5,7 @@
 //! empties before it takes messages, so a SUBACK precedes what was subscribed to.
 
 use std::future::{self, Future};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,6 +23,7 @@ use super::packets::PacketReader;
 use super::window::Window;
 use super::{FILTERS_MAX, MqttServer, publish, topic};
 use crate::transport::fanout::{Item, JoinError, Member, Taken, Wish};
+use crate::transport::misbehave::{Conduct, Next};
 use crate::vendors::service::{Grant, MqttPolicy, Standing};
 
 /// A client that connects and says nothing.
@@ -56,6 +57,8 @@ pub(super) enum Ended {
     Dropped(&'static str),
     #[error("by the vendor's rules: {0}")]
     Rules(&'static str),
+    #[error("misbehaviour that was asked for")]
+    Misbehaviour,
     #[error("malformed packet, or the connection broke")]
     Packet(#[from] PacketError),
     #[error("the connection broke")]
@@ -67,6 +70,7 @@ pub(super) async fn serve<S>(
     stream: S,
     endpoint: &str,
     mut policy: Option<Box<dyn MqttPolicy>>,
+    conduct: Option<Arc<Conduct>>,
 ) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Send,
@@ -88,6 +92,11 @@ where
     if let Some(Err(why)) = policy.as_mut().map(|policy| policy.connect(&connect.client_id)) {
         linger(&mut write, &mut packets).await;
         return Err(Ended::Rules(why));
+    }
+    if conduct.as_ref().is_some_and(|conduct| conduct.refuses()) {
+        answer(&mut write, ConnectReturnCode::ServiceUnavailable).await?;
+        linger(&mut write, &mut packets).await;
+        return Err(Ended::Misbehaviour);
     }
     let member = match admit(server, &connect, endpoint, policy.is_some()) {
         Ok(member) => member,
@@ -111,6 +120,7 @@ where
         keep_alive_s: connect.keep_alive,
         policy: policy.map(Mutex::new),
         asked: Notify::new(),
+        conduct,
     };
     let rules = server.rules.subscribe();
     let ended = tokio::select! {
@@ -178,6 +188,7 @@ struct Session {
     policy: Option<Mutex<Box<dyn MqttPolicy>>>,
     /// The client asked for something that the policy may now see otherwise.
     asked: Notify,
+    conduct: Option<Arc<Conduct>>,
 }
 
 impl Session {
@@ -323,6 +334,7 @@ impl Session {
         let mut out = BytesMut::with_capacity(BATCH_BYTES);
         let mut batch: Vec<Item> = Vec::new();
         let mut finished = false;
+        let mut is_last = false;
         loop {
             let room = self.window().room();
             if finished && self.window().is_settled() && answers.is_empty() {
@@ -341,7 +353,7 @@ impl Session {
                 },
                 () = self.settled.notified(), if room == 0 || finished => continue,
                 taken = self.member.take(&mut batch, room, BATCH_BYTES), if room > 0 && !finished => match taken {
-                    Taken::Some | Taken::Nothing => self.encode(&batch, &mut out),
+                    Taken::Some | Taken::Nothing => is_last = self.encode(&mut batch, &mut out),
                     Taken::Finished => finished = true,
                     Taken::Dropped(why) => return Err(Ended::Dropped(why)),
                 },
@@ -353,16 +365,47 @@ impl Session {
             }
             self.member.sent(&batch);
             batch.clear();
+            if is_last {
+                return Err(Ended::Misbehaviour);
+            }
         }
     }
 
-    fn encode(&self, batch: &[Item], out: &mut BytesMut) {
+    /// Encodes all of `batch`, or as much of it as the server's conduct has left over; true if nothing is to
+    /// follow.
+    fn encode(&self, batch: &mut Vec<Item>, out: &mut BytesMut) -> bool {
         let mut window = self.window();
-        for item in batch {
+        let mut encoded = 0;
+        let mut is_last = false;
+        for item in batch.iter() {
+            match self.conduct.as_ref().map(|c| c.before_message(item.emission.row.payload.len())) {
+                None | Some(Next::Send) => {}
+                Some(Next::Noise(noise)) => publish::write_noise(item, &noise, out),
+                Some(Next::Last) => is_last = true,
+                Some(Next::Expire) => {
+                    self.expire_token();
+                    is_last = true;
+                    break;
+                }
+            }
             let has_id = item.qos > 0 && item.publish_head().is_some();
             // No more was taken than the window has room for.
             let id = has_id.then(|| window.open(item.qos, item.emission.row.seq)).flatten();
             publish::write(item, id.unwrap_or_default(), out);
+            if is_last {
+                break;
+            }
+            encoded += 1;
+        }
+        // What is not sent whole is not counted as sent.
+        batch.truncate(encoded);
+        is_last
+    }
+
+    /// Only vendors with rules of their own have tokens.
+    fn expire_token(&self) {
+        if let Some(conduct) = self.conduct.as_ref().filter(|_| self.policy.is_some()) {
+            conduct.expire_token();
         }
     }
 

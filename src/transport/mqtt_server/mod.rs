@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
 use crate::transport::fanout::Fanout;
+use crate::transport::misbehave::Conduct;
 use crate::vendors::service::MqttPolicy;
 
 /// Filters of one connection: each is looked at for each message.
@@ -80,15 +81,21 @@ impl MqttServer {
     where
         S: AsyncRead + AsyncWrite + Send,
     {
-        self.serve_under(stream, endpoint, None).await;
+        self.serve_under(stream, endpoint, None, None).await;
     }
 
-    /// As [`MqttServer::serve`], where a vendor's rules take the place of credentials and filters.
-    pub async fn serve_under<S>(&self, stream: S, endpoint: &str, policy: Option<Box<dyn MqttPolicy>>)
-    where
+    /// As [`MqttServer::serve`], where a vendor's rules take the place of credentials and filters, and with
+    /// misbehaviour.
+    pub async fn serve_under<S>(
+        &self,
+        stream: S,
+        endpoint: &str,
+        policy: Option<Box<dyn MqttPolicy>>,
+        conduct: Option<Arc<Conduct>>,
+    ) where
         S: AsyncRead + AsyncWrite + Send,
     {
-        if let Err(ended) = connection::serve(self, stream, endpoint, policy).await {
+        if let Err(ended) = connection::serve(self, stream, endpoint, policy, conduct).await {
             tracing::debug!("{endpoint}: an MQTT connection ended: {ended}");
         }
     }

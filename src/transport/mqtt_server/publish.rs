@@ -50,6 +50,15 @@ pub fn write(item: &Item, packet_id: u16, out: &mut BytesMut) {
     out.put_slice(payload);
 }
 
+/// Appends a PUBLISH of `noise` at QoS 0 to `out`, on the topic of `item`.
+pub fn write_noise(item: &Item, noise: &[u8], out: &mut BytesMut) {
+    let topic = item.topic.as_ref().unwrap_or_else(|| item.emission.topic());
+    if let Some(head) = head(topic, 0, false, noise.len()) {
+        out.put_slice(&head);
+        out.put_slice(noise);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rumqttc::mqttbytes::QoS;
