@@ -14,7 +14,7 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech};
+use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech, sensoro};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -183,6 +183,10 @@ fn vendor_config(
         "jointech" => {
             let config = jointech::config::read(section, client_id)?;
             Some((VendorConfig::Jointech(config), own()))
+        }
+        "sensoro" => {
+            let config = sensoro::config::read(section)?;
+            Some((VendorConfig::Sensoro(config), own()))
         }
         "generic" => {
             let (config, kinds) = generic::config::read(section, client_id)?;

@@ -2,7 +2,7 @@
 
 /// The vendors that have built-in declarations.
 pub fn vendors() -> &'static [&'static str] {
-    &["delicode", "jointech"]
+    &["delicode", "jointech", "sensoro"]
 }
 
 /// A vendor's own kinds and their declarations, in the order of its kinds; none for a vendor that
@@ -11,6 +11,7 @@ pub fn builtin(vendor: &str) -> Option<&'static [(&'static str, &'static str)]> 
     match vendor {
         "delicode" => Some(DELICODE),
         "jointech" => Some(JOINTECH),
+        "sensoro" => Some(SENSORO),
         _ => None,
     }
 }
@@ -22,6 +23,7 @@ pub fn declaration(vendor: &str, kind: &str) -> Option<&'static str> {
     own.or(match (vendor, kind) {
         ("delicode", "other") => Some(include_str!("../../schema/vendors/delicode/other.toml")),
         ("jointech", "other") => Some(include_str!("../../schema/vendors/jointech/other.toml")),
+        ("sensoro", "other") => Some(include_str!("../../schema/vendors/sensoro/other.toml")),
         _ => None,
     })
 }
@@ -39,4 +41,9 @@ const JOINTECH: &[(&str, &str)] = &[
     ("command_response", include_str!("../../schema/vendors/jointech/command_response.toml")),
     ("sublock", include_str!("../../schema/vendors/jointech/sublock.toml")),
     ("status", include_str!("../../schema/vendors/jointech/status.toml")),
+];
+
+const SENSORO: &[(&str, &str)] = &[
+    ("telemetry", include_str!("../../schema/vendors/sensoro/telemetry.toml")),
+    ("event", include_str!("../../schema/vendors/sensoro/event.toml")),
 ];

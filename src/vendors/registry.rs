@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Collector, Emulator, Recorded, delicode, generic, jointech};
+use super::{Collector, Emulator, Recorded, delicode, generic, jointech, sensoro};
 use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
 use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
-pub const VENDORS: [&str; 3] = ["delicode", "jointech", "generic"];
+pub const VENDORS: [&str; 4] = ["delicode", "jointech", "sensoro", "generic"];
 
 /// The vendor's own kinds in the order of their declarations, without [`COMMON_KINDS`]; none for an
 /// unknown vendor. A generic source may declare further ones.
@@ -18,6 +18,7 @@ pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
     match vendor {
         "delicode" => Some(&delicode::KINDS),
         "jointech" => Some(&jointech::KINDS),
+        "sensoro" => Some(&sensoro::KINDS),
         "generic" => Some(&[generic::MESSAGE]),
         _ => None,
     }
@@ -30,6 +31,7 @@ pub fn collector(source: &Source) -> Box<dyn Collector> {
             Box::new(delicode::collector::DelicodeCollector::new(config.clone()))
         }
         VendorConfig::Jointech(config) => jointech::collector(config),
+        VendorConfig::Sensoro(config) => Box::new(sensoro::collector::SensoroCollector::new(config.clone())),
         VendorConfig::Generic(config) => generic::collector(config),
     }
 }
@@ -39,6 +41,7 @@ pub fn source_header(source: &Source) -> SourceHeader {
     let (vendor, mut kinds) = match &source.vendor {
         VendorConfig::Delicode(_) => ("delicode", declared("delicode")),
         VendorConfig::Jointech(_) => ("jointech", declared("jointech")),
+        VendorConfig::Sensoro(_) => ("sensoro", declared("sensoro")),
         VendorConfig::Generic(config) => ("generic", generic::kinds(config)),
     };
     kinds.extend(COMMON_KINDS.iter().map(|kind| header(vendor, kind)));
@@ -57,6 +60,7 @@ fn settings(source: &Source) -> Value {
     let mut settings = match &source.vendor {
         VendorConfig::Delicode(config) => delicode::settings(config),
         VendorConfig::Jointech(config) => jointech::settings(config),
+        VendorConfig::Sensoro(config) => sensoro::settings(config),
         VendorConfig::Generic(config) => generic::settings(config),
     };
     if !source.exclude_kinds.is_empty() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
+use super::sensoro::config::SensoroConfig;
 
 /// One configured vendor connection.
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ pub struct TlsOptions {
 pub enum VendorConfig {
     Delicode(DelicodeConfig),
     Jointech(JointechConfig),
+    Sensoro(SensoroConfig),
     Generic(GenericConfig),
 }
 
@@ -43,6 +45,7 @@ impl VendorConfig {
         match self {
             VendorConfig::Delicode(_) => "delicode",
             VendorConfig::Jointech(_) => "jointech",
+            VendorConfig::Sensoro(_) => "sensoro",
             VendorConfig::Generic(_) => "generic",
         }
     }
@@ -51,6 +54,7 @@ impl VendorConfig {
     pub fn webhook_path(&self) -> Option<&str> {
         match self {
             VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => Some(&webhook.path),
+            VendorConfig::Sensoro(sensoro) => Some(&sensoro.path),
             VendorConfig::Generic(GenericConfig {
                 transport: GenericTransport::Webhook { path }, ..
             }) => Some(path),
