@@ -1,19 +1,15 @@
 //! Vendors whose configuration is settled and checked, but which this version cannot record yet: a
 //! configuration can be written once, and each of its mistakes is found today.
 
-use crate::section::values::{flag, one_of, secret, text, url, webhook_path};
-use crate::section::{Item, Section};
+use crate::section::Section;
+use crate::section::values::{flag, one_of, secret, text, url};
 
-pub(super) const VENDORS: [&str; 2] = ["damoov", "sensoro"];
-
-/// An AES-256 key in base64 without its `=`.
-const SENSORO_APP_KEY_CHARS: usize = 43;
+pub(super) const VENDORS: [&str; 1] = ["damoov"];
 
 /// Checks the keys of `vendor`; false if it is none of these.
 pub(super) fn read(section: &Section<'_>, vendor: &str) -> bool {
     match vendor {
         "damoov" => damoov(section),
-        "sensoro" => sensoro(section),
         _ => return false,
     }
     true
@@ -43,22 +39,6 @@ fn damoov(section: &Section<'_>) {
         read.unwrap_or_else(|| item.expected_secret("expected { url = \"…\", email = \"…\", password = … }"))
     });
     tls(section);
-}
-
-fn sensoro(section: &Section<'_>) {
-    section.need("path", "the path that the vendor pushes to", webhook_path);
-    section.need("app_id", "the id of the application", text);
-    section.get("app_key", |item: &Item<'_>| {
-        let key = secret(item)?;
-        if key.expose().len() == SENSORO_APP_KEY_CHARS {
-            Some(key)
-        } else {
-            item.wrong(format!("expected {SENSORO_APP_KEY_CHARS} characters"))
-        }
-    });
-    section.need("app_secret", "the secret that pushes are signed with", secret);
-    section.get("public_url", url(&["https", "http"]));
-    section.get("verify_signature", flag);
 }
 
 fn tls(section: &Section<'_>) {

@@ -14,7 +14,7 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech, pontosense};
+use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech, pontosense, sensoro};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -187,6 +187,10 @@ fn vendor_config(
         "pontosense" => {
             let config = pontosense::config::read(section)?;
             Some((VendorConfig::Pontosense(config), own()))
+        }
+        "sensoro" => {
+            let config = sensoro::config::read(section)?;
+            Some((VendorConfig::Sensoro(config), own()))
         }
         "generic" => {
             let (config, kinds) = generic::config::read(section, client_id)?;

@@ -2,7 +2,7 @@
 
 /// The vendors that have built-in declarations.
 pub fn vendors() -> &'static [&'static str] {
-    &["delicode", "jointech", "pontosense"]
+    &["delicode", "jointech", "pontosense", "sensoro"]
 }
 
 /// A vendor's own kinds and their declarations, in the order of its kinds; none for a vendor that
@@ -12,6 +12,7 @@ pub fn builtin(vendor: &str) -> Option<&'static [(&'static str, &'static str)]> 
         "delicode" => Some(DELICODE),
         "jointech" => Some(JOINTECH),
         "pontosense" => Some(PONTOSENSE),
+        "sensoro" => Some(SENSORO),
         _ => None,
     }
 }
@@ -24,6 +25,7 @@ pub fn declaration(vendor: &str, kind: &str) -> Option<&'static str> {
         ("delicode", "other") => Some(include_str!("../../schema/vendors/delicode/other.toml")),
         ("jointech", "other") => Some(include_str!("../../schema/vendors/jointech/other.toml")),
         ("pontosense", "other") => Some(include_str!("../../schema/vendors/pontosense/other.toml")),
+        ("sensoro", "other") => Some(include_str!("../../schema/vendors/sensoro/other.toml")),
         _ => None,
     })
 }
@@ -46,4 +48,9 @@ const JOINTECH: &[(&str, &str)] = &[
 const PONTOSENSE: &[(&str, &str)] = &[
     ("location", include_str!("../../schema/vendors/pontosense/location.toml")),
     ("config", include_str!("../../schema/vendors/pontosense/config.toml")),
+];
+
+const SENSORO: &[(&str, &str)] = &[
+    ("telemetry", include_str!("../../schema/vendors/sensoro/telemetry.toml")),
+    ("event", include_str!("../../schema/vendors/sensoro/event.toml")),
 ];

@@ -16,14 +16,20 @@ pub enum TimeFormat {
     UnixMs,
     /// `yyyyMMddHHmmss`, UTC.
     Compact,
+    /// Milliseconds or seconds since the Unix epoch, whichever is a plausible moment, or RFC 3339.
+    Any,
 }
 
+/// As seconds this is the year 5138, as milliseconds 1973: what is less are seconds.
+pub(super) const UNIX_MS_FROM: f64 = 1e11;
+
 impl TimeFormat {
-    pub(super) const ALL: [(&'static str, TimeFormat); 4] = [
+    pub(super) const ALL: [(&'static str, TimeFormat); 5] = [
         ("rfc3339", TimeFormat::Rfc3339),
         ("unix_s", TimeFormat::UnixS),
         ("unix_ms", TimeFormat::UnixMs),
         ("compact", TimeFormat::Compact),
+        ("any", TimeFormat::Any),
     ];
 
     /// The name as declarations spell it.

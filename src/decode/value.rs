@@ -186,6 +186,11 @@ fn timestamp(format: TimeFormat, scalar: Scalar<'_>) -> Option<i64> {
         (TimeFormat::Compact, Scalar::Text(text)) => time::compact(trim(text)),
         (TimeFormat::UnixS, _) => scaled(1_000_000),
         (TimeFormat::UnixMs, _) => scaled(1_000),
+        (TimeFormat::Any, scalar) => match (double(scalar), scalar) {
+            (Some(n), _) => scaled(if n.abs() < time::UNIX_MS_FROM { 1_000_000 } else { 1_000 }),
+            (None, Scalar::Text(text)) => time::rfc3339(trim(text)),
+            (None, _) => None,
+        },
         _ => None,
     }
 }
@@ -196,5 +201,6 @@ fn expected(format: TimeFormat) -> &'static str {
         TimeFormat::UnixS => "seconds since 1970",
         TimeFormat::UnixMs => "milliseconds since 1970",
         TimeFormat::Compact => "a time like 20240213163300",
+        TimeFormat::Any => "milliseconds or seconds since 1970, or a time like 2024-02-13T16:33:00Z",
     }
 }

@@ -157,6 +157,13 @@ impl std::fmt::Debug for HttpRequest {
     }
 }
 
+impl HttpRequest {
+    /// The value of the header called `name` (lower case).
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
 /// An answer to a webhook request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpReply {
@@ -272,8 +279,10 @@ pub struct Record {
     pub mqtt: Option<Mqtt>,
     pub is_binary: bool,
     pub headers: Option<Headers>,
-    pub duplicate_of: Option<u64>,
+    /// The vendor's id of this delivery, the same for each repetition; none where it has none.
+    pub delivery_id: Option<String>,
     pub payload: Bytes,
+    /// The decrypted content, where the vendor encrypts.
     pub clear: Option<Bytes>,
 }
 

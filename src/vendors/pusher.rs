@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::VendorConfig;
 use super::jointech::config::JointechConfig;
+use super::sensoro::pusher::SensoroPusher;
 use crate::clock::Now;
 use crate::message::{Headers, SourceHeader};
 use crate::secret::Secret;
@@ -65,6 +66,8 @@ const GENERIC: PushRule = PushRule { timeout: s(10), waits: &[s(1), s(5), s(30)]
 /// Without one they have the headers that were recorded.
 pub fn pusher(vendor: &str, config: Option<&VendorConfig>) -> Box<dyn Pusher> {
     match (vendor, config) {
+        ("sensoro", Some(VendorConfig::Sensoro(config))) => Box::new(SensoroPusher::new(Some(config))),
+        ("sensoro", _) => Box::new(SensoroPusher::new(None)),
         ("jointech", Some(VendorConfig::Jointech(JointechConfig::Webhook(hook)))) => {
             Box::new(Recorded { header: hook.header.clone(), rule: JOINTECH })
         }
@@ -75,8 +78,5 @@ pub fn pusher(vendor: &str, config: Option<&VendorConfig>) -> Box<dyn Pusher> {
 
 /// Whether a source was pushed to us, by its recorded settings; none if they do not say.
 pub fn was_pushed(source: &SourceHeader) -> Option<bool> {
-    if source.vendor == "sensoro" {
-        return Some(true);
-    }
     Some(source.settings.get("transport")?.as_str()? == "webhook")
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Collector, Emulator, Recorded, delicode, generic, jointech, pontosense};
+use super::{Collector, Emulator, Recorded, delicode, generic, jointech, pontosense, sensoro};
 use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
 use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
-pub const VENDORS: [&str; 4] = ["delicode", "jointech", "pontosense", "generic"];
+pub const VENDORS: [&str; 5] = ["delicode", "jointech", "pontosense", "sensoro", "generic"];
 
 /// The vendor's own kinds in the order of their declarations, without [`COMMON_KINDS`]; none for an
 /// unknown vendor. A generic source may declare further ones.
@@ -19,6 +19,7 @@ pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
         "delicode" => Some(&delicode::KINDS),
         "jointech" => Some(&jointech::KINDS),
         "pontosense" => Some(&pontosense::KINDS),
+        "sensoro" => Some(&sensoro::KINDS),
         "generic" => Some(&[generic::MESSAGE]),
         _ => None,
     }
@@ -34,6 +35,7 @@ pub fn collector(source: &Source) -> Box<dyn Collector> {
         VendorConfig::Pontosense(config) => {
             Box::new(pontosense::collector::PontosenseCollector::new(config.clone()))
         }
+        VendorConfig::Sensoro(config) => Box::new(sensoro::collector::SensoroCollector::new(config.clone())),
         VendorConfig::Generic(config) => generic::collector(config),
     }
 }
@@ -44,6 +46,7 @@ pub fn source_header(source: &Source) -> SourceHeader {
         VendorConfig::Delicode(_) => ("delicode", declared("delicode")),
         VendorConfig::Jointech(_) => ("jointech", declared("jointech")),
         VendorConfig::Pontosense(_) => ("pontosense", declared("pontosense")),
+        VendorConfig::Sensoro(_) => ("sensoro", declared("sensoro")),
         VendorConfig::Generic(config) => ("generic", generic::kinds(config)),
     };
     kinds.extend(COMMON_KINDS.iter().map(|kind| header(vendor, kind)));
@@ -63,6 +66,7 @@ fn settings(source: &Source) -> Value {
         VendorConfig::Delicode(config) => delicode::settings(config),
         VendorConfig::Jointech(config) => jointech::settings(config),
         VendorConfig::Pontosense(config) => pontosense::settings(config),
+        VendorConfig::Sensoro(config) => sensoro::settings(config),
         VendorConfig::Generic(config) => generic::settings(config),
     };
     if !source.exclude_kinds.is_empty() {

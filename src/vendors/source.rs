@@ -7,6 +7,7 @@ use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
 use super::pontosense::config::PontosenseConfig;
+use super::sensoro::config::SensoroConfig;
 
 /// One configured vendor connection.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ pub enum VendorConfig {
     Delicode(DelicodeConfig),
     Jointech(JointechConfig),
     Pontosense(PontosenseConfig),
+    Sensoro(SensoroConfig),
     Generic(GenericConfig),
 }
 
@@ -46,6 +48,7 @@ impl VendorConfig {
             VendorConfig::Delicode(_) => "delicode",
             VendorConfig::Jointech(_) => "jointech",
             VendorConfig::Pontosense(_) => "pontosense",
+            VendorConfig::Sensoro(_) => "sensoro",
             VendorConfig::Generic(_) => "generic",
         }
     }
@@ -54,6 +57,7 @@ impl VendorConfig {
     pub fn webhook_path(&self) -> Option<&str> {
         match self {
             VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => Some(&webhook.path),
+            VendorConfig::Sensoro(sensoro) => Some(&sensoro.path),
             VendorConfig::Generic(GenericConfig {
                 transport: GenericTransport::Webhook { path }, ..
             }) => Some(path),

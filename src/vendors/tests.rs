@@ -30,7 +30,8 @@ fn lines(file: &str) -> Vec<serde_json::Value> {
 
 /// Everything in `fixtures`, as whole files and as lines.
 fn corpus() -> Vec<Vec<u8>> {
-    let files = ["delicode", "jointech", "jointech/webhook", "generic"].into_iter().flat_map(fixtures);
+    let files =
+        ["delicode", "jointech", "jointech/webhook", "sensoro", "generic"].into_iter().flat_map(fixtures);
     files
         .flat_map(|file| {
             let bytes = std::fs::read(file).unwrap();

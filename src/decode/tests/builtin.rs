@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::json;
 
-fn built_in(vendor: &str, kind: &str) -> Declaration {
+pub(super) fn built_in(vendor: &str, kind: &str) -> Declaration {
     let text = declaration(vendor, kind).unwrap_or_else(|| panic!("{vendor} has no {kind}"));
     Declaration::parse(text, &format!("{vendor}/{kind}.toml")).unwrap()
 }
@@ -18,7 +18,7 @@ pub(super) fn all() -> Vec<Declaration> {
 #[test]
 fn all_built_in_declarations_keep_the_rules() {
     let all = all();
-    assert_eq!(all.len(), 9);
+    assert_eq!(all.len(), 11);
     check_vendor(&all).unwrap();
     for vendor in vendors() {
         for (kind, text) in super::super::builtin(vendor).unwrap() {

@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::message::{Message, SourceHeader};
 use crate::recorder::stats::State;
 use crate::units::human_duration;
-use crate::vendors::LinkEvent;
+use crate::vendors::{HttpReply, LinkEvent};
 
 impl Source {
     /// Writes a row of kind `link`, and keeps the status in step with it.
@@ -117,14 +117,24 @@ impl Source {
             "refused" | "disconnected" if is_down && !self.complaints.is_news(reason, now.steady_ns) => {
                 tracing::debug!("{name}: {}: {reason}", event.event);
             }
-            "disconnected" | "refused" | "overflow" | "stalled" => {
+            "disconnected" | "refused" | "overflow" | "stalled" | "warning" => {
                 tracing::warn!("{name}: {}: {reason}", event.event);
             }
             _ => {}
         }
-        if matches!(event.event, "disconnected" | "refused" | "overflow") && !reason.is_empty() {
+        if matches!(event.event, "disconnected" | "refused" | "overflow" | "warning") && !reason.is_empty() {
             stats.last_error = Some(reason.to_owned());
         }
+    }
+
+    /// A push did not show the credentials that are configured: by mistake, most of the time, and then
+    /// all of them do so. No row: whoever can reach the listener could write as many as he likes.
+    pub(super) fn turned_away(&mut self, reply: &HttpReply) {
+        let reason = format!("a push was answered with 401: {}", String::from_utf8_lossy(&reply.body));
+        if self.complaints.is_news(&reason, self.task.clock.now().steady_ns) {
+            tracing::warn!("{}: {reason}", self.task.header.name);
+        }
+        self.task.stats.lock().last_error = Some(reason);
     }
 
     pub(super) fn tell_overflow(&mut self, over: bool) {

@@ -5,6 +5,8 @@ use crate::secret::Secret;
 use crate::vendors::delicode::config::DelicodeConfig;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::{JointechConfig, JointechMqtt, JointechWebhook};
+use crate::vendors::sensoro::cipher::Cipher;
+use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::testing::source;
 use crate::vendors::{Effect, Frame, Input};
 
@@ -35,6 +37,14 @@ pub(in crate::vendors) fn sources() -> Vec<Source> {
             client_id: "c".into(),
             clean_session: false,
         })),
+        VendorConfig::Sensoro(SensoroConfig {
+            path: "/s".into(),
+            app_id: "123456".into(),
+            app_key: Cipher::new(&Secret::new("A".repeat(43))),
+            app_secret: secret(),
+            public_url: None,
+            verify_signature: false,
+        }),
         generic(GenericTransport::WebSocket {
             url: url(),
             headers: vec![("authorization".into(), secret())],

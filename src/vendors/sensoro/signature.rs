@@ -6,7 +6,7 @@
 //!
 //! The nonce is Unix time in milliseconds; the URL is absolute, as the sender has it, with its query.
 //! Source: the vendor's page "API authentication", and its sample receiver, which signs the body as
-//! JavaScript prints it after parsing (see [`super::reprint`]) and not as it came.
+//! JavaScript prints it after parsing (see `reprint`) and not as it came.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -51,11 +51,6 @@ impl Signed<'_> {
     }
 }
 
-/// The bytes of a signature header; none if it is not base64.
-pub(super) fn decode(header: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(header.trim()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,7 +63,7 @@ mod tests {
         let secret = Secret::new("YOURAPPSECRET");
         let signature = signed.sign(&secret);
         assert_eq!(signature, "BqEl0aJjqOr4uJgbJbyokjdE3xWUMcqo0RrNXibVq7s=");
-        let bytes = decode(&signature).unwrap();
+        let bytes = STANDARD.decode(&signature).unwrap();
         assert!(signed.is_signed_with(&secret, &bytes));
         assert!(!signed.is_signed_with(&Secret::new("another"), &bytes));
         for other in [

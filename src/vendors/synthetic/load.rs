@@ -17,6 +17,7 @@ use crate::message::{Headers, Row, SessionId, SourceHeader};
 use crate::secret::Secret;
 use crate::vendors::jointech::config::JointechConfig;
 use crate::vendors::sensoro::cipher::Cipher;
+use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::{DeviceConfig, Source, VendorConfig};
 
 /// Jointech's access key of a simulation: a level of its topics.
@@ -171,6 +172,10 @@ impl Part {
             VendorConfig::Jointech(JointechConfig::Webhook(hook)) => {
                 Some(Self::fleet(name, Route::Webhook { path: hook.path.clone() }))
             }
+            VendorConfig::Sensoro(sensoro) => {
+                let (app_id, app_key) = (sensoro.app_id.clone(), sensoro.app_key.clone());
+                Some(Self::nodes(name, app_id, app_key, sensoro.path.clone()))
+            }
             VendorConfig::Generic(_) => None,
         }
     }
@@ -191,7 +196,15 @@ impl Part {
 
     /// With what its vendor pushes it, where that takes credentials: the simulator's own.
     pub fn credentials(&self) -> Option<VendorConfig> {
-        None
+        let Model::Nodes(nodes) = &self.model else { return None };
+        Some(VendorConfig::Sensoro(SensoroConfig {
+            path: nodes.path.clone(),
+            app_id: nodes.app_id.clone(),
+            app_key: Cipher::new(&Secret::new(APP_KEY)),
+            app_secret: Secret::new(APP_SECRET),
+            public_url: None,
+            verify_signature: true,
+        }))
     }
 
     /// Where a webhook of this source is posted to; none if it is no webhook.
