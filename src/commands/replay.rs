@@ -296,6 +296,7 @@ fn recorded_sources(archive: &Archive, chosen: &Chosen) -> anyhow::Result<Vec<So
 fn credentials(config: &Config) -> Vec<Credential> {
     let credential = |source: &Source| {
         let (username, secret) = match &source.vendor {
+            VendorConfig::Damoov(damoov) => (None, damoov.access_token.as_ref()?),
             VendorConfig::Delicode(delicode) => (None, &delicode.token),
             VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
                 (Some(mqtt.username.clone()), &mqtt.password_md5)

@@ -14,7 +14,7 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech};
+use crate::vendors::{self, Source, TlsOptions, VendorConfig, damoov, delicode, generic, jointech};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -176,6 +176,10 @@ fn vendor_config(
 ) -> Option<(VendorConfig, Vec<String>)> {
     let own = || vendors::kinds(vendor).unwrap_or_default().iter().map(|kind| (*kind).to_owned()).collect();
     match vendor {
+        "damoov" => {
+            let config = damoov::config::read(section)?;
+            Some((VendorConfig::Damoov(config), own()))
+        }
         "delicode" => {
             let config = delicode::config::read(section)?;
             Some((VendorConfig::Delicode(config), own()))

@@ -58,18 +58,17 @@ fn an_empty_file_is_all_defaults() {
 fn the_documented_configuration_is_read_whole() {
     let text = include_str!("documented.toml");
     let line = |name: &str| 2 + text.lines().position(|l| l == format!("name = \"{name}\"")).unwrap();
-    let expected: Vec<(usize, &str, &str)> =
-        [("ward-3", "pontosense"), ("fleet", "damoov"), ("city", "sensoro")]
-            .map(|(name, vendor)| (line(name), "`vendor` in source", vendor))
-            .to_vec();
+    let expected: Vec<(usize, &str, &str)> = [("ward-3", "pontosense"), ("city", "sensoro")]
+        .map(|(name, vendor)| (line(name), "`vendor` in source", vendor))
+        .to_vec();
     check(text, &expected);
 
-    // Without the three that are not in this version, all of it is accepted.
+    // Without the two that are not in this version, all of it is accepted.
     let mut tables: Vec<&str> = text.split("[[source]]").collect();
-    tables.retain(|table| !["pontosense", "damoov", "sensoro"].iter().any(|v| table.contains(v)));
+    tables.retain(|table| !["pontosense", "sensoro"].iter().any(|v| table.contains(v)));
     let config = parse(&tables.join("[[source]]")).unwrap();
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
-    assert_eq!(names, ["shop", "locks-push", "locks", "buses"]);
+    assert_eq!(names, ["fleet", "shop", "locks-push", "locks", "buses"]);
     assert_eq!(config.archive.retain, Some(Duration::from_secs(400 * 86_400)));
     assert_eq!(config.console.token.unwrap().expose(), "from-env");
 }
@@ -83,7 +82,7 @@ fn a_vendor_that_comes_later_is_checked_and_refused_by_name() {
             (
                 3,
                 "`vendor` in source \"w\"",
-                "`pontosense` is not in this version yet; available: delicode, generic, jointech",
+                "`pontosense` is not in this version yet; available: damoov, delicode, generic, jointech",
             ),
             (7, "`sensors` in source \"w\"", "a list of serial numbers"),
             (8, "`renew_evry` in source \"w\"", "did you mean `renew_every`?"),

@@ -18,7 +18,7 @@ pub(super) fn all() -> Vec<Declaration> {
 #[test]
 fn all_built_in_declarations_keep_the_rules() {
     let all = all();
-    assert_eq!(all.len(), 9);
+    assert_eq!(all.len(), 10);
     check_vendor(&all).unwrap();
     for vendor in vendors() {
         for (kind, text) in super::super::builtin(vendor).unwrap() {
