@@ -91,6 +91,52 @@ fn a_vendor_that_comes_later_is_checked_and_refused_by_name() {
 }
 
 #[test]
+fn damoov_needs_a_token_or_a_login_and_keeps_unset_what_is_unset() {
+    let damoov = |keys: &str| {
+        let config =
+            parse(&format!("[[source]]\nname = \"f\"\nvendor = \"damoov\"\ninstance_id = \"i\"\n{keys}"));
+        match config.map(|mut config| config.sources.remove(0).vendor) {
+            Ok(VendorConfig::Damoov(damoov)) => damoov,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = damoov("access_token = \"t\"");
+    assert_eq!(plain.url, "wss://portal-apis.telematicssdk.com/realtime/api/v1/ws/realtime");
+    assert_eq!((plain.refresh_url, plain.units, plain.date_format), (None, None, None));
+    let refreshing = damoov("access_token = \"t\"\nrefresh_token = \"r\"\ndate_format = \"human\"");
+    let expected = "https://user.telematicssdk.com/v1/Auth/RefreshToken";
+    assert_eq!(refreshing.refresh_url.as_deref(), Some(expected));
+    let logging_in = damoov("login = { email = \"e\", password = { env = \"TOKEN\" } }");
+    assert_eq!(logging_in.login.unwrap().url, "https://user.telematicssdk.com/v1/Auth/Login");
+    assert!(logging_in.access_token.is_none() && logging_in.refresh_url.as_deref() == Some(expected));
+    // Tokens go to no other host than the one that gives them.
+    let elsewhere = damoov("login = { url = \"http://h:1/a/Login\", email = \"e\", password = \"p\" }");
+    assert_eq!(elsewhere.refresh_url.as_deref(), Some("http://h:1/a/RefreshToken"));
+
+    let source = |keys: &str| format!("[[source]]\nname = \"f\"\nvendor = \"damoov\"\n{keys}");
+    check(
+        &source("units = \"nautical\""),
+        &[
+            (1, "`access_token` in source \"f\"", "a JWT, or a `login`"),
+            (1, "`instance_id` in source \"f\"", "missing"),
+            (4, "`units` in", "\"metric\" or \"imperial\""),
+        ],
+    );
+    check(
+        &source("access_token = \"t\"\ninstance_id = \"i\"\nrefresh_url = \"https://h/r\""),
+        &[(6, "`refresh_url` in", "a `refresh_token` too, or a `login`")],
+    );
+    check(
+        &source("instance_id = \"i\"\nlogin = { user = \"u\" }"),
+        &[
+            (5, "`login.email` in", "missing"),
+            (5, "`login.password` in", "missing"),
+            (5, "`login.user` in", "known here: url, email, password"),
+        ],
+    );
+}
+
+#[test]
 fn delicode_has_defaults() {
     let config = parse(&format!("{DELICODE}token = {{ env = \"TOKEN\" }}\nlocations = [1, 2]")).unwrap();
     let VendorConfig::Delicode(delicode) = &config.sources[0].vendor else { panic!() };
@@ -212,7 +258,11 @@ fn mistakes_in_sources_name_the_source() {
         "[[source]]\nname = \"a b\"\nvendor = \"x\"",
         &[
             (2, "`name` in source \"a b\"", "1 to 64 letters"),
-            (3, "`vendor` in source \"a b\"", "unknown vendor `x`; available: delicode, generic, jointech"),
+            (
+                3,
+                "`vendor` in source \"a b\"",
+                "unknown vendor `x`; available: damoov, delicode, generic, jointech",
+            ),
         ],
     );
     check("[[source]]\nname = \"a\"\nvendor = \"delicod\"", &[(3, "`vendor`", "did you mean `delicode`?")]);

@@ -172,7 +172,8 @@ fn pings_come_every_thirty_seconds_and_want_pongs() {
 #[test]
 fn what_is_out_of_the_protocol_is_answered_by_the_table() {
     let not_json = r#"{"code":400,"message":"message is not valid JSON","type":"error"}"#;
-    let lacking = r#"{"code":400,"message":"authenticate needs access_token and instance_id","type":"error"}"#;
+    let lacking =
+        r#"{"code":400,"message":"authenticate needs access_token and instance_id","type":"error"}"#;
     let text = |text: &str| ClientInput::Text(text.into());
     // Before authentication, and after.
     let cases: [(ClientInput, &[&str], &[&str]); 6] = [
