@@ -15,7 +15,8 @@ use crate::section::nearest;
 const HEAD: &str = include_str!("init/head.toml");
 const HELLO: &str = include_str!("init/hello.toml");
 
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 5] = [
+    ("damoov", include_str!("init/damoov.toml")),
     ("delicode", include_str!("init/delicode.toml")),
     ("jointech", include_str!("init/jointech.toml")),
     ("sensoro", include_str!("init/sensoro.toml")),

@@ -331,6 +331,7 @@ fn device_configs(archive: &Archive, chosen: &Chosen, first: &Row) -> anyhow::Re
 fn credentials(config: &Config) -> Vec<Credential> {
     let credential = |source: &Source| {
         let (username, secret) = match &source.vendor {
+            VendorConfig::Damoov(damoov) => (None, damoov.access_token.as_ref()?),
             VendorConfig::Delicode(delicode) => (None, &delicode.token),
             VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
                 (Some(mqtt.username.clone()), &mqtt.password_md5)

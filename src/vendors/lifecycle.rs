@@ -26,6 +26,11 @@
 //! noticed late, so the last frame is the only safe bound; `down_ns` is the shorter time since the loss
 //! was noticed.
 //!
+//! Where a vendor's credentials end while the stream flows, a second connection is made beside the first
+//! and takes over: the first is closed only when the second is established, so nothing is lost between
+//! them. Rows about the second until then, the `disconnected` of the first, and whatever else fails
+//! without touching the stream hold `flowing`, true: they neither begin nor end an outage.
+//!
 //! Waits start at 1 s and double to 60 s, each shortened by up to a half at random, so that many
 //! recorders do not return in step. They start anew after a connection that held for
 //! [`HEALTHY_AFTER_NS`]. There is no last attempt, unless the vendor's collector gives up.
@@ -79,6 +84,8 @@ pub(super) struct Lifecycle {
     last_heard_ns: Option<u64>,
     /// The outage that lasts; none while the stream flows, and before it ever did.
     outage: Option<Outage>,
+    /// The connection that is to take over from an established one, and whether it is open.
+    successor: Option<(Conn, bool)>,
 }
 
 impl Lifecycle {
@@ -90,6 +97,7 @@ impl Lifecycle {
             started_ns: 0,
             last_heard_ns: None,
             outage: None,
+            successor: None,
         }
     }
 
@@ -110,9 +118,49 @@ impl Lifecycle {
         }
     }
 
-    fn dial(&mut self, fx: &mut Vec<Effect>) -> Conn {
+    /// Begins a connection that is to take over from the established one; the caller dials it.
+    pub(super) fn succeed(&mut self, fx: &mut Vec<Effect>) -> Option<Conn> {
+        if self.successor.is_some() || !matches!(self.state, State::Established(..)) {
+            return None;
+        }
+        let conn = self.next();
+        self.successor = Some((conn, false));
+        let mut more = flowing();
+        more.insert("attempt".into(), json!(conn));
+        link(fx, "connecting", conn, None, more);
+        Some(conn)
+    }
+
+    /// Data will come on the successor `conn`: closes the connection that it takes over from, and says
+    /// which one that was. None if `conn` takes over from none.
+    pub(super) fn take_over(
+        &mut self,
+        now: Now,
+        conn: Conn,
+        subscribed: &Map<String, Value>,
+        fx: &mut Vec<Effect>,
+    ) -> Option<Conn> {
+        let State::Established(old, _) = self.state else { return None };
+        self.successor.take_if(|successor| *successor == (conn, true))?;
+        self.state = State::Established(conn, now.steady_ns);
+        let mut more = flowing();
+        more.extend(subscribed.clone());
+        link(fx, "subscribed", conn, None, more);
+        let mut more = flowing();
+        more.extend(cause(CloseCause::ByUs));
+        link(fx, "disconnected", old, Some(format!("connection {conn} has taken over")), more);
+        fx.push(Effect::Close { conn: old });
+        Some(old)
+    }
+
+    fn next(&mut self) -> Conn {
         let conn = self.next_conn;
         self.next_conn = self.next_conn.wrapping_add(1);
+        conn
+    }
+
+    fn dial(&mut self, fx: &mut Vec<Effect>) -> Conn {
+        let conn = self.next();
         self.state = State::Dialling(conn);
         let mut more = Map::new();
         more.insert("attempt".into(), json!(conn));
@@ -122,6 +170,11 @@ impl Lifecycle {
 
     /// The transport's handshake is done. False if the connection is not ours any more.
     pub(super) fn opened(&mut self, conn: Conn, more: Map<String, Value>, fx: &mut Vec<Effect>) -> bool {
+        if self.successor == Some((conn, false)) {
+            self.successor = Some((conn, true));
+            link(fx, "connected", conn, None, flowing().into_iter().chain(more).collect());
+            return true;
+        }
         if self.state != State::Dialling(conn) {
             return false;
         }
@@ -178,10 +231,19 @@ impl Lifecycle {
         why: &Closed,
         fx: &mut Vec<Effect>,
     ) -> Option<Reached> {
+        if let Some((_, is_open)) = self.successor.take_if(|(successor, _)| *successor == conn) {
+            let more = flowing().into_iter().chain(cause(why.cause)).collect();
+            link(fx, "refused", conn, Some(reason(why)), more);
+            return Some(if is_open { Reached::Opened } else { Reached::Nothing });
+        }
         let reached = self.reached(conn)?;
         let event = if reached == Reached::Established { "disconnected" } else { "refused" };
         link(fx, event, conn, Some(reason(why)), cause(why.cause));
         self.wait(now, rng);
+        if let Some((successor, is_open)) = self.successor.take() {
+            // It is the next attempt, begun early.
+            self.state = if is_open { State::Opened(successor) } else { State::Dialling(successor) };
+        }
         Some(reached)
     }
 
@@ -215,6 +277,9 @@ impl Lifecycle {
         if let State::Dialling(conn) | State::Opened(conn) | State::Established(conn, _) = self.state {
             fx.push(Effect::Close { conn });
         }
+        if let Some((conn, _)) = self.successor.take() {
+            fx.push(Effect::Close { conn });
+        }
         self.state = State::Over;
     }
 
@@ -234,6 +299,24 @@ impl Lifecycle {
 
     pub(super) fn is_opened(&self, conn: Conn) -> bool {
         self.state == State::Opened(conn)
+    }
+
+    /// Whether `conn` is being made beside an established connection.
+    pub(super) fn is_successor(&self, conn: Conn) -> bool {
+        self.successor.is_some_and(|(successor, _)| successor == conn)
+    }
+
+    /// Whether the next attempt is being waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    /// The connection that data comes on.
+    pub(super) fn established_conn(&self) -> Option<Conn> {
+        match self.state {
+            State::Established(conn, _) => Some(conn),
+            _ => None,
+        }
     }
 
     /// Whether `conn` is the connection of the moment, however far it has come.
@@ -273,6 +356,15 @@ pub(super) fn link(
     more: Map<String, Value>,
 ) {
     fx.push(Effect::Link(LinkEvent { event, conn, reason, gap_ns: None, more }));
+}
+
+/// Tells of something that failed while the stream flows on `conn`.
+pub(super) fn flows_on(conn: Conn, reason: String, fx: &mut Vec<Effect>) {
+    link(fx, "refused", conn, Some(reason), flowing());
+}
+
+fn flowing() -> Map<String, Value> {
+    Map::from_iter([("flowing".to_owned(), json!(true))])
 }
 
 /// The transport's words, or ours where it has none.

@@ -7,6 +7,7 @@
 //!
 //! What never happens here: I/O, a look at the clock, a thread, an import of `transport`.
 
+pub mod damoov;
 pub mod delicode;
 pub mod generic;
 pub mod jointech;

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Collector, Emulator, Recorded, delicode, generic, jointech, pontosense, sensoro};
+use super::{Collector, Emulator, Recorded, damoov, delicode, generic, jointech, pontosense, sensoro};
 use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
 use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
-pub const VENDORS: [&str; 5] = ["delicode", "jointech", "pontosense", "sensoro", "generic"];
+pub const VENDORS: [&str; 6] = ["damoov", "delicode", "jointech", "pontosense", "sensoro", "generic"];
 
 /// The vendor's own kinds in the order of their declarations, without [`COMMON_KINDS`]; none for an
 /// unknown vendor. A generic source may declare further ones.
 pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
     match vendor {
+        "damoov" => Some(&damoov::KINDS),
         "delicode" => Some(&delicode::KINDS),
         "jointech" => Some(&jointech::KINDS),
         "pontosense" => Some(&pontosense::KINDS),
@@ -28,6 +29,7 @@ pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
 /// The recording side of a source.
 pub fn collector(source: &Source) -> Box<dyn Collector> {
     match &source.vendor {
+        VendorConfig::Damoov(config) => Box::new(damoov::collector::DamoovCollector::new(config.clone())),
         VendorConfig::Delicode(config) => {
             Box::new(delicode::collector::DelicodeCollector::new(config.clone()))
         }
@@ -43,6 +45,7 @@ pub fn collector(source: &Source) -> Box<dyn Collector> {
 /// What a session keeps about a source: its kinds with their declarations, and its options without secrets.
 pub fn source_header(source: &Source) -> SourceHeader {
     let (vendor, mut kinds) = match &source.vendor {
+        VendorConfig::Damoov(_) => ("damoov", declared("damoov")),
         VendorConfig::Delicode(_) => ("delicode", declared("delicode")),
         VendorConfig::Jointech(_) => ("jointech", declared("jointech")),
         VendorConfig::Pontosense(_) => ("pontosense", declared("pontosense")),
@@ -63,6 +66,7 @@ fn header(vendor: &str, kind: &str) -> KindHeader {
 
 fn settings(source: &Source) -> Value {
     let mut settings = match &source.vendor {
+        VendorConfig::Damoov(config) => damoov::settings(config),
         VendorConfig::Delicode(config) => delicode::settings(config),
         VendorConfig::Jointech(config) => jointech::settings(config),
         VendorConfig::Pontosense(config) => pontosense::settings(config),
@@ -84,6 +88,7 @@ pub fn is_emitted(vendor: &str, kind: &str) -> bool {
 /// The emulator for a WebSocket client that asked for `path` (without query); none if nothing is served there.
 pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>> {
     match path {
+        damoov::PATH => Some(Box::new(damoov::emulator::DamoovEmulator::new(recorded))),
         delicode::PATH => Some(Box::new(delicode::emulator::DelicodeEmulator::new(recorded))),
         generic::emulator::PATH => Some(Box::new(generic::emulator::GenericEmulator::new(recorded))),
         _ => None,

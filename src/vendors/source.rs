@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::damoov::config::DamoovConfig;
 use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
@@ -35,6 +36,7 @@ pub struct TlsOptions {
 /// What a source is set up with beyond what all have.
 #[derive(Clone, Debug)]
 pub enum VendorConfig {
+    Damoov(DamoovConfig),
     Delicode(DelicodeConfig),
     Jointech(JointechConfig),
     Pontosense(PontosenseConfig),
@@ -45,6 +47,7 @@ pub enum VendorConfig {
 impl VendorConfig {
     pub fn vendor(&self) -> &'static str {
         match self {
+            VendorConfig::Damoov(_) => "damoov",
             VendorConfig::Delicode(_) => "delicode",
             VendorConfig::Jointech(_) => "jointech",
             VendorConfig::Pontosense(_) => "pontosense",

@@ -91,13 +91,17 @@ impl Source {
         let name = &self.task.header.name;
         let reason = event.reason.as_deref().unwrap_or_default();
         let mut stats = self.task.stats.lock();
+        // Beside a stream that goes on: a second connection in the making, the first one's planned end.
+        let flows_on = event.more.contains_key("flowing");
         match event.event {
+            _ if flows_on => {}
             "connecting" => stats.state = State::Connecting,
             "stalled" => stats.state = State::Stalled,
             _ => {}
         }
         // A topic may be refused on a connection that goes on.
         let is_down = match event.event {
+            _ if flows_on => false,
             "disconnected" => true,
             "refused" => !event.more.contains_key("topics"),
             _ => false,
@@ -110,19 +114,25 @@ impl Source {
             self.heard_ns = None;
             self.is_stalled = false;
         }
-        if event.event == "disconnected" {
+        if event.event == "disconnected" && !flows_on {
             stats.disconnects += 1;
         }
         match event.event {
             "refused" | "disconnected" if is_down && !self.complaints.is_news(reason, now.steady_ns) => {
                 tracing::debug!("{name}: {}: {reason}", event.event);
             }
+            "disconnected" if flows_on => {}
             "disconnected" | "refused" | "overflow" | "stalled" | "warning" => {
                 tracing::warn!("{name}: {}: {reason}", event.event);
             }
             _ => {}
         }
-        if matches!(event.event, "disconnected" | "refused" | "overflow" | "warning") && !reason.is_empty() {
+        let is_error = match event.event {
+            "disconnected" => !flows_on,
+            "refused" | "overflow" | "warning" => true,
+            _ => false,
+        };
+        if is_error && !reason.is_empty() {
             stats.last_error = Some(reason.to_owned());
         }
     }

@@ -23,9 +23,6 @@ use crate::vendors::{DeviceConfig, Source, VendorConfig};
 /// Jointech's access key of a simulation: a level of its topics.
 pub const ACCESS_KEY: &str = "DE300000000000000000000000000001";
 
-/// Damoov's instance.
-pub const INSTANCE_ID: &str = "3f2b1f0e-5d4c-4b3a-8291-70615243f4e5";
-
 /// SENSORO's application.
 pub const APP_ID: &str = "123456";
 pub const APP_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
@@ -117,7 +114,7 @@ impl Part {
     pub fn all() -> Vec<Self> {
         vec![
             Self::shop("delicode", vec![1, 2]),
-            Self::trips("damoov"),
+            Self::trips("damoov", Trips::default()),
             Self::rooms("pontosense", Rooms::serials(2)),
             Self::nodes(
                 "sensoro",
@@ -134,8 +131,8 @@ impl Part {
         Self::new(name, Way::Served, Model::Shop(Shop { locations, ..Shop::default() }))
     }
 
-    pub fn trips(name: &str) -> Self {
-        Self::new(name, Way::Served, Model::Trips(Trips::default()))
+    pub fn trips(name: &str, trips: Trips) -> Self {
+        Self::new(name, Way::Served, Model::Trips(trips))
     }
 
     pub fn rooms(name: &str, sensors: Vec<String>) -> Self {
@@ -165,6 +162,11 @@ impl Part {
         let name = &source.name;
         match &source.vendor {
             VendorConfig::Delicode(delicode) => Some(Self::shop(name, delicode.locations.clone())),
+            VendorConfig::Damoov(damoov) => {
+                let (instance_id, device) = (damoov.instance_id.clone(), damoov.device_token.clone());
+                let drivers = if device.is_some() { 1 } else { Trips::default().drivers };
+                Some(Self::trips(name, Trips { instance_id, device, drivers, ..Trips::default() }))
+            }
             VendorConfig::Pontosense(pontosense) => Some(Self::rooms(name, pontosense.sensors.clone())),
             VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
                 Some(Self::fleet(name, Route::Mqtt { access_key: mqtt.access_key.clone() }))
@@ -250,7 +252,13 @@ impl Part {
     pub fn header(&self) -> SourceHeader {
         let settings = match &self.model {
             Model::Shop(shop) => json!({"locations": shop.locations}),
-            Model::Trips(_) => json!({"instance_id": INSTANCE_ID}),
+            Model::Trips(trips) => {
+                let mut settings = json!({"instance_id": trips.instance_id});
+                if let Some(device) = &trips.device {
+                    settings["device_token"] = json!(device);
+                }
+                settings
+            }
             Model::Rooms(rooms) => json!({"sensors": rooms.sensors}),
             Model::Nodes(nodes) => json!({"path": nodes.path, "app_id": nodes.app_id}),
             Model::Fleet(fleet) => match &fleet.route {

@@ -12,6 +12,7 @@ use rand_pcg::Pcg64;
 
 use super::{Agenda, Timed, period_ns};
 use crate::message::Mqtt;
+use crate::vendors::pontosense::KINDS;
 
 /// Codes of `state`, from the vendor's page.
 const OCCUPIED: u8 = 40;
@@ -193,7 +194,7 @@ impl Iterator for Reports {
         Some(Timed {
             offset_ns,
             vendor: "pontosense",
-            kind: "location",
+            kind: KINDS[0],
             channel: topic,
             device: Some(sensor.as_str().into()),
             mqtt: Some(Mqtt { qos: 0, retain: false, dup: false }),

@@ -9,14 +9,18 @@ use uuid::Builder;
 
 use super::body::Body;
 use super::{Agenda, Timed, period_ns};
+use crate::vendors::damoov::{KINDS, PATH};
 
-/// Where the vendor's WebSocket is.
-const PATH: &str = "/realtime/api/v1/ws/realtime";
+/// The instance of a simulation.
+const INSTANCE_ID: &str = "3f2b1f0e-5d4c-4b3a-8291-70615243f4e5";
 
 /// What to imitate.
 #[derive(Clone, Debug)]
 pub struct Trips {
     pub drivers: usize,
+    pub instance_id: String,
+    /// The first driver's device; none: made up, as the others' are.
+    pub device: Option<String>,
     /// Between two positions of a driver.
     pub report_every: Duration,
     /// What the phones' clocks show at the start: microseconds since the Unix epoch.
@@ -25,7 +29,13 @@ pub struct Trips {
 
 impl Default for Trips {
     fn default() -> Self {
-        Self { drivers: 3, report_every: Duration::from_secs(1), started_at_us: 1_714_550_400_000_000 }
+        Self {
+            drivers: 3,
+            instance_id: INSTANCE_ID.to_owned(),
+            device: None,
+            report_every: Duration::from_secs(1),
+            started_at_us: 1_714_550_400_000_000,
+        }
     }
 }
 
@@ -35,7 +45,10 @@ impl Trips {
         let mut rng = Pcg64::seed_from_u64(seed);
         let mut agenda = Agenda::default();
         let period_ns = period_ns(self.report_every);
-        let drivers: Vec<Driver> = (0..self.drivers).map(|_| Driver::new(&mut rng)).collect();
+        let mut drivers: Vec<Driver> = (0..self.drivers).map(|_| Driver::new(&mut rng)).collect();
+        if let (Some(driver), Some(device)) = (drivers.first_mut(), &self.device) {
+            driver.device = device.as_str().into();
+        }
         for i in 0..drivers.len() {
             // The first two drive from the start, so that there is something to see.
             let wait_ns = if i < 2 { 0 } else { rng.random_range(0..60) * 1_000_000_000 };
@@ -88,7 +101,7 @@ impl Iterator for Positions {
         Some(Timed {
             offset_ns,
             vendor: "damoov",
-            kind: "device_update",
+            kind: KINDS[0],
             channel: PATH.into(),
             device: Some(driver.device.clone()),
             mqtt: None,
