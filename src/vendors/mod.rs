@@ -61,6 +61,10 @@ pub trait Collector: Send {
 
     /// The steady time (ns) at which [`Input::Tick`] is wanted; none if there is nothing to wait for.
     fn wake_at(&self) -> Option<u64>;
+
+    /// A new session has begun, with the connections as they are: what every session is to hold is
+    /// recorded again.
+    fn rolled(&mut self, _now: Now, _fx: &mut Vec<Effect>) {}
 }
 
 /// What happens to a collector.
