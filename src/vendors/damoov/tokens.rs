@@ -223,6 +223,11 @@ impl Tokens {
         Wish::UnderWay
     }
 
+    /// Which kind of request a call is, while it is under way: `refresh` or `login`.
+    pub(super) fn way_of(&self, call: Call) -> Option<&'static str> {
+        self.under_way.filter(|(known, _)| *known == call).map(|(_, way)| way.name())
+    }
+
     /// Takes a response.
     pub(super) fn response(
         &mut self,
