@@ -29,7 +29,8 @@
 //! Where a vendor's credentials end while the stream flows, a second connection is made beside the first
 //! and takes over: the first is closed only when the second is established, so nothing is lost between
 //! them. Rows about the second until then, the `disconnected` of the first, and whatever else fails
-//! without touching the stream hold `flowing`, true: they neither begin nor end an outage.
+//! without touching the stream hold `flowing`, true: they neither begin nor end an outage. Those by which
+//! the hand-over begins and ends, `connecting` and `disconnected`, also hold `planned`, true.
 //!
 //! A source that dials several connections at a time, one per sensor and a second one while one takes
 //! over from another, writes the same events, with these members besides:
@@ -141,7 +142,7 @@ impl Lifecycle {
         }
         let conn = self.next();
         self.successor = Some((conn, false));
-        let mut more = flowing();
+        let mut more = planned();
         more.insert("attempt".into(), json!(conn));
         link(fx, "connecting", conn, None, more);
         Some(conn)
@@ -162,7 +163,7 @@ impl Lifecycle {
         let mut more = flowing();
         more.extend(subscribed.clone());
         link(fx, "subscribed", conn, None, more);
-        let mut more = flowing();
+        let mut more = planned();
         more.extend(cause(CloseCause::ByUs));
         link(fx, "disconnected", old, Some(format!("connection {conn} has taken over")), more);
         fx.push(Effect::Close { conn: old });
@@ -399,11 +400,16 @@ pub(super) fn link(
 }
 
 /// Tells of something that failed while the stream flows on `conn`.
-pub(super) fn flows_on(conn: Conn, reason: String, fx: &mut Vec<Effect>) {
-    link(fx, "refused", conn, Some(reason), flowing());
+pub(super) fn flows_on(conn: Conn, reason: String, more: Map<String, Value>, fx: &mut Vec<Effect>) {
+    link(fx, "refused", conn, Some(reason), flowing().into_iter().chain(more).collect());
 }
 
-fn flowing() -> Map<String, Value> {
+fn planned() -> Map<String, Value> {
+    Map::from_iter(["flowing", "planned"].map(|name| (name.to_owned(), json!(true))))
+}
+
+/// What a row says that neither begins nor ends an outage.
+pub(super) fn flowing() -> Map<String, Value> {
     Map::from_iter([("flowing".to_owned(), json!(true))])
 }
 

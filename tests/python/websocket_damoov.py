@@ -24,8 +24,8 @@ def update(device, n, **more):
     return json.dumps({"type": "device_update", "device_token": device, "track_token": "ABCDEFAB-CDEF-ABCD-EFAB-CDEFABCDEFAB", "position": position} | more)
 
 
-# The first token is refused, the second refreshed ahead of its end (a tenth of 20 s), the third lasts.
-TOKENS = [jwt("first", 3600), jwt("second", 20), jwt("third", 86400)]
+# The first token is refused, the second refreshed ahead of its end (a tenth of 8 s), the third lasts.
+TOKENS, LASTING = [jwt("first", 3600)], [8, 86400]
 PARTS = [
     [update(DEVICES[0], 0)],
     [update(DEVICES[n % 2], n) for n in range(1, 5)] + ['{"type":"trip_finished"}', TEXTS[1]],
@@ -39,6 +39,7 @@ class TokenEndpoint(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         calls.append((self.path, body))
+        TOKENS.append(jwt(f"refreshed {len(calls)}", LASTING[len(calls) - 1]))
         reply = {"Result": {"AccessToken": {"Token": TOKENS[len(calls)]}, "RefreshToken": f"secret-refresh-{len(calls)}"}, "Status": 200}
         reply = json.dumps(reply).encode()
         self.send_response(200)

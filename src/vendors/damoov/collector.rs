@@ -26,7 +26,7 @@ use super::config::DamoovConfig;
 use super::tokens::{Outcome, Tokens, Wish};
 use super::{Message, recognise};
 use crate::clock::Now;
-use crate::vendors::lifecycle::{Lifecycle, Reached, SECOND_NS, flows_on, link};
+use crate::vendors::lifecycle::{Lifecycle, Reached, SECOND_NS, flowing, flows_on, link};
 use crate::vendors::settings::path_of;
 use crate::vendors::{
     Call, CloseCause, Closed, Collector, Conn, Effect, Frame, HttpResponse, Input, Record, WebSocketDial,
@@ -260,7 +260,7 @@ impl DamoovCollector {
         let reason = format!("error {code_text}: {words}");
         let ends_it = matches!(code, Some(401 | 403 | 404 | 408 | 500 | 503));
         if line.is_established && !ends_it {
-            return flows_on(line.conn, reason, fx);
+            return flows_on(line.conn, reason, Map::new(), fx);
         }
         let refusal = match code {
             Some(401) => Refusal::Token,
@@ -345,19 +345,21 @@ impl DamoovCollector {
         &mut self,
         now: Now,
         rng: &mut dyn Rng,
-        call: Call,
+        call_number: Call,
         result: Result<HttpResponse, String>,
         fx: &mut Vec<Effect>,
     ) {
-        match self.tokens.response(now, call, result, fx) {
+        let call_name = self.tokens.way_of(call_number);
+        let call = || Map::from_iter(call_name.map(|name| ("call".to_owned(), json!(name))));
+        match self.tokens.response(now, call_number, result, fx) {
             Outcome::Unknown | Outcome::Another => {}
             Outcome::Renewed { by } => {
                 self.resume_ns = 0;
-                let mut more = Map::new();
-                more.insert("what".into(), json!("access_token"));
+                let flows = self.life.established_conn();
+                let mut more = if flows.is_some() { flowing() } else { Map::new() };
+                more.insert("what".into(), json!("token"));
                 more.insert("by".into(), json!(by));
-                let conn = self.waiting.or_else(|| self.life.established_conn());
-                if let Some(conn) = conn {
+                if let Some(conn) = self.waiting.or(flows) {
                     link(fx, "renewed", conn, None, more);
                 }
                 match self.waiting.take() {
@@ -369,7 +371,7 @@ impl DamoovCollector {
                 if let Some(conn) = self.waiting.take() {
                     self.no_token(now, rng, conn, reason, fx);
                 } else if let Some(conn) = self.life.established_conn() {
-                    flows_on(conn, reason, fx);
+                    flows_on(conn, reason, call(), fx);
                     self.look_ns = Some(self.tokens.not_before(now));
                 } else {
                     self.resume_ns = self.tokens.not_before(now);
@@ -377,7 +379,7 @@ impl DamoovCollector {
             }
             Outcome::Hopeless { reason } => match self.life.established_conn() {
                 // As long as it lasts.
-                Some(conn) => flows_on(conn, reason, fx),
+                Some(conn) => flows_on(conn, reason, call(), fx),
                 None if self.waiting.is_some() || self.tokens.usable(now).is_none() => {
                     if let Some(conn) = self.waiting.take() {
                         self.no_token(now, rng, conn, reason, fx);

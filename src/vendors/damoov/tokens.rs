@@ -33,8 +33,7 @@ const MARGIN_US: i64 = 300_000_000;
 /// A wall clock that is set is noticed within this time.
 const LOOK_AGAIN_NS: u64 = 3_600 * SECOND_NS;
 
-/// Between two renewals that nobody asked for: a server that hands out tokens at their end must not make
-/// us spin.
+/// Between two renewals of tokens that were not refused: a server that hands out tokens at their end must not make us spin.
 const APART_NS: u64 = 10 * SECOND_NS;
 
 /// After failures in a row, where the server does not ask for another time: 1 s, doubling to this.
@@ -103,7 +102,8 @@ pub(super) struct Tokens {
     logins_ns: VecDeque<u64>,
     not_before_ns: u64,
     failures_in_a_row: u32,
-    renewed_ns: Option<u64>,
+    /// The last renewal of a token that had not been refused.
+    unasked_ns: Option<u64>,
     refused: Option<String>,
 }
 
@@ -128,7 +128,7 @@ impl Tokens {
             logins_ns: VecDeque::new(),
             not_before_ns: 0,
             failures_in_a_row: 0,
-            renewed_ns: None,
+            unasked_ns: None,
             refused: None,
         }
     }
@@ -180,7 +180,7 @@ impl Tokens {
         }
         let left_ns = u64::try_from(ends.renew_us - now.wall_us).unwrap_or(0).saturating_mul(1_000);
         let due = now.steady_ns.saturating_add(left_ns.min(LOOK_AGAIN_NS));
-        Some(due.max(self.renewed_ns.map_or(0, |at| at + APART_NS)))
+        Some(due.max(self.unasked_ns.map_or(0, |at| at + APART_NS)))
     }
 
     /// Whether the time to renew the token has come.
@@ -210,6 +210,9 @@ impl Tokens {
             }
         };
         let Some((url, body)) = request else { return Wish::Impossible };
+        if !self.is_discarded {
+            self.unasked_ns = Some(now.steady_ns);
+        }
         let call = self.next_call;
         self.next_call += 1;
         self.under_way = Some((call, way));
@@ -218,6 +221,11 @@ impl Tokens {
         let request = HttpSend { method: "POST", url, headers, body, timeout: TIMEOUT };
         fx.push(Effect::Http { call, request });
         Wish::UnderWay
+    }
+
+    /// Which kind of request a call is, while it is under way: `refresh` or `login`.
+    pub(super) fn way_of(&self, call: Call) -> Option<&'static str> {
+        self.under_way.filter(|(known, _)| *known == call).map(|(_, way)| way.name())
     }
 
     /// Takes a response.
@@ -251,7 +259,6 @@ impl Tokens {
                 if let Some(token) = refresh_token(&reply) {
                     self.refresh = Some(Secret::new(token));
                 }
-                self.renewed_ns = Some(now.steady_ns);
                 Outcome::Renewed { by: way.name() }
             }
             (200..=299, None) => self.failed(now, None, format!("the {}'s reply holds no token", way.name())),

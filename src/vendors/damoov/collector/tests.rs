@@ -385,7 +385,8 @@ fn rows_of_a_renewal_say_that_the_stream_flows() {
     let mut note = |fx: Vec<Effect>| {
         for effect in fx {
             if let Effect::Link(link) = effect {
-                events.push((link.event, link.conn, link.more.get("flowing").is_some()));
+                let says = |member: &str| link.more.get(member) == Some(&json!(true));
+                events.push((link.event, link.conn, says("flowing"), says("planned")));
             }
         }
     };
@@ -405,12 +406,12 @@ fn rows_of_a_renewal_say_that_the_stream_flows() {
     assert_eq!(
         events,
         [
-            ("renewed", 0, false),
-            ("connecting", 1, true),
-            ("connected", 1, true),
-            ("subscribed", 1, true),
-            ("disconnected", 0, true),
-            ("disconnected", 1, false),
+            ("renewed", 0, true, false),
+            ("connecting", 1, true, true),
+            ("connected", 1, true, false),
+            ("subscribed", 1, true, false),
+            ("disconnected", 0, true, true),
+            ("disconnected", 1, false, false),
         ]
     );
 }

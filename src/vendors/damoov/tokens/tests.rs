@@ -36,6 +36,10 @@ fn until(second: i64) -> String {
     token(at(0).wall_us / 1_000_000 + second)
 }
 
+fn reply(token: &str) -> String {
+    format!(r#"{{"AccessToken":"{token}"}}"#)
+}
+
 fn sent(fx: &mut Vec<Effect>) -> (Call, HttpSend) {
     match fx.remove(0) {
         Effect::Http { call, request } => (call, request),
@@ -208,6 +212,26 @@ fn a_token_is_renewed_ahead_of_its_end() {
 }
 
 #[test]
+fn tokens_that_come_at_their_end_do_not_make_it_spin() {
+    let mut fx = Vec::new();
+    let mut tokens = tokens(Some(&until(2)), Some("r"), None);
+    tokens.start(at(0));
+    let mut calls = Vec::new();
+    for second in 1..60 {
+        let now = at(second);
+        if tokens.look_at(now).is_some_and(|at| at <= now.steady_ns) && tokens.is_due(now) {
+            tokens.renew(now, &mut fx);
+            let (call, _) = sent(&mut fx);
+            let body = reply(&until(second as i64 + 1));
+            answer(&mut tokens, now, call, 200, &body, &mut fx);
+            calls.push(second);
+        }
+    }
+    // The first is due a fifth of a second before its end; the others would be at once.
+    assert_eq!(calls, [2, 12, 22, 32, 42, 52]);
+}
+
+#[test]
 fn a_token_that_cannot_be_replaced_is_shown_to_the_end_and_beyond() {
     let mut tokens = tokens(Some(&until(10)), None, None);
     tokens.start(at(0));
@@ -222,8 +246,7 @@ fn a_new_token_that_seems_to_have_ended_is_used_until_it_is_refused() {
     let mut fx = Vec::new();
     let mut tokens = tokens(None, None, login());
     tokens.renew(at(100), &mut fx);
-    let body = format!(r#"{{"AccessToken":"{}"}}"#, until(50));
-    answer(&mut tokens, at(100), 0, 200, &body, &mut fx);
+    answer(&mut tokens, at(100), 0, 200, &reply(&until(50)), &mut fx);
     assert!(tokens.usable(at(100)).is_some() && tokens.look_at(at(100)).is_none());
     // The refusal of the token before this one does not count.
     assert!(tokens.discard(0));
