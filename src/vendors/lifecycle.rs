@@ -164,7 +164,7 @@ impl Lifecycle {
         more.extend(subscribed.clone());
         link(fx, "subscribed", conn, None, more);
         let mut more = planned();
-        more.extend(cause(CloseCause::ByUs));
+        more.extend(cause_of(CloseCause::ByUs));
         link(fx, "disconnected", old, Some(format!("connection {conn} has taken over")), more);
         fx.push(Effect::Close { conn: old });
         Some(old)

@@ -500,7 +500,7 @@ impl Sensor {
             mqtt: Some(mqtt),
             is_binary: false,
             headers: None,
-            duplicate_of: None,
+            delivery_id: None,
             payload,
             clear: None,
         };
@@ -523,7 +523,7 @@ impl Sensor {
             mqtt: None,
             is_binary: false,
             headers: None,
-            duplicate_of: None,
+            delivery_id: None,
             payload: data.clone(),
             clear: None,
         };
