@@ -10,8 +10,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::archive::Filter;
-use crate::player::{Listen, Speed};
+use crate::player::{Listen, PublishTo, PushTo, Speed};
+use crate::transport::misbehave::Spec;
 use crate::units::{Moment, parse_duration, parse_moment};
+use crate::vendors::synthetic::load::Rate;
 
 /// Record live location and sensor streams, and replay them with their original timing.
 #[derive(Debug, Parser)]
@@ -70,6 +72,8 @@ pub enum Verb {
     Status(Status),
     /// Serve recorded sessions through endpoints like the vendors' own
     Replay(Box<Replay>),
+    /// Run the vendors' sides under synthetic load, to record or to develop against
+    Simulate(Simulate),
     /// List the sessions of the archive
     #[command(visible_alias = "ls")]
     List(List),
@@ -112,7 +116,7 @@ pub struct Demo {
   telereel init generic --stdout       only show it
   telereel -c city.toml init jointech  write it to city.toml")]
 pub struct Init {
-    /// delicode, jointech, generic
+    /// damoov, delicode, jointech, generic
     #[arg(value_name = "VENDOR")]
     pub vendors: Vec<String>,
     /// Print it instead of writing the file
@@ -190,8 +194,8 @@ pub struct Filters {
   telereel replay tuesday --listen mqtt://0.0.0.0:1883 --allow-any-credentials
   telereel replay tuesday --listen http://127.0.0.1:0 --pace max --exec pytest -x
 
-Clients connect to ws://HOST/ws (any session), ws://HOST/websocket_realtime (Delicode's protocol)
-or mqtt://HOST (recorded topics; all else under telereel/{vendor}/{source}/{kind}/{device}).")]
+Clients connect to ws://HOST/ws (any session), ws://HOST/realtime/api/v1/ws/realtime (Damoov's protocol),
+ws://HOST/websocket_realtime (Delicode's) or mqtt://HOST (recorded topics; all else under telereel/{vendor}/{source}/{kind}/{device}).")]
 pub struct Replay {
     /// A name, an id or its beginning, or `latest`; none: whatever was recorded between --from and --to
     #[arg(value_name = "SESSION")]
@@ -243,6 +247,52 @@ pub struct Replay {
     // Last: its help heading is that of everything after it.
     #[command(flatten)]
     pub filters: Filters,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel simulate --vendor delicode    in one terminal, and in another, with the source that it prints
+  telereel record                        in telereel.toml
+  telereel simulate                      all vendors, on the addresses where `replay` serves
+  telereel simulate --push sensoro=http://127.0.0.1:7081 --rate 20
+  telereel simulate --vendor jointech --broker mqtt://127.0.0.1:1883
+  telereel -c city.toml simulate --for 10m --seed 7       what the sources of city.toml would receive
+  telereel simulate --misbehave close=1000,refuse=1/5,garbage=1/100
+
+Sources are called delicode, damoov, pontosense, sensoro, jointech (MQTT) and jointech-push (webhook), or as in the
+configuration that -c names. The same seed gives the same messages, at the time of day of the run.")]
+pub struct Simulate {
+    /// Only this vendor: delicode, damoov, pontosense, sensoro or jointech (may be given several times)
+    #[arg(long, value_name = "VENDOR")]
+    pub vendor: Vec<String>,
+    /// Where to serve: http, https, mqtt or mqtts, as often as wanted; port 0 picks one
+    /// [default: http://127.0.0.1:7070 and mqtt://127.0.0.1:1883, unless there is only --push or --broker]
+    #[arg(long, value_name = "URL")]
+    pub listen: Vec<Listen>,
+    /// Post a webhook source's messages to this URL, its path appended (may be given several times)
+    #[arg(long, value_name = "SOURCE=URL")]
+    pub push: Vec<PushTo>,
+    /// Publish to this broker, as Jointech does to its own (may be given several times)
+    #[arg(long, value_name = "URL")]
+    pub broker: Vec<PublishTo>,
+    /// Messages per second of each source [default: about what its vendor sends]
+    #[arg(long, value_name = "R")]
+    pub rate: Option<Rate>,
+    /// Devices of each source: locations, drivers, sensors, vehicles and locks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub devices: Option<u64>,
+    /// Of all chance, misbehaviour included
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub seed: u64,
+    /// Do these wrong, separated by commas: refuse, stall, close, garbage, expired-token, slow-reader,
+    /// half-packet. With a share of the connections (refuse=1/4) or messages (garbage=1/100), after about how
+    /// many messages of a connection (stall=200, close=200, half-packet=200, expired-token=500), or the bytes
+    /// read per second (slow-reader=256); these are the defaults
+    #[arg(long, value_name = "SPEC")]
+    pub misbehave: Option<Spec>,
+    /// Stop after this long, as in 90s or 2h [default: on Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
+    pub duration: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -86,7 +86,8 @@ pub struct Message {
     pub is_binary: bool,
     /// Present for webhooks only.
     pub headers: Option<Headers>,
-    /// `seq` of the first delivery, where an id of the vendor's proves it.
+    /// The journal's ticket of the first delivery, where an id of the vendor's proves that this is one more;
+    /// the journal makes it a `seq`, if that is one of the same session.
     pub duplicate_of: Option<u64>,
     /// The exact bytes.
     pub payload: Bytes,

@@ -22,6 +22,7 @@ pub mod pace;
 mod reader;
 mod report;
 mod scheduler;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +41,8 @@ pub use self::endpoints::{Access, BindOptions, Endpoints};
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
 use self::reader::ReadAhead;
-pub use self::report::{ClientReport, Quantiles, Report};
+pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
+pub use self::targets::{PublishTo, PushTarget, PushTo};
 use crate::message::{Row, SessionId};
 use crate::transport::fanout::Fanout;
 use crate::transport::http_server::ListenError;
@@ -138,6 +140,8 @@ impl Rounds {
 pub enum PlayError {
     #[error("{text:?} is not an address to listen on: {expected}")]
     NotAListener { text: String, expected: &'static str },
+    #[error("{text:?} is not where a replay can go: {expected}")]
+    NotATarget { text: String, expected: &'static str },
     #[error(
         "{url} can be reached from other machines: say --require-credentials, to serve only those who have \
          the configured credentials, or --allow-any-credentials"
@@ -169,6 +173,8 @@ pub enum PlayError {
     },
     #[error("nothing is selected: no message to replay")]
     Empty,
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
     #[error("the player's own thread ended unexpectedly")]
     Died,
 }

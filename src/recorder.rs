@@ -17,6 +17,7 @@
 //! behind. A stop closes connections, the journal, then seals all of it. One source never disturbs
 //! another; a vendor that cannot be reached is dialled for ever.
 
+pub mod deliveries;
 pub mod gate;
 pub mod latest;
 pub mod memory;

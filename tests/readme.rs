@@ -79,6 +79,9 @@ fn the_demo_and_everything_after_it_runs() {
             assert!(!telereel(&demo, &command, 0).is_empty(), "{command:?} said nothing");
         }
     }
+    let info: serde_json::Value =
+        serde_json::from_str(&telereel(&demo, &["info", "latest", "--json"], 0)).unwrap();
+    assert_eq!(info["unknown_fields"], serde_json::json!([]), "what vendors are known to send is declared");
     analyse(&demo);
     telereel(&demo, &["verify"], 0);
 }

@@ -99,7 +99,7 @@ impl Segment {
 
     /// Takes one row; `source` is the name that belongs to `record.source`.
     pub(super) fn push(&mut self, source: &str, record: &RecordRef<'_>) {
-        let decoded = self.decoder.push(record.channel, record.clear.unwrap_or(record.payload));
+        let decoded = self.decoder.push_decrypted(record.channel, record.payload, record.clear);
         let derived = Derived {
             device_id: decoded.device_id,
             event_at_us: decoded.event_at_us,

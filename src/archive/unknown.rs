@@ -137,11 +137,10 @@ fn examine(
         let blobs = |name| batch.column_by_name(name).and_then(|column| column.as_binary_opt::<i32>());
         let (Some(payloads), Some(clears)) = (blobs("payload"), blobs("clear")) else { continue };
         for at in 0..batch.num_rows() {
-            let body = blob(clears, at).or_else(|| blob(payloads, at)).unwrap_or_default();
             if examined.bytes >= EXAMINED_BYTES_MAX {
                 return Ok(());
             }
-            examined.look_at(body, known);
+            examined.look_at(blob(payloads, at).unwrap_or_default(), blob(clears, at), known);
         }
     }
     Ok(())
@@ -152,10 +151,10 @@ fn blob(column: &BinaryArray, at: usize) -> Option<&[u8]> {
 }
 
 impl Examined {
-    fn look_at(&mut self, body: &[u8], known: &KnownPaths) {
+    fn look_at(&mut self, payload: &[u8], clear: Option<&[u8]>, known: &KnownPaths) {
         self.messages += 1;
-        self.bytes += body.len();
-        for (path, json_type) in known.unknown_in(body).unwrap_or_default() {
+        self.bytes += payload.len() + clear.map_or(0, <[u8]>::len);
+        for (path, json_type) in known.unknown_of(payload, clear).unwrap_or_default() {
             if let Some((count, known_type)) = self.unknown.get_mut(&path) {
                 *count += 1;
                 // A null tells nothing of what it would be.

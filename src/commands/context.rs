@@ -49,6 +49,11 @@ impl Context {
         Ok(config)
     }
 
+    /// The configuration, where the user named one.
+    pub(super) fn named_config(&self) -> anyhow::Result<Option<Config>> {
+        if self.config.is_some() { self.config().map(Some) } else { Ok(None) }
+    }
+
     /// The same for a verb that has nothing to do without a source.
     pub(super) fn config_with_sources(&self) -> anyhow::Result<Config> {
         let config = self.config()?;

@@ -22,6 +22,7 @@ mod replay;
 mod schema;
 mod selection;
 mod signals;
+mod simulate;
 mod status;
 mod verify;
 mod views;
@@ -89,6 +90,7 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::Record(args) => record::run(&context, args),
         Verb::Status(args) => status::run(&context, &args),
         Verb::Replay(args) => replay::run(&context, *args),
+        Verb::Simulate(args) => simulate::run(&context, &args),
         Verb::List(_) => list::run(&context),
         Verb::Info(args) => info::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, args),

@@ -46,6 +46,7 @@ pub(super) fn choose(
         },
         predicate,
         data_only: true,
+        emitted_only: false,
     };
     let reversed = match (options.from, options.to) {
         (Some(Bound::Wall(from)), Some(Bound::Wall(to))) => from >= to,

@@ -3,7 +3,6 @@
 //! All of it is checked before anything is touched, and every mistake is named with file, line and
 //! key (see [`crate::section`]). What belongs to one vendor is read in that vendor's folder.
 
-mod later;
 mod read;
 pub use read::is_source_name;
 
@@ -16,7 +15,7 @@ use crate::section::{Env, File, Problem, Section};
 use crate::vendors::Source;
 
 /// The vendors that this version has, in the order of the alphabet.
-pub const VENDORS: [&str; 3] = ["delicode", "generic", "jointech"];
+pub const VENDORS: [&str; 6] = ["damoov", "delicode", "generic", "jointech", "pontosense", "sensoro"];
 
 /// Where webhooks arrive if the configuration does not say: this machine only.
 pub const DEFAULT_WEBHOOKS_LISTEN: &str = "127.0.0.1:7081";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     ArchiveConfig, Config, Console, DEFAULT_CONSOLE_LISTEN, DEFAULT_WEBHOOKS_LISTEN, Limits, TlsFiles,
-    VENDORS, Webhooks, later,
+    VENDORS, Webhooks,
 };
 use crate::message::COMMON_KINDS;
 use crate::section::values::{
@@ -14,7 +14,9 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech};
+use crate::vendors::{
+    self, Source, TlsOptions, VendorConfig, damoov, delicode, generic, jointech, pontosense, sensoro,
+};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -183,6 +185,10 @@ fn vendor_config(
 ) -> Option<(VendorConfig, Vec<String>)> {
     let own = || vendors::kinds(vendor).unwrap_or_default().iter().map(|kind| (*kind).to_owned()).collect();
     match vendor {
+        "damoov" => {
+            let config = damoov::config::read(section)?;
+            Some((VendorConfig::Damoov(config), own()))
+        }
         "delicode" => {
             let config = delicode::config::read(section)?;
             Some((VendorConfig::Delicode(config), own()))
@@ -191,20 +197,20 @@ fn vendor_config(
             let config = jointech::config::read(section, client_id)?;
             Some((VendorConfig::Jointech(config), own()))
         }
+        "pontosense" => {
+            let config = pontosense::config::read(section)?;
+            Some((VendorConfig::Pontosense(config), own()))
+        }
+        "sensoro" => {
+            let config = sensoro::config::read(section)?;
+            Some((VendorConfig::Sensoro(config), own()))
+        }
         "generic" => {
             let (config, kinds) = generic::config::read(section, client_id)?;
             Some((VendorConfig::Generic(config), kinds))
         }
-        _ if later::read(section, vendor) => {
-            let available = VENDORS.join(", ");
-            section.wrong(
-                "vendor",
-                format!("vendor `{vendor}` is not in this version yet; available: {available}"),
-            );
-            None
-        }
         _ => {
-            let near = nearest(vendor, VENDORS.into_iter().chain(later::VENDORS));
+            let near = nearest(vendor, VENDORS);
             let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
             let available = VENDORS.join(", ");
             section.wrong("vendor", format!("unknown vendor `{vendor}`{near}; available: {available}"));

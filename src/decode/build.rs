@@ -7,8 +7,8 @@ use toml::Spanned;
 
 use super::channel::ChannelPattern;
 use super::declaration::{
-    CodeTable, Codes, Declaration, Field, FieldType, MAP_KEY, NullTogether, Path, Role, SchemaError,
-    Sentinels, Split,
+    CodeTable, Codes, Declaration, Encrypted, Field, FieldType, MAP_KEY, NullTogether, Path, Role,
+    SchemaError, Sentinels, Split,
 };
 use super::matching::MatchRule;
 use super::raw::{RawField, RawFile, RawKind, RawMatch, RawScalar, RawSplit};
@@ -100,6 +100,7 @@ impl Source<'_> {
             text,
             origin: self.origin.to_owned(),
             rule: raw.rule.as_ref().map(|rule| self.rule(rule, &raw.kind)).transpose()?,
+            encrypted: raw.encrypted.as_ref().map(|raw| Encrypted::new(&raw.member, &raw.clear)),
             device_id,
             device_id_channel: raw.device_id_channel.as_ref().map(|text| self.pattern(text)).transpose()?,
             event_at,

@@ -2,15 +2,18 @@
 
 /// The vendors that have built-in declarations.
 pub fn vendors() -> &'static [&'static str] {
-    &["delicode", "jointech"]
+    &["damoov", "delicode", "jointech", "pontosense", "sensoro"]
 }
 
 /// A vendor's own kinds and their declarations, in the order of its kinds; none for a vendor that
 /// has none built in.
 pub fn builtin(vendor: &str) -> Option<&'static [(&'static str, &'static str)]> {
     match vendor {
+        "damoov" => Some(DAMOOV),
         "delicode" => Some(DELICODE),
         "jointech" => Some(JOINTECH),
+        "pontosense" => Some(PONTOSENSE),
+        "sensoro" => Some(SENSORO),
         _ => None,
     }
 }
@@ -20,11 +23,17 @@ pub fn builtin(vendor: &str) -> Option<&'static [(&'static str, &'static str)]> 
 pub fn declaration(vendor: &str, kind: &str) -> Option<&'static str> {
     let own = builtin(vendor)?.iter().find(|(name, _)| *name == kind).map(|(_, text)| *text);
     own.or(match (vendor, kind) {
+        ("damoov", "other") => Some(include_str!("../../schema/vendors/damoov/other.toml")),
         ("delicode", "other") => Some(include_str!("../../schema/vendors/delicode/other.toml")),
         ("jointech", "other") => Some(include_str!("../../schema/vendors/jointech/other.toml")),
+        ("pontosense", "other") => Some(include_str!("../../schema/vendors/pontosense/other.toml")),
+        ("sensoro", "other") => Some(include_str!("../../schema/vendors/sensoro/other.toml")),
         _ => None,
     })
 }
+
+const DAMOOV: &[(&str, &str)] =
+    &[("device_update", include_str!("../../schema/vendors/damoov/device_update.toml"))];
 
 const DELICODE: &[(&str, &str)] = &[
     ("person_position", include_str!("../../schema/vendors/delicode/person_position.toml")),
@@ -39,4 +48,14 @@ const JOINTECH: &[(&str, &str)] = &[
     ("command_response", include_str!("../../schema/vendors/jointech/command_response.toml")),
     ("sublock", include_str!("../../schema/vendors/jointech/sublock.toml")),
     ("status", include_str!("../../schema/vendors/jointech/status.toml")),
+];
+
+const PONTOSENSE: &[(&str, &str)] = &[
+    ("location", include_str!("../../schema/vendors/pontosense/location.toml")),
+    ("config", include_str!("../../schema/vendors/pontosense/config.toml")),
+];
+
+const SENSORO: &[(&str, &str)] = &[
+    ("telemetry", include_str!("../../schema/vendors/sensoro/telemetry.toml")),
+    ("event", include_str!("../../schema/vendors/sensoro/event.toml")),
 ];

@@ -34,6 +34,7 @@ pub struct Declaration {
     pub(super) text: String,
     pub(super) origin: String,
     pub(super) rule: Option<MatchRule>,
+    pub(super) encrypted: Option<Encrypted>,
     /// Indices of the fields that name the device; the first that has a value counts.
     pub(super) device_id: Vec<usize>,
     pub(super) device_id_channel: Option<ChannelPattern>,
@@ -100,6 +101,45 @@ impl Declaration {
 
     pub(super) fn error(&self, line: usize, key: &str, what: impl Into<String>) -> SchemaError {
         SchemaError { origin: self.origin.clone(), line, key: key.to_owned(), what: what.into() }
+    }
+}
+
+/// Which member of the top level the vendor encrypts, both of them as JSON spells their names.
+#[derive(Clone, Debug)]
+pub(super) struct Encrypted {
+    /// Where the ciphertext is.
+    member: String,
+    /// Where its content would be, were it not encrypted.
+    clear: String,
+}
+
+impl Encrypted {
+    pub(super) fn new(member: &str, clear: &str) -> Self {
+        let spelled = |name: &str| serde_json::Value::from(name).to_string();
+        Self { member: spelled(member), clear: spelled(clear) }
+    }
+
+    /// The name of the member that holds the ciphertext.
+    pub(super) fn member(&self) -> String {
+        serde_json::from_str(&self.member).unwrap_or_default()
+    }
+
+    /// Writes to `whole` what the payload would be in clear; of repeated keys the last counts. False if
+    /// the payload is no object.
+    pub(super) fn join(&self, payload: &[u8], clear: &[u8], whole: &mut Vec<u8>) -> bool {
+        whole.clear();
+        let Some(start) = payload.trim_ascii_end().strip_suffix(b"}") else { return false };
+        let comma = if start.trim_ascii_end().ends_with(b"{") { "" } else { "," };
+        for part in [start, comma.as_bytes(), self.clear.as_bytes(), b":", clear, b"}"] {
+            whole.extend_from_slice(part);
+        }
+        true
+    }
+
+    /// Whether the payload has the ciphertext. No text within a value can pass for it: its quotes would
+    /// be escaped.
+    pub(super) fn is_in(&self, payload: &[u8]) -> bool {
+        payload.windows(self.member.len()).any(|window| window == self.member.as_bytes())
     }
 }
 

@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 
 use super::channel::ChannelPattern;
 use super::columns::Columns;
-use super::declaration::{Declaration, NullTogether};
+use super::declaration::{Declaration, Encrypted, NullTogether};
 use super::json;
 use super::plan::Plan;
 use super::row::{Row, Value};
@@ -40,6 +40,9 @@ struct KindDecoder {
     device_id_channel: Option<ChannelPattern>,
     event_at: Vec<usize>,
     null_together: Vec<NullTogether>,
+    encrypted: Option<Encrypted>,
+    /// A payload with its decrypted content in place.
+    whole: Vec<u8>,
     /// The device id of the last message; empty: none.
     device: String,
 }
@@ -53,7 +56,15 @@ impl Decoder {
     /// Decodes one message: a row is added to every column, come what may.
     pub fn push(&mut self, channel: &str, body: &[u8]) -> Decoded<'_> {
         match &mut self.kind {
-            Some(kind) => kind.push(channel, body),
+            Some(kind) => kind.push(channel, body, None),
+            None => Decoded::default(),
+        }
+    }
+
+    /// The same for a message of a vendor that encrypts: with `clear`, what was decrypted of it, if it was.
+    pub fn push_decrypted(&mut self, channel: &str, payload: &[u8], clear: Option<&[u8]>) -> Decoded<'_> {
+        match &mut self.kind {
+            Some(kind) => kind.push_decrypted(channel, payload, clear),
             None => Decoded::default(),
         }
     }
@@ -77,15 +88,37 @@ impl KindDecoder {
             device_id_channel: declaration.device_id_channel.clone(),
             event_at: declaration.event_at.clone(),
             null_together: declaration.null_together.clone(),
+            encrypted: declaration.encrypted.clone(),
+            whole: Vec::new(),
             device: String::new(),
         })
     }
 
-    fn push(&mut self, channel: &str, body: &[u8]) -> Decoded<'_> {
+    fn push_decrypted(&mut self, channel: &str, payload: &[u8], clear: Option<&[u8]>) -> Decoded<'_> {
+        let Some(encrypted) = &self.encrypted else {
+            // Nothing is declared: all of it was encrypted.
+            return self.push(channel, clear.unwrap_or(payload), None);
+        };
+        let Some(clear) = clear else {
+            let sealed =
+                encrypted.is_in(payload).then_some("encrypted, and not decrypted when it was recorded");
+            return self.push(channel, payload, sealed);
+        };
+        let mut whole = std::mem::take(&mut self.whole);
+        let is_whole = encrypted.join(payload, clear, &mut whole);
+        self.push(channel, if is_whole { &whole } else { payload }, None);
+        self.whole = whole;
+        self.decoded(channel)
+    }
+
+    fn push(&mut self, channel: &str, body: &[u8], note: Option<&str>) -> Decoded<'_> {
         self.row.begin();
         if let Err(error) = json::read(&self.plan, &mut self.row, body) {
             self.row.begin();
             self.row.note(format_args!("not JSON: {error}"));
+        }
+        if let Some(note) = note {
+            self.row.note(format_args!("{note}"));
         }
         for group in &self.null_together {
             let is_none =
@@ -97,6 +130,11 @@ impl KindDecoder {
             }
         }
         self.columns.push(&self.row, self.row.values());
+        self.decoded(channel)
+    }
+
+    /// What the envelope wants to know of the row that was pushed last.
+    fn decoded(&mut self, channel: &str) -> Decoded<'_> {
         let is_some = |value: &&Value| !matches!(value, Value::Absent | Value::Null);
         let found = self.device_id.iter().map(|slot| self.row.value(*slot)).find(is_some);
         self.device.clear();

@@ -28,14 +28,16 @@
 //! meaning = "Air temperature."
 //! ```
 //!
-//! More keys of a field: `time` (a timestamp's format: `rfc3339 unix_s unix_ms compact`), `split`
+//! More keys of a field: `time` (a timestamp's format: `rfc3339 unix_s unix_ms compact any
+//! unix_s_or_rfc3339`), `split`
 //! (`{ separator = ",", position = 0 }` or `{ separator = ";", key = "x", key_separator = ":" }`),
 //! `codes` (a table `[codes.NAME]` of code = "label") with `name_id` (the id of the `…_name` column
 //! beside a `…_code`), `true_values` (a bool that is a special value of a number), `element_id` and
 //! `[[field.member]]` (lists; a member with the path `$key` takes the key of a map). A kind may also
-//! say `known = ["proto"]`: paths that have no column and are expected all the same, so that `info` does
-//! not list them; and
-//! say `null_together = [{ fields = […], value = 0 }]`: all null where all have that value.
+//! say `null_together = [{ fields = […], value = 0 }]`: all null where all have that value,
+//! `encrypted = { member = "encryptData", clear = "data" }`: the decrypted content is read as if it stood
+//! in the payload as its member `data`; `decode_error` says so where `encryptData` was not opened. And
+//! `known = ["proto"]`: paths that have no column and are expected all the same; `info` does not list them.
 //!
 //! # What a path means
 //!

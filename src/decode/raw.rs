@@ -22,6 +22,8 @@ pub(super) struct RawKind {
     pub(super) meaning: String,
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub(super) rule: Option<RawMatch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) encrypted: Option<RawEncrypted>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) device_id: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +55,13 @@ pub(super) struct RawMatch {
     pub(super) equals: Option<RawScalar>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) channel: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEncrypted {
+    pub(super) member: String,
+    pub(super) clear: String,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

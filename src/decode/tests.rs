@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod builtin;
+mod encrypted;
 mod rules;
 mod unknown;
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::declaration::{Declaration, Field, FieldType, MAP_KEY};
+use super::declaration::{Declaration, Encrypted, Field, FieldType, MAP_KEY};
 use super::value::trim;
 
 /// More places than these are not told of one message: a sender whose keys are data would fill any list.
@@ -21,6 +21,7 @@ const STRINGS_DEEP_MAX: u8 = 3;
 #[derive(Debug, Default)]
 pub struct KnownPaths {
     root: Node,
+    encrypted: Option<Encrypted>,
 }
 
 /// A member that is not known: where it stands, and the JSON type of its value.
@@ -41,11 +42,27 @@ impl KnownPaths {
         for path in of_rule.chain(&declaration.known) {
             self.root.at(path.steps());
         }
+        if let Some(encrypted) = &declaration.encrypted {
+            self.root.at(&[encrypted.member()]);
+            self.encrypted = Some(encrypted.clone());
+        }
+    }
+
+    /// The unknown members of a message whose decrypted content is `clear`, where it was encrypted.
+    pub fn unknown_of(&self, payload: &[u8], clear: Option<&[u8]>) -> Option<Vec<Unknown>> {
+        let mut whole = Vec::new();
+        match (&self.encrypted, clear) {
+            (Some(encrypted), Some(clear)) if encrypted.join(payload, clear, &mut whole) => {
+                self.unknown_in(&whole)
+            }
+            (None, Some(clear)) => self.unknown_in(clear),
+            _ => self.unknown_in(payload),
+        }
     }
 
     /// The members of `body` that are not known, each once; none if it is not JSON. Inside of one
     /// nothing further is told, elements of lists are written `[]`.
-    pub fn unknown_in(&self, body: &[u8]) -> Option<Vec<Unknown>> {
+    pub(super) fn unknown_in(&self, body: &[u8]) -> Option<Vec<Unknown>> {
         let mut found = Found::default();
         let mut json = serde_json::Deserializer::from_slice(body);
         let walk = Walk { node: &self.root, found: &mut found, strings_deep: 0 };

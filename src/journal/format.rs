@@ -137,7 +137,7 @@ pub(super) fn file_header_crc(head: &[u8; FILE_HEAD_BYTES], json: &[u8]) -> u32 
     hasher.finalize()
 }
 
-/// How long a message's body will be.
+/// How long a message's body will be at the most: `duplicate_of` may turn out to be none.
 pub(super) fn body_bytes(message: &Message) -> usize {
     message.channel.len()
         + message.payload.len()
@@ -158,15 +158,16 @@ pub(super) struct Place {
     /// All before this `seq` is known to be on disk.
     pub(super) durable_seq: u64,
     pub(super) elapsed_ns: u64,
+    /// The `seq` that the message's `duplicate_of` stands for.
+    pub(super) duplicate_of: Option<u64>,
 }
 
 /// Appends a record. The message's body must not be longer than [`MAX_BODY_BYTES`], which is
 /// checked when it is accepted.
 pub(super) fn encode_record(out: &mut Vec<u8>, place: Place, message: &Message) {
-    let Place { salt, seq, durable_seq, elapsed_ns } = place;
+    let Place { salt, seq, durable_seq, elapsed_ns, duplicate_of } = place;
     let start = out.len();
-    let body_len = body_bytes(message);
-    out.reserve(RECORD_HEAD_BYTES + body_len);
+    out.reserve(RECORD_HEAD_BYTES + body_bytes(message));
     out.extend_from_slice(&[0; RECORD_HEAD_BYTES]);
     out.extend_from_slice(message.channel.as_bytes());
     let mut flags = if message.is_binary { IS_BINARY } else { 0 };
@@ -174,7 +175,7 @@ pub(super) fn encode_record(out: &mut Vec<u8>, place: Place, message: &Message) 
         flags |= IS_MQTT | (u16::from(mqtt.qos & 3) << QOS_SHIFT);
         flags |= if mqtt.retain { RETAIN } else { 0 } | if mqtt.dup { DUP } else { 0 };
     }
-    if let Some(first) = message.duplicate_of {
+    if let Some(first) = duplicate_of {
         flags |= HAS_DUPLICATE_OF;
         out.extend_from_slice(&first.to_le_bytes());
     }
@@ -195,7 +196,7 @@ pub(super) fn encode_record(out: &mut Vec<u8>, place: Place, message: &Message) 
 
     let (head, body) = out[start..].split_at_mut(RECORD_HEAD_BYTES);
     head[..4].copy_from_slice(&MARKER);
-    head[8..12].copy_from_slice(&(body_len as u32).to_le_bytes());
+    head[8..12].copy_from_slice(&(body.len() as u32).to_le_bytes());
     head[12..16].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
     head[16..24].copy_from_slice(&seq.to_le_bytes());
     head[24..32].copy_from_slice(&message.at.wall_us.to_le_bytes());

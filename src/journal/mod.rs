@@ -286,7 +286,8 @@ fn open(
     // Unbounded, but for one path per closed part: the parts themselves fill the disk long before.
     let (closed, closed_parts) = mpsc::channel();
     let shared = Arc::new(Shared::new(clock, &options));
-    let writer = Writer::open(disk, Arc::clone(&shared), options, Session::new(header, started_ns), closed)?;
+    let writer =
+        Writer::open(disk, Arc::clone(&shared), options, Session::new(header, started_ns, 0), closed)?;
     Ok((JournalHandle::new(shared), writer, closed_parts))
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Session {
     next_seq: u64,
     durable_seq: u64,
     last_elapsed_ns: u64,
+    /// The ticket before that of `seq` 0.
+    base_ticket: Ticket,
 }
 
 struct OpenPart {
@@ -70,8 +72,22 @@ struct FreeDisk {
 }
 
 impl Session {
-    pub(super) fn new(header: SessionHeader, started_ns: u64) -> Self {
-        Self { header, started_ns, next_part: 0, next_seq: 0, durable_seq: 0, last_elapsed_ns: 0 }
+    pub(super) fn new(header: SessionHeader, started_ns: u64, base_ticket: Ticket) -> Self {
+        Self {
+            header,
+            started_ns,
+            next_part: 0,
+            next_seq: 0,
+            durable_seq: 0,
+            last_elapsed_ns: 0,
+            base_ticket,
+        }
+    }
+
+    /// The `seq` of an earlier message of this session by its ticket; none if it is of another.
+    fn seq_of(&self, ticket: Ticket) -> Option<u64> {
+        let seq = ticket.checked_sub(self.base_ticket)?.checked_sub(1)?;
+        (seq < self.next_seq).then_some(seq)
     }
 }
 
@@ -176,7 +192,7 @@ impl Writer {
                 }
                 Entry::Roll { header, started_ns } => {
                     self.close_part()?;
-                    self.session = Session::new(*header, started_ns);
+                    self.session = Session::new(*header, started_ns, self.last_ticket);
                 }
             }
             if self.buffer.len() >= WRITE_BYTES {
@@ -207,7 +223,9 @@ impl Writer {
         let session = &mut self.session;
         let elapsed_ns = message.at.steady_ns.saturating_sub(session.started_ns).max(session.last_elapsed_ns);
         let (seq, durable_seq) = (session.next_seq, session.durable_seq);
-        encode_record(&mut self.buffer, Place { salt: part.salt, seq, durable_seq, elapsed_ns }, message);
+        let duplicate_of = message.duplicate_of.and_then(|ticket| session.seq_of(ticket));
+        let place = Place { salt: part.salt, seq, durable_seq, elapsed_ns, duplicate_of };
+        encode_record(&mut self.buffer, place, message);
         part.bytes += record_bytes;
         part.first_record_ns.get_or_insert(now_ns);
         session.next_seq += 1;

@@ -1,5 +1,7 @@
 //! The report of a replay: what `--report` writes and `--json` ends with.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +32,8 @@ pub struct Report {
     pub digest: String,
     /// The same over what left; differs where faults or rebasing changed something.
     pub sent_digest: String,
+    /// What the messages were.
+    pub sources: Vec<SourceReport>,
     pub clients: Vec<ClientReport>,
     /// What was done to the stream on purpose; nothing yet.
     pub faults: Vec<String>,
@@ -37,6 +41,15 @@ pub struct Report {
     pub reader_late: u64,
     /// The replay was stopped before its end.
     pub stopped: bool,
+}
+
+/// One source's part of what was emitted.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceReport {
+    pub name: String,
+    pub vendor: String,
+    pub messages: u64,
+    pub bytes: u64,
 }
 
 /// One client's part.
@@ -90,6 +103,12 @@ impl From<ClientSummary> for ClientReport {
     }
 }
 
+impl From<((Arc<str>, Arc<str>), (u64, u64))> for SourceReport {
+    fn from(((name, vendor), (messages, bytes)): ((Arc<str>, Arc<str>), (u64, u64))) -> Self {
+        Self { name: name.to_string(), vendor: vendor.to_string(), messages, bytes }
+    }
+}
+
 impl Report {
     /// Whether a client was disconnected for being slow: exit code 3.
     pub fn has_loss(&self) -> bool {
@@ -121,6 +140,7 @@ impl Report {
             drift_us: fanout.drift_us(),
             sent_digest: digest.clone(),
             digest,
+            sources: played.sources.into_iter().map(SourceReport::from).collect(),
             clients: summaries.into_iter().map(ClientReport::from).collect(),
             faults: Vec::new(),
             reader_late: played.reader_late,

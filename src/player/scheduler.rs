@@ -1,6 +1,7 @@
 //! The thread that keeps the time: it sleeps to shortly before a due time, spins the rest, and hands
 //! the message over. It never waits for a client at the original pace.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct Played {
     /// Messages that were late because they had not been read in time.
     pub reader_late: u64,
     pub digest: Sha256,
+    /// Messages and bytes by name and vendor of their source.
+    pub sources: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
 }
 
 /// Plays what `ahead` holds to `fanout` until its end, or `stop`.
@@ -96,6 +99,10 @@ fn play(ahead: &ReadAhead, fanout: &Fanout, options: &PlayOptions, stop: &Cancel
         played.messages += 1;
         played.bytes += emission.row.payload.len() as u64;
         played.digest = digest;
+        let (name, vendor) = (&emission.row.source, &emission.row.vendor);
+        let (messages, bytes) = played.sources.entry((Arc::clone(name), Arc::clone(vendor))).or_default();
+        *messages += 1;
+        *bytes += emission.row.payload.len() as u64;
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
         fanout.deliver(&emission, flow, stop);
         planned = next(ahead, stop);

@@ -90,7 +90,11 @@ fn bind_options(listen: &[&str]) -> BindOptions {
         self_signed_dir: PathBuf::new(),
         recorded: recorded(),
         access: Access::default(),
+        pushes: Vec::new(),
+        publishes: Vec::new(),
+        trust: Default::default(),
         trace: None,
+        misbehaviour: None,
         clock: Clock::System,
     }
 }

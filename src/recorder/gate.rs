@@ -41,8 +41,8 @@ type Waiting = BoxFuture<'static, Result<Ticket, AppendError>>;
 /// What became of a message.
 #[derive(Debug)]
 pub enum Outcome {
-    /// In the journal, or sure to get there.
-    Taken,
+    /// In the journal, with its ticket, or sure to get there.
+    Taken(Option<Ticket>),
     Dropped,
     /// It was not taken, and whoever pushed it is to be told: full, or too large.
     Refused {
@@ -102,7 +102,7 @@ impl Gate {
             // What comes behind held messages waits behind them: order is the order of arrival.
             ack if self.waiting.is_some() => {
                 self.hold(message, ack);
-                Outcome::Taken
+                Outcome::Taken(None)
             }
             Some(ack) => self.admit_owed(message, ack),
             None => self.admit_unasked(message).await,
@@ -113,7 +113,7 @@ impl Gate {
         let why = match self.journal.try_append(message, Sync::Now) {
             Ok(ticket) => {
                 self.owed.push_back((ticket, ack));
-                return Outcome::Taken;
+                return Outcome::Taken(Some(ticket));
             }
             Err(AppendError::TooLarge { .. }) => Refusal::TooLarge,
             Err(AppendError::DiskLow(_)) => Refusal::Busy { retry_after_s: DISK_RETRY_S },
@@ -126,11 +126,11 @@ impl Gate {
         match self.journal.try_append(message, Sync::Now) {
             Ok(ticket) => {
                 self.owed.push_back((ticket, ack));
-                Outcome::Taken
+                Outcome::Taken(Some(ticket))
             }
             Err(AppendError::QueueFull(message) | AppendError::DiskLow(message)) => {
                 self.hold(*message, Some(ack));
-                Outcome::Taken
+                Outcome::Taken(None)
             }
             Err(AppendError::TooLarge { message, .. }) => {
                 // It would come again and again: it is acknowledged like the one before it.
@@ -145,7 +145,7 @@ impl Gate {
 
     async fn admit_unasked(&mut self, message: Message) -> Outcome {
         let full = match self.journal.try_append(message, Sync::Later) {
-            Ok(_) => return Outcome::Taken,
+            Ok(ticket) => return Outcome::Taken(Some(ticket)),
             Err(full) => full,
         };
         match full {
@@ -153,7 +153,7 @@ impl Gate {
                 // A clone shares the payload's bytes; the original is lost if the wait is given up.
                 let wait = self.journal.append((*message).clone(), Sync::Later);
                 match tokio::time::timeout(PAUSE, wait).await {
-                    Ok(Ok(_)) => return Outcome::Taken,
+                    Ok(Ok(ticket)) => return Outcome::Taken(Some(ticket)),
                     _ => self.dropped(&message, "the queue is full"),
                 }
             }

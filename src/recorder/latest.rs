@@ -25,7 +25,8 @@ struct Kept {
     kind: u16,
     received_at_us: i64,
     channel: ByteString,
-    body: Bytes,
+    payload: Bytes,
+    clear: Option<Bytes>,
 }
 
 impl Latest {
@@ -41,15 +42,16 @@ impl Latest {
     }
 
     pub fn note(&self, message: &Message) {
-        let body = message.clear.as_ref().unwrap_or(&message.payload);
-        if body.len() > KEPT_BYTES_MAX || self.declaration(message.kind).is_none() {
+        let bytes = message.payload.len() + message.clear.as_ref().map_or(0, Bytes::len);
+        if bytes > KEPT_BYTES_MAX || self.declaration(message.kind).is_none() {
             return;
         }
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept {
             kind: message.kind,
             received_at_us: message.at.wall_us,
             channel: message.channel.clone(),
-            body: body.clone(),
+            payload: message.payload.clone(),
+            clear: message.clear.clone(),
         });
     }
 
@@ -57,7 +59,8 @@ impl Latest {
     pub fn lag_ms(&self) -> Option<i64> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let mut decoder = Decoder::new(self.declaration(kept.kind));
-        let event_at_us = decoder.push(&kept.channel, &kept.body).event_at_us?;
+        let event_at_us =
+            decoder.push_decrypted(&kept.channel, &kept.payload, kept.clear.as_deref()).event_at_us?;
         Some((kept.received_at_us - event_at_us) / 1_000)
     }
 }

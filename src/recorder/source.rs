@@ -19,6 +19,7 @@ use serde_json::Map;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ClientConfig;
 
+use super::deliveries::Deliveries;
 use super::gate::{Gate, Outcome, Refusal};
 use super::redact::Redaction;
 use super::stats::{SourceStats, State};
@@ -35,6 +36,9 @@ const LOT: usize = 64;
 
 /// How long a stop waits for what is owed and for connections to close.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A push without the right header or signature.
+const UNAUTHORIZED: u16 = 401;
 
 /// How often messages that are being dropped are looked after, should nothing else happen.
 const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
@@ -102,6 +106,7 @@ impl SourceTask {
             heard_ns: None,
             is_stalled: false,
             complaints: link::Complaints::default(),
+            deliveries: Deliveries::default(),
             fx: Vec::new(),
             task: self,
         };
@@ -127,6 +132,7 @@ struct Source {
     heard_ns: Option<u64>,
     is_stalled: bool,
     complaints: link::Complaints,
+    deliveries: Deliveries,
     fx: Vec<Effect>,
 }
 
@@ -235,7 +241,12 @@ impl Source {
                     handle.close();
                 }
             }
-            Effect::Refuse { inbound, reply } => self.answer(inbound, Answer::Reply(reply)),
+            Effect::Refuse { inbound, reply } => {
+                if reply.status == UNAUTHORIZED {
+                    self.turned_away(&reply);
+                }
+                self.answer(inbound, Answer::Reply(reply));
+            }
             Effect::Ready { .. } => self.ready(),
             Effect::GiveUp { reason } => {
                 tracing::error!("{}: given up: {reason}", self.task.header.name);
@@ -278,16 +289,20 @@ impl Source {
         self.heard(record.at);
         let at = record.at;
         let bytes = record.payload.len() as u64;
-        let is_duplicate = record.duplicate_of.is_some();
-        let message = self.message(record);
+        let delivery_id = record.delivery_id.clone();
+        let first = delivery_id.as_deref().and_then(|id| self.deliveries.first(id));
+        let message = Message { duplicate_of: first, ..self.message(record) };
         self.task.latest.note(&message);
         match self.gate.admit(message, ack).await {
-            Outcome::Taken => {
+            Outcome::Taken(ticket) => {
+                if let (Some(id), Some(ticket)) = (&delivery_id, ticket) {
+                    self.deliveries.note(id, ticket);
+                }
                 {
                     let mut stats = self.task.stats.lock();
                     stats.messages += 1;
                     stats.bytes += bytes;
-                    stats.duplicates += u64::from(is_duplicate);
+                    stats.duplicates += u64::from(first.is_some());
                     stats.last_message_us = Some(at.wall_us);
                     stats.last_message_ns = Some(at.steady_ns);
                     stats.rate.count(at.steady_ns, bytes);
@@ -329,7 +344,7 @@ impl Source {
             mqtt: record.mqtt,
             is_binary: record.is_binary,
             headers: record.headers.map(|headers| self.task.redaction.headers(headers)),
-            duplicate_of: record.duplicate_of,
+            duplicate_of: None,
             payload: record.payload,
             clear: record.clear,
         }
@@ -358,6 +373,7 @@ impl Source {
         if begun.wait_for(|begun| *begun).await.is_err() {
             return;
         }
+        self.deliveries.clear();
         let mut open: Vec<Conn> = self.conns.keys().copied().collect();
         open.sort_unstable();
         self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);

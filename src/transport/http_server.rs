@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::misbehave::{Conduct, Misbehaviour, Wire};
+
 /// A TLS handshake on a bad line takes two or three seconds; beyond this nobody is there.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -113,6 +115,17 @@ pub async fn serve(
     router: Router,
     stop: CancellationToken,
 ) {
+    serve_as(listener, tls, router, stop, None).await;
+}
+
+/// As [`serve`]; with misbehaviour, each request finds its connection's [`Conduct`] among its extensions.
+pub async fn serve_as(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    stop: CancellationToken,
+    misbehaviour: Option<Arc<Misbehaviour>>,
+) {
     let tasks = TaskTracker::new();
     let life = Life { stop: stop.clone(), tasks: tasks.clone() };
     let abort = CancellationToken::new();
@@ -131,7 +144,8 @@ pub async fn serve(
                 }
             },
         };
-        let connection = Connection { peer, router: router.clone(), life: life.clone() };
+        let conduct = misbehaviour.as_ref().map(Misbehaviour::connection);
+        let connection = Connection { peer, router: router.clone(), life: life.clone(), conduct };
         let acceptor = acceptor.clone();
         let abort = abort.clone();
         tasks.spawn(async move {
@@ -166,6 +180,7 @@ struct Connection {
     peer: SocketAddr,
     router: Router,
     life: Life,
+    conduct: Option<Arc<Conduct>>,
 }
 
 impl Connection {
@@ -174,6 +189,16 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!("{}: TCP_NODELAY was refused: {error}", self.peer);
         }
+        match self.conduct.clone() {
+            None => self.run_on(stream, acceptor).await,
+            Some(conduct) => self.run_on(Wire::new(stream, conduct), acceptor).await,
+        }
+    }
+
+    async fn run_on<S>(self, stream: S, acceptor: Option<TlsAcceptor>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let Some(acceptor) = acceptor else {
             return self.speak(stream).await;
         };
@@ -189,12 +214,15 @@ impl Connection {
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let Self { peer, router, life } = self;
+        let Self { peer, router, life, conduct } = self;
         let stop = life.stop.clone();
         let router = TowerToHyperService::new(router);
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(life.clone());
+            if let Some(conduct) = &conduct {
+                request.extensions_mut().insert(Arc::clone(conduct));
+            }
             router.call(request)
         });
         let connection = http1::Builder::new()

@@ -12,6 +12,7 @@ pub mod fanout;
 pub mod http_client;
 pub mod http_server;
 pub mod intake;
+pub mod misbehave;
 pub mod mqtt_client;
 pub mod mqtt_server;
 pub mod tls;

@@ -7,10 +7,12 @@
 
 use std::collections::VecDeque;
 use std::future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Error as SocketError;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -18,6 +20,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::transport::fanout::{Item, Member, Taken, Wish};
+use crate::transport::misbehave::{Conduct, Next};
 use crate::transport::trace;
 use crate::vendors::{ClientInput, Emulator, Format, ServerEffect};
 
@@ -55,7 +58,13 @@ enum End {
 
 /// Serves one client until it leaves, is dropped, or the replay is over. `query` is the raw query
 /// string of the upgrade.
-pub async fn serve(socket: WebSocket, emulator: Box<dyn Emulator>, query: String, member: Member) {
+pub async fn serve(
+    socket: WebSocket,
+    emulator: Box<dyn Emulator>,
+    query: String,
+    member: Member,
+    conduct: Option<Arc<Conduct>>,
+) {
     let (sink, stream) = socket.split();
     let mut client = Client {
         sink,
@@ -63,6 +72,7 @@ pub async fn serve(socket: WebSocket, emulator: Box<dyn Emulator>, query: String
         emulator,
         format: Format::default(),
         member,
+        conduct,
         answers: VecDeque::new(),
         effects: Vec::new(),
     };
@@ -76,12 +86,24 @@ pub async fn serve(socket: WebSocket, emulator: Box<dyn Emulator>, query: String
     }
 }
 
+/// Closes a socket that was only just opened, without a word.
+pub async fn close(mut socket: WebSocket) {
+    let _ = timeout(CLOSE_TIMEOUT, async {
+        if socket.send(Message::Close(None)).await.is_ok() {
+            // What the client says meanwhile is read, or its end would become a reset.
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    })
+    .await;
+}
+
 struct Client {
     sink: SplitSink<WebSocket, Message>,
     stream: SplitStream<WebSocket>,
     emulator: Box<dyn Emulator>,
     format: Format,
     member: Member,
+    conduct: Option<Arc<Conduct>>,
     /// Live frames that wait to be written.
     answers: VecDeque<Message>,
     effects: Vec<ServerEffect>,
@@ -94,7 +116,7 @@ impl Client {
         loop {
             let closing = self.carry_out();
             if self.answers.len() > ANSWERS_MAX {
-                return Ok(close(close_code::POLICY, "too many requests without reading the answers"));
+                return Ok(end(close_code::POLICY, "too many requests without reading the answers"));
             }
             // Fed only where nothing is being flushed, so that feeding never waits.
             if !flushing {
@@ -112,7 +134,7 @@ impl Client {
             });
             tokio::select! {
                 biased;
-                why = self.member.dropped() => return Ok(close(CLOSE_TRY_AGAIN, why)),
+                why = self.member.dropped() => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 flushed = self.sink.flush(), if flushing => {
                     flushed?;
                     flushing = false;
@@ -121,13 +143,11 @@ impl Client {
                 }
                 taken = self.member.take(&mut batch, BATCH_ITEMS, BATCH_BYTES), if !flushing => match taken {
                     Taken::Some | Taken::Nothing => {
-                        for item in &batch {
-                            self.sink.feed(self.frame(item)).await?;
-                        }
+                        self.feed(&mut batch).await?;
                         flushing = true;
                     }
-                    Taken::Finished => return Ok(close(close_code::NORMAL, "the replay is over")),
-                    Taken::Dropped(why) => return Ok(close(CLOSE_TRY_AGAIN, why)),
+                    Taken::Finished => return Ok(end(close_code::NORMAL, "the replay is over")),
+                    Taken::Dropped(why) => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 },
                 message = self.stream.next() => match message.transpose()? {
                     Some(Message::Text(text)) => {
@@ -145,6 +165,30 @@ impl Client {
                 () = at(wake), if wake.is_some() => self.tell(ClientInput::Tick),
             }
         }
+    }
+
+    /// Feeds all of `batch`, or as much of it as the server's conduct has left over.
+    async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<(), SocketError> {
+        let mut fed = 0;
+        for item in batch.iter() {
+            match self.conduct.as_ref().map(|c| c.before_message(item.emission.row.payload.len())) {
+                None | Some(Next::Send) => {}
+                Some(Next::Noise(noise)) => self.sink.feed(noise_frame(noise)).await?,
+                Some(Next::Last) => {
+                    self.sink.feed(self.frame(item)).await?;
+                    break;
+                }
+                Some(Next::Expire) => {
+                    self.emulator.expire(&mut self.effects);
+                    break;
+                }
+            }
+            self.sink.feed(self.frame(item)).await?;
+            fed += 1;
+        }
+        // What was not fed whole is not counted as sent.
+        batch.truncate(fed);
+        Ok(())
     }
 
     fn frame(&self, item: &Item) -> Message {
@@ -188,8 +232,15 @@ impl Client {
     }
 }
 
-fn close(code: u16, reason: &str) -> End {
+fn end(code: u16, reason: &str) -> End {
     End::Close { code, reason: reason.to_owned() }
+}
+
+fn noise_frame(noise: Bytes) -> Message {
+    match Utf8Bytes::try_from(noise.clone()) {
+        Ok(text) => Message::Text(text),
+        Err(_) => Message::Binary(noise),
+    }
 }
 
 async fn at(wake: Option<Instant>) {

@@ -7,12 +7,17 @@
 //!
 //! What never happens here: I/O, a look at the clock, a thread, an import of `transport`.
 
+pub mod damoov;
 pub mod delicode;
 pub mod generic;
 pub mod jointech;
 mod lifecycle;
 mod mqtt;
+pub mod pontosense;
+mod pusher;
 mod registry;
+pub mod sensoro;
+pub mod service;
 mod settings;
 mod sniff;
 mod source;
@@ -32,7 +37,8 @@ use serde_json::{Map, Value};
 use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
-pub use registry::{VENDORS, collector, emulator, kinds, source_header};
+pub use pusher::{PushRule, Pusher, pusher, was_pushed};
+pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, source_header};
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;
 
@@ -55,6 +61,10 @@ pub trait Collector: Send {
 
     /// The steady time (ns) at which [`Input::Tick`] is wanted; none if there is nothing to wait for.
     fn wake_at(&self) -> Option<u64>;
+
+    /// A new session has begun, with the connections as they are: what every session is to hold is
+    /// recorded again.
+    fn rolled(&mut self, _now: Now, _fx: &mut Vec<Effect>) {}
 }
 
 /// What happens to a collector.
@@ -149,6 +159,13 @@ pub struct HttpRequest {
 impl std::fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HttpRequest({}, {} bytes)", self.method, self.body.len())
+    }
+}
+
+impl HttpRequest {
+    /// The value of the header called `name` (lower case).
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
@@ -267,8 +284,10 @@ pub struct Record {
     pub mqtt: Option<Mqtt>,
     pub is_binary: bool,
     pub headers: Option<Headers>,
-    pub duplicate_of: Option<u64>,
+    /// The vendor's id of this delivery, the same for each repetition; none where it has none.
+    pub delivery_id: Option<String>,
     pub payload: Bytes,
+    /// The decrypted content, where the vendor encrypts.
     pub clear: Option<Bytes>,
 }
 
@@ -299,6 +318,11 @@ pub trait Emulator: Send {
 
     /// The steady time (ns) at which [`ClientInput::Tick`] is wanted.
     fn wake_at(&self) -> Option<u64>;
+
+    /// The client's token expires now: its vendor says so in its own way.
+    fn expire(&mut self, fx: &mut Vec<ServerEffect>) {
+        fx.push(ServerEffect::Close { code: 1008, reason: "token expired".to_owned() });
+    }
 }
 
 /// What a client of an emulator does.
@@ -355,6 +379,17 @@ pub struct Recorded {
     pub any_credentials: bool,
     /// The configured credentials, where a configuration was given.
     pub credentials: Vec<Credential>,
+    /// What devices said about themselves, where a vendor's protocol needs it: the best first.
+    pub device_configs: Vec<DeviceConfig>,
+}
+
+/// A device's own configuration, as its vendor sent it while it was recorded.
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    pub vendor: String,
+    pub device_id: String,
+    /// The exact bytes.
+    pub payload: Bytes,
 }
 
 /// One set of credentials that an emulator accepts, from the user's configuration.

@@ -93,7 +93,7 @@ impl MqttCollector {
             mqtt: Some(mqtt),
             is_binary: false,
             headers: None,
-            duplicate_of: None,
+            delivery_id: None,
             payload,
             clear: None,
         };

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::damoov::config::DamoovConfig;
 use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
+use super::pontosense::config::PontosenseConfig;
+use super::sensoro::config::SensoroConfig;
 
 /// One configured vendor connection.
 #[derive(Clone, Debug)]
@@ -49,16 +52,22 @@ pub struct TlsOptions {
 /// What a source is set up with beyond what all have.
 #[derive(Clone, Debug)]
 pub enum VendorConfig {
+    Damoov(DamoovConfig),
     Delicode(DelicodeConfig),
     Jointech(JointechConfig),
+    Pontosense(PontosenseConfig),
+    Sensoro(SensoroConfig),
     Generic(GenericConfig),
 }
 
 impl VendorConfig {
     pub fn vendor(&self) -> &'static str {
         match self {
+            VendorConfig::Damoov(_) => "damoov",
             VendorConfig::Delicode(_) => "delicode",
             VendorConfig::Jointech(_) => "jointech",
+            VendorConfig::Pontosense(_) => "pontosense",
+            VendorConfig::Sensoro(_) => "sensoro",
             VendorConfig::Generic(_) => "generic",
         }
     }
@@ -67,6 +76,7 @@ impl VendorConfig {
     pub fn webhook_path(&self) -> Option<&str> {
         match self {
             VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => Some(&webhook.path),
+            VendorConfig::Sensoro(sensoro) => Some(&sensoro.path),
             VendorConfig::Generic(GenericConfig {
                 transport: GenericTransport::Webhook { path }, ..
             }) => Some(path),

@@ -31,18 +31,15 @@ impl WebhookCollector {
     }
 
     fn pushed(&mut self, inbound: Inbound, at: Now, request: HttpRequest, fx: &mut Vec<Effect>) {
-        let refuse = |status, reason: &'static str| Effect::Refuse { inbound, reply: plain(status, reason) };
-        if !is_below(&self.path, &request.path_and_query) {
-            return fx.push(refuse(404, "no source receives on this path"));
-        }
-        if !request.method.eq_ignore_ascii_case("POST") {
-            return fx.push(refuse(405, "only POST is received here"));
+        if let Some(reply) = turned_away(&self.path, &request) {
+            return fx.push(Effect::Refuse { inbound, reply });
         }
         let mut headers = request.headers;
         if let Some((name, secret)) = &self.header {
             let sent = headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
             if !sent.is_some_and(|(_, value)| secret.matches(value)) {
-                return fx.push(refuse(401, "the configured header is missing or wrong"));
+                let reply = plain(401, "the configured header is missing or wrong");
+                return fx.push(Effect::Refuse { inbound, reply });
             }
             headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
         }
@@ -54,20 +51,38 @@ impl WebhookCollector {
             mqtt: None,
             is_binary: false,
             headers: Some(headers),
-            duplicate_of: None,
+            delivery_id: None,
             payload: request.body,
             clear: None,
         };
-        let reply = HttpReply {
-            status: 200,
-            content_type: "application/json",
-            body: Bytes::from_static(self.accepted.as_bytes()),
-        };
-        fx.push(Effect::Record { record, ack: Some(Ack::Http { inbound, reply }) });
+        fx.push(Effect::Record { record, ack: Some(Ack::Http { inbound, reply: taken(self.accepted) }) });
     }
 }
 
-fn plain(status: u16, reason: &'static str) -> HttpReply {
+/// There is no connection to speak of, but the options are to be found where all others' are.
+pub(super) fn listening(fx: &mut Vec<Effect>) {
+    link(fx, "connecting", 0, None, Map::new());
+    link(fx, "connected", 0, Some("listening".into()), Map::new());
+    fx.push(Effect::Ready { conn: 0 });
+}
+
+/// The answer to a request that is not for the source at `path`, whoever sent it.
+pub(super) fn turned_away(path: &str, request: &HttpRequest) -> Option<HttpReply> {
+    if !is_below(path, &request.path_and_query) {
+        Some(plain(404, "no source receives on this path"))
+    } else if !request.method.eq_ignore_ascii_case("POST") {
+        Some(plain(405, "only POST is received here"))
+    } else {
+        None
+    }
+}
+
+/// The answer to what was taken; `body` is JSON.
+pub(super) fn taken(body: &'static str) -> HttpReply {
+    HttpReply { status: 200, content_type: "application/json", body: Bytes::from_static(body.as_bytes()) }
+}
+
+pub(super) fn plain(status: u16, reason: &'static str) -> HttpReply {
     HttpReply {
         status,
         content_type: "text/plain; charset=utf-8",
@@ -78,12 +93,7 @@ fn plain(status: u16, reason: &'static str) -> HttpReply {
 impl Collector for WebhookCollector {
     fn on(&mut self, _: Now, _: &mut dyn Rng, input: Input, fx: &mut Vec<Effect>) {
         match input {
-            // There is no connection to speak of, but the options are to be found where all others' are.
-            Input::Start => {
-                link(fx, "connecting", 0, None, Map::new());
-                link(fx, "connected", 0, Some("listening".into()), Map::new());
-                fx.push(Effect::Ready { conn: 0 });
-            }
+            Input::Start => listening(fx),
             Input::Pushed { inbound, at, request } => self.pushed(inbound, at, request, fx),
             _ => {}
         }

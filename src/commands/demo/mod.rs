@@ -233,7 +233,7 @@ fn scan_options(session_id: SessionId, source: Option<&str>) -> ScanOptions {
             sources: source.map(str::to_owned).into_iter().collect(),
             ..Selection::default()
         },
-        data_only: true,
+        emitted_only: true,
         ..ScanOptions::default()
     }
 }
@@ -249,7 +249,11 @@ async fn endpoints(dir: &Path, recorded: Recorded) -> Result<Endpoints> {
         self_signed_dir: dir.to_owned(),
         recorded,
         access: Access::LoopbackOnly,
+        pushes: Vec::new(),
+        publishes: Vec::new(),
+        trust: Default::default(),
         trace: None,
+        misbehaviour: None,
         clock: Clock::System,
     };
     Ok(Endpoints::bind(options).await?)

@@ -1,17 +1,14 @@
 //! What the demo's vendors send: three streams from a seed, and the rows that serve two of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytestring::ByteString;
-
-use crate::message::{Mqtt, Row, SessionId};
+use crate::message::{Row, SessionId};
 use crate::vendors::synthetic::{Fleet, Route, Shop, Timed};
 
 /// One imitated vendor, by the name of the source that records it.
 pub(super) struct Stream {
     pub(super) source: &'static str,
-    pub(super) mqtt: Option<Mqtt>,
     pub(super) messages: Vec<Timed>,
 }
 
@@ -31,7 +28,7 @@ pub(super) fn streams(seconds: u64, started_at_us: i64) -> Vec<Stream> {
     let fleet = |route| Fleet {
         vehicles: 6,
         locks: 4,
-        report_every_ms: 500,
+        report_every: Duration::from_millis(500),
         started_at_us,
         route,
         ..Fleet::default()
@@ -40,44 +37,20 @@ pub(super) fn streams(seconds: u64, started_at_us: i64) -> Vec<Stream> {
     let paths = Route::Webhook { path: PUSH_PATH.to_owned() };
     let shop = Shop { locations: LOCATIONS.to_vec(), ..Shop::default() };
     vec![
-        Stream { source: SHOP, mqtt: None, messages: until(&mut shop.messages(1)) },
-        Stream {
-            source: LOCKS,
-            mqtt: Some(Mqtt { qos: 1, retain: false, dup: false }),
-            messages: until(&mut fleet(topics).messages(2)),
-        },
-        Stream { source: LOCKS_PUSH, mqtt: None, messages: until(&mut fleet(paths).messages(3)) },
+        Stream { source: SHOP, messages: until(&mut shop.messages(1)) },
+        Stream { source: LOCKS, messages: until(&mut fleet(topics).messages(2)) },
+        Stream { source: LOCKS_PUSH, messages: until(&mut fleet(paths).messages(3)) },
     ]
 }
 
 /// The rows that make a player send these streams, in order of time.
 pub(super) fn rows(streams: &[&Stream], session_id: SessionId, started_at_us: i64) -> Vec<Row> {
-    let mut names = BTreeMap::new();
-    let mut name =
-        |text: &str| Arc::clone(names.entry(text.to_owned()).or_insert_with(|| Arc::<str>::from(text)));
     let mut rows = Vec::new();
     for stream in streams {
-        rows.extend(stream.messages.iter().map(|message| Row {
-            vendor: name(message.vendor),
-            kind: name(message.kind),
-            site: name(""),
-            session_id,
-            source: name(stream.source),
-            connection: 0,
-            seq: 0,
-            received_at_us: started_at_us + (message.offset_ns / 1_000) as i64,
-            elapsed_ns: message.offset_ns,
-            channel: message.channel.clone(),
-            device_id: Some(message.device.clone()),
-            event_at_us: None,
-            mqtt: stream.mqtt,
-            is_binary: false,
-            headers: None,
-            duplicate_of: None,
-            payload: message.payload.clone(),
-            clear: None,
-            decode_error: None::<ByteString>,
-        }));
+        let source = Arc::from(stream.source);
+        rows.extend(
+            stream.messages.iter().map(|m| m.clone().into_row(&source, session_id, 0, started_at_us)),
+        );
     }
     rows.sort_by_key(|row| row.elapsed_ns);
     for (seq, row) in rows.iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::json;
 
-fn built_in(vendor: &str, kind: &str) -> Declaration {
+pub(super) fn built_in(vendor: &str, kind: &str) -> Declaration {
     let text = declaration(vendor, kind).unwrap_or_else(|| panic!("{vendor} has no {kind}"));
     Declaration::parse(text, &format!("{vendor}/{kind}.toml")).unwrap()
 }
@@ -18,7 +18,7 @@ pub(super) fn all() -> Vec<Declaration> {
 #[test]
 fn all_built_in_declarations_keep_the_rules() {
     let all = all();
-    assert_eq!(all.len(), 9);
+    assert_eq!(all.len(), 14);
     check_vendor(&all).unwrap();
     for vendor in vendors() {
         for (kind, text) in super::super::builtin(vendor).unwrap() {
@@ -191,6 +191,37 @@ fn delicode_positions_and_demographics() {
     let unknown = decode(&demographics, r#"{"gender":3}"#);
     assert_eq!((unknown.int("gender_code"), unknown.text("gender_name")), (Some(3), None));
     assert!(unknown.error.is_none());
+}
+
+#[test]
+fn a_damoov_position_with_its_time_in_every_form() {
+    let update = built_in("damoov", "device_update");
+    let lines = include_str!("../../../fixtures/damoov/device_update.jsonl").lines();
+    let messages: Vec<_> = lines.map(|line| decode(&update, line)).collect();
+    let [unix, iso, localized, bare] = &messages[..] else { panic!("four of them") };
+    for message in [unix, iso, localized] {
+        assert_eq!(message.error, None);
+        assert_eq!(message.device_id.as_deref(), Some("87654321-4321-4321-4321-210987654321"));
+        assert_eq!(message.text("track_token"), Some("ABCDEFAB-CDEF-ABCD-EFAB-CDEFABCDEFAB"));
+        assert_eq!((message.double("latitude"), message.double("longitude")), (Some(40.7128), Some(-74.006)));
+        assert_eq!((message.double("speed_mps"), message.double("accuracy_m")), (Some(15.5), Some(5.0)));
+        assert_eq!(message.double("heading_deg"), Some(180.0));
+    }
+    let moment = Some(1_640_995_200_000_000);
+    assert_eq!((unix.event_at_us, unix.int("position_at")), (moment, moment));
+    assert_eq!((iso.event_at_us, iso.int("position_at")), (moment, moment));
+    // Whose local time it is, only the source's options know.
+    assert!(localized.event_at_us.is_none() && localized.is_null("position_at"));
+    let texts = [unix, iso, localized].map(|message| message.text("position_at_text"));
+    assert_eq!(texts, [Some("1640995200"), Some("2021-12-31T19:00:00-05:00"), Some("2021-12-31 19:00:00")]);
+
+    assert_eq!((bare.error.as_ref(), bare.event_at_us), (None, Some(1_640_995_201_500_000)));
+    assert!(bare.double("latitude").unwrap().is_sign_negative());
+    assert!(["track_token", "speed_mps", "accuracy_m", "heading_deg"].iter().all(|name| bare.is_null(name)));
+
+    let odd = decode(&update, r#"{"position":{"Timestamp":"yesterday"}}"#);
+    assert!(odd.error.unwrap().contains("seconds since 1970, or a time like"));
+    assert_eq!(decode(&update, r#"{"position":{"Timestamp":"1640995200"}}"#).event_at_us, moment);
 }
 
 fn location() -> serde_json::Value {

@@ -25,7 +25,10 @@ fn assert_round_trip(messages: &[Message]) {
     assert_eq!(records.len(), messages.len());
     for (seq, (record, sent)) in records.iter().zip(messages).enumerate() {
         assert_eq!(record.seq, seq as u64);
-        assert_eq!(record.message, Message { at: record.message.at, ..sent.clone() });
+        // A ticket is the `seq` of an earlier message plus one, or means nothing here.
+        let duplicate_of =
+            sent.duplicate_of.and_then(|first| first.checked_sub(1)).filter(|first| *first < seq as u64);
+        assert_eq!(record.message, Message { at: record.message.at, duplicate_of, ..sent.clone() });
         assert_eq!(record.message.at.wall_us, sent.at.wall_us);
     }
 }
@@ -61,7 +64,7 @@ prop_compose! {
         mqtt in proptest::option::of((0..3u8, any::<bool>(), any::<bool>())),
         is_binary in any::<bool>(),
         headers in proptest::option::of(proptest::collection::vec(any::<(String, String)>(), 0..4)),
-        duplicate_of in any::<Option<u64>>(),
+        duplicate_of in proptest::option::of(prop_oneof![0..10u64, any::<u64>()]),
         payload in any::<Vec<u8>>(),
         clear in any::<Option<Vec<u8>>>(),
     ) -> Message {
@@ -94,11 +97,13 @@ proptest! {
 #[test]
 fn a_part_lies_on_the_disk_as_documented() {
     let mut rig = Rig::new(options());
+    // Before it, ten that take 75 bytes each.
+    let tickets = [(); 10].map(|()| rig.later("x"));
     let mut first = message("payload");
     first.at.steady_ns += 3;
     first.mqtt = Some(Mqtt { qos: 1, retain: true, dup: false });
     first.headers = Some(vec![("k".to_owned(), "vv".to_owned())]);
-    first.duplicate_of = Some(9);
+    first.duplicate_of = Some(tickets[9]);
     first.clear = Some(Bytes::from_static(b"cl"));
     rig.handle.try_append(first, Sync::Later).unwrap();
     rig.later("second");
@@ -116,6 +121,7 @@ fn a_part_lies_on_the_disk_as_documented() {
     assert_eq!(json["first_seq"], 0);
     assert_eq!(json["session"]["session_id"], id.to_string());
     assert_eq!(u32_at(16), crc32fast::hash(&[&bytes[..16], &bytes[20..json_end]].concat()));
+    let json_end = json_end + 10 * 75;
 
     let body = [
         b"up/42/location".as_slice(),
@@ -128,7 +134,7 @@ fn a_part_lies_on_the_disk_as_documented() {
     let mut head = Vec::new();
     head.extend((body.len() as u32).to_le_bytes());
     head.extend(crc32fast::hash(&body).to_le_bytes());
-    head.extend(0u64.to_le_bytes());
+    head.extend(10u64.to_le_bytes());
     head.extend(START.wall_us.to_le_bytes());
     head.extend(3u64.to_le_bytes());
     head.extend(2u32.to_le_bytes());
@@ -136,14 +142,14 @@ fn a_part_lies_on_the_disk_as_documented() {
     head.extend(0b1_1101_0110u16.to_le_bytes());
     head.extend([0, 0]);
     head.extend(14u32.to_le_bytes());
-    head.extend(0u32.to_le_bytes());
+    head.extend(10u32.to_le_bytes());
     let salted = [id.as_bytes().as_slice(), &[0; 4], &head].concat();
     let record = [b"\xF5rec".as_slice(), &crc32fast::hash(&salted).to_le_bytes(), &head, &body].concat();
     assert_eq!(&bytes[json_end..json_end + record.len()], record);
 
     let second = json_end + record.len();
-    assert_eq!(u32_at(second + 16), 1, "seq");
-    assert_eq!(u32_at(second + 56), 1, "the first was not known to be on disk");
+    assert_eq!(u32_at(second + 16), 11, "seq");
+    assert_eq!(u32_at(second + 56), 11, "the first was not known to be on disk");
     assert_eq!(bytes.len(), second + 60 + 14 + 6);
 }
 
@@ -188,4 +194,24 @@ fn part_names_are_read_as_they_are_written() {
     for other in ["x.journal", "-1.journal", &format!("{id}-1.journal"), &format!("{id}-000001.parquet")] {
         assert_eq!(parse_part_file_name(Path::new(other)), None, "{other}");
     }
+}
+
+#[test]
+fn a_duplicate_names_an_earlier_message_of_its_own_session() {
+    let mut rig = Rig::new(options());
+    let first = rig.later("first");
+    let again = |ticket| Message { duplicate_of: Some(ticket), ..message("again") };
+    rig.handle.try_append(again(first), Sync::Later).unwrap();
+    rig.turn();
+    rig.handle.roll(session(1), START.steady_ns).unwrap();
+    let of_the_session_before = again(first);
+    rig.handle.try_append(of_the_session_before, Sync::Later).unwrap();
+    let in_the_new = rig.later("first");
+    rig.handle.try_append(again(in_the_new), Sync::Later).unwrap();
+    rig.close();
+    let parts: Vec<_> = rig.closed.try_iter().collect();
+    let marks = parts.iter().map(|part| {
+        read(&rig.disk, part).0.iter().map(|record| record.message.duplicate_of).collect::<Vec<_>>()
+    });
+    assert_eq!(marks.collect::<Vec<_>>(), [vec![None, Some(0)], vec![None, None, Some(1)]]);
 }

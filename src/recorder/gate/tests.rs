@@ -67,7 +67,7 @@ async fn acknowledgements_wait_for_their_message_and_keep_their_order() {
     let (_journal, handle) = journal(0);
     let mut gate = Gate::new(handle.clone());
     for id in 1..=3 {
-        assert!(matches!(gate.admit(message(b"x", 1), Some(mqtt(id))).await, Outcome::Taken));
+        assert!(matches!(gate.admit(message(b"x", 1), Some(mqtt(id))).await, Outcome::Taken(_)));
     }
     gate.settle_behind(mqtt(4));
     assert_eq!(gate.next_due(0), None);
@@ -109,7 +109,7 @@ async fn while_the_disk_is_nearly_full_what_is_owed_is_held_and_not_acknowledged
     let mut gate = Gate::new(handle);
     for id in 0..=HELD_MAX as u64 {
         assert!(gate.is_open(), "{id}");
-        assert!(matches!(gate.admit(message(b"x", 1), Some(mqtt(id))).await, Outcome::Taken));
+        assert!(matches!(gate.admit(message(b"x", 1), Some(mqtt(id))).await, Outcome::Taken(_)));
     }
     assert!(!gate.is_open(), "reading stops");
     assert!(!gate.is_idle());
@@ -148,7 +148,7 @@ async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
     let (_journal, handle) = journal(u64::MAX);
     let mut gate = Gate::new(handle);
     for ack in [Some(mqtt(1)), None, Some(mqtt(2)), None] {
-        assert!(matches!(gate.admit(message(b"x", 1), ack).await, Outcome::Taken));
+        assert!(matches!(gate.admit(message(b"x", 1), ack).await, Outcome::Taken(_)));
     }
     assert!(!gate.is_idle() && gate.is_done(), "nobody is making room now");
     assert_eq!(gate.give_up(), (2, 4));
@@ -161,7 +161,7 @@ async fn reading_pauses_once_for_a_second_before_anything_is_dropped() {
     let handle = journal::stuck(disk, JournalOptions { queue_max_bytes: 1, ..options }, header).unwrap();
     let mut gate = Gate::new(handle);
     let began = tokio::time::Instant::now();
-    assert!(matches!(gate.admit(message(b"let in alone", 1), None).await, Outcome::Taken));
+    assert!(matches!(gate.admit(message(b"let in alone", 1), None).await, Outcome::Taken(_)));
     for _ in 0..3 {
         assert!(matches!(gate.admit(message(b"x", 1), None).await, Outcome::Dropped));
         // Timers of tokio are told in whole milliseconds.
@@ -170,6 +170,6 @@ async fn reading_pauses_once_for_a_second_before_anything_is_dropped() {
     assert_eq!(gate.tell_overflow(message(b"", 1).at, 0, true).unwrap().more["dropped"], 3);
     // Who waits for an acknowledgement loses nothing, and a webhook is told at once.
     assert!(matches!(gate.admit(message(b"y", 1), Some(http(1))).await, Outcome::Refused { .. }));
-    assert!(matches!(gate.admit(message(b"y", 1), Some(mqtt(2))).await, Outcome::Taken));
+    assert!(matches!(gate.admit(message(b"y", 1), Some(mqtt(2))).await, Outcome::Taken(_)));
     assert!(!gate.is_overflowing() && !gate.is_idle());
 }

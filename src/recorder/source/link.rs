@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::message::{Message, SourceHeader};
 use crate::recorder::stats::State;
 use crate::units::human_duration;
-use crate::vendors::LinkEvent;
+use crate::vendors::{HttpReply, LinkEvent};
 
 impl Source {
     /// Writes a row of kind `link`, and keeps the status in step with it.
@@ -91,13 +91,17 @@ impl Source {
         let name = &self.task.header.name;
         let reason = event.reason.as_deref().unwrap_or_default();
         let mut stats = self.task.stats.lock();
+        // Beside a stream that goes on: a second connection in the making, the first one's planned end.
+        let flows_on = event.more.contains_key("flowing");
         match event.event {
+            _ if flows_on => {}
             "connecting" => stats.state = State::Connecting,
             "stalled" => stats.state = State::Stalled,
             _ => {}
         }
         // A topic may be refused on a connection that goes on.
         let is_down = match event.event {
+            _ if flows_on => false,
             "disconnected" => true,
             "refused" => !event.more.contains_key("topics"),
             _ => false,
@@ -110,21 +114,37 @@ impl Source {
             self.heard_ns = None;
             self.is_stalled = false;
         }
-        if event.event == "disconnected" {
+        if event.event == "disconnected" && !flows_on {
             stats.disconnects += 1;
         }
         match event.event {
             "refused" | "disconnected" if is_down && !self.complaints.is_news(reason, now.steady_ns) => {
                 tracing::debug!("{name}: {}: {reason}", event.event);
             }
-            "disconnected" | "refused" | "overflow" | "stalled" => {
+            "disconnected" if flows_on => {}
+            "disconnected" | "refused" | "overflow" | "stalled" | "warning" => {
                 tracing::warn!("{name}: {}: {reason}", event.event);
             }
             _ => {}
         }
-        if matches!(event.event, "disconnected" | "refused" | "overflow") && !reason.is_empty() {
+        let is_error = match event.event {
+            "disconnected" => !flows_on,
+            "refused" | "overflow" | "warning" => true,
+            _ => false,
+        };
+        if is_error && !reason.is_empty() {
             stats.last_error = Some(reason.to_owned());
         }
+    }
+
+    /// A push did not show the credentials that are configured: by mistake, most of the time, and then
+    /// all of them do so. No row: whoever can reach the listener could write as many as he likes.
+    pub(super) fn turned_away(&mut self, reply: &HttpReply) {
+        let reason = format!("a push was answered with 401: {}", String::from_utf8_lossy(&reply.body));
+        if self.complaints.is_news(&reason, self.task.clock.now().steady_ns) {
+            tracing::warn!("{}: {reason}", self.task.header.name);
+        }
+        self.task.stats.lock().last_error = Some(reason);
     }
 
     pub(super) fn tell_overflow(&mut self, over: bool) {

@@ -115,7 +115,7 @@ impl DelicodeCollector {
             mqtt: None,
             is_binary,
             headers: None,
-            duplicate_of: None,
+            delivery_id: None,
             payload,
             clear: None,
         };

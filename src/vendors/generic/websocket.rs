@@ -56,7 +56,7 @@ impl WebSocketCollector {
             mqtt: None,
             is_binary,
             headers: None,
-            duplicate_of: None,
+            delivery_id: None,
             payload,
             clear: None,
         };

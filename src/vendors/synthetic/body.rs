@@ -18,6 +18,11 @@ impl Body {
         self
     }
 
+    pub(super) fn object(self, name: &'static str, value: Body) -> Self {
+        let text = value.render();
+        self.number(name, text)
+    }
+
     /// An object inside a string, as Jointech nests them.
     pub(super) fn nested(self, name: &'static str, value: Body) -> Self {
         let text = value.render();

@@ -1,15 +1,16 @@
 //! Vehicles that drive and locks that are opened, as Jointech reports them.
 
+use std::time::Duration;
+
 use bytestring::ByteString;
 use chrono::{DateTime, SecondsFormat};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 use super::body::Body;
-use super::{Agenda, Timed};
+use super::{Agenda, Timed, period_ns};
+use crate::message::Mqtt;
 use crate::vendors::jointech::KINDS;
-
-const MILLISECOND_NS: u64 = 1_000_000;
 
 /// How the messages travel. It decides the order of members too: the vendor's webhooks send them as
 /// declared, its broker sorted by name.
@@ -25,8 +26,8 @@ pub struct Fleet {
     pub vehicles: usize,
     /// Each lock has one sub-lock.
     pub locks: usize,
-    /// Milliseconds between two reports of a device. The vendor's devices use 5 s to 10 min.
-    pub report_every_ms: u64,
+    /// Between two reports of a device. The vendor's devices use 5 s to 10 min.
+    pub report_every: Duration,
     /// What the clocks in the messages show at the start: microseconds since the Unix epoch.
     pub started_at_us: i64,
     pub route: Route,
@@ -44,7 +45,7 @@ impl Default for Fleet {
         Self {
             vehicles: 3,
             locks: 3,
-            report_every_ms: 1_000,
+            report_every: Duration::from_secs(1),
             started_at_us: 1_714_550_400_000_000,
             route: Route::Mqtt { access_key: "0123456789ABCDEF0123456789ABCDEF".into() },
             expand_info: true,
@@ -59,11 +60,11 @@ impl Fleet {
     pub fn messages(self, seed: u64) -> Drives {
         let mut rng = Pcg64::seed_from_u64(seed);
         let mut agenda = Agenda::default();
-        let period_ms = self.report_every_ms.max(1);
+        let period_ns = period_ns(self.report_every);
         let devices: Vec<Device> =
             (0..self.vehicles + self.locks).map(|i| Device::new(i, i >= self.vehicles, &mut rng)).collect();
         for i in 0..devices.len() {
-            agenda.at(rng.random_range(0..period_ms) * MILLISECOND_NS, i);
+            agenda.at(rng.random_range(0..period_ns), i);
         }
         Drives { fleet: self, rng, agenda, devices }
     }
@@ -102,7 +103,7 @@ impl Iterator for Drives {
 
     fn next(&mut self) -> Option<Timed> {
         let (offset_ns, actor) = self.agenda.next()?;
-        let report_ns = self.fleet.report_every_ms.max(1) * MILLISECOND_NS;
+        let report_ns = period_ns(self.fleet.report_every);
         let rng = &mut self.rng;
         let device = self.devices.get_mut(actor)?;
         device.reports += 1;
@@ -126,12 +127,13 @@ impl Iterator for Drives {
         let jitter_ns = report_ns * rng.random_range(0..=40) / 1_000;
         self.agenda.at(offset_ns + report_ns - report_ns / 50 + jitter_ns, actor);
 
-        let (channel, body) = match &self.fleet.route {
-            Route::Webhook { path } => (path.clone(), body),
+        let (channel, mqtt, body) = match &self.fleet.route {
+            Route::Webhook { path } => (path.clone(), None, body),
             Route::Mqtt { access_key } => {
                 let sublock = device.sublock.as_deref().filter(|_| level == "sublock");
                 let middle = sublock.map(|id| format!("/{id}")).unwrap_or_default();
-                (format!("upload/{access_key}/{}{middle}/{level}", device.id), body.sorted())
+                let topic = format!("upload/{access_key}/{}{middle}/{level}", device.id);
+                (topic, Some(Mqtt { qos: 1, retain: false, dup: false }), body.sorted())
             }
         };
         Some(Timed {
@@ -139,7 +141,8 @@ impl Iterator for Drives {
             vendor: "jointech",
             kind: KINDS[kind],
             channel: channel.into(),
-            device: device.id.clone(),
+            device: Some(device.id.clone()),
+            mqtt,
             payload: body.into_bytes(),
         })
     }

@@ -1,11 +1,13 @@
 //! People in a shop, as Delicode tracks them: they come in, wander at a walking pace, stand before a
 //! shelf, and leave.
 
+use std::time::Duration;
+
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 use super::body::Body;
-use super::{Agenda, Timed};
+use super::{Agenda, Timed, period_ns};
 use crate::vendors::delicode::{KINDS, PATH};
 
 const MILLISECOND_NS: u64 = 1_000_000;
@@ -23,15 +25,15 @@ pub struct Shop {
     pub locations: Vec<i64>,
     /// The most people in one location at a time.
     pub people: usize,
-    /// Points per second and person.
-    pub rate_hz: u32,
+    /// Between two points of a person.
+    pub point_every: Duration,
     /// Whether positions carry `confidence`, as they do since October 2019.
     pub confidence: bool,
 }
 
 impl Default for Shop {
     fn default() -> Self {
-        Self { locations: vec![1, 2], people: 4, rate_hz: 8, confidence: true }
+        Self { locations: vec![1, 2], people: 4, point_every: Duration::from_millis(125), confidence: true }
     }
 }
 
@@ -89,10 +91,9 @@ impl Iterator for Walks {
 
     fn next(&mut self) -> Option<Timed> {
         let (offset_ns, actor) = self.agenda.next()?;
-        let rate_hz = self.shop.rate_hz.max(1);
+        let period_ns = period_ns(self.shop.point_every);
         let slot = self.slots.get_mut(actor)?;
         let location = slot.location;
-        let period_ns = 1_000_000_000 / u64::from(rate_hz);
         // A camera's frames come regularly, their processing takes a little more or less.
         let step_ns = period_ns * self.rng.random_range(95..=105) / 100;
 
@@ -101,7 +102,7 @@ impl Iterator for Walks {
             empty => {
                 let id = self.next_person_id;
                 self.next_person_id += 1;
-                empty.insert(Person::entering(id, rate_hz, &mut self.rng))
+                empty.insert(Person::entering(id, period_ns, &mut self.rng))
             }
         };
         let (kind, body, wait_ns) = if person.points_left == 0 {
@@ -121,7 +122,7 @@ impl Iterator for Walks {
                 .number("age", self.rng.random_range(14..80));
             (2, body, MILLISECOND_NS)
         } else {
-            person.walk(rate_hz, &mut self.rng);
+            person.walk(period_ns, &mut self.rng);
             let position = format!("{{\"x\":{:.1},\"y\":{:.1}}}", person.x_cm, person.y_cm);
             let mut body = Body::default()
                 .text("type", "realtime_person_position")
@@ -139,7 +140,8 @@ impl Iterator for Walks {
             vendor: "delicode",
             kind: KINDS[kind],
             channel: PATH.into(),
-            device: location.to_string().into(),
+            device: Some(location.to_string().into()),
+            mqtt: None,
             payload: body.into_bytes(),
         })
     }
@@ -147,30 +149,30 @@ impl Iterator for Walks {
 
 impl Person {
     /// At the door, in the middle of the near side.
-    fn entering(id: u64, rate_hz: u32, rng: &mut Pcg64) -> Self {
-        let points_left = rng.random_range(10..60) * rate_hz;
+    fn entering(id: u64, period_ns: u64, rng: &mut Pcg64) -> Self {
+        let points_left = points(rng.random_range(10..60), period_ns);
         Self {
             id,
             x_cm: rng.random_range(-80.0..80.0),
             y_cm: -HALF_DEPTH_CM,
             heading: rng.random_range(0.8..2.3),
-            points_to_turn: rng.random_range(2..6) * rate_hz,
+            points_to_turn: points(rng.random_range(2..6), period_ns),
             standing: false,
             points_left,
             estimate_at: if rng.random_bool(0.6) { points_left / 2 } else { u32::MAX },
         }
     }
 
-    fn walk(&mut self, rate_hz: u32, rng: &mut Pcg64) {
+    fn walk(&mut self, period_ns: u64, rng: &mut Pcg64) {
         self.points_left -= 1;
         if self.points_to_turn == 0 {
             self.standing = !self.standing && rng.random_bool(0.4);
             self.heading += rng.random_range(-1.5..1.5);
-            self.points_to_turn = rng.random_range(1..6) * rate_hz;
+            self.points_to_turn = points(rng.random_range(1..6), period_ns);
         }
         self.points_to_turn -= 1;
         let speed = if self.standing { 4.0 } else { WALK_CM_PER_S * rng.random_range(0.85..1.15) };
-        let step_cm = speed / f64::from(rate_hz);
+        let step_cm = speed * period_ns as f64 / 1e9;
         self.heading += rng.random_range(-0.08..0.08);
         self.x_cm += step_cm * self.heading.cos();
         self.y_cm += step_cm * self.heading.sin();
@@ -183,4 +185,9 @@ impl Person {
             self.heading = -self.heading;
         }
     }
+}
+
+/// How many points so many seconds are; never none.
+fn points(seconds: u64, period_ns: u64) -> u32 {
+    u32::try_from(seconds * 1_000_000_000 / period_ns).unwrap_or(u32::MAX).max(1)
 }

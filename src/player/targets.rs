@@ -1,0 +1,146 @@
+//! Where a replay goes by itself: URLs that it pushes to, brokers that it publishes to.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::PlayError;
+use crate::vendors::Pusher;
+
+/// `SOURCE=URL`: a source's webhook messages, and where they are posted to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PushTo {
+    pub source: String,
+    /// `http` or `https`. The recorded path and query are appended to its path.
+    pub url: Url,
+}
+
+impl FromStr for PushTo {
+    type Err = PlayError;
+
+    fn from_str(text: &str) -> Result<Self, PlayError> {
+        let wrong = |expected| PlayError::NotATarget { text: shown(text), expected };
+        let (source, url) = text
+            .split_once('=')
+            .ok_or_else(|| wrong("expected SOURCE=URL, as in city=http://127.0.0.1:9000"))?;
+        if source.is_empty() || source.contains(['/', ':']) {
+            return Err(wrong("expected the name of a source before the `=`"));
+        }
+        let url = Url::parse(url)
+            .map_err(|_| wrong("expected a URL after the `=`, as in http://127.0.0.1:9000"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("expected http or https"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("expected no user name: no vendor pushes with one"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("expected no query: the recorded path and query are appended to the URL"));
+        }
+        Ok(Self { source: source.to_owned(), url })
+    }
+}
+
+impl fmt::Debug for PushTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PushTo({}={})", self.source, self.url)
+    }
+}
+
+/// A broker that a replay is published to. The URL may hold a user name and a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublishTo {
+    pub(super) url: Url,
+}
+
+impl FromStr for PublishTo {
+    type Err = PlayError;
+
+    fn from_str(text: &str) -> Result<Self, PlayError> {
+        let wrong = |expected| PlayError::NotATarget { text: shown(text), expected };
+        let url =
+            Url::parse(text).map_err(|_| wrong("expected a broker's URL, as in mqtt://127.0.0.1:1883"))?;
+        if !matches!(url.scheme(), "mqtt" | "mqtts") {
+            return Err(wrong("expected mqtt or mqtts"));
+        }
+        if url.host_str().unwrap_or_default().is_empty() {
+            return Err(wrong("expected a host, as in mqtt://127.0.0.1:1883"));
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("expected host and port only: the topics are the recorded ones"));
+        }
+        Ok(Self { url })
+    }
+}
+
+impl PublishTo {
+    /// The URL without user name and password.
+    pub fn public_url(&self) -> String {
+        let mut url = self.url.clone();
+        // These fail only where there is nothing to remove.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.to_string()
+    }
+}
+
+// A URL may hold a password.
+impl fmt::Debug for PublishTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublishTo({})", self.public_url())
+    }
+}
+
+/// One source's pushes, and how its vendor makes them.
+#[derive(Clone, Debug)]
+pub struct PushTarget {
+    pub to: PushTo,
+    pub pusher: Arc<dyn Pusher>,
+}
+
+/// What was typed, without what may be a password: all between `//` and `@`.
+fn shown(text: &str) -> String {
+    match (text.find("//"), text.rfind('@')) {
+        (Some(start), Some(end)) if start + 2 < end => format!("{}…{}", &text[..start + 2], &text[end..]),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pushes_name_a_source_and_a_url() {
+        let to: PushTo = "city=https://example.com:8443/base".parse().unwrap();
+        assert_eq!((to.source.as_str(), to.url.as_str()), ("city", "https://example.com:8443/base"));
+        for wrong in [
+            "",
+            "http://x",
+            "city",
+            "city=",
+            "=http://x",
+            "city=ftp://x",
+            "city=127.0.0.1:80",
+            "city=http://u:p@x",
+            "city=http://x/?q=1",
+        ] {
+            assert!(wrong.parse::<PushTo>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn brokers_are_urls_whose_password_is_never_shown() {
+        let to: PublishTo = "mqtts://me:geheim@broker:99".parse().unwrap();
+        assert_eq!(to.public_url(), "mqtts://broker:99");
+        assert!(!format!("{to:?}").contains("geheim"));
+        for wrong in
+            ["", "broker", "http://me:geheim@x", "mqtt://me:geheim@x/topic", "mqtt://", "mqtt://me:geheim@"]
+        {
+            let error = wrong.parse::<PublishTo>().unwrap_err().to_string();
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The replaying side of a webhook vendor: which headers a push has, and what happens when it fails.
+//!
+//! A pusher makes requests; `transport` carries them out. It is asked for every attempt, because a
+//! vendor that signs does so afresh each time.
+
+use std::time::Duration;
+
+use super::VendorConfig;
+use super::jointech::config::JointechConfig;
+use super::sensoro::pusher::SensoroPusher;
+use crate::clock::Now;
+use crate::message::{Headers, SourceHeader};
+use crate::secret::Secret;
+
+/// How a vendor pushes.
+pub trait Pusher: Send + Sync + std::fmt::Debug {
+    /// The headers of one attempt to post `body` to `url` (absolute, as the receiver sees it), made from
+    /// those that were recorded.
+    fn headers(&self, now: Now, url: &str, recorded: &Headers, body: &[u8]) -> Headers;
+
+    fn rule(&self) -> PushRule;
+}
+
+/// When a push has failed, and what happens then. Any 2xx is success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushRule {
+    /// For one attempt, from the connection to the last byte of the answer.
+    pub timeout: Duration,
+    /// How long after the n-th failure it is pushed again; after the last of them it is dropped.
+    pub waits: &'static [Duration],
+}
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Pushed with its headers as recorded, but for one that the source's configuration may set.
+#[derive(Debug)]
+struct Recorded {
+    header: Option<(String, Secret)>,
+    rule: PushRule,
+}
+
+impl Pusher for Recorded {
+    fn headers(&self, _: Now, _: &str, recorded: &Headers, _: &[u8]) -> Headers {
+        let mut headers = recorded.clone();
+        if let Some((name, value)) = &self.header {
+            headers.retain(|(recorded, _)| !recorded.eq_ignore_ascii_case(name));
+            headers.push((name.clone(), value.expose().to_owned()));
+        }
+        headers
+    }
+
+    fn rule(&self) -> PushRule {
+        self.rule
+    }
+}
+
+/// Not documented whether it pushes again: the choice here is that it does not.
+const JOINTECH: PushRule = PushRule { timeout: s(10), waits: &[] };
+
+/// Nobody's rule, and what most senders do.
+const GENERIC: PushRule = PushRule { timeout: s(10), waits: &[s(1), s(5), s(30)] };
+
+/// How `vendor` pushes; `config` is the configured source, whose header or signature the pushes get.
+/// Without one they have the headers that were recorded.
+pub fn pusher(vendor: &str, config: Option<&VendorConfig>) -> Box<dyn Pusher> {
+    match (vendor, config) {
+        ("sensoro", Some(VendorConfig::Sensoro(config))) => Box::new(SensoroPusher::new(Some(config))),
+        ("sensoro", _) => Box::new(SensoroPusher::new(None)),
+        ("jointech", Some(VendorConfig::Jointech(JointechConfig::Webhook(hook)))) => {
+            Box::new(Recorded { header: hook.header.clone(), rule: JOINTECH })
+        }
+        ("jointech", _) => Box::new(Recorded { header: None, rule: JOINTECH }),
+        _ => Box::new(Recorded { header: None, rule: GENERIC }),
+    }
+}
+
+/// Whether a source was pushed to us, by its recorded settings; none if they do not say.
+pub fn was_pushed(source: &SourceHeader) -> Option<bool> {
+    Some(source.settings.get("transport")?.as_str()? == "webhook")
+}
