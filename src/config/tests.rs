@@ -111,6 +111,43 @@ fn damoov_needs_a_token_or_a_login_and_keeps_unset_what_is_unset() {
 }
 
 #[test]
+fn pontosense_has_defaults() {
+    let text = "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a/\"\napi_key = \"k\"\n\
+                secret = \"s\"\nsensors = [\"ATR_GN_P4-250120-09527\"]\n";
+    let config = parse(text).unwrap();
+    let VendorConfig::Pontosense(pontosense) = &config.sources[0].vendor else { panic!() };
+    assert_eq!(pontosense.api_url, "https://a");
+    assert_eq!(pontosense.sensors, ["ATR_GN_P4-250120-09527"]);
+    assert_eq!((pontosense.tenant_id, pontosense.mqtt_url.as_ref()), (None, None));
+    let seconds = [pontosense.renew_every, pontosense.token_margin, pontosense.connection_max_age];
+    assert_eq!(seconds.map(|duration| duration.as_secs()), [55, 300, 3_300]);
+}
+
+#[test]
+fn mistakes_in_a_pontosense_source_are_told() {
+    check(
+        "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a?x\"\napi_key = \"k, l\"\n\
+         secret = \"s\"\nsensors = []\nrenew_evry = \"1s\"\nrenew_every = \"60s\"\ntenant_id = 0\n",
+        &[
+            (4, "`api_url` in source \"w\"", "without query"),
+            (5, "`api_key` in source \"w\"", "without comma"),
+            (7, "`sensors` in source \"w\"", "a list of serial numbers"),
+            (8, "`renew_evry` in source \"w\"", "did you mean `renew_every`?"),
+            (9, "`renew_every` in source \"w\"", "below `60s`"),
+            (10, "`tenant_id` in source \"w\"", "from 1"),
+        ],
+    );
+    let with = |sensors: &str| {
+        format!(
+            "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a\"\napi_key = \"k\"\n\
+             secret = \"s\"\nsensors = {sensors}"
+        )
+    };
+    check(&with("[\"a\", \"a\"]"), &[(7, "`sensors`", "\"a\" is listed twice")]);
+    check(&with("[\"a/b\"]"), &[(7, "`sensors[0]`", "a serial number such as")]);
+}
+
+#[test]
 fn delicode_has_defaults() {
     let config = parse(&format!("{DELICODE}token = {{ env = \"TOKEN\" }}\nlocations = [1, 2]")).unwrap();
     let VendorConfig::Delicode(delicode) = &config.sources[0].vendor else { panic!() };

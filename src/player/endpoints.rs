@@ -63,7 +63,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_GRACE: Duration = Duration::from_secs(6);
 
 /// What is served, where, and to whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BindOptions {
     pub listen: Vec<Listen>,
     /// For `https` and `mqtts`; none: a self-signed certificate.

@@ -71,8 +71,8 @@ fn api_url(item: &Item<'_>) -> Option<String> {
 /// The key is one parameter of a header.
 fn api_key(item: &Item<'_>) -> Option<String> {
     let key = text(item)?;
-    if key.contains([',', ' ']) || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return item.wrong("expected letters, digits and signs, without comma and white space");
+    if key.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control()) {
+        return item.wrong("expected a key without comma and white space");
     }
     Some(key)
 }
