@@ -10,9 +10,11 @@
 pub mod dial;
 pub mod fanout;
 pub mod http_client;
+pub mod http_pusher;
 pub mod http_server;
 pub mod intake;
 pub mod mqtt_client;
+pub mod mqtt_publisher;
 pub mod mqtt_server;
 pub mod tls;
 pub mod trace;

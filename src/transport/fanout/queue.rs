@@ -18,6 +18,11 @@ pub enum Wish {
     Rows(Selection),
     /// MQTT topic filters with the QoS granted to each; an empty list is a wish for nothing.
     Topics(Vec<(String, u8)>),
+    /// What was pushed to us by one source.
+    Pushes { source: String },
+    /// Everything, on its topic at its recorded QoS; at QoS 1 what has none, since a broker that is far
+    /// away is to say that it has it.
+    Everything,
 }
 
 impl Wish {
@@ -26,6 +31,11 @@ impl Wish {
     fn qos_for(&self, emission: &Emission) -> Option<u8> {
         match self {
             Wish::Rows(selection) => selection.matches(&emission.row).then_some(0),
+            Wish::Pushes { source } => {
+                // Webhooks alone have headers.
+                (emission.row.headers.is_some() && *source == *emission.row.source).then_some(0)
+            }
+            Wish::Everything => Some(emission.row.mqtt.map_or(1, |mqtt| mqtt.qos)),
             Wish::Topics(filters) => {
                 let granted = filters
                     .iter()
