@@ -51,3 +51,8 @@ fn a_broker_is_recorded_and_replayed_to_paho() {
 fn webhooks_are_answered_recorded_and_replayed() {
     scenario("webhook.py");
 }
+
+#[test]
+fn sensoro_pushes_are_checked_recorded_and_pushed_again() {
+    scenario("sensoro.py");
+}
