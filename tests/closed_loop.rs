@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -524,9 +525,26 @@ async fn noise_is_kept_and_costs_nothing() {
     }
 }
 
+/// Where Damoov's tokens are refreshed: with any refresh token, and always anew.
+async fn gives_tokens() -> String {
+    let count = Arc::new(AtomicU64::new(0));
+    let answer = move || {
+        let token = format!("token-{}", count.fetch_add(1, Ordering::Relaxed));
+        async move { axum::Json(serde_json::json!({"Result": {"AccessToken": {"Token": token}, "RefreshToken": "r"}})) }
+    };
+    let router = axum::Router::new().route("/v1/Auth/RefreshToken", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/Auth/RefreshToken", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn expired_tokens_are_told_and_survived() {
-    for (source, outcome) in in_time(misbehave(served(), "expired-token=60", 10)).await {
+    let mut setup = served();
+    let refresh = format!("refresh_url = \"{}\"\nrefresh_token = \"r\"\ninstance_id", gives_tokens().await);
+    setup.sources = setup.sources.replace("instance_id", &refresh);
+    for (source, outcome) in in_time(misbehave(setup, "expired-token=60", 10)).await {
         outcome.is_back(&source);
     }
 }
