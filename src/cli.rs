@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::archive::Filter;
 use crate::player::{Listen, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
 use crate::units::{Moment, parse_duration, parse_moment};
@@ -155,7 +156,7 @@ pub struct Status {}
 
 /// What is chosen from a recording.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Filters (all but the times may be given several times)")]
+#[command(next_help_heading = "Filters (all but --where and the times may be given several times)")]
 pub struct Filters {
     /// Only from this source
     #[arg(long, value_name = "SOURCE")]
@@ -172,6 +173,10 @@ pub struct Filters {
     /// Only on channels like this: `*` is any text, `?` any character
     #[arg(long, value_name = "GLOB")]
     pub channel: Vec<String>,
+    /// Only where this holds, as in "speed_kmh > 80 and battery_percent < 20", "alarm_name = 'Lock rope cut'",
+    /// "event_at >= 2026-03-01T14:00:00Z or not (qos = 1)", "latitude is null"; columns as in `telereel schema`
+    #[arg(long = "where", value_name = "EXPR")]
+    pub filter: Option<Filter>,
     /// From this time on: RFC 3339 with offset, +90s after the session's start, or -2h before now
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
     pub from: Option<Moment>,
@@ -307,7 +312,7 @@ pub struct Simulate {
     pub duration: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Pace {
     #[default]
     Original,
@@ -335,6 +340,7 @@ pub struct Info {
   telereel cat latest | head
   telereel cat tuesday --kind alarm --device 7001234567
   telereel cat tuesday --from +10m --to +11m
+  telereel cat tuesday --where 'speed_kmh > 80 and latitude is not null'
   telereel cat --from -2h --channel 'upload/*/location'
   telereel cat latest --follow")]
 pub struct Cat {

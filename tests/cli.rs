@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
@@ -103,6 +104,10 @@ fn a_wrong_call_is_a_usage_error() {
         &["--no-wait"],
     );
     refused(telereel(&folder).arg("cat"), 2, &["which session?"]);
+    let tls = ["--tls-cert", "c.pem", "--tls-key", "k.pem"];
+    refused(telereel(&folder).args(["replay", "x"]).args(tls), 2, &["https://", "none is given"]);
+    let plain = ["--listen", "http://127.0.0.1:0", "--listen", "mqtt://127.0.0.1:0"];
+    refused(telereel(&folder).args(["replay", "x"]).args(tls).args(plain), 2, &["https://", "none is given"]);
     refused(telereel(&folder).arg("replay"), 2, &["which session?"]);
     refused(telereel(&folder).env("TELEREEL_LOG", "loud").arg("check"), 2, &["TELEREEL_LOG", "debug"]);
     assert!(is_empty(folder.path()));
@@ -330,6 +335,23 @@ fn what_is_recorded_is_listed_shown_verified_and_replayed() {
     for session in ["walk", "latest", id, &id[..12]] {
         assert_eq!(json(&["info", session, "--json"])[0]["session_id"], id);
     }
+    let with_room = json(&["cat", "walk", "--where", "payload != '' and seq >= 0 and not channel = '/out'"]);
+    assert_eq!(with_room.len(), 2);
+    refused(
+        telereel(&folder).args(["cat", "walk", "--where", "paylod = 'x'"]),
+        2,
+        &["--where, at byte 0", "did you mean `payload`?"],
+    );
+    refused(
+        telereel(&folder).args(["replay", "walk", "--where", "seq = 1 and"]),
+        2,
+        &["at byte 11", "expected a column"],
+    );
+    refused(
+        telereel(&folder).args(["cat", "walk", "--where", "seq > 99"]),
+        1,
+        &["nothing is selected", "--where holds for no message"],
+    );
     let rows = json(&["cat", "walk"]);
     let found: Vec<&str> = rows.iter().map(|row| row["payload"].as_str().unwrap()).collect();
     assert_eq!(found, payloads);
@@ -399,4 +421,27 @@ fn a_session_gets_a_name_that_finds_it_again() {
     assert!(stderr.contains("session `first` exists: this one is `first-2`"), "{stderr}");
     let (code, _, stderr) = run(telereel(&folder).args(record).arg("-q"));
     assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn what_recover_writes_can_be_read_by_whom_the_configuration_lets() {
+    let folder = folder();
+    let source =
+        "[[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n";
+    let listen = "listen = \"127.0.0.1:0\"\n";
+    let archive = "[archive]\ngroup_readable = true\n";
+    write(&folder, "telereel.toml", &format!("{archive}[webhooks]\n{listen}[console]\n{listen}{source}"));
+    assert_eq!(run(telereel(&folder).args(["record", "--for", "1ms"])).0, 0);
+    let views = folder.path().join("archive/views/duckdb.sql");
+    let check = |args: &[&str]| {
+        std::fs::remove_file(&views).unwrap();
+        let (code, _, stderr) = run(telereel(&folder).args(args));
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(std::fs::metadata(&views).unwrap().permissions().mode() & 0o777, 0o640, "{args:?}");
+    };
+    check(&["recover"]);
+    // Where there is no configuration, as the archive is.
+    std::fs::rename(folder.path().join("telereel.toml"), folder.path().join("elsewhere.toml")).unwrap();
+    check(&["recover"]);
+    check(&["-c", "elsewhere.toml", "recover"]);
 }

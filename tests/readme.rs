@@ -25,7 +25,15 @@ const README: &str = include_str!("../README.md");
 /// The indented command lines, without their comments.
 fn commands() -> Vec<Vec<&'static str>> {
     let lines = README.lines().filter_map(|line| line.strip_prefix("    telereel "));
-    lines.map(|line| line.split(" # ").next().unwrap_or(line).split_whitespace().collect()).collect()
+    lines.map(|line| words(line.split(" # ").next().unwrap_or(line))).collect()
+}
+
+/// The words of a command line, as a shell takes them apart: what stands in double quotes is one.
+fn words(line: &str) -> Vec<&str> {
+    let pieces = line.split('"').enumerate();
+    pieces
+        .flat_map(|(n, piece)| if n % 2 == 1 { vec![piece] } else { piece.split_whitespace().collect() })
+        .collect()
 }
 
 #[test]
@@ -71,6 +79,9 @@ fn the_demo_and_everything_after_it_runs() {
             assert!(!telereel(&demo, &command, 0).is_empty(), "{command:?} said nothing");
         }
     }
+    let info: serde_json::Value =
+        serde_json::from_str(&telereel(&demo, &["info", "latest", "--json"], 0)).unwrap();
+    assert_eq!(info["unknown_fields"], serde_json::json!([]), "what vendors are known to send is declared");
     analyse(&demo);
     telereel(&demo, &["verify"], 0);
 }

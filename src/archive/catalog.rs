@@ -49,6 +49,11 @@ impl Archive {
         known.map_or(0o600, |metadata| metadata.permissions().mode() & 0o666)
     }
 
+    /// Whether the group may read what is there.
+    pub fn is_group_readable(&self) -> bool {
+        self.file_mode() & 0o040 != 0
+    }
+
     /// Whether the index knows as many sessions and parts as there are sidecars and manifests.
     fn is_complete(&self, index: &Index) -> Result<bool, ArchiveError> {
         let (sessions, parts) = index.counts()?;

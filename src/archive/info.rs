@@ -14,6 +14,7 @@ use super::error::{ArchiveError, IoContext};
 use super::link::LINK_KIND;
 use super::session::{SessionSummary, summarise};
 use super::time::{rfc3339_us, rfc3339_us_option};
+use super::unknown::{UnknownField, unknown_fields};
 use crate::index::{LinkRow, SegmentRow, SessionRow};
 use crate::message::SessionId;
 
@@ -26,6 +27,8 @@ pub struct SessionInfo {
     pub channels: Vec<ChannelCount>,
     pub devices: Vec<DeviceCount>,
     pub gaps: Vec<Gap>,
+    /// What payloads hold that the declarations do not know, in a bounded number of messages.
+    pub unknown_fields: Vec<UnknownField>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,6 +74,9 @@ pub struct DeviceCount {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gap {
     pub source: String,
+    /// Of a source with a connection for each sensor: the sensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
     #[serde(rename = "started_at", with = "rfc3339_us")]
     pub started_at_us: i64,
     /// None: it lasted to the session's end.
@@ -98,6 +104,7 @@ impl Archive {
             kinds: kind_counts(&segments),
             channels,
             devices,
+            unknown_fields: unknown_fields(self, &segments)?,
             gaps: gaps(&index.links(session_id)?),
             summary: summarise(&index, session)?,
         })
@@ -143,12 +150,15 @@ fn kind_counts(segments: &[SegmentRow]) -> Vec<KindCount> {
 
 /// The outages of every source, in the order of their starts; the same as the view `outages`.
 fn gaps(links: &[LinkRow]) -> Vec<Gap> {
-    let mut by_source: BTreeMap<&str, Vec<&LinkRow>> = BTreeMap::new();
-    for link in links.iter().filter(|link| link.is_of_connection()) {
-        by_source.entry(&link.source).or_default().push(link);
+    let mut by_source: BTreeMap<(&str, Option<String>), Vec<&LinkRow>> = BTreeMap::new();
+    for (link, state) in links.iter().filter_map(|link| Some((link, link.state()?))) {
+        by_source.entry((&link.source, state.sn)).or_default().push(link);
     }
-    let mut gaps: Vec<(u64, Gap)> =
-        by_source.into_values().flat_map(|links| gaps_of_source(&links)).collect();
+    let of_device = |((_, device_id), links): ((&str, Option<String>), Vec<&LinkRow>)| {
+        let gaps = gaps_of_source(&links).into_iter();
+        gaps.map(move |(seq, gap)| (seq, Gap { device_id: device_id.clone(), ..gap })).collect::<Vec<_>>()
+    };
+    let mut gaps: Vec<(u64, Gap)> = by_source.into_iter().flat_map(of_device).collect();
     gaps.sort_by_key(|(seq, _)| *seq);
     gaps.into_iter().map(|(_, gap)| gap).collect()
 }
@@ -175,6 +185,7 @@ fn gaps_of_source(links: &[&LinkRow]) -> Vec<(u64, Gap)> {
                     link.seq,
                     Gap {
                         source: link.source.clone(),
+                        device_id: None,
                         started_at_us: link.received_at_us,
                         ended_at_us: None,
                         duration_ns: None,
@@ -270,6 +281,41 @@ mod tests {
         };
         let links: Vec<LinkRow> = events.iter().enumerate().map(row).collect();
         gaps(&links).into_iter().map(|gap| (gap.started_at_us, gap.ended_at_us)).collect()
+    }
+
+    #[test]
+    fn sensors_have_outages_of_their_own_and_a_hand_over_is_none() {
+        // Event, sensor, and whether data can come all the while.
+        let events = [
+            ("connecting", "a", false),
+            ("connecting", "b", false),
+            ("connected", "a", false),
+            ("connected", "b", false),
+            ("disconnected", "a", false),
+            ("connecting", "b", true),
+            ("connected", "b", true),
+            ("disconnected", "b", true),
+            ("connecting", "a", false),
+            ("reconnected", "a", false),
+            ("refused", "b", true),
+            ("disconnected", "b", false),
+        ];
+        let row = |(at, (event, sn, flowing)): (usize, &(&str, &str, bool))| LinkRow {
+            session_id: SessionId::new(0, [0; 10]),
+            seq: at as u64,
+            source: "ward".into(),
+            connection: at as i32,
+            received_at_us: at as i64,
+            elapsed_ns: at as u64,
+            event: (*event).into(),
+            reason: None,
+            gap_ns: None,
+            payload: serde_json::json!({"event": event, "sn": sn, "flowing": flowing}).to_string(),
+        };
+        let links: Vec<LinkRow> = events.iter().enumerate().map(row).collect();
+        let gaps = gaps(&links).into_iter();
+        let gaps: Vec<_> = gaps.map(|g| (g.device_id.unwrap(), g.started_at_us, g.ended_at_us)).collect();
+        assert_eq!(gaps, [("a".to_owned(), 4, Some(9)), ("b".to_owned(), 11, None)]);
     }
 
     #[test]

@@ -57,21 +57,30 @@ impl LinkOrigin<'_> {
     }
 }
 
-impl LinkRow {
-    /// Whether it tells of the connection's state: what outages are made of.
-    pub(super) fn is_of_connection(&self) -> bool {
-        match self.event.as_str() {
-            "connecting" | "continued" | "connected" | "reconnected" | "disconnected" => true,
-            // A topic may be refused on a connection that goes on.
-            "refused" => serde_json::from_str::<Refused>(&self.payload).is_ok_and(|r| r.topics.is_none()),
-            _ => false,
-        }
-    }
+/// What outages are made of.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct LinkState {
+    topics: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    flowing: bool,
+    /// Of a source with a connection for each sensor: the sensor. Each has outages of its own.
+    pub sn: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Refused {
-    topics: Option<serde::de::IgnoredAny>,
+impl LinkRow {
+    /// What it tells of the connection's state; none if it is about something else, or changes nothing.
+    pub(super) fn state(&self) -> Option<LinkState> {
+        let is_of_state = ["connecting", "continued", "connected", "reconnected", "disconnected", "refused"]
+            .contains(&self.event.as_str());
+        if !is_of_state {
+            return None;
+        }
+        let state: LinkState = serde_json::from_str(&self.payload).unwrap_or_default();
+        // A topic may be refused on a connection that goes on; and where one connection takes over from
+        // another, data can come all the while.
+        let changes_nothing = state.flowing || (self.event == "refused" && state.topics.is_some());
+        (!changes_nothing).then_some(state)
+    }
 }
 
 impl Archive {

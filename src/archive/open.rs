@@ -53,7 +53,8 @@ impl Archive {
         Self::open_on(Arc::new(RealDisk::default()), root)
     }
 
-    fn open_on(disk: Arc<dyn Disk>, root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
+    /// The same, writing through `disk`.
+    pub fn open_on(disk: Arc<dyn Disk>, root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
         let path = layout.archive_json();
         refuse_file(root.as_ref())?;

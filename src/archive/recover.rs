@@ -94,11 +94,18 @@ impl RecoverReport {
 
 /// Seals what a crash left behind. The caller holds the archive's lock, and no recorder runs.
 pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
+    recover_telling(archive, &|_, _| ())
+}
+
+/// The same, and `tell` is told how many journal parts of how many are done.
+pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<RecoverReport, ArchiveError> {
     let mut report = RecoverReport::default();
     empty_tmp(archive, &mut report)?;
     let names = archive.parts()?;
     let headers = session_headers(archive, &names);
-    for name in names {
+    let total = names.len() as u64;
+    for (done, name) in (0_u64..).zip(names) {
+        tell(done, total);
         let part = archive.layout.part(name);
         if is_readable(archive, name, &headers, &mut report)? {
             remove_uncommitted(archive, name, &mut report)?;

@@ -26,6 +26,11 @@ pub struct ReindexReport {
 
 /// Makes the index again, in place of the one there is. The caller holds the archive's lock.
 pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
+    reindex_telling(archive, &|_, _| ())
+}
+
+/// The same, and `tell` is told how many sealed parts of how many are done.
+pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<ReindexReport, ArchiveError> {
     let (layout, disk) = (&archive.layout, &*archive.disk);
     let tmp = layout.tmp().join("index.sqlite");
     disk.create_dir_all(&layout.tmp()).doing("create", &layout.tmp())?;
@@ -37,7 +42,9 @@ pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
         index.put_session(&session)?;
         report.sessions += 1;
     }
-    for manifest in manifests {
+    let total = manifests.len() as u64;
+    for (done, manifest) in (0_u64..).zip(manifests) {
+        tell(done, total);
         report.problems.extend(manifest.files.iter().filter_map(|file| look_at(archive, file)));
         let links = archive.read_links(&manifest).unwrap_or_else(|error| {
             report.unreadable.push(error.to_string());

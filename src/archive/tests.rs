@@ -7,3 +7,4 @@ mod lookup;
 mod order;
 mod stages;
 mod support;
+mod unknown;

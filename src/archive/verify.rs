@@ -80,6 +80,15 @@ impl VerifyReport {
 
 /// Checks the whole archive.
 pub fn verify(archive: &Archive, options: VerifyOptions) -> Result<VerifyReport, ArchiveError> {
+    verify_telling(archive, options, &|_, _| ())
+}
+
+/// The same, and `tell` is told how many segments of how many have been looked at.
+pub fn verify_telling(
+    archive: &Archive,
+    options: VerifyOptions,
+    tell: &dyn Fn(u64, u64),
+) -> Result<VerifyReport, ArchiveError> {
     // In this order a seal that goes on at the same time is seen as waiting or as done, never as damage.
     let recording = archive.is_locked();
     let on_disk = segment_files(archive)?;
@@ -88,8 +97,9 @@ pub fn verify(archive: &Archive, options: VerifyOptions) -> Result<VerifyReport,
     let sidecars = readable::<Sidecar>(archive, &archive.layout.sessions(), &mut report)?;
     let manifests = readable::<Manifest>(archive, &archive.layout.manifests(), &mut report)?;
 
+    let total = manifests.iter().map(|manifest| manifest.files.len() as u64).sum();
     for manifest in &manifests {
-        check_part(archive, manifest, options, &mut report);
+        check_part(archive, manifest, options, &mut report, &|done| tell(done, total));
     }
     check_sessions(&manifests, &sidecars, &waiting, &mut report);
     let named: std::collections::HashSet<&str> =
@@ -133,7 +143,13 @@ fn readable<T: serde::de::DeserializeOwned>(
     Ok(found)
 }
 
-fn check_part(archive: &Archive, manifest: &Manifest, options: VerifyOptions, report: &mut VerifyReport) {
+fn check_part(
+    archive: &Archive,
+    manifest: &Manifest,
+    options: VerifyOptions,
+    report: &mut VerifyReport,
+    tell: &dyn Fn(u64),
+) {
     let mut seen = Seen::new(manifest);
     let mut complete = true;
     for file in &manifest.files {
@@ -143,6 +159,7 @@ fn check_part(archive: &Archive, manifest: &Manifest, options: VerifyOptions, re
         let problems = report.problems.len();
         check_file(archive, file, options, &mut seen, report);
         complete &= report.problems.len() == problems;
+        tell(report.segments);
     }
     for range in manifest.lost.iter().chain(manifest.removed.iter().flat_map(|r| &r.ranges)) {
         seen.mark_range(*range);

@@ -16,6 +16,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use super::Archive;
 use super::durable::replace;
 use super::error::{ArchiveError, IoContext};
+use super::filter::ColumnTypes;
 use super::layout::{kind_dir, schema_path};
 use super::link::LINK_KIND;
 use super::schema::segment_schema;
@@ -95,6 +96,17 @@ impl Archive {
             let _ = write!(sql, "\n{}", view.replace("{rows}", selects.join("    UNION ALL\n").trim_end()));
         }
         Ok(sql)
+    }
+
+    /// Every column that a row of this archive can have, with its type: the envelope's, the typed ones, and the
+    /// folders.
+    pub fn column_types(&self) -> Result<ColumnTypes, ArchiveError> {
+        let mut types: ColumnTypes =
+            ["vendor", "kind", "date"].map(|folder| (folder.to_owned(), DataType::Utf8)).into();
+        for column in self.kinds_to_view()?.into_iter().flat_map(|kind| kind.columns) {
+            types.entry(column.name().clone()).or_insert_with(|| column.data_type().clone());
+        }
+        Ok(types)
     }
 
     /// Writes `views/duckdb.sql` where it would change.

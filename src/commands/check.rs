@@ -24,6 +24,9 @@ struct Report {
 struct SourceReport {
     name: String,
     vendor: &'static str,
+    /// What is allowed and most likely not meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<Attempt>,
 }
@@ -33,6 +36,11 @@ pub(super) fn run(context: &Context, args: &Check) -> anyhow::Result<Outcome> {
     let attempts = if args.connect { connect(context, &config)? } else { Vec::new() };
     let failed = attempts.iter().filter(|attempt| matches!(attempt, Attempt::Failed { .. })).count();
     let report = report(context, &config, attempts);
+    for source in &report.sources {
+        for warning in &source.warnings {
+            context.screen.note(format!("warning: {}: {warning}", source.name));
+        }
+    }
     print(context.json, &report, |out| {
         if args.connect {
             // The sources have been told one by one.
@@ -69,6 +77,7 @@ fn report(context: &Context, config: &Config, attempts: Vec<Attempt>) -> Report 
     let mut source = |source: &Source| SourceReport {
         name: source.name.clone(),
         vendor: source.vendor.vendor(),
+        warnings: source.warnings(),
         connection: attempts.next(),
     };
     Report {

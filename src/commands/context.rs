@@ -1,12 +1,14 @@
 //! What every verb starts from: which archive, which configuration, which form of output.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Usage;
 use super::progress::Screen;
 use crate::archive::Archive;
 use crate::cli::Global;
 use crate::config::{self, Config, Console};
+use crate::disk::RealDisk;
 
 const DEFAULT_CONFIG: &str = "telereel.toml";
 const DEFAULT_ARCHIVE: &str = "archive";
@@ -79,6 +81,17 @@ impl Context {
     /// The archive, opened.
     pub(super) fn archive(&self) -> anyhow::Result<Archive> {
         Ok(Archive::open(self.archive_path()?)?)
+    }
+
+    /// The same for a verb that writes to it: what it writes can be read by whom the configuration lets, or,
+    /// where there is none, by whom the archive already does.
+    pub(super) fn archive_to_write(&self) -> anyhow::Result<Archive> {
+        let path = self.archive_path()?;
+        let group_readable = match self.found_config() {
+            Some(config) => config::group_readable(config)?,
+            None => Archive::open(&path)?.is_group_readable(),
+        };
+        Ok(Archive::open_on(Arc::new(RealDisk { group_readable }), path)?)
     }
 
     /// Where a running recorder answers.

@@ -88,14 +88,32 @@ fn for_people(out: &mut Out, info: &SessionInfo) -> anyhow::Result<()> {
     let mut gaps = Table::new(&["source", "gap from", "to", ">duration", "reason"]);
     for gap in &info.gaps {
         gaps.row([
-            gap.source.clone(),
+            gap.device_id.as_ref().map_or_else(|| gap.source.clone(), |id| format!("{} {id}", gap.source)),
             format_time_us(gap.started_at_us),
             gap.ended_at_us.map_or_else(|| "the end".to_owned(), format_time_us),
             gap.duration_ns.map(human_duration).unwrap_or_default(),
             gap.reason.clone().unwrap_or_default(),
         ]);
     }
-    section(out, &gaps)
+    section(out, &gaps)?;
+
+    let mut unknown =
+        Table::new(&["vendor", "kind", "field without a column", "type", ">seen in", ">of examined"]);
+    for field in &info.unknown_fields {
+        unknown.row([
+            field.vendor.clone(),
+            field.kind.clone(),
+            field.path.clone(),
+            field.json_type.to_owned(),
+            human_count(field.messages),
+            human_count(field.examined),
+        ]);
+    }
+    section(out, &unknown)?;
+    if !info.unknown_fields.is_empty() {
+        out.line("these are in the payloads only: has the vendor's interface changed?")?;
+    }
+    Ok(())
 }
 
 /// A table after an empty line; nothing where it has no rows.

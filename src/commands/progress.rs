@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::context::Context;
+use crate::units::human_count;
 
 /// Shared by the progress line and the log, so that neither writes over the other.
 #[derive(Clone, Debug)]
@@ -52,6 +53,13 @@ impl Progress {
 
     pub(super) fn is_shown(&self) -> bool {
         !self.0.is_hidden()
+    }
+
+    /// `12 of 340 segments checked`
+    pub(super) fn count(&self, done: u64, total: u64, what: &str) {
+        if self.is_shown() {
+            self.say(&format!("{} of {} {what}", human_count(done), human_count(total)));
+        }
     }
 
     pub(super) fn say(&self, text: &str) {

@@ -3,13 +3,17 @@
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, print};
-use crate::archive::{RecoverReport, recover};
+use super::progress::Progress;
+use crate::archive::{RecoverReport, recover_telling};
 use crate::units::{human_count, human_size};
 
 pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
-    let archive = context.archive()?;
+    let archive = context.archive_to_write()?;
     let _lock = archive.lock()?;
-    let report = recover(&archive)?;
+    let progress = Progress::spinner(context);
+    let report =
+        recover_telling(&archive, &|done, total| progress.count(done, total, "journal parts sealed"))?;
+    drop(progress);
     print(context.json, &report, |out| for_people(out, &report))?;
     Ok(if report.has_loss() { Outcome::Lossy } else { Outcome::Done })
 }

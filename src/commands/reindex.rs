@@ -3,13 +3,16 @@
 use super::Outcome;
 use super::context::Context;
 use super::output::print;
-use crate::archive::reindex;
+use super::progress::Progress;
+use crate::archive::reindex_telling;
 use crate::units::human_count;
 
 pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
-    let archive = context.archive()?;
+    let archive = context.archive_to_write()?;
     let _lock = archive.lock()?;
-    let report = reindex(&archive)?;
+    let progress = Progress::spinner(context);
+    let report = reindex_telling(&archive, &|done, total| progress.count(done, total, "sealed parts read"))?;
+    drop(progress);
     print(context.json, &report, |out| {
         for unreadable in &report.unreadable {
             out.line(format!("its link events are not in the index: {unreadable}"))?;

@@ -18,12 +18,12 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table};
 use super::progress::{Progress, Screen};
 use super::selection::{self, Chosen, choose, unsealed};
 use super::signals::{INTERRUPTED, Signals};
+use super::{Outcome, Usage};
 use crate::archive::{Archive, Bound, ScanOptions, scan};
 use crate::cli::{self, Replay};
 use crate::clock::Clock;
@@ -53,12 +53,21 @@ enum Event<'a> {
 
 pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     selection::check(&args.sessions, &args.filters)?;
+    if args.tls_cert.is_some() && !args.listen.iter().any(Listen::is_tls) {
+        let what = "--tls-cert and --tls-key are for --listen https://… and mqtts://…: none is given";
+        return Err(Usage(what.into()).into());
+    }
     let archive = context.archive()?;
     let mut chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
     chosen.options.emitted_only = true;
     let first = chosen.require_some(&archive)?;
     if let Some(unsealed) = unsealed(&archive, &chosen.sessions)? {
         context.screen.note(unsealed);
+    }
+    if args.pace == cli::Pace::Original
+        && let Some(gap) = chosen.longest_gap()
+    {
+        context.screen.note(gap);
     }
     let bind = bind_options(context, &archive, &chosen, &first, &args)?;
     // Opened before the replay, which may take a day, and not after it.

@@ -3,15 +3,18 @@
 use anyhow::bail;
 
 use super::Usage;
-use crate::archive::{Archive, Bound, ScanOptions, SessionSummary, scan};
+use crate::archive::{Archive, Bound, Filter, Predicate, ScanOptions, SessionSummary, scan};
 use crate::cli::Filters;
 use crate::clock::Now;
 use crate::message::{Row, Selection};
 use crate::section::nearest;
-use crate::units::{Moment, format_time_s, human_size};
+use crate::units::{Moment, format_time_s, human_duration, human_size};
 
 /// Names that are listed where nothing is selected.
 const NAMED_MAX: usize = 12;
+
+/// A gap between sessions that is told of: an hour.
+const GAP_TOLD_US: u64 = 3_600_000_000;
 
 /// What a user chose from an archive.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub(super) fn choose(
     filters: Filters,
     now: Now,
 ) -> anyhow::Result<Chosen> {
+    let predicate = filters.filter.map(|filter| bind(archive, &filter)).transpose()?;
     let sessions = sessions(archive, names)?;
     let options = ScanOptions {
         sessions: sessions.iter().map(|session| session.session_id).collect(),
@@ -40,6 +44,7 @@ pub(super) fn choose(
             devices: filters.device,
             channels: filters.channel,
         },
+        predicate,
         data_only: true,
         emitted_only: false,
     };
@@ -52,6 +57,12 @@ pub(super) fn choose(
         return Err(Usage("--to is not after --from: nothing lies between them".into()).into());
     }
     Ok(Chosen { sessions, options })
+}
+
+/// The condition, its columns and types checked against what the archive has.
+fn bind(archive: &Archive, filter: &Filter) -> anyhow::Result<Predicate> {
+    let bound = filter.bind(&archive.column_types()?);
+    bound.map_err(|error| Usage(format!("--where, {error}")).into())
 }
 
 fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
@@ -119,6 +130,21 @@ impl Chosen {
         }
     }
 
+    /// A word about the longest stretch between two sessions, where it is one that nobody wants to sit through
+    /// unawares: a replay keeps it.
+    pub(super) fn longest_gap(&self) -> Option<String> {
+        let sessions = self.sessions.iter().map(|session| {
+            let end_us = session.started_at_us.saturating_add((session.duration_ns / 1_000) as i64);
+            (session.name.as_str(), session.started_at_us, end_us)
+        });
+        let (gap_us, before, after) = longest_gap(sessions, self.options.from, self.options.to)?;
+        let gap = human_duration(gap_us.saturating_mul(1_000));
+        Some(format!(
+            "nothing was recorded for {gap} between {before} and {after}: the replay waits as long, in its speed; \
+             --pace max does not, and one session at a time has no such gap"
+        ))
+    }
+
     /// For a selection that is empty: what could have been selected.
     fn what_there_is(&self, archive: &Archive) -> anyhow::Result<String> {
         let (mut sources, mut kinds, mut devices) = (Vec::new(), Vec::new(), Vec::new());
@@ -151,6 +177,9 @@ impl Chosen {
                 text.push_str(&format!("; no {what} `{wanted}`{near}"));
             }
         }
+        if self.options.predicate.is_some() {
+            text.push_str("; --where holds for no message of what else is selected");
+        }
         if let Some(unsealed) = unsealed(archive, &self.sessions)? {
             text.push_str(&format!("; {unsealed}"));
         }
@@ -160,6 +189,34 @@ impl Chosen {
         }
         Ok(text)
     }
+}
+
+/// The longest gap of at least [`GAP_TOLD_US`] between sessions (name, start, end), the earliest first, as far as
+/// they lie between the bounds: its length in microseconds, and the sessions before and after it.
+fn longest_gap<'s>(
+    sessions: impl Iterator<Item = (&'s str, i64, i64)>,
+    from: Option<Bound>,
+    to: Option<Bound>,
+) -> Option<(u64, &'s str, &'s str)> {
+    let wall = |bound| match bound {
+        Some(Bound::Wall(us)) => Some(us),
+        _ => None,
+    };
+    let (from_us, to_us) = (wall(from).unwrap_or(i64::MIN), wall(to).unwrap_or(i64::MAX));
+    let mut last: Option<(&str, i64)> = None;
+    let mut longest: Option<(u64, &str, &str)> = None;
+    for (name, start_us, end_us) in sessions.filter(|(_, start, end)| *end >= from_us && *start < to_us) {
+        if let Some((before, until_us)) = last
+            && let Ok(gap_us) = u64::try_from(start_us.saturating_sub(until_us))
+            && gap_us >= longest.map_or(GAP_TOLD_US, |(known, ..)| known)
+        {
+            longest = Some((gap_us, before, name));
+        }
+        if last.is_none_or(|(_, until_us)| end_us > until_us) {
+            last = Some((name, end_us));
+        }
+    }
+    longest
 }
 
 fn listed(mut names: Vec<String>) -> String {
@@ -172,5 +229,31 @@ fn listed(mut names: Vec<String>) -> String {
             format!("{}, … ({count})", names.join(", "))
         }
         _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_gap_of_an_hour_or_more_within_the_bounds_is_told() {
+        const HOUR: i64 = 3_600_000_000;
+        let sessions = [
+            ("a", 0, HOUR),
+            ("b", HOUR / 2, HOUR / 2 + 1),
+            ("c", 3 * HOUR, 4 * HOUR),
+            ("d", 9 * HOUR, 10 * HOUR),
+        ];
+        let gap = |from: Option<i64>, to: Option<i64>| {
+            longest_gap(sessions.into_iter(), from.map(Bound::Wall), to.map(Bound::Wall))
+        };
+        assert_eq!(gap(None, None), Some((5 * HOUR as u64, "c", "d")));
+        assert_eq!(gap(None, Some(8 * HOUR)), Some((2 * HOUR as u64, "a", "c")));
+        assert_eq!(gap(Some(2 * HOUR), Some(8 * HOUR)), None);
+        assert_eq!(gap(Some(11 * HOUR), None), None);
+        let close = [("a", 0, HOUR), ("b", HOUR + 59 * 60_000_000, 3 * HOUR)];
+        assert_eq!(longest_gap(close.into_iter(), None, None), None);
+        assert_eq!(longest_gap(close.into_iter().take(1), None, None), None);
     }
 }

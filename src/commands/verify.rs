@@ -3,12 +3,17 @@
 use super::Outcome;
 use super::context::Context;
 use super::output::print;
-use crate::archive::{VerifyOptions, verify};
+use super::progress::Progress;
+use crate::archive::{VerifyOptions, verify_telling};
 use crate::units::{human_count, human_size};
 
 pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let archive = context.archive()?;
-    let report = verify(&archive, VerifyOptions::default())?;
+    let progress = Progress::spinner(context);
+    let report = verify_telling(&archive, VerifyOptions::default(), &|done, total| {
+        progress.count(done, total, "segments checked");
+    })?;
+    drop(progress);
     print(context.json, &report, |out| {
         out.line(format!(
             "{} messages in {} segments of {} sessions, {}",

@@ -118,6 +118,11 @@ pub fn archive_path(path: &Path) -> Result<PathBuf, ConfigError> {
     part(path, |root| root.header("archive", read::archive_path))
 }
 
+/// Whether the group may read the archive of the file at `path`; nothing else of it is checked.
+pub fn group_readable(path: &Path) -> Result<bool, ConfigError> {
+    part(path, |root| root.header("archive", read::group_readable))
+}
+
 /// Where the recorder of the file at `path` answers `status`; nothing else of it is checked.
 pub fn console(path: &Path) -> Result<Console, ConfigError> {
     part(path, |root| root.header("console", read::console))

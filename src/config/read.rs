@@ -56,6 +56,13 @@ pub(super) fn archive_path(section: &Section<'_>) -> Option<PathBuf> {
     found
 }
 
+/// Of `[archive]`, only who may read it.
+pub(super) fn group_readable(section: &Section<'_>) -> Option<bool> {
+    let found = section.get_or("group_readable", flag, false);
+    section.ignore_rest();
+    found
+}
+
 fn archive(section: &Section<'_>) -> Option<ArchiveConfig> {
     let path = section.get_or("path", path, section.resolve("archive"));
     let site = section.get_or("site", any_text, "");

@@ -174,6 +174,22 @@ fn jointech_hashes_the_password_and_fills_in_the_access_key() {
 }
 
 #[test]
+fn an_access_key_of_an_unusual_form_is_warned_of_and_taken() {
+    let warnings = |key: &str| {
+        let text = format!("{}password = \"p\"", JOINTECH.replace("\"K\"", &format!("{key:?}")));
+        parse(&text).unwrap().sources[0].warnings()
+    };
+    assert_eq!(warnings("0123456789ABCDEF0123456789abcdef"), [""; 0]);
+    for (key, length) in
+        [("K", 1), ("0123456789ABCDEF0123456789ABCDEG", 32), ("0123456789ABCDEF0123456789ABCDEF0", 33)]
+    {
+        let warnings = warnings(key);
+        assert!(warnings.len() == 1 && warnings[0].contains("32 hex digits"), "{warnings:?}");
+        assert!(warnings[0].ends_with(&format!("it has {length} characters")), "{warnings:?}");
+    }
+}
+
+#[test]
 fn a_secret_file_loses_its_newline() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("jwt"), "abc\n").unwrap();

@@ -106,6 +106,7 @@ impl Source<'_> {
             event_at,
             state_key: raw.state_key.iter().map(|name| name.get_ref().clone()).collect(),
             null_together,
+            known: raw.known.iter().map(|path| self.path(path)).collect::<Result<_, _>>()?,
             fields,
         };
         check::kind(&declaration)?;

@@ -41,6 +41,8 @@ pub struct Declaration {
     pub(super) event_at: Vec<usize>,
     pub(super) state_key: Vec<String>,
     pub(super) null_together: Vec<NullTogether>,
+    /// Places without a column that are expected all the same.
+    pub(super) known: Vec<Path>,
     pub(super) fields: Vec<Field>,
 }
 
@@ -115,6 +117,11 @@ impl Encrypted {
     pub(super) fn new(member: &str, clear: &str) -> Self {
         let spelled = |name: &str| serde_json::Value::from(name).to_string();
         Self { member: spelled(member), clear: spelled(clear) }
+    }
+
+    /// The name of the member that holds the ciphertext.
+    pub(super) fn member(&self) -> String {
+        serde_json::from_str(&self.member).unwrap_or_default()
     }
 
     /// Writes to `whole` what the payload would be in clear; of repeated keys the last counts. False if

@@ -34,9 +34,10 @@
 //! `codes` (a table `[codes.NAME]` of code = "label") with `name_id` (the id of the `…_name` column
 //! beside a `…_code`), `true_values` (a bool that is a special value of a number), `element_id` and
 //! `[[field.member]]` (lists; a member with the path `$key` takes the key of a map). A kind may also
-//! say `null_together = [{ fields = […], value = 0 }]`: all null where all have that value, and
+//! say `null_together = [{ fields = […], value = 0 }]`: all null where all have that value,
 //! `encrypted = { member = "encryptData", clear = "data" }`: the decrypted content is read as if it stood
-//! in the payload as its member `data`; `decode_error` says so where `encryptData` was not opened.
+//! in the payload as its member `data`; `decode_error` says so where `encryptData` was not opened. And
+//! `known = ["proto"]`: paths that have no column and are expected all the same; `info` does not list them.
 //!
 //! # What a path means
 //!
@@ -64,6 +65,7 @@ mod plan;
 mod raw;
 mod row;
 mod time;
+mod unknown;
 mod value;
 
 #[cfg(test)]
@@ -75,3 +77,4 @@ pub use declaration::{CodeTable, Codes, Declaration, Field, FieldType, Path, Rol
 pub use decoder::{Decoded, Decoder};
 pub use describe::{FieldDescription, KindDescription, VendorDescription, describe};
 pub use time::TimeFormat;
+pub use unknown::{KnownPaths, Unknown};

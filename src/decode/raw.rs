@@ -36,6 +36,8 @@ pub(super) struct RawKind {
     pub(super) sentinels: Vec<RawScalar>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) null_together: Vec<RawTogether>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) known: Vec<Spanned<String>>,
     #[serde(default, rename = "field", skip_serializing_if = "Vec::is_empty")]
     pub(super) fields: Vec<RawField>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

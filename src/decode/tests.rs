@@ -14,6 +14,7 @@ use super::*;
 mod builtin;
 mod encrypted;
 mod rules;
+mod unknown;
 
 /// One decoded message, its columns by name.
 struct Message {

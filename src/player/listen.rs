@@ -53,6 +53,11 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// Whether it needs a certificate.
+    pub fn is_tls(&self) -> bool {
+        self.scheme.is_tls()
+    }
+
     /// What `replay` listens on unless told otherwise.
     pub fn defaults() -> Vec<Self> {
         let loopback = |scheme, port| Self { scheme, host: "127.0.0.1".to_owned(), port };

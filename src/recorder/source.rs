@@ -9,10 +9,12 @@ mod link;
 mod strands;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ClientConfig;
@@ -83,8 +85,14 @@ pub struct Inlets {
 }
 
 impl SourceTask {
-    /// Runs until it is told to stop, or the recorder is gone.
+    /// Runs until it is told to stop, or the recorder is gone. If it panics, that is told at once, and the
+    /// other sources go on.
     pub async fn run(self, inlets: Inlets) {
+        let (stats, clock) = (Arc::clone(&self.stats), self.clock.clone());
+        watch(self.run_unwatched(inlets), &stats, &clock).await;
+    }
+
+    async fn run_unwatched(self, inlets: Inlets) {
         let now = self.clock.now();
         let mut source = Source {
             gate: Gate::new(self.journal.clone()),
@@ -426,9 +434,47 @@ impl Source {
     }
 }
 
+/// Runs a source's task to its end, and says so if that is a panic. What it worked on is gone with it, but for
+/// the counters, whose lock minds no panic.
+async fn watch(task: impl Future<Output = ()>, stats: &SourceStats, clock: &Clock) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_ok() {
+        return;
+    }
+    let reason = "a fault in Telereel ended this source; start `record` again, and report it";
+    tracing::error!("{}: {reason}; the other sources go on", stats.name);
+    let mut counters = stats.lock();
+    counters.state = State::GaveUp;
+    counters.gave_up = Some(reason.to_owned());
+    counters.down_since_ns.get_or_insert(clock.now().steady_ns);
+}
+
 async fn sleep(wake: Option<Duration>) {
     match wake {
         Some(wake) => tokio::time::sleep(wake).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_told_of_at_once() {
+        let stats = SourceStats::new("shop", "delicode");
+        watch(async {}, &stats, &Clock::System).await;
+        assert_eq!(stats.lock().state, State::Starting);
+        let worked_on = Arc::new(());
+        let held = Arc::clone(&worked_on);
+        let task = async move {
+            tokio::task::yield_now().await;
+            let _held = held;
+            panic!("for the test");
+        };
+        watch(task, &stats, &Clock::System).await;
+        let counters = stats.lock();
+        assert_eq!(counters.state, State::GaveUp);
+        assert!(counters.gave_up.is_some() && counters.down_since_ns.is_some());
+        assert_eq!(Arc::strong_count(&worked_on), 1, "what it held, connections for one, is let go");
     }
 }

@@ -108,6 +108,11 @@ impl Recorder {
             Some(routes) => Some((bind_console(config).await?, routes)),
             None => None,
         };
+        for source in &config.sources {
+            for warning in source.warnings() {
+                tracing::warn!("{}: {warning}", source.name);
+            }
+        }
         let clock = options.clock;
         let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
 
@@ -277,13 +282,7 @@ impl TlsByTrust {
             return Ok(None);
         }
         let trust = match &source.tls.ca {
-            _ if source.tls.insecure => {
-                tracing::warn!(
-                    "{}: tls_insecure is set: whoever answers is believed, and can read the credentials",
-                    source.name
-                );
-                Trust::Anybody
-            }
+            _ if source.tls.insecure => Trust::Anybody,
             Some(ca) => Trust::Authority(ca.clone()),
             None => Trust::System,
         };

@@ -25,6 +25,22 @@ pub struct Source {
     pub retain: Option<Duration>,
 }
 
+impl Source {
+    /// What is allowed and most likely not meant; each is told at every start.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.tls.insecure {
+            warnings.push(
+                "tls_insecure is set: whoever answers is believed, and can read the credentials".to_owned(),
+            );
+        }
+        if let VendorConfig::Jointech(config) = &self.vendor {
+            warnings.extend(config.warning());
+        }
+        warnings
+    }
+}
+
 /// How a client checks its server's certificate.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {

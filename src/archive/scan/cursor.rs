@@ -23,6 +23,7 @@ use parquet::file::statistics::Statistics;
 
 use super::session::Shared;
 use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::filter::{Folders, Predicate, SegmentFilter};
 use crate::archive::schema::envelope_fields;
 use crate::index::SegmentRow;
 use crate::message::{Headers, Mqtt, Row};
@@ -47,7 +48,17 @@ pub(super) struct Cursor {
     source: Arc<str>,
 }
 
-struct Reader(ParquetRecordBatchReader);
+struct Reader {
+    batches: ParquetRecordBatchReader,
+    filter: Option<SegmentFilter>,
+}
+
+/// What a scan wants of every segment.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub predicate: Option<Predicate>,
+    pub with_payloads: bool,
+}
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,35 +90,47 @@ struct Batch {
 }
 
 impl Cursor {
-    /// Opens a segment at its first row whose `seq` is at least `from`; none if there is no such row.
+    /// Opens a segment at its first wanted row whose `seq` is at least `from`; none if there is no such row.
     pub(super) fn open(
         path: PathBuf,
         segment: &SegmentRow,
         shared: Arc<Shared>,
         from: u64,
-        with_payloads: bool,
+        wanted: &Wanted,
     ) -> Result<Option<Self>, ArchiveError> {
         let failed = |source| ArchiveError::ReadSegment { path: path.clone(), source };
         let file = File::open(&path).doing("open", &path)?;
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(failed)?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-        let wanted = envelope_fields();
-        let wanted = wanted.iter().map(|f| f.name().as_str()).filter(|&n| with_payloads || n != PAYLOAD);
-        let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
+        let vendor: Arc<str> = segment.vendor.as_str().into();
+        let kind: Arc<str> = segment.kind.as_str().into();
+        let mut filter = None;
+        if let Some(predicate) = &wanted.predicate {
+            let folders = Folders { vendor: vendor.clone(), kind: kind.clone(), date: segment.date.clone() };
+            filter = predicate.of_segment(folders, |name| builder.schema().index_of(name).is_ok());
+            if filter.is_none() {
+                return Ok(None);
+            }
+        }
+        let envelope = envelope_fields();
+        let columns =
+            envelope.iter().map(|f| f.name().as_str()).filter(|&n| wanted.with_payloads || n != PAYLOAD);
+        let columns = columns.chain(wanted.predicate.iter().flat_map(Predicate::columns));
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
         let groups = builder.metadata().row_groups();
         let groups = (0..groups.len()).filter(|&i| !ends_before(&groups[i], from)).collect();
         let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
         let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
         let builder = builder.with_projection(mask).with_row_groups(groups).with_batch_size(rows);
-        let mut reader = Reader(builder.build().map_err(failed)?);
+        let mut reader = Reader { batches: builder.build().map_err(failed)?, filter };
         while let Some(batch) = reader.next(&path)? {
             let at = batch.seq.values().partition_point(|&seq| (seq as u64) < from);
             if at == batch.rows {
                 continue;
             }
             return Ok(Some(Self {
-                vendor: segment.vendor.as_str().into(),
-                kind: segment.kind.as_str().into(),
+                vendor,
+                kind,
                 source: shared.sources.first().cloned().unwrap_or_else(|| "".into()),
                 batch,
                 at,
@@ -177,9 +200,12 @@ impl Cursor {
 impl Reader {
     /// The next batch that has rows; none at the end.
     fn next(&mut self, path: &Path) -> Result<Option<Batch>, ArchiveError> {
-        for batch in &mut self.0 {
+        for batch in &mut self.batches {
             let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
-            let batch = batch.map_err(|e| failed(e.into()))?;
+            let mut batch = batch.map_err(|e| failed(e.into()))?;
+            if let Some(filter) = &self.filter {
+                batch = filter.apply(&batch).map_err(|e| failed(e.into()))?;
+            }
             let batch = Batch::of(&batch).ok_or_else(|| ArchiveError::DamagedSegment {
                 path: path.to_owned(),
                 what: "its columns are not those of the envelope".into(),

@@ -16,10 +16,12 @@ mod session;
 use serde::Serialize;
 
 use super::error::ArchiveError;
+use super::filter::Predicate;
 use super::{Archive, link::LINK_KIND};
 use crate::index::{SegmentRow, SessionRow};
 use crate::message::{Row, Selection, SessionId};
 use crate::vendors;
+use cursor::Wanted;
 use session::SessionStream;
 
 /// What to scan.
@@ -32,6 +34,8 @@ pub struct ScanOptions {
     /// Exclusive.
     pub to: Option<Bound>,
     pub selection: Selection,
+    /// Only rows for which this holds.
+    pub predicate: Option<Predicate>,
     /// Leave out `link` and `control` rows, unless the selection names kinds.
     pub data_only: bool,
     /// Leave out all that a replay does not emit, unless the selection names kinds.
@@ -79,8 +83,11 @@ pub fn scan(archive: &Archive, options: &ScanOptions) -> Result<Scan, ArchiveErr
 /// What a scan would give: from the index where it can tell, else by reading all but the payloads.
 pub fn summarize(archive: &Archive, options: &ScanOptions) -> Result<ScanSummary, ArchiveError> {
     let Selection { sources, devices, channels, .. } = &options.selection;
-    let by_segment =
-        options.from.is_none() && options.to.is_none() && devices.is_empty() && channels.is_empty();
+    let by_segment = options.from.is_none()
+        && options.to.is_none()
+        && options.predicate.is_none()
+        && devices.is_empty()
+        && channels.is_empty();
     let mut summary = ScanSummary { bytes: by_segment.then_some(0), ..ScanSummary::default() };
     if by_segment {
         for (_, segments) in selected(archive, options)? {
@@ -150,7 +157,8 @@ impl Scan {
         for (session, mut segments) in selected(archive, options)? {
             let range = bounds::seq_range(archive, &segments, options.from, options.to)?;
             segments.retain(|segment| options.may_hold(segment));
-            pending.push(SessionStream::new(archive, session, segments, range, with_payloads));
+            let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
+            pending.push(SessionStream::new(archive, session, segments, range, wanted));
         }
         pending.sort_by_key(|stream| std::cmp::Reverse(stream.earliest()));
         Ok(Self { active: Vec::new(), pending, selection: options.selection.clone(), failed: false })

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Wanted};
 use crate::archive::Archive;
 use crate::archive::durable::checksum;
 use crate::archive::error::{ArchiveError, IoContext};
@@ -40,7 +40,7 @@ pub(super) struct SessionStream {
     /// The current part's files that are open, with rows left.
     cursors: Vec<Cursor>,
     range: Range<u64>,
-    with_payloads: bool,
+    wanted: Wanted,
 }
 
 impl SessionStream {
@@ -50,7 +50,7 @@ impl SessionStream {
         session: SessionRow,
         mut segments: Vec<SegmentRow>,
         range: Range<u64>,
-        with_payloads: bool,
+        wanted: Wanted,
     ) -> Self {
         segments.retain(|s| s.seq_max >= range.start && s.seq_min < range.end);
         let shared = Shared {
@@ -67,7 +67,7 @@ impl SessionStream {
             unopened: Vec::new(),
             cursors: Vec::new(),
             range,
-            with_payloads,
+            wanted,
         }
     }
 
@@ -129,7 +129,7 @@ impl SessionStream {
         let path = self.archive.root().join(&segment.path);
         check(&path, segment, self.manifest.as_ref())?;
         let shared = Arc::clone(&self.shared);
-        let cursor = Cursor::open(path, segment, shared, self.range.start, self.with_payloads)?;
+        let cursor = Cursor::open(path, segment, shared, self.range.start, &self.wanted)?;
         self.cursors.extend(cursor.filter(|cursor| cursor.seq() < self.range.end));
         Ok(())
     }

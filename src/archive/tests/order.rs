@@ -100,3 +100,38 @@ fn a_scan_ends_at_a_damaged_segment_with_an_error_that_names_it() {
     assert!(error.contains(&*path.to_string_lossy()), "{error}");
     assert!(scan.next().is_none());
 }
+
+#[test]
+fn a_condition_selects_rows_by_envelope_and_typed_columns() {
+    let dir = quick_dir();
+    let (archive, _, messages) = sealed(dir.path(), 240);
+    let types = archive.column_types().unwrap();
+    let by = |condition: &str, more: ScanOptions| {
+        let filter: crate::archive::Filter = condition.parse().unwrap();
+        let options = ScanOptions { predicate: Some(filter.bind(&types).unwrap()), ..more };
+        let found = rows(&archive, &options);
+        assert_eq!(summarize(&archive, &options).unwrap().messages, found.len() as u64, "{condition}");
+        assert!(found.iter().all(|row| row.payload == messages[row.seq as usize].payload), "{condition}");
+        found.into_iter().map(|row| row.seq).collect::<Vec<_>>()
+    };
+    let all = |wanted: &dyn Fn(u64) -> bool| (0..240).filter(|seq| wanted(*seq)).collect::<Vec<u64>>();
+    let any = ScanOptions::default;
+    // Location on i % 6 == 1 (with a speed of 36) and 5 (broken JSON), alarms on 2 (with a speed of 0).
+    assert_eq!(by("speed_kmh > 30", any()), all(&|n| n % 6 == 1));
+    assert_eq!(by("speed_kmh <= 36 and not speed_kmh = 0", any()), all(&|n| n % 6 == 1));
+    assert_eq!(by("speed_kmh is null", any()), all(&|n| n % 6 == 5));
+    assert_eq!(
+        by("alarm_name = 'Lock rope cut' or person_id = 7", any()),
+        all(&|n| n % 6 == 2 || n % 6 == 0)
+    );
+    assert_eq!(by("decode_error is not null", any()), all(&|n| n % 6 == 5));
+    assert_eq!(by("seq >= 100 and seq < 110 and qos = 1", any()), [103, 109]);
+    assert_eq!(
+        by("received_at >= 2026-11-23T00:00:00Z and kind = 'link'", any()),
+        all(&|n| n >= 100 && n % 6 == 3)
+    );
+    assert_eq!(by("date = '2026-11-22'", any()), all(&|n| n < 100));
+    assert!(by("payload = 'nowhere'", any()).is_empty());
+    let stretch = ScanOptions { from: Some(Bound::Seq(50)), to: Some(Bound::Seq(60)), ..any() };
+    assert_eq!(by("alarm_code = 40", stretch), [50, 56]);
+}

@@ -69,16 +69,110 @@ fn every_level_has_a_field_id() {
     assert_eq!(rope["codes"], "0 inserted, 1 pulled out");
 }
 
+/// Each code of the vendor's tables, decoded: the fixtures are those tables, code, blank and label.
 #[test]
 fn code_tables_are_complete() {
-    let labels = |kind: &str, name: &str| {
+    let tables = [
+        ("alarm", "alarmType", "alarm", include_str!("../../../fixtures/jointech/alarm_codes.txt"), 125),
+        ("event", "eventType", "lock_event", include_str!("../../../fixtures/jointech/event_codes.txt"), 21),
+        (
+            "sublock",
+            "eventType",
+            "sublock_event",
+            include_str!("../../../fixtures/jointech/sublock_codes.txt"),
+            29,
+        ),
+    ];
+    for (kind, member, column, table, count) in tables {
         let declaration = built_in("jointech", kind);
-        let field = declaration.fields().iter().find(|field| field.name == name).unwrap();
-        field.codes.as_ref().unwrap().table.labels.len()
+        let (code_column, name_column) = (format!("{column}_code"), format!("{column}_name"));
+        let field = declaration.fields().iter().find(|field| *field.name == code_column).unwrap();
+        let labels = &field.codes.as_ref().unwrap().table.labels;
+        assert_eq!((table.lines().count(), labels.len()), (count, count), "{kind}");
+        for line in table.lines() {
+            let (code, label) = line.split_once(' ').unwrap();
+            let message = decode(&declaration, format!(r#"{{"assetId":"1","{member}":{code}}}"#));
+            assert_eq!(message.error, None);
+            // The one code that means that there is no event.
+            let expected = if line == "-1 none" { (None, None) } else { (code.parse().ok(), Some(label)) };
+            assert_eq!((message.int(&code_column), message.text(&name_column)), expected, "{kind} {code}");
+        }
+    }
+}
+
+/// What the vendor sends where it has nothing to say, each in every form that its pages show.
+#[test]
+fn every_sentinel_is_null() {
+    let nested = |object: &str, member: &str, value: &str| {
+        json!({ object: format!("{{\"{member}\":{value}}}") }).to_string()
     };
-    assert_eq!(labels("alarm", "alarm_code"), 125);
-    assert_eq!(labels("event", "lock_event_code"), 21);
-    assert_eq!(labels("sublock", "sublock_event_code"), 29);
+    let plain = |member: &str, value: &str| format!("{{\"{member}\":{value}}}");
+    let mut cases: Vec<(&str, &str, String)> = Vec::new();
+    for value in ["-1000", "-1000.0", "\"-1000.0\"", "\"null\"", "\"\"", "null"] {
+        cases.push(("location", "expand_temperature_c", nested("expandInfo", "temperature", value)));
+        cases.push(("location", "ks_temperature_c", nested("ksInfo", "temperature", value)));
+        cases.push(("sublock", "temperature_c", plain("temperature", value)));
+    }
+    for value in ["0", "0.0", "\"0\"", "\"null\""] {
+        cases.push(("location", "expand_humidity_percent", nested("expandInfo", "humidity", value)));
+        cases.push(("location", "ks_humidity_percent", nested("ksInfo", "humidity", value)));
+        cases.push(("sublock", "humidity_percent", plain("humidity", value)));
+    }
+    for fuels in ["\"-1,-1,-1\"", "\"null\"", "\"\""] {
+        for tank in ["expand_fuel_1", "expand_fuel_2", "expand_fuel_3"] {
+            cases.push(("location", tank, nested("expandInfo", "fuels", fuels)));
+        }
+    }
+    for (column, member) in [
+        ("status_lock_rope", "lockRope"),
+        ("status_lock_bar", "lockBar"),
+        ("status_acc", "acc"),
+        ("status_fuel_cut", "fuelCut"),
+        ("status_door", "door"),
+        ("status_engine", "engine"),
+    ] {
+        cases.push(("location", column, nested("statusJson", member, "-1")));
+    }
+    for kind in ["location", "sublock"] {
+        cases.push((kind, "battery_percent", plain("battery", "255")));
+        cases.push((kind, "voltage_v", plain("voltage", "\"0.0\"")));
+        cases.push((kind, "voltage_v", plain("voltage", "\"null\"")));
+    }
+    cases.push(("sublock", "lock_rope", plain("locRope", "-1")));
+    cases.push(("sublock", "sublock_event_code", plain("eventType", "-1")));
+    cases.push(("location", "cell_signal", plain("cellSignal", "99")));
+    for kind in ["location", "alarm", "event"] {
+        for column in ["cell_mcc", "cell_mnc", "cell_lac", "cell_cid"] {
+            cases.push((kind, column, plain("cells", "\"0,0,0,0\"")));
+        }
+        for value in ["0.0", "-0.0", "0"] {
+            let nowhere = format!(r#"{{"longitude":{value},"latitude":0.0}}"#);
+            cases.push((kind, "longitude", nowhere.clone()));
+            cases.push((kind, "latitude", nowhere));
+        }
+    }
+    for column in ["card_number", "unlock_password", "description", "file_index"] {
+        let member = match column {
+            "card_number" => "card",
+            "unlock_password" => "password",
+            "description" => "describe",
+            _ => "fileIndex",
+        };
+        cases.push(("event", column, plain(member, "\"\"")));
+    }
+    for (kind, column, body) in cases {
+        let message = decode(&built_in("jointech", kind), &body);
+        assert!(
+            message.is_null(column) && message.error.is_none(),
+            "{kind} {column} {body}: {:?}",
+            message.error
+        );
+    }
+    // One tank of three, one coordinate that is really zero.
+    let message = decode(&built_in("jointech", "location"), nested("expandInfo", "fuels", "\"-1,12.5,-1\""));
+    assert_eq!((message.double("expand_fuel_2"), message.is_null("expand_fuel_1")), (Some(12.5), true));
+    let message = decode(&built_in("jointech", "location"), r#"{"longitude":0.0,"latitude":5.5}"#);
+    assert_eq!((message.double("longitude"), message.double("latitude")), (Some(0.0), Some(5.5)));
 }
 
 #[test]

@@ -42,6 +42,22 @@ pub struct JointechMqtt {
     pub clean_session: bool,
 }
 
+impl JointechConfig {
+    /// All keys that the platform has shown are 32 hex digits; nobody has promised that all are.
+    pub(in crate::vendors) fn warning(&self) -> Option<String> {
+        let JointechConfig::Mqtt(JointechMqtt { access_key, .. }) = self else { return None };
+        let is_usual = access_key.len() == 32 && access_key.bytes().all(|b| b.is_ascii_hexdigit());
+        // Not the key itself: somebody may have put the password there.
+        let what = || {
+            format!(
+                "access_key is not 32 hex digits, as the platform's keys are: it has {} characters",
+                access_key.chars().count()
+            )
+        };
+        (!is_usual).then(what)
+    }
+}
+
 /// Reads the keys of a source that are this vendor's; `client_id` is the one used if none is given.
 pub fn read(section: &Section<'_>, client_id: &str) -> Option<JointechConfig> {
     let transport = section.need("transport", "`mqtt` or `webhook`", one_of(&["mqtt", "webhook"]));

@@ -8,6 +8,10 @@
 //! of a waybill event is such a body: `describe` holds JSON whose quotes are not escaped. The search
 //! wants the name in plain quotes, followed by a colon; a name inside a properly escaped string has a
 //! backslash before its closing quote and is not found.
+//!
+//! The vendor's pages promise online/offline messages and do not show one; a third party subscribes to
+//! topics that end in `status`. So what is none of the documented kinds is a `status` if its topic or
+//! path ends so, or if it is an object that names a device and speaks of `online`, `offline` or a `status`.
 
 use super::KINDS;
 use crate::message::COMMON_KINDS;
@@ -31,6 +35,16 @@ pub(in crate::vendors) fn of_publish(topic: &str, payload: &[u8]) -> u16 {
     }
 }
 
+/// The kind of a pushed message: by its content, and only where that says nothing by its path, since a
+/// rule may send any kind to any path.
+pub(in crate::vendors) fn of_push(path_and_query: &str, body: &[u8]) -> u16 {
+    let path = path_and_query.split('?').next().unwrap_or_default().trim_end_matches('/');
+    match (of_body(body), path.rsplit_once('/')) {
+        (OTHER, Some((_, last))) if last.eq_ignore_ascii_case("status") => STATUS,
+        (kind, _) => kind,
+    }
+}
+
 /// The kind of a message by its content.
 pub(in crate::vendors) fn of_body(body: &[u8]) -> u16 {
     let mut seen = Seen::default();
@@ -43,15 +57,20 @@ pub(in crate::vendors) fn of_body(body: &[u8]) -> u16 {
 
 /// Which of the telling members there are, as bits.
 #[derive(Clone, Copy, Default)]
-struct Seen(u8);
+struct Seen(u16);
 
-const MEMBERS: [&str; 7] =
-    ["subAssetID", "alarmType", "commandType", "eventType", "gpsTime", "locType", "cellSignal"];
+const MEMBERS: [&str; 8] =
+    ["subAssetID", "alarmType", "commandType", "eventType", "gpsTime", "locType", "cellSignal", "assetId"];
+
+/// The bit after those of the members: some member speaks of being online or offline.
+const OF_STATUS: u16 = 1 << MEMBERS.len();
 
 impl Seen {
     fn note(&mut self, name: &str) {
         if let Some(i) = MEMBERS.iter().position(|member| *member == name) {
             self.0 |= 1 << i;
+        } else if speaks_of_status(name) {
+            self.0 |= OF_STATUS;
         }
     }
 
@@ -70,6 +89,8 @@ impl Seen {
             EVENT
         } else if self.has("gpsTime") && (self.has("locType") || self.has("cellSignal")) {
             LOCATION
+        } else if self.has("assetId") && self.0 & OF_STATUS != 0 {
+            STATUS
         } else {
             OTHER
         }
@@ -90,6 +111,17 @@ impl Seen {
         }
         seen
     }
+}
+
+/// `online`, `isOffline`, `deviceStatus`, whatever their case.
+fn speaks_of_status(name: &str) -> bool {
+    let holds =
+        |word: &str| name.as_bytes().windows(word.len()).any(|w| w.eq_ignore_ascii_case(word.as_bytes()));
+    let ends = |word: &str| {
+        name.len() >= word.len()
+            && name.as_bytes()[name.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
+    };
+    holds("online") || holds("offline") || ends("status")
 }
 
 #[cfg(test)]
@@ -113,6 +145,12 @@ mod tests {
             ("", OTHER),
             ("offline", OTHER),
             (r#"[{"alarmType":1}]"#, OTHER),
+            (r#"{"assetId":"1","online":true}"#, STATUS),
+            (r#"{"deviceStatus":0,"assetId":"1"}"#, STATUS),
+            (r#"{"assetId":"1","isOffline":1,"alarmType":2}"#, ALARM),
+            (r#"{"assetId":"1","statusJson":"{}"}"#, OTHER),
+            (r#"{"assetId":"1","mileage":3}"#, OTHER),
+            (r#"{"online":true}"#, OTHER),
         ];
         for (body, kind) in cases {
             assert_eq!(of_body(body.as_bytes()), kind, "{body}");
@@ -142,5 +180,15 @@ mod tests {
         assert_eq!(of_publish("upload/AK/1/status", b"online"), STATUS);
         assert_eq!(of_publish("upload/AK/1/location", alarm), ALARM);
         assert_eq!(of_publish("cmd", alarm), ALARM);
+    }
+
+    #[test]
+    fn a_path_counts_only_where_the_content_says_nothing() {
+        assert_eq!(of_push("/hooks/locks/status?x=/alarm", br#"{"assetId":"1","state":1}"#), STATUS);
+        assert_eq!(of_push("/hooks/locks/Status/", b"offline"), STATUS);
+        assert_eq!(of_push("/hooks/locks/status", br#"{"alarmType":1}"#), ALARM);
+        assert_eq!(of_push("/hooks/locks/alarm", br#"{"assetId":"1","state":1}"#), OTHER);
+        assert_eq!(of_push("/hooks/locks?path=/status", b"{}"), OTHER);
+        assert_eq!(of_push("", b"{}"), OTHER);
     }
 }

@@ -3,6 +3,8 @@
 //! Both transports carry the same messages, one per request or PUBLISH. A webhook rule may send any
 //! kind to any path, so the kind is told by the content. Source of the protocol facts: the vendor's
 //! pages "webhook service" and "MQTT service".
+//!
+//! What never happens here: a command is published to a device. Telereel records.
 
 pub mod config;
 pub(super) mod kind;
@@ -29,7 +31,7 @@ pub(super) fn collector(config: &JointechConfig) -> Box<dyn Collector> {
             hook.path.clone(),
             hook.header.clone(),
             ACCEPTED,
-            Box::new(|_, body| kind::of_body(body)),
+            Box::new(kind::of_push),
         )),
         JointechConfig::Mqtt(mqtt) => {
             Box::new(MqttCollector::new(dial(mqtt), Box::new(kind::of_publish), BadCredentials::GiveUp))

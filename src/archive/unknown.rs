@@ -1,0 +1,169 @@
+//! Members of payloads that no declaration knows, found by looking at some messages of each kind.
+//!
+//! Looked for when somebody asks (`info`), not while sealing: the answer is the same whether the
+//! declaration was older or newer at the time, and recording pays nothing for it. What is looked at is
+//! bounded, however long the session: of each kind at most [`EXAMINED_MAX`] messages, the first and the last
+//! ones of each of its segments in equal shares, so that a change shows up wherever in the session it was made.
+//! A member that only a few messages in between have may be missed; `examined` says how many were looked at.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, BinaryArray};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use serde::Serialize;
+
+use super::Archive;
+use super::durable::files_in;
+use super::error::{ArchiveError, IoContext};
+use crate::decode::{Declaration, KnownPaths, declaration};
+use crate::index::SegmentRow;
+
+/// Messages of a kind: some milliseconds of parsing.
+const EXAMINED_MAX: u64 = 4_096;
+
+/// Bytes of payload of a kind, where its messages are large.
+const EXAMINED_BYTES_MAX: usize = 16 << 20;
+
+/// Members told of a kind. There are more only where a sender's keys are data.
+const TOLD_MAX: usize = 100;
+
+const COLUMNS: [&str; 2] = ["payload", "clear"];
+
+/// A member that payloads have and the kind's declaration does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnknownField {
+    pub vendor: String,
+    pub kind: String,
+    /// Keys joined by dots; `[]` is any element of a list.
+    pub path: String,
+    /// How many of the examined messages have it.
+    pub messages: u64,
+    /// How many messages of the kind were looked at.
+    pub examined: u64,
+    /// The JSON type of one of its values.
+    #[serde(rename = "type")]
+    pub json_type: &'static str,
+}
+
+/// What was found in the messages of one kind.
+#[derive(Debug, Default)]
+struct Examined {
+    messages: u64,
+    bytes: usize,
+    unknown: BTreeMap<String, (u64, &'static str)>,
+}
+
+/// The unknown members of every kind that has a declaration.
+pub(super) fn unknown_fields(
+    archive: &Archive,
+    segments: &[SegmentRow],
+) -> Result<Vec<UnknownField>, ArchiveError> {
+    let mut kinds: BTreeMap<(&str, &str), Vec<&SegmentRow>> = BTreeMap::new();
+    for segment in segments {
+        kinds.entry((&segment.vendor, &segment.kind)).or_default().push(segment);
+    }
+    let mut fields = Vec::new();
+    for ((vendor, kind), segments) in kinds {
+        let Some(known) = known_paths(archive, vendor, kind)? else { continue };
+        let mut examined = Examined::default();
+        let share = (EXAMINED_MAX / segments.len() as u64).max(1);
+        let step = segments.len().div_ceil(EXAMINED_MAX as usize).max(1);
+        for segment in segments.into_iter().step_by(step) {
+            let path = archive.root().join(&segment.path);
+            examine(&path, segment.rows, share, &known, &mut examined)?;
+        }
+        let messages = examined.messages;
+        fields.extend(examined.unknown.into_iter().map(|(path, (count, json_type))| UnknownField {
+            vendor: vendor.to_owned(),
+            kind: kind.to_owned(),
+            path,
+            messages: count,
+            examined: messages,
+            json_type,
+        }));
+    }
+    Ok(fields)
+}
+
+/// What the declarations of a kind know: those beside the data, or else the built-in one. Sources may
+/// declare a kind differently, and then what any of them knows is known.
+fn known_paths(archive: &Archive, vendor: &str, kind: &str) -> Result<Option<KnownPaths>, ArchiveError> {
+    let mut known = None;
+    let mut add = |text: &str| {
+        // What is no declaration any more knows nothing; `verify` is for damage.
+        if let Ok(declaration) = Declaration::parse(text, kind) {
+            known.get_or_insert_with(KnownPaths::default).add(&declaration);
+        }
+    };
+    let is_of_kind = |path: &Path| {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        name.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let folder = archive.layout().schema().join(vendor);
+    for path in files_in(&*archive.disk, &folder, "toml")?.into_iter().filter(|path| is_of_kind(path)) {
+        add(&String::from_utf8_lossy(&archive.disk.read(&path).doing("read", &path)?));
+    }
+    declaration(vendor, kind).into_iter().for_each(add);
+    Ok(known)
+}
+
+/// Looks at the first and the last rows of a segment, `share` of them in all.
+fn examine(
+    path: &Path,
+    rows: u64,
+    share: u64,
+    known: &KnownPaths,
+    examined: &mut Examined,
+) -> Result<(), ArchiveError> {
+    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
+    let file = File::open(path).doing("open", path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+    let mut builder = builder.with_projection(mask).with_batch_size(256);
+    if rows > share {
+        let (first, last) = (share.div_ceil(2) as usize, (share / 2) as usize);
+        let between = rows as usize - first - last;
+        builder = builder.with_row_selection(RowSelection::from(vec![
+            RowSelector::select(first),
+            RowSelector::skip(between),
+            RowSelector::select(last),
+        ]));
+    }
+    for batch in builder.build().map_err(failed)? {
+        let batch = batch.map_err(|e| failed(e.into()))?;
+        let blobs = |name| batch.column_by_name(name).and_then(|column| column.as_binary_opt::<i32>());
+        let (Some(payloads), Some(clears)) = (blobs("payload"), blobs("clear")) else { continue };
+        for at in 0..batch.num_rows() {
+            if examined.bytes >= EXAMINED_BYTES_MAX {
+                return Ok(());
+            }
+            examined.look_at(blob(payloads, at).unwrap_or_default(), blob(clears, at), known);
+        }
+    }
+    Ok(())
+}
+
+fn blob(column: &BinaryArray, at: usize) -> Option<&[u8]> {
+    column.is_valid(at).then(|| column.value(at))
+}
+
+impl Examined {
+    fn look_at(&mut self, payload: &[u8], clear: Option<&[u8]>, known: &KnownPaths) {
+        self.messages += 1;
+        self.bytes += payload.len() + clear.map_or(0, <[u8]>::len);
+        for (path, json_type) in known.unknown_of(payload, clear).unwrap_or_default() {
+            if let Some((count, known_type)) = self.unknown.get_mut(&path) {
+                *count += 1;
+                // A null tells nothing of what it would be.
+                if *known_type == "null" {
+                    *known_type = json_type;
+                }
+            } else if self.unknown.len() < TOLD_MAX {
+                self.unknown.insert(path, (1, json_type));
+            }
+        }
+    }
+}
