@@ -99,7 +99,8 @@ fn the_body_may_be_signed_as_javascript_prints_it() {
 
 #[test]
 fn behind_a_proxy_the_signed_url_is_the_one_that_the_vendor_knows() {
-    let cases: [(Option<&str>, &[(&str, &str)], &str, &str); 9] = [
+    type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 9] = [
         (None, &[("host", "in:7081")], "/sensoro/webhooks", "http://in:7081/sensoro/webhooks"),
         (
             None,
