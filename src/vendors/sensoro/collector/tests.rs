@@ -8,7 +8,7 @@ use crate::vendors::{Source, VendorConfig};
 
 const PATH: &str = "/sensoro/webhooks";
 const NONCE: &str = "1467018792599";
-const PLAIN: &str = r#"{"appId":"123456","sn":"0117C9XXXX","type":"text","deviceType":"node","createdTime":1467018792599,"msgId":1,"data":{"battery":85,"interval":60,"temperature":23.5}}"#;
+const PLAIN: &str = include_str!("../../../../fixtures/sensoro/telemetry_temperature.json");
 const CLEAR: &str = r#"{"battery":85,"interval":60,"temperature":23.5}"#;
 const SIGNATURE: &str = "BqEl0aJjqOr4uJgbJbyokjdE3xWUMcqo0RrNXibVq7s=";
 
