@@ -530,7 +530,9 @@ async fn gives_tokens() -> String {
     let count = Arc::new(AtomicU64::new(0));
     let answer = move || {
         let token = format!("token-{}", count.fetch_add(1, Ordering::Relaxed));
-        async move { axum::Json(serde_json::json!({"Result": {"AccessToken": {"Token": token}, "RefreshToken": "r"}})) }
+        async move {
+            axum::Json(serde_json::json!({"Result": {"AccessToken": {"Token": token}, "RefreshToken": "r"}}))
+        }
     };
     let router = axum::Router::new().route("/v1/Auth/RefreshToken", axum::routing::post(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

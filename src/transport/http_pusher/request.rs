@@ -6,13 +6,13 @@ use hyper::{Method, Request, Uri};
 use url::{Position, Url};
 
 use crate::clock::Now;
-use crate::message::Row;
+use crate::message::{Headers, Row};
 use crate::vendors::Pusher;
 
 /// What is said between two neighbours, and not by the vendor to the receiver: connection management, and
 /// what a proxy in front of the recorder had added. A proxy's words about the old way would be wrong
 /// about the new one, and a receiver that checks a signature goes by them.
-const OF_ONE_HOP: [&str; 18] = [
+const OF_ONE_HOP: [&str; 15] = [
     "connection",
     "content-length",
     "expect",
@@ -27,11 +27,14 @@ const OF_ONE_HOP: [&str; 18] = [
     "transfer-encoding",
     "upgrade",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
+    "x-real-ip",
 ];
+const OF_PROXIES: &str = "x-forwarded-";
+
+fn is_of_one_hop(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    OF_ONE_HOP.contains(&name.as_str()) || name.starts_with(OF_PROXIES)
+}
 
 /// A request that can be made any number of times.
 #[derive(Debug)]
@@ -51,13 +54,8 @@ impl Push {
             return Err(unusable());
         }
         let uri: Uri = path.parse().map_err(|_| unusable())?;
-        let recorded: Vec<(String, String)> = row
-            .headers
-            .iter()
-            .flatten()
-            .filter(|(name, _)| !OF_ONE_HOP.iter().any(|hop| hop.eq_ignore_ascii_case(name)))
-            .cloned()
-            .collect();
+        let recorded: Headers =
+            row.headers.iter().flatten().filter(|(name, _)| !is_of_one_hop(name)).cloned().collect();
         let mut headers = HeaderMap::new();
         let host = &base[Position::BeforeHost..Position::AfterPort];
         headers.insert(HOST, HeaderValue::try_from(host).map_err(|_| "the host is not allowed".to_owned())?);

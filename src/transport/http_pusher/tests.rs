@@ -73,11 +73,13 @@ const RULE: PushRule = PushRule { timeout: Duration::from_secs(20), waits: &[SOO
 /// What a receiver does with the n-th request; 200 from there on.
 type Script = Arc<Mutex<VecDeque<u16>>>;
 
+type Received = (String, Vec<(String, String)>, String);
+
 #[derive(Clone, Default)]
 struct Receiver {
     script: Script,
     /// Path and query, headers and body of each request.
-    received: Arc<Mutex<Vec<(String, Vec<(String, String)>, String)>>>,
+    received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<AtomicUsize>,
 }
 
