@@ -558,3 +558,63 @@ async fn a_vendor_that_reads_slowly_loses_nothing() {
         assert!(!outcome.has("reconnected"), "{source}: {outcome:?}");
     }
 }
+
+/// Vendors that post and misbehave. By source: simulated, taken, archived, noise.
+async fn push_misbehaving(spec: &str) -> BTreeMap<String, (usize, usize, usize, usize)> {
+    let all = Part::all().into_iter().filter(|part| part.path().is_some());
+    let any = Part::fleet("any-push", Route::Webhook { path: "/hooks/any".into() });
+    let parts: Vec<Part> = all.chain([any]).collect();
+    let setup = Setup::of(parts, &[SENSORO, JOINTECH_PUSH, GENERIC_PUSH].concat(), 0);
+    let misbehaviour = Some(Misbehaviour::new(spec.parse().unwrap(), 3));
+    let setup = Setup { misbehaviour, ..setup };
+    let sent = simulated(&setup.parts, "40", Duration::from_secs(4));
+    let round = record(&setup, of_parts(&setup.parts), sent.clone()).await;
+    let archived = round.rows();
+    let mut outcomes = BTreeMap::new();
+    for part in &setup.parts {
+        let of = |rows: &[Row]| -> Vec<Vec<u8>> {
+            rows.iter().filter(|row| *row.source == *part.name).map(|row| row.payload.to_vec()).collect()
+        };
+        let (sent, archived) = (of(&sent), of(&archived));
+        let noise = archived.iter().filter(|payload| !sent.contains(payload)).count();
+        let endpoint = format!("push {} ", part.name);
+        let clients = round.report.clients.iter().filter(|client| client.endpoint.starts_with(&endpoint));
+        let taken = clients.map(|client| client.messages as usize).sum();
+        // A message that is pushed again comes later than those behind it.
+        let found = sent.iter().filter(|payload| archived.contains(payload)).count();
+        assert!(taken <= found, "{}: {taken} taken, {found} archived", part.name);
+        outcomes.insert(part.name.clone(), (sent.len(), taken, found, noise));
+    }
+    outcomes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pushes_that_break_are_made_again() {
+    let runs = ["close=30", "half-packet=30", "stall=60", "slow-reader=2000"]
+        .map(|spec| async move { (spec, push_misbehaving(spec).await) });
+    for (spec, outcomes) in in_time(futures_util::future::join_all(runs)).await {
+        for (source, (sent, taken, archived, noise)) in outcomes {
+            assert_eq!((archived, noise), (taken, 0), "{spec}: {source}");
+            // Jointech pushes nothing again: what did not arrive is lost on the vendor's side.
+            assert!(
+                taken == sent || source == "jointech-push" && taken > sent / 2,
+                "{spec}: {source}: {taken} of {sent}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pushes_with_an_expired_secret_are_turned_away_and_made_again() {
+    for (source, (sent, taken, archived, _)) in in_time(push_misbehaving("expired-token=60")).await {
+        assert_eq!((taken, archived), (sent, sent), "{source}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_among_pushes_costs_nothing() {
+    for (source, (sent, taken, archived, noise)) in in_time(push_misbehaving("garbage=1/10")).await {
+        assert_eq!((taken, archived), (sent, sent), "{source}");
+        assert!(noise > 0, "{source}: no noise came");
+    }
+}

@@ -155,7 +155,7 @@ impl Endpoints {
         };
         recorded.any_credentials = access != Access::Required;
         let fanout = Fanout::new(clock, trace.as_ref().map(|(_, trace)| Arc::clone(trace)));
-        let targets = Targets::open(&fanout, pushes, publishes, &trust).await?;
+        let targets = Targets::open(&fanout, pushes, publishes, &trust, misbehaviour.as_ref()).await?;
         let mqtt = MqttServer::new(Arc::clone(&fanout), mqtt_credentials(&recorded));
         let recorded = Arc::new(recorded);
         let mut rng =

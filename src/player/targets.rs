@@ -11,6 +11,7 @@ use url::Url;
 use super::PlayError;
 use crate::transport::fanout::{Fanout, Member, Wish};
 use crate::transport::http_pusher::HttpPusher;
+use crate::transport::misbehave::Misbehaviour;
 use crate::transport::mqtt_publisher::MqttPublisher;
 use crate::transport::tls::{self, Trust};
 use crate::vendors::Pusher;
@@ -119,6 +120,7 @@ impl Targets {
         pushes: Vec<PushTarget>,
         publishes: Vec<PublishTo>,
         trust: &Trust,
+        misbehaviour: Option<&Arc<Misbehaviour>>,
     ) -> Result<Self, PlayError> {
         let mut targets = Self { pushers: Vec::new(), publishers: Vec::new() };
         if pushes.is_empty() && publishes.is_empty() {
@@ -137,6 +139,7 @@ impl Targets {
         for PushTarget { to, pusher } in pushes {
             let endpoint = format!("push {} {}", to.source, to.url);
             let pusher = HttpPusher::new(to.url, pusher, Arc::clone(&tls)).map_err(PlayError::Push)?;
+            let pusher = pusher.misbehaving(misbehaviour.cloned());
             let member = fanout.join_target(&endpoint, Wish::Pushes { source: to.source })?;
             targets.pushers.push((pusher, member));
         }

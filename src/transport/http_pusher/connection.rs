@@ -15,7 +15,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::request::Push;
 use crate::clock::Clock;
-use crate::transport::dial::{Stream, Target, chain, dial};
+use crate::transport::dial::{Target, chain, dial};
+use crate::transport::misbehave::{Conduct, Misbehaviour, Wire};
 
 /// An answer's body is read off so that the connection can be used again; of a longer one it cannot.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -25,6 +26,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Connection {
     target: Target,
     tls: Arc<ClientConfig>,
+    misbehaviour: Option<Arc<Misbehaviour>>,
     open: Option<Open>,
 }
 
@@ -43,13 +45,24 @@ struct Open {
     /// When something was last flushed to the socket; 0 for never.
     flushed_ns: Arc<AtomicU64>,
     is_used: bool,
+    conduct: Option<Arc<Conduct>>,
     /// Ends the task that moves the bytes.
     _task: DropGuard,
 }
 
 impl Connection {
     pub(super) fn new(target: Target, tls: Arc<ClientConfig>) -> Self {
-        Self { target, tls, open: None }
+        Self { target, tls, misbehaviour: None, open: None }
+    }
+
+    /// Takes effect with the next connection.
+    pub(super) fn misbehave(&mut self, misbehaviour: Option<Arc<Misbehaviour>>) {
+        self.misbehaviour = misbehaviour;
+    }
+
+    /// How to behave on the connection that is open; none: well.
+    pub(super) fn conduct(&self) -> Option<&Conduct> {
+        self.open.as_ref()?.conduct.as_deref()
     }
 
     pub(super) fn close(&mut self) {
@@ -64,6 +77,11 @@ impl Connection {
         self.open = None;
         let stream = dial(&self.target, &self.tls).await.map_err(|error| chain(&error))?;
         let flushed_ns = Arc::new(AtomicU64::new(0));
+        let conduct = self.misbehaviour.as_ref().map(Misbehaviour::connection);
+        let stream: Box<dyn Duplex> = match &conduct {
+            None => Box::new(stream),
+            Some(conduct) => Box::new(Wire::new(stream, Arc::clone(conduct))),
+        };
         let stamped =
             Stamped { stream, clock: clock.clone(), flushed_ns: Arc::clone(&flushed_ns), is_dirty: false };
         let handshake = http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stamped)).await;
@@ -71,7 +89,7 @@ impl Connection {
         let ended = CancellationToken::new();
         let task = ended.clone().drop_guard();
         tokio::spawn(async move { ended.run_until_cancelled(connection).await });
-        self.open = Some(Open { sender, flushed_ns, is_used: false, _task: task });
+        self.open = Some(Open { sender, flushed_ns, is_used: false, conduct, _task: task });
         Ok(())
     }
 
@@ -114,10 +132,15 @@ impl Connection {
     }
 }
 
+/// The stream to the receiver, with or without misbehaviour.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug> Duplex for S {}
+
 /// A stream that remembers when it was last flushed after a write.
 #[derive(Debug)]
 struct Stamped {
-    stream: Stream,
+    stream: Box<dyn Duplex>,
     clock: Clock,
     flushed_ns: Arc<AtomicU64>,
     is_dirty: bool,

@@ -16,6 +16,7 @@ mod tests;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +27,9 @@ use self::connection::{Connection, Sent};
 use self::request::Push;
 use super::dial::{DialError, Target};
 use super::fanout::{Emission, Item, Member, Taken};
+use super::misbehave::{Misbehaviour, Next};
+use crate::clock::{Clock, Now};
+use crate::message::{Headers, Row};
 use crate::vendors::{PushRule, Pusher};
 
 /// Messages that wait to be pushed again.
@@ -58,6 +62,12 @@ impl HttpPusher {
         let target = Target::of(&url, &[("http", 80)], &[("https", 443)])?;
         let connection = Connection::new(target, tls);
         Ok(Self { url, pusher, connection, waiting: Waiting::default(), is_failing: false })
+    }
+
+    /// The same with misbehaviour.
+    pub fn misbehaving(mut self, misbehaviour: Option<Arc<Misbehaviour>>) -> Self {
+        self.connection.misbehave(misbehaviour);
+        self
     }
 
     /// Pushes what `member` gets until nothing more will come and everything is taken or refused, or it
@@ -108,7 +118,9 @@ impl HttpPusher {
     async fn push(&mut self, member: &Member, mut pending: Pending, rule: PushRule) {
         let clock = member.clock();
         let emission = Arc::clone(&pending.item.emission);
-        let push = match Push::new(&self.url, &*self.pusher, clock.now(), &emission.row) {
+        let is_signed = self.misbehave(&emission.row, rule, clock).await;
+        let pusher: &dyn Pusher = if is_signed { &*self.pusher } else { &Unsigned };
+        let push = match Push::new(&self.url, pusher, clock.now(), &emission.row) {
             Ok(push) => push,
             Err(why) => return self.refuse(member, &emission, why),
         };
@@ -119,6 +131,9 @@ impl HttpPusher {
                 Sent { left_ns: None, status: Err(format!("no answer within {:?}", rule.timeout)) }
             }
         };
+        if !is_signed {
+            self.connection.close();
+        }
         pending.left_ns = pending.left_ns.or(sent.left_ns);
         let why = match sent.status {
             Ok(status) if (200..300).contains(&status) => {
@@ -143,6 +158,23 @@ impl HttpPusher {
         self.waiting.push(Instant::now() + *wait, pending);
     }
 
+    /// Does what comes before a message where misbehaviour was asked for; false if its credentials are to be
+    /// left out, as expired ones are worth nothing.
+    async fn misbehave(&mut self, row: &Row, rule: PushRule, clock: &Clock) -> bool {
+        match self.connection.conduct().map(|conduct| conduct.before_message(row.payload.len())) {
+            Some(Next::Expire) => return false,
+            Some(Next::Noise(payload)) => {
+                let noise = Row { payload, ..row.clone() };
+                if let Ok(push) = Push::new(&self.url, &*self.pusher, clock.now(), &noise) {
+                    // Whatever the receiver says to it.
+                    let _ = tokio::time::timeout(rule.timeout, self.connection.send(&push, clock)).await;
+                }
+            }
+            Some(Next::Send | Next::Last) | None => {}
+        }
+        true
+    }
+
     fn refuse(&mut self, member: &Member, emission: &Emission, why: String) {
         let row = &emission.row;
         tracing::warn!(
@@ -154,6 +186,20 @@ impl HttpPusher {
         member.trace("refused", || json!({"seq": row.seq, "reason": why}));
         self.is_failing = true;
         member.refused();
+    }
+}
+
+/// A push with nothing but its recorded headers.
+#[derive(Debug)]
+struct Unsigned;
+
+impl Pusher for Unsigned {
+    fn headers(&self, _: Now, _: &str, recorded: &Headers, _: &[u8]) -> Headers {
+        recorded.clone()
+    }
+
+    fn rule(&self) -> PushRule {
+        PushRule { timeout: Duration::ZERO, waits: &[] }
     }
 }
 
