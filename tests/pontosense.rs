@@ -31,7 +31,9 @@ fn report(n: usize, sn: &str, distance_ms: u64) -> Row {
     let payload = match n {
         3 => r#"{"method":"event.report","params":[{"event":"bedin"}]}"#.to_owned(),
         4 => "not JSON".to_owned(),
-        _ => format!(r#"{{"method":"location.report","params":[{{"id":{n},"x":-0.0,"y":1e2,"z":3,"state":40}}]}}"#),
+        _ => format!(
+            r#"{{"method":"location.report","params":[{{"id":{n},"x":-0.0,"y":1e2,"z":3,"state":40}}]}}"#
+        ),
     };
     Row {
         vendor: "pontosense".into(),
@@ -142,10 +144,10 @@ async fn round(rows: Vec<Row>, sensors: &[&str], connection_max_age: Duration) -
     let ready = SENSORS.iter().filter(|sn| sensors.contains(*sn)).count();
     let options =
         PlayOptions { start: Start::WithClients(ready.try_into().unwrap()), ..PlayOptions::default() };
-    let playing = endpoints.play(options, move || {
-        Ok::<_, Infallible>(rows.clone().into_iter().map(Ok::<Row, Infallible>))
-    });
-    let report = tokio::time::timeout(Duration::from_secs(60), playing).await.expect("a replay ends").unwrap();
+    let playing = endpoints
+        .play(options, move || Ok::<_, Infallible>(rows.clone().into_iter().map(Ok::<Row, Infallible>)));
+    let report =
+        tokio::time::timeout(Duration::from_secs(60), playing).await.expect("a replay ends").unwrap();
     assert!(report.clients.iter().all(|client| client.dropped == 0));
     recorder.stop(CancellationToken::new()).await.unwrap();
     let archive = Archive::open(&root).unwrap();
