@@ -9,11 +9,10 @@ use serde_json::{Map, Value, json};
 use super::api::{self, Failure, Token};
 use super::{Calls, What};
 use crate::clock::Now;
-use crate::message::Mqtt;
 use crate::vendors::lifecycle::{Backoff, HEALTHY_AFTER_NS, SECOND_NS, cause_of, link, reason_of};
 use crate::vendors::mqtt::KEEP_ALIVE_S;
 use crate::vendors::pontosense::config::PontosenseConfig;
-use crate::vendors::pontosense::{CONFIG, REPORTING_S, TOKENS_PATH, kind_of, topic};
+use crate::vendors::pontosense::{CONFIG, REPORTING_S, TOKENS_PATH, topic};
 use crate::vendors::{CloseCause, Closed, Conn, Effect, LinkEvent, MqttDial, Record};
 
 /// The waits in seconds after a call to start that failed: two more fit into the five that are left of
@@ -239,7 +238,8 @@ impl Sensor {
                 self.link(turn.fx, "renewed", live.conn, None, more);
                 live.conn
             }
-            _ => return,
+            // The attempt that asked is over; the next one finds it.
+            _ => self.last_conn,
         };
         if data.is_some() && data != self.data {
             self.data = data;
@@ -345,7 +345,7 @@ impl Sensor {
         if failure.is_refusal() {
             return self.start_refused(turn, live, &failure);
         }
-        let wait_s = START_WAITS_S.iter().nth(self.reporting.failures as usize).unwrap_or(&60);
+        let wait_s = START_WAITS_S.get(self.reporting.failures as usize).unwrap_or(&60);
         self.reporting.failures = self.reporting.failures.saturating_add(1);
         let wait_ns = (wait_s * SECOND_NS).max(asked_to_wait_ns(&failure));
         self.reporting.due_ns = Some(turn.now.steady_ns.saturating_add(wait_ns));
@@ -489,22 +489,9 @@ impl Sensor {
         self.next = Next::Waiting { until_ns };
     }
 
-    pub(super) fn heard(&mut self, turn: &mut Turn<'_>, report: Report) {
-        let Report { conn, at, topic, mqtt, payload } = report;
+    /// Something has come on one of its connections.
+    pub(super) fn heard(&mut self, at: Now) {
         self.last_heard_ns = Some(at.steady_ns);
-        let record = Record {
-            kind: kind_of(&payload),
-            conn,
-            at,
-            channel: topic,
-            mqtt: Some(mqtt),
-            is_binary: false,
-            headers: None,
-            duplicate_of: None,
-            payload,
-            clear: None,
-        };
-        turn.fx.push(Effect::Record { record, ack: None });
     }
 
     /// A session has begun: it is to hold what the sensor is set up with.
@@ -599,15 +586,6 @@ impl Sensor {
         let reason = reason.map(|reason| format!("{}: {reason}", self.sn));
         link(fx, event, conn, reason, more);
     }
-}
-
-/// What came on a connection.
-pub(super) struct Report {
-    pub(super) conn: Conn,
-    pub(super) at: Now,
-    pub(super) topic: ByteString,
-    pub(super) mqtt: Mqtt,
-    pub(super) payload: Bytes,
 }
 
 fn refused_backoff() -> Backoff {
