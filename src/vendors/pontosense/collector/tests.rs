@@ -576,6 +576,10 @@ fn the_tenant_form_and_another_broker_are_used_where_configured() {
     let (token, data) = api::read_token(&tenant, now, reply).unwrap();
     assert!(token.url("c").starts_with("ws://127.0.0.1:9002/mqtt?token=t&clientId=c&"));
     assert_eq!(data, None);
+    let documented = include_bytes!("../../../../fixtures/pontosense/token_reply.json");
+    let (token, data) = api::read_token(&config(&["A"]), now, documented).unwrap();
+    assert!(token.url("c").starts_with("wss://iot.example.com/mqtt?token=eyJhbGci"));
+    assert!(data.unwrap().ends_with(br#""preference":0}"#));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Next, Sensor, Turn, asked_to_wait_ns, nanoseconds};
+use super::{Next, Sensor, Turn, asked_to_wait_ns, nanoseconds, refused_backoff};
 use crate::vendors::Effect;
 use crate::vendors::lifecycle::{Backoff, SECOND_NS};
 use crate::vendors::pontosense::collector::What;
@@ -34,6 +34,9 @@ impl Sensor {
             Err(failure) => return self.no_token(turn, &failure),
         };
         self.token_backoff = Backoff::default();
+        if self.is_flowing {
+            self.refused_backoff = refused_backoff();
+        }
         let now_ns = turn.now.steady_ns;
         let margin_ns = nanoseconds(turn.config.token_margin);
         let due_ns = token.expires_ns.saturating_sub(margin_ns).max(now_ns.saturating_add(TOKEN_REST_NS));
