@@ -56,3 +56,8 @@ fn webhooks_are_answered_recorded_and_replayed() {
 fn sensoro_pushes_are_checked_recorded_and_pushed_again() {
     scenario("sensoro.py");
 }
+
+#[test]
+fn pontosense_is_recorded_and_replayed_to_the_vendor_s_documented_program() {
+    scenario("pontosense.py");
+}

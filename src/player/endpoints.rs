@@ -486,3 +486,6 @@ async fn serve_mqtt_on<S: AsyncRead + AsyncWrite + Unpin + Send>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
