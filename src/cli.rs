@@ -111,7 +111,7 @@ pub struct Demo {
   telereel init generic --stdout       only show it
   telereel -c city.toml init jointech  write it to city.toml")]
 pub struct Init {
-    /// damoov, delicode, jointech, generic
+    /// damoov, delicode, jointech, pontosense, generic
     #[arg(value_name = "VENDOR")]
     pub vendors: Vec<String>,
     /// Print it instead of writing the file

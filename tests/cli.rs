@@ -247,7 +247,11 @@ fn the_declared_fields_are_shown() {
     let (code, stdout, _) = run(telereel(&folder).args(["schema", "generic"]));
     assert!(code == 0 && stdout.contains("[[kind.field]]"), "{stdout}");
     refused(telereel(&folder).args(["schema", "jointech", "alarms"]), 2, &["did you mean `alarm`?"]);
-    refused(telereel(&folder).args(["schema", "acme"]), 2, &["available: damoov, delicode, generic, jointech"]);
+    refused(
+        telereel(&folder).args(["schema", "acme"]),
+        2,
+        &["available: damoov, delicode, generic, jointech"],
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Vendors whose configuration is settled and checked, but which this version cannot record yet: a
 //! configuration can be written once, and each of its mistakes is found today.
 
-use crate::section::values::{duration, flag, integer_in, list_of, secret, text, url, webhook_path};
+use crate::section::values::{flag, secret, text, url, webhook_path};
 use crate::section::{Item, Section};
 
-pub(super) const VENDORS: [&str; 2] = ["pontosense", "sensoro"];
+pub(super) const VENDORS: [&str; 1] = ["sensoro"];
 
 /// An AES-256 key in base64 without its `=`.
 const SENSORO_APP_KEY_CHARS: usize = 43;
@@ -12,24 +12,10 @@ const SENSORO_APP_KEY_CHARS: usize = 43;
 /// Checks the keys of `vendor`; false if it is none of these.
 pub(super) fn read(section: &Section<'_>, vendor: &str) -> bool {
     match vendor {
-        "pontosense" => pontosense(section),
         "sensoro" => sensoro(section),
         _ => return false,
     }
     true
-}
-
-fn pontosense(section: &Section<'_>) {
-    section.need("api_url", "the address of the vendor's REST interface", url(&["https", "http"]));
-    section.need("api_key", "the key of the REST interface", text);
-    section.need("secret", "the secret that requests are signed with", secret);
-    section.need("sensors", "the serial numbers of the sensors", list_of("serial numbers", text));
-    section.get("tenant_id", integer_in(1, i64::MAX));
-    section.get("mqtt_url", url(&["wss", "ws"]));
-    for key in ["renew_every", "token_margin", "connection_max_age"] {
-        section.get(key, duration);
-    }
-    tls(section);
 }
 
 fn sensoro(section: &Section<'_>) {
@@ -46,9 +32,4 @@ fn sensoro(section: &Section<'_>) {
     section.need("app_secret", "the secret that pushes are signed with", secret);
     section.get("public_url", url(&["https", "http"]));
     section.get("verify_signature", flag);
-}
-
-fn tls(section: &Section<'_>) {
-    section.get("tls_ca", crate::section::values::existing_file);
-    section.get("tls_insecure", flag);
 }

@@ -14,7 +14,9 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{self, Source, TlsOptions, VendorConfig, damoov, delicode, generic, jointech};
+use crate::vendors::{
+    self, Source, TlsOptions, VendorConfig, damoov, delicode, generic, jointech, pontosense,
+};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -187,6 +189,10 @@ fn vendor_config(
         "jointech" => {
             let config = jointech::config::read(section, client_id)?;
             Some((VendorConfig::Jointech(config), own()))
+        }
+        "pontosense" => {
+            let config = pontosense::config::read(section)?;
+            Some((VendorConfig::Pontosense(config), own()))
         }
         "generic" => {
             let (config, kinds) = generic::config::read(section, client_id)?;

@@ -58,36 +58,55 @@ fn an_empty_file_is_all_defaults() {
 fn the_documented_configuration_is_read_whole() {
     let text = include_str!("documented.toml");
     let line = |name: &str| 2 + text.lines().position(|l| l == format!("name = \"{name}\"")).unwrap();
-    let expected: Vec<(usize, &str, &str)> = [("ward-3", "pontosense"), ("city", "sensoro")]
-        .map(|(name, vendor)| (line(name), "`vendor` in source", vendor))
-        .to_vec();
+    let expected: Vec<(usize, &str, &str)> =
+        [("city", "sensoro")].map(|(name, vendor)| (line(name), "`vendor` in source", vendor)).to_vec();
     check(text, &expected);
 
-    // Without the two that are not in this version, all of it is accepted.
+    // Without the one that is not in this version, all of it is accepted.
     let mut tables: Vec<&str> = text.split("[[source]]").collect();
-    tables.retain(|table| !["pontosense", "sensoro"].iter().any(|v| table.contains(v)));
+    tables.retain(|table| !table.contains("sensoro"));
     let config = parse(&tables.join("[[source]]")).unwrap();
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
-    assert_eq!(names, ["fleet", "shop", "locks-push", "locks", "buses"]);
+    assert_eq!(names, ["ward-3", "fleet", "shop", "locks-push", "locks", "buses"]);
     assert_eq!(config.archive.retain, Some(Duration::from_secs(400 * 86_400)));
     assert_eq!(config.console.token.unwrap().expose(), "from-env");
 }
 
 #[test]
-fn a_vendor_that_comes_later_is_checked_and_refused_by_name() {
+fn pontosense_has_defaults() {
+    let text = "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a/\"\napi_key = \"k\"\n\
+                secret = \"s\"\nsensors = [\"ATR_GN_P4-250120-09527\"]\n";
+    let config = parse(text).unwrap();
+    let VendorConfig::Pontosense(pontosense) = &config.sources[0].vendor else { panic!() };
+    assert_eq!(pontosense.api_url, "https://a");
+    assert_eq!(pontosense.sensors, ["ATR_GN_P4-250120-09527"]);
+    assert_eq!((pontosense.tenant_id, pontosense.mqtt_url.as_ref()), (None, None));
+    let seconds = [pontosense.renew_every, pontosense.token_margin, pontosense.connection_max_age];
+    assert_eq!(seconds.map(|duration| duration.as_secs()), [55, 300, 3_300]);
+}
+
+#[test]
+fn mistakes_in_a_pontosense_source_are_told() {
     check(
-        "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a\"\napi_key = \"k\"\n\
-         secret = \"s\"\nsensors = []\nrenew_evry = \"1s\"\n",
+        "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a?x\"\napi_key = \"k, l\"\n\
+         secret = \"s\"\nsensors = []\nrenew_evry = \"1s\"\nrenew_every = \"60s\"\ntenant_id = 0\n",
         &[
-            (
-                3,
-                "`vendor` in source \"w\"",
-                "`pontosense` is not in this version yet; available: damoov, delicode, generic, jointech",
-            ),
+            (4, "`api_url` in source \"w\"", "without query"),
+            (5, "`api_key` in source \"w\"", "without comma"),
             (7, "`sensors` in source \"w\"", "a list of serial numbers"),
             (8, "`renew_evry` in source \"w\"", "did you mean `renew_every`?"),
+            (9, "`renew_every` in source \"w\"", "below `60s`"),
+            (10, "`tenant_id` in source \"w\"", "from 1"),
         ],
     );
+    let with = |sensors: &str| {
+        format!(
+            "[[source]]\nname = \"w\"\nvendor = \"pontosense\"\napi_url = \"https://a\"\napi_key = \"k\"\n\
+             secret = \"s\"\nsensors = {sensors}"
+        )
+    };
+    check(&with("[\"a\", \"a\"]"), &[(7, "`sensors`", "\"a\" is listed twice")]);
+    check(&with("[\"a/b\"]"), &[(7, "`sensors[0]`", "a serial number such as")]);
 }
 
 #[test]
@@ -261,7 +280,7 @@ fn mistakes_in_sources_name_the_source() {
             (
                 3,
                 "`vendor` in source \"a b\"",
-                "unknown vendor `x`; available: damoov, delicode, generic, jointech",
+                "unknown vendor `x`; available: damoov, delicode, generic, jointech, pontosense",
             ),
         ],
     );

@@ -2,7 +2,7 @@
 
 /// The vendors that have built-in declarations.
 pub fn vendors() -> &'static [&'static str] {
-    &["damoov", "delicode", "jointech"]
+    &["damoov", "delicode", "jointech", "pontosense"]
 }
 
 /// A vendor's own kinds and their declarations, in the order of its kinds; none for a vendor that
@@ -12,6 +12,7 @@ pub fn builtin(vendor: &str) -> Option<&'static [(&'static str, &'static str)]> 
         "damoov" => Some(DAMOOV),
         "delicode" => Some(DELICODE),
         "jointech" => Some(JOINTECH),
+        "pontosense" => Some(PONTOSENSE),
         _ => None,
     }
 }
@@ -24,6 +25,7 @@ pub fn declaration(vendor: &str, kind: &str) -> Option<&'static str> {
         ("damoov", "other") => Some(include_str!("../../schema/vendors/damoov/other.toml")),
         ("delicode", "other") => Some(include_str!("../../schema/vendors/delicode/other.toml")),
         ("jointech", "other") => Some(include_str!("../../schema/vendors/jointech/other.toml")),
+        ("pontosense", "other") => Some(include_str!("../../schema/vendors/pontosense/other.toml")),
         _ => None,
     })
 }
@@ -44,4 +46,9 @@ const JOINTECH: &[(&str, &str)] = &[
     ("command_response", include_str!("../../schema/vendors/jointech/command_response.toml")),
     ("sublock", include_str!("../../schema/vendors/jointech/sublock.toml")),
     ("status", include_str!("../../schema/vendors/jointech/status.toml")),
+];
+
+const PONTOSENSE: &[(&str, &str)] = &[
+    ("location", include_str!("../../schema/vendors/pontosense/location.toml")),
+    ("config", include_str!("../../schema/vendors/pontosense/config.toml")),
 ];

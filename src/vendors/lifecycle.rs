@@ -28,9 +28,23 @@
 //!
 //! Where a vendor's credentials end while the stream flows, a second connection is made beside the first
 //! and takes over: the first is closed only when the second is established, so nothing is lost between
-//! them. Rows about the second until then, the `disconnected` of the first, and whatever else fails
-//! without touching the stream hold `flowing`, true: they neither begin nor end an outage. Those by which
-//! the hand-over begins and ends, `connecting` and `disconnected`, also hold `planned`, true.
+//! them.
+//!
+//! A source that dials several connections at a time, one per sensor and a second one while one takes
+//! over from another, writes the same events, with these members besides:
+//!
+//! | member | in | means |
+//! |---|---|---|
+//! | `sn` | every event | the sensor that it is about: each has outages of its own |
+//! | `flowing: true` | any event | data of this sensor can come before and after it: it begins and ends no outage |
+//! | `planned: true` | `connecting`, `disconnected` | the connection takes over, or was taken over from |
+//! | `call` | `refused` | which call was refused: `token`, `start`, `refresh` or `login` |
+//! | `what` | `renewed` | what was renewed: `token` or `reporting` |
+//!
+//! So whoever looks for outages takes events by source and `sn`, and leaves out those with `flowing`. Of
+//! a hand-over all five are (`connecting connected subscribed` of the new connection, `disconnected` of
+//! the old one, or the `refused` of a new one that failed), as are a `renewed`, and a `refused` of a call
+//! that can be made again in time. Numbers of connections count over all sensors of the source.
 //!
 //! Waits start at 1 s and double to 60 s, each shortened by up to a half at random, so that many
 //! recorders do not return in step. They start anew after a connection that held for
@@ -48,7 +62,7 @@ const FIRST_WAIT_NS: u64 = SECOND_NS;
 const LONGEST_WAIT_NS: u64 = 60 * SECOND_NS;
 
 /// Long enough that a server which accepts and then drops does not see an attempt per second.
-const HEALTHY_AFTER_NS: u64 = 10 * SECOND_NS;
+pub(super) const HEALTHY_AFTER_NS: u64 = 10 * SECOND_NS;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -79,7 +93,7 @@ struct Outage {
 pub(super) struct Lifecycle {
     state: State,
     next_conn: Conn,
-    wait_ns: u64,
+    backoff: Backoff,
     started_ns: u64,
     /// When the last frame of the established connection came.
     last_heard_ns: Option<u64>,
@@ -94,7 +108,7 @@ impl Lifecycle {
         Self {
             state: State::Idle,
             next_conn: 0,
-            wait_ns: FIRST_WAIT_NS,
+            backoff: Backoff::default(),
             started_ns: 0,
             last_heard_ns: None,
             outage: None,
@@ -148,7 +162,7 @@ impl Lifecycle {
         more.extend(subscribed.clone());
         link(fx, "subscribed", conn, None, more);
         let mut more = planned();
-        more.extend(cause(CloseCause::ByUs));
+        more.extend(cause_of(CloseCause::ByUs));
         link(fx, "disconnected", old, Some(format!("connection {conn} has taken over")), more);
         fx.push(Effect::Close { conn: old });
         Some(old)
@@ -233,13 +247,13 @@ impl Lifecycle {
         fx: &mut Vec<Effect>,
     ) -> Option<Reached> {
         if let Some((_, is_open)) = self.successor.take_if(|(successor, _)| *successor == conn) {
-            let more = flowing().into_iter().chain(cause(why.cause)).collect();
-            link(fx, "refused", conn, Some(reason(why)), more);
+            let more = flowing().into_iter().chain(cause_of(why.cause)).collect();
+            link(fx, "refused", conn, Some(reason_of(why)), more);
             return Some(if is_open { Reached::Opened } else { Reached::Nothing });
         }
         let reached = self.reached(conn)?;
         let event = if reached == Reached::Established { "disconnected" } else { "refused" };
-        link(fx, event, conn, Some(reason(why)), cause(why.cause));
+        link(fx, event, conn, Some(reason_of(why)), cause_of(why.cause));
         self.wait(now, rng);
         if let Some((successor, is_open)) = self.successor.take() {
             // It is the next attempt, begun early.
@@ -269,7 +283,7 @@ impl Lifecycle {
 
     /// Puts the next attempt off by the longest wait: for refusals that only a person can end.
     pub(super) fn wait_longest(&mut self, now: Now, rng: &mut dyn Rng) {
-        self.wait_ns = LONGEST_WAIT_NS;
+        self.backoff = Backoff::new(LONGEST_WAIT_NS, LONGEST_WAIT_NS);
         self.wait(now, rng);
     }
 
@@ -339,12 +353,36 @@ impl Lifecycle {
             let lost_ns = now.steady_ns;
             self.outage = Some(Outage { lost_ns, silent_since_ns: self.last_heard_ns.unwrap_or(lost_ns) });
             if now.steady_ns.saturating_sub(since_ns) >= HEALTHY_AFTER_NS {
-                self.wait_ns = FIRST_WAIT_NS;
+                self.backoff = Backoff::default();
             }
         }
-        let wait_ns = rng.random_range(self.wait_ns / 2..=self.wait_ns);
-        self.wait_ns = (self.wait_ns * 2).min(LONGEST_WAIT_NS);
-        self.state = State::Waiting { until_ns: now.steady_ns.saturating_add(wait_ns) };
+        self.state = State::Waiting { until_ns: now.steady_ns.saturating_add(self.backoff.next_ns(rng)) };
+    }
+}
+
+/// Waits that double.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    next_ns: u64,
+    longest_ns: u64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(FIRST_WAIT_NS, LONGEST_WAIT_NS)
+    }
+}
+
+impl Backoff {
+    pub(super) fn new(first_ns: u64, longest_ns: u64) -> Self {
+        Self { next_ns: first_ns, longest_ns }
+    }
+
+    /// The next wait, shortened by up to a half at random.
+    pub(super) fn next_ns(&mut self, rng: &mut dyn Rng) -> u64 {
+        let wait_ns = rng.random_range(self.next_ns / 2..=self.next_ns);
+        self.next_ns = (self.next_ns * 2).min(self.longest_ns);
+        wait_ns
     }
 }
 
@@ -374,7 +412,7 @@ pub(super) fn flowing() -> Map<String, Value> {
 }
 
 /// The transport's words, or ours where it has none.
-fn reason(why: &Closed) -> String {
+pub(super) fn reason_of(why: &Closed) -> String {
     if !why.detail.is_empty() {
         return why.detail.clone();
     }
@@ -401,7 +439,8 @@ fn connack(code: u8) -> String {
     }
 }
 
-fn cause(cause: CloseCause) -> Map<String, Value> {
+/// The members of an event that say what kind of end it was.
+pub(super) fn cause_of(cause: CloseCause) -> Map<String, Value> {
     let (name, code) = match cause {
         CloseCause::Unreachable => ("unreachable", None),
         CloseCause::HttpStatus(status) => ("http_status", Some(status)),

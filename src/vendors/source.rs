@@ -7,6 +7,7 @@ use super::damoov::config::DamoovConfig;
 use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
+use super::pontosense::config::PontosenseConfig;
 
 /// One configured vendor connection.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ pub enum VendorConfig {
     Damoov(DamoovConfig),
     Delicode(DelicodeConfig),
     Jointech(JointechConfig),
+    Pontosense(PontosenseConfig),
     Generic(GenericConfig),
 }
 
@@ -46,6 +48,7 @@ impl VendorConfig {
             VendorConfig::Damoov(_) => "damoov",
             VendorConfig::Delicode(_) => "delicode",
             VendorConfig::Jointech(_) => "jointech",
+            VendorConfig::Pontosense(_) => "pontosense",
             VendorConfig::Generic(_) => "generic",
         }
     }

@@ -1,6 +1,7 @@
 //! The built-in vendors: their declarations keep the rules, and their documented oddities decode.
 
 use super::*;
+use arrow::datatypes::{Float64Type, Int32Type};
 use serde_json::json;
 
 fn built_in(vendor: &str, kind: &str) -> Declaration {
@@ -18,7 +19,7 @@ pub(super) fn all() -> Vec<Declaration> {
 #[test]
 fn all_built_in_declarations_keep_the_rules() {
     let all = all();
-    assert_eq!(all.len(), 10);
+    assert_eq!(all.len(), 12);
     check_vendor(&all).unwrap();
     for vendor in vendors() {
         for (kind, text) in super::super::builtin(vendor).unwrap() {
@@ -128,6 +129,44 @@ fn a_damoov_position_with_its_time_in_every_form() {
     let odd = decode(&update, r#"{"position":{"Timestamp":"yesterday"}}"#);
     assert!(odd.error.unwrap().contains("seconds since 1970, or a time like"));
     assert_eq!(decode(&update, r#"{"position":{"Timestamp":"1640995200"}}"#).event_at_us, moment);
+}
+
+#[test]
+fn pontosense_reports_and_configurations() {
+    let location = built_in("pontosense", "location");
+    let body = r#"{"method":"location.report","params":[{"id":1,"x":156,"y":234,"z":175,"state":40,"zoneId":1},{"id":2,"x":-5,"y":0,"z":30,"state":77}]}"#;
+    let channel = "/location/ATR_GN_P4-250120-09527";
+    assert!(location.matches(channel, body.as_bytes()));
+    let message = decode_on(&location, channel, body);
+    assert_eq!(message.device_id.as_deref(), Some("ATR_GN_P4-250120-09527"));
+    let list = message.column("targets").as_list::<i32>().value(0);
+    let targets = list.as_struct();
+    let int = |name: &str| -> Vec<Option<i32>> {
+        targets.column_by_name(name).unwrap().as_primitive::<Int32Type>().iter().collect()
+    };
+    assert_eq!(int("state_code"), [Some(40), Some(77)]);
+    assert_eq!(int("zone_id"), [Some(1), None]);
+    let names: Vec<_> = targets.column_by_name("state_name").unwrap().as_string::<i32>().iter().collect();
+    assert_eq!(names, [Some("occupied"), None], "an unknown code is kept, without a name");
+    let x: Vec<_> = targets.column_by_name("x_cm").unwrap().as_primitive::<Float64Type>().iter().collect();
+    assert_eq!(x, [Some(156.0), Some(-5.0)]);
+    let FieldType::Structs { members, .. } = &location.fields()[1].data_type else { panic!("a list") };
+    let state = members.iter().find(|member| member.name == "state_code").unwrap();
+    let labels: Vec<i64> = state.codes.as_ref().unwrap().table.labels.iter().map(|(code, _)| *code).collect();
+    assert_eq!(labels, [40, 80, 90, 99, 100]);
+    for nobody in [r#"{"method":"location.report","params":[]}"#, r#"{"method":"location.report"}"#] {
+        assert_eq!(decode_on(&location, channel, nobody).error, None, "{nobody}");
+    }
+
+    let config = built_in("pontosense", "config");
+    let body = r#"{"scanArea":{"left":200,"right":210,"height":400},"zones":[{"name":"Bett","x":1,"y":2,"width":3,"height":4}],"preference":0}"#;
+    let message = decode_on(&config, "/v1/iot/tokens?sn=ATR_GN_P4-250120-09527", body);
+    assert_eq!(message.device_id.as_deref(), Some("ATR_GN_P4-250120-09527"));
+    assert_eq!(message.double("scan_area_right_cm"), Some(210.0));
+    assert_eq!(message.int("angle_preference"), Some(0));
+    let list = message.column("zones").as_list::<i32>().value(0);
+    let names = list.as_struct().column_by_name("zone_name").unwrap();
+    assert_eq!(names.as_string::<i32>().value(0), "Bett");
 }
 
 fn location() -> serde_json::Value {

@@ -6,6 +6,7 @@ use crate::vendors::damoov::config::{DamoovConfig, Login};
 use crate::vendors::delicode::config::DelicodeConfig;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::{JointechConfig, JointechMqtt, JointechWebhook};
+use crate::vendors::pontosense::config::PontosenseConfig;
 use crate::vendors::testing::source;
 use crate::vendors::{Effect, Frame, Input};
 
@@ -49,6 +50,17 @@ pub(in crate::vendors) fn sources() -> Vec<Source> {
             client_id: "c".into(),
             clean_session: false,
         })),
+        VendorConfig::Pontosense(PontosenseConfig {
+            api_url: format!("https://{SECRET}:{SECRET}@example.com"),
+            api_key: "key".into(),
+            secret: secret(),
+            sensors: vec!["A".into(), "B".into()],
+            tenant_id: Some(1),
+            mqtt_url: Some(url()),
+            renew_every: Duration::from_secs(55),
+            token_margin: Duration::from_secs(300),
+            connection_max_age: Duration::from_secs(3_300),
+        }),
         generic(GenericTransport::WebSocket {
             url: url(),
             headers: vec![("authorization".into(), secret())],
@@ -139,6 +151,8 @@ fn a_source_is_ready_once_data_can_come_and_not_before() {
         ];
         let expected = match (&source.vendor, transport.as_str()) {
             (VendorConfig::Damoov(_) | VendorConfig::Delicode(_), _) => [false, false, false, true],
+            // Its REST interface has not answered yet.
+            (VendorConfig::Pontosense(_), _) => [false; 4],
             (_, Some("webhook")) => [true, false, false, false],
             (_, Some("mqtt")) => [false, false, true, false],
             _ => [false, true, false, false],

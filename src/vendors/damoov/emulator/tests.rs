@@ -41,6 +41,7 @@ fn recorded(any_credentials: bool) -> Arc<Recorded> {
             credential("all-j", "opaque".into()),
             credential("one-k", expired()),
         ],
+        ..Recorded::default()
     })
 }
 

@@ -25,6 +25,7 @@ fn recorded(any_credentials: bool) -> Arc<Recorded> {
         ],
         any_credentials,
         credentials: vec![credential("a", "jwt-a"), credential("b", "jwt-b")],
+        ..Recorded::default()
     })
 }
 
