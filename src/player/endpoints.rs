@@ -425,3 +425,6 @@ async fn serve_one_mqtt(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
