@@ -30,7 +30,9 @@ use crate::clock::Clock;
 use crate::config::{Config, TlsFiles};
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
-use crate::player::{BindOptions, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start};
+use crate::player::{
+    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
+};
 use crate::transport::tls::Trust;
 use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
@@ -80,7 +82,8 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         for_people(&mut out, &report)?
     }
     out.flush()?;
-    for client in report.clients.iter().filter(|client| client.messages == 0 && client.reason.is_none()) {
+    let is_idle = |client: &&ClientReport| client.messages + client.refused == 0 && client.reason.is_none();
+    for client in report.clients.iter().filter(is_idle) {
         if report.messages > 0 && !report.stopped {
             context.screen.note(format!(
                 "warning: client {} ({}) received nothing: none of the messages is what it asked for, \
