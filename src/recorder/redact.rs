@@ -7,6 +7,9 @@
 //! * headers `authorization proxy-authorization cookie set-cookie x-api-key`, and the header by which
 //!   the source recognises its vendor.
 //!
+//! And of the words that others send us about a connection (the reason of a close, say), whatever is configured of
+//! the source and secret: some say back what they were told.
+//!
 //! A parameter keeps its name and loses its value (`token=`), so that one can see that it was there.
 //! What a vendor puts into its payload stays: payloads are never touched.
 
@@ -33,11 +36,26 @@ const QUERY: [&str; 11] = [
 const HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
 
 /// What one source never stores.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Redaction {
     query: Vec<String>,
     headers: Vec<String>,
+    /// The longest first, so that none is left half when another is part of it.
+    secrets: Vec<String>,
 }
+
+// It holds the secrets themselves.
+impl std::fmt::Debug for Redaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redaction")
+            .field("query", &self.query)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shorter ones would be found in half of all words, and protect nothing.
+const SECRET_BYTES_MIN: usize = 4;
 
 impl Redaction {
     /// The source's own names beside those that are always left out.
@@ -49,7 +67,23 @@ impl Redaction {
         }
         let mut query: Vec<String> = QUERY.map(str::to_owned).into();
         query.extend(source.redact_query.iter().cloned());
-        Self { query, headers }
+        let mut secrets = source.secrets();
+        // As they stand in JSON, too.
+        let escaped = |secret: &String| {
+            serde_json::Value::from(secret.as_str()).to_string().trim_matches('"').to_owned()
+        };
+        secrets.extend(secrets.iter().map(escaped).collect::<Vec<_>>());
+        secrets.retain(|secret| secret.len() >= SECRET_BYTES_MIN);
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
+        Self { query, headers, secrets }
+    }
+
+    /// Words that came from outside without the source's secrets.
+    pub fn words(&self, words: String) -> String {
+        self.secrets.iter().fold(words, |words, secret| {
+            if words.contains(secret.as_str()) { words.replace(secret.as_str(), "…") } else { words }
+        })
     }
 
     /// `headers` without what is secret.
@@ -119,5 +153,20 @@ mod tests {
             ("content-type".to_owned(), "application/json".to_owned()),
         ];
         assert_eq!(redaction().headers(given), [("content-type".to_owned(), "application/json".to_owned())]);
+    }
+
+    #[test]
+    fn words_from_outside_lose_what_is_configured_and_secret() {
+        let redaction = Redaction {
+            secrets: vec!["Bearer abcd/1".into(), "Bearer".into(), "abcd/1".into()],
+            ..Redaction::default()
+        };
+        for (words, expected) in [
+            ("closed: nothing said", "closed: nothing said"),
+            ("token abcd/1 is not valid", "token … is not valid"),
+            ("Bearer abcd/1, abcd/1", "…, …"),
+        ] {
+            assert_eq!(redaction.words(words.into()), expected);
+        }
     }
 }

@@ -252,6 +252,7 @@ impl Source {
             }
             Effect::Ready { conn } => self.ready(conn),
             Effect::GiveUp { reason } => {
+                let reason = self.task.redaction.words(reason);
                 tracing::error!("{}: given up: {reason}", self.task.header.name);
                 let mut stats = self.task.stats.lock();
                 stats.state = State::GaveUp;
@@ -337,13 +338,13 @@ impl Source {
     }
 
     fn message(&self, record: Record) -> Message {
-        let is_webhook = record.headers.is_some();
+        let is_topic = record.mqtt.is_some();
         Message {
             source: self.task.index,
             kind: record.kind,
             connection: record.conn.saturating_sub(self.first_conn),
             at: record.at,
-            channel: if is_webhook { self.task.redaction.channel(record.channel) } else { record.channel },
+            channel: if is_topic { record.channel } else { self.task.redaction.channel(record.channel) },
             mqtt: record.mqtt,
             is_binary: record.is_binary,
             headers: record.headers.map(|headers| self.task.redaction.headers(headers)),

@@ -9,6 +9,7 @@ use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
 use super::pontosense::config::PontosenseConfig;
 use super::sensoro::config::SensoroConfig;
+use crate::secret::Secret;
 
 /// One configured vendor connection.
 #[derive(Clone, Debug)]
@@ -26,6 +27,44 @@ pub struct Source {
 }
 
 impl Source {
+    /// Everything that is configured of this source and secret, as it may be said back by whoever was told it:
+    /// credentials, the words of texts that hold one, the values of a URL's query.
+    pub fn secrets(&self) -> Vec<String> {
+        let (secrets, urls): (Vec<&Secret>, Vec<&str>) = match &self.vendor {
+            VendorConfig::Delicode(config) => (vec![&config.token], vec![&config.url]),
+            VendorConfig::Damoov(config) => {
+                let password = config.login.as_ref().map(|login| &login.password);
+                let tokens = config.access_token.iter().chain(&config.refresh_token).chain(password);
+                (tokens.collect(), vec![&config.url])
+            }
+            VendorConfig::Pontosense(config) => {
+                (vec![&config.secret], config.mqtt_url.as_deref().into_iter().collect())
+            }
+            VendorConfig::Sensoro(config) => (vec![&config.app_secret], vec![]),
+            VendorConfig::Jointech(JointechConfig::Webhook(config)) => {
+                (config.header.iter().map(|(_, value)| value).collect(), vec![])
+            }
+            VendorConfig::Jointech(JointechConfig::Mqtt(config)) => {
+                (vec![&config.password_md5], vec![&config.url])
+            }
+            VendorConfig::Generic(GenericConfig { transport, .. }) => match transport {
+                GenericTransport::WebSocket { url, headers, send_on_open } => {
+                    (headers.iter().map(|(_, value)| value).chain(send_on_open).collect(), vec![url])
+                }
+                GenericTransport::Mqtt { url, password, .. } => (password.iter().collect(), vec![url]),
+                GenericTransport::Webhook { .. } => (vec![], vec![]),
+            },
+        };
+        let texts = secrets
+            .iter()
+            .flat_map(|secret| std::iter::once(secret.expose()).chain(secret.expose().split_whitespace()));
+        let queries = urls.iter().filter_map(|url| url.split_once('?'));
+        let values = queries.flat_map(|(_, query)| {
+            query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value))
+        });
+        texts.chain(values).map(str::to_owned).collect()
+    }
+
     /// What is allowed and most likely not meant; each is told at every start.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -16,6 +16,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::recorder::redact::Redaction;
 use crate::transport::intake::{Intake, intake};
 use crate::transport::tls::{Trust, client_config};
 use crate::transport::{ConnHandle, http_client, mqtt_client, websocket_client};
@@ -131,7 +132,11 @@ async fn one(source: Source, tls: Arc<ClientConfig>, mut rng: StdRng) -> Attempt
         }
     };
     lines.close(&mut arrivals).await;
-    attempt
+    match attempt {
+        // Some say back what they were told.
+        Attempt::Failed { reason } => Attempt::Failed { reason: Redaction::of(&source).words(reason) },
+        attempt => attempt,
+    }
 }
 
 /// What came of the streams of a source: one, or one per sensor.

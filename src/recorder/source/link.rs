@@ -18,6 +18,12 @@ impl Source {
     /// Writes a row of kind `link`, and keeps the status in step with it.
     pub(super) fn link(&mut self, mut event: LinkEvent) {
         let now = self.task.clock.now();
+        event.reason = event.reason.map(|reason| self.task.redaction.words(reason));
+        for member in event.more.values_mut() {
+            if let Value::String(words) = member {
+                *words = self.task.redaction.words(std::mem::take(words));
+            }
+        }
         if matches!(event.event, "connecting" | "continued") {
             // Under one name for all vendors, and the same as in the session's header.
             event.more.insert("options".to_owned(), self.task.header.settings.clone());
