@@ -111,7 +111,7 @@ pub struct Demo {
   telereel init generic --stdout       only show it
   telereel -c city.toml init jointech  write it to city.toml")]
 pub struct Init {
-    /// delicode, jointech, generic
+    /// damoov, delicode, jointech, pontosense, generic
     #[arg(value_name = "VENDOR")]
     pub vendors: Vec<String>,
     /// Print it instead of writing the file
@@ -185,8 +185,8 @@ pub struct Filters {
   telereel replay tuesday --listen mqtt://0.0.0.0:1883 --allow-any-credentials
   telereel replay tuesday --listen http://127.0.0.1:0 --pace max --exec pytest -x
 
-Clients connect to ws://HOST/ws (any session), ws://HOST/websocket_realtime (Delicode's protocol)
-or mqtt://HOST (recorded topics; all else under telereel/{vendor}/{source}/{kind}/{device}).")]
+Clients connect to ws://HOST/ws (any session), ws://HOST/realtime/api/v1/ws/realtime (Damoov's protocol),
+ws://HOST/websocket_realtime (Delicode's) or mqtt://HOST (recorded topics; all else under telereel/{vendor}/{source}/{kind}/{device}).")]
 pub struct Replay {
     /// A name, an id or its beginning, or `latest`; none: whatever was recorded between --from and --to
     #[arg(value_name = "SESSION")]

@@ -169,6 +169,8 @@ pub enum PlayError {
     },
     #[error("nothing is selected: no message to replay")]
     Empty,
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
     #[error("the player's own thread ended unexpectedly")]
     Died,
 }

@@ -160,7 +160,7 @@ fn a_configuration_error_names_file_line_and_key_and_touches_nothing() {
     write(
         &folder,
         "c.toml",
-        "[archive]\npath = \"reel\"\nsynk_interval = \"50ms\"\n[[source]]\nname = \"w\"\nvendor = \"damoov\"\n",
+        "[archive]\npath = \"reel\"\nsynk_interval = \"50ms\"\n[[source]]\nname = \"w\"\nvendor = \"sensoro\"\n",
     );
     for verb in ["check", "record"] {
         refused(
@@ -170,7 +170,7 @@ fn a_configuration_error_names_file_line_and_key_and_touches_nothing() {
                 "c.toml:3: `synk_interval` in [archive]",
                 "`sync_interval`",
                 "c.toml:6:",
-                "`damoov` is not in this version yet",
+                "`sensoro` is not in this version yet",
             ],
         );
     }
@@ -247,7 +247,11 @@ fn the_declared_fields_are_shown() {
     let (code, stdout, _) = run(telereel(&folder).args(["schema", "generic"]));
     assert!(code == 0 && stdout.contains("[[kind.field]]"), "{stdout}");
     refused(telereel(&folder).args(["schema", "jointech", "alarms"]), 2, &["did you mean `alarm`?"]);
-    refused(telereel(&folder).args(["schema", "acme"]), 2, &["available: delicode, generic, jointech"]);
+    refused(
+        telereel(&folder).args(["schema", "acme"]),
+        2,
+        &["available: damoov, delicode, generic, jointech"],
+    );
 }
 
 #[test]

@@ -38,6 +38,11 @@ fn a_delicode_server_is_recorded_and_replayed_to_websocket_client() {
 }
 
 #[test]
+fn a_damoov_server_is_recorded_and_replayed_to_its_sample_program() {
+    scenario("websocket_damoov.py");
+}
+
+#[test]
 fn a_broker_is_recorded_and_replayed_to_paho() {
     scenario("mqtt.py");
 }
@@ -45,4 +50,9 @@ fn a_broker_is_recorded_and_replayed_to_paho() {
 #[test]
 fn webhooks_are_answered_recorded_and_replayed() {
     scenario("webhook.py");
+}
+
+#[test]
+fn pontosense_is_recorded_and_replayed_to_the_vendor_s_documented_program() {
+    scenario("pontosense.py");
 }

@@ -7,6 +7,7 @@ WITH events AS (
     SELECT vendor, site, source, session_id, seq, received_at, elapsed_ns,
         payload_text ->> '$.event' AS event,
         payload_text ->> '$.topics' AS topics,
+        payload_text ->> '$.flowing' AS flowing,
         coalesce(TRY_CAST(payload_text ->> '$.planned' AS BOOLEAN), false) AS planned
     FROM (
 {rows}
@@ -14,9 +15,10 @@ WITH events AS (
 ), attempts AS (
     SELECT *, lead(event) OVER (PARTITION BY session_id, source ORDER BY seq) AS event_after
     FROM events
-    WHERE event IN ('connecting', 'continued', 'connected', 'reconnected', 'disconnected')
-        -- A topic may be refused on a connection that goes on.
-        OR (event = 'refused' AND topics IS NULL)
+    WHERE flowing IS NULL -- Of a second connection beside the one that flows.
+        AND (event IN ('connecting', 'continued', 'connected', 'reconnected', 'disconnected')
+            -- A topic may be refused on a connection that goes on.
+            OR (event = 'refused' AND topics IS NULL))
 ), steps AS (
     SELECT *,
         event IN ('continued', 'connected', 'reconnected') AS is_up,

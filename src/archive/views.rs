@@ -55,6 +55,9 @@ const ALARM: [Rule; 4] = [
     ("longitude", "DOUBLE", &[("longitude", "{}")]),
 ];
 
+/// The column of a kind that has several positions in a row: a list with one entry for each.
+const TARGETS: &str = "targets";
+
 /// Built-in kinds that have a position of something else's sake: they are not in `positions`.
 const NOT_POSITIONS: [(&str, &str); 3] =
     [("jointech", "alarm"), ("jointech", "event"), ("jointech", "sublock")];
@@ -187,7 +190,7 @@ impl Kind {
 
     /// This kind's part of a view across vendors.
     fn select(&self, template: &str, rules: &[Rule]) -> String {
-        let mut sql = template.replace("{view}", &self.view_name());
+        let mut sql = template.replace("{view}", &self.rows_of_view(rules));
         for (value, data_type, columns) in rules {
             let given = columns.iter().find(|(column, _)| self.has(column));
             let expression = match given {
@@ -199,8 +202,33 @@ impl Kind {
         sql
     }
 
+    /// The view, or where a position is one of several in a row, the view with one row for each.
+    fn rows_of_view(&self, rules: &[Rule]) -> String {
+        if rules.is_empty() || self.targets().is_empty() {
+            return self.view_name();
+        }
+        let template = match self.vendor.as_str() {
+            "pontosense" => template!("targets_in_zones"),
+            _ => template!("targets"),
+        };
+        template.trim_end().replace("{view}", &self.view_name())
+    }
+
+    /// The members of a list of targets.
+    fn targets(&self) -> Vec<&str> {
+        let list = self.columns.iter().find(|field| field.name() == TARGETS);
+        let Some(DataType::List(element)) = list.map(Field::data_type) else { return Vec::new() };
+        let DataType::Struct(members) = element.data_type() else { return Vec::new() };
+        let mut names: Vec<&str> = members.iter().map(|member| member.name().as_str()).collect();
+        // By their place among the zones of the sensor's configuration.
+        if self.vendor == "pontosense" {
+            names.push("zone_name");
+        }
+        names
+    }
+
     fn has(&self, column: &str) -> bool {
-        self.columns.iter().any(|field| field.name() == column)
+        self.columns.iter().any(|field| field.name() == column) || self.targets().contains(&column)
     }
 
     fn has_position(&self) -> bool {

@@ -15,9 +15,11 @@ use crate::section::nearest;
 const HEAD: &str = include_str!("init/head.toml");
 const HELLO: &str = include_str!("init/hello.toml");
 
-const TEMPLATES: [(&str, &str); 3] = [
+const TEMPLATES: [(&str, &str); 5] = [
+    ("damoov", include_str!("init/damoov.toml")),
     ("delicode", include_str!("init/delicode.toml")),
     ("jointech", include_str!("init/jointech.toml")),
+    ("pontosense", include_str!("init/pontosense.toml")),
     ("generic", include_str!("init/generic.toml")),
 ];
 
@@ -87,7 +89,7 @@ mod tests {
     fn every_template_is_a_valid_configuration_once_filled_in() {
         assert_eq!(parse(&configuration(&[]).unwrap()).sources.len(), 1);
         let all = configuration(&VENDORS.map(String::from)).unwrap();
-        assert_eq!(parse(&all).sources.len(), 3);
+        assert_eq!(parse(&all).sources.len(), VENDORS.len());
     }
 
     #[test]

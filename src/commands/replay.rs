@@ -1,5 +1,6 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -10,6 +11,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytestring::ByteString;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -20,17 +22,17 @@ use super::output::{Out, Table};
 use super::progress::{Progress, Screen};
 use super::selection::{self, Chosen, choose, unsealed};
 use super::signals::{INTERRUPTED, Signals};
-use crate::archive::{Archive, Bound, scan};
+use crate::archive::{Archive, Bound, ScanOptions, scan};
 use crate::cli::{self, Replay};
 use crate::clock::Clock;
 use crate::config::{Config, TlsFiles};
-use crate::message::{Row, SourceHeader};
+use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{BindOptions, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start};
 use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
-use crate::vendors::{Credential, Recorded, Source, VendorConfig};
+use crate::vendors::{Credential, DeviceConfig, Recorded, Source, VendorConfig};
 
 /// How often the line at the terminal is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(500);
@@ -49,12 +51,13 @@ enum Event<'a> {
 pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     selection::check(&args.sessions, &args.filters)?;
     let archive = context.archive()?;
-    let chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
+    let mut chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
+    chosen.options.emitted_only = true;
     let first = chosen.require_some(&archive)?;
     if let Some(unsealed) = unsealed(&archive, &chosen.sessions)? {
         context.screen.note(unsealed);
     }
-    let bind = bind_options(context, &archive, &chosen, &args)?;
+    let bind = bind_options(context, &archive, &chosen, &first, &args)?;
     // Opened before the replay, which may take a day, and not after it.
     let report_file = args.report.as_deref().map(create_report).transpose()?;
     let (report, code) = super::runtime()?.block_on(play(context, archive, chosen, &first, bind, &args))?;
@@ -254,6 +257,7 @@ fn bind_options(
     context: &Context,
     archive: &Archive,
     chosen: &Chosen,
+    first: &Row,
     args: &Replay,
 ) -> anyhow::Result<BindOptions> {
     let access = match (args.require_credentials, args.allow_any_credentials) {
@@ -270,6 +274,7 @@ fn bind_options(
             sources: recorded_sources(archive, chosen)?,
             any_credentials: false,
             credentials,
+            device_configs: device_configs(archive, chosen, first)?,
         },
         access,
         trace: args.trace.clone(),
@@ -292,14 +297,42 @@ fn recorded_sources(archive: &Archive, chosen: &Chosen) -> anyhow::Result<Vec<So
     Ok(sources)
 }
 
+/// What a token reply is to say about each sensor: the last that was recorded before the replay's first
+/// message, else the first after it.
+fn device_configs(archive: &Archive, chosen: &Chosen, first: &Row) -> anyhow::Result<Vec<DeviceConfig>> {
+    let selection = Selection {
+        vendors: vec!["pontosense".to_owned()],
+        kinds: vec!["config".to_owned()],
+        ..Selection::default()
+    };
+    let everywhere =
+        ScanOptions { sessions: chosen.options.sessions.clone(), selection, ..Default::default() };
+    let mut latest: HashMap<ByteString, Row> = HashMap::new();
+    for row in scan(archive, &everywhere)? {
+        let row = row?;
+        let Some(device_id) = row.device_id.clone() else { continue };
+        if row.received_at_us <= first.received_at_us || !latest.contains_key(&device_id) {
+            latest.insert(device_id, row);
+        }
+    }
+    let config = |(device_id, row): (ByteString, Row)| DeviceConfig {
+        vendor: row.vendor.to_string(),
+        device_id: device_id.to_string(),
+        payload: row.payload,
+    };
+    Ok(latest.into_iter().map(config).collect())
+}
+
 /// What clients must show, where credentials are required: what the recorder itself showed.
 fn credentials(config: &Config) -> Vec<Credential> {
     let credential = |source: &Source| {
         let (username, secret) = match &source.vendor {
+            VendorConfig::Damoov(damoov) => (None, damoov.access_token.as_ref()?),
             VendorConfig::Delicode(delicode) => (None, &delicode.token),
             VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
                 (Some(mqtt.username.clone()), &mqtt.password_md5)
             }
+            VendorConfig::Pontosense(pontosense) => (Some(pontosense.api_key.clone()), &pontosense.secret),
             VendorConfig::Generic(GenericConfig {
                 transport: GenericTransport::Mqtt { username: Some(username), password: Some(password), .. },
                 ..

@@ -41,6 +41,7 @@ pub(super) fn choose(
             channels: filters.channel,
         },
         data_only: true,
+        emitted_only: false,
     };
     let reversed = match (options.from, options.to) {
         (Some(Bound::Wall(from)), Some(Bound::Wall(to))) => from >= to,

@@ -16,7 +16,7 @@ use crate::section::{Env, File, Problem, Section};
 use crate::vendors::Source;
 
 /// The vendors that this version has, in the order of the alphabet.
-pub const VENDORS: [&str; 3] = ["delicode", "generic", "jointech"];
+pub const VENDORS: [&str; 5] = ["damoov", "delicode", "generic", "jointech", "pontosense"];
 
 /// Where webhooks arrive if the configuration does not say: this machine only.
 pub const DEFAULT_WEBHOOKS_LISTEN: &str = "127.0.0.1:7081";

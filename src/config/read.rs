@@ -14,7 +14,9 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
-use crate::vendors::{self, Source, TlsOptions, VendorConfig, delicode, generic, jointech};
+use crate::vendors::{
+    self, Source, TlsOptions, VendorConfig, damoov, delicode, generic, jointech, pontosense,
+};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -176,6 +178,10 @@ fn vendor_config(
 ) -> Option<(VendorConfig, Vec<String>)> {
     let own = || vendors::kinds(vendor).unwrap_or_default().iter().map(|kind| (*kind).to_owned()).collect();
     match vendor {
+        "damoov" => {
+            let config = damoov::config::read(section)?;
+            Some((VendorConfig::Damoov(config), own()))
+        }
         "delicode" => {
             let config = delicode::config::read(section)?;
             Some((VendorConfig::Delicode(config), own()))
@@ -183,6 +189,10 @@ fn vendor_config(
         "jointech" => {
             let config = jointech::config::read(section, client_id)?;
             Some((VendorConfig::Jointech(config), own()))
+        }
+        "pontosense" => {
+            let config = pontosense::config::read(section)?;
+            Some((VendorConfig::Pontosense(config), own()))
         }
         "generic" => {
             let (config, kinds) = generic::config::read(section, client_id)?;

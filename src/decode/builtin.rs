@@ -2,15 +2,17 @@
 
 /// The vendors that have built-in declarations.
 pub fn vendors() -> &'static [&'static str] {
-    &["delicode", "jointech"]
+    &["damoov", "delicode", "jointech", "pontosense"]
 }
 
 /// A vendor's own kinds and their declarations, in the order of its kinds; none for a vendor that
 /// has none built in.
 pub fn builtin(vendor: &str) -> Option<&'static [(&'static str, &'static str)]> {
     match vendor {
+        "damoov" => Some(DAMOOV),
         "delicode" => Some(DELICODE),
         "jointech" => Some(JOINTECH),
+        "pontosense" => Some(PONTOSENSE),
         _ => None,
     }
 }
@@ -20,11 +22,16 @@ pub fn builtin(vendor: &str) -> Option<&'static [(&'static str, &'static str)]> 
 pub fn declaration(vendor: &str, kind: &str) -> Option<&'static str> {
     let own = builtin(vendor)?.iter().find(|(name, _)| *name == kind).map(|(_, text)| *text);
     own.or(match (vendor, kind) {
+        ("damoov", "other") => Some(include_str!("../../schema/vendors/damoov/other.toml")),
         ("delicode", "other") => Some(include_str!("../../schema/vendors/delicode/other.toml")),
         ("jointech", "other") => Some(include_str!("../../schema/vendors/jointech/other.toml")),
+        ("pontosense", "other") => Some(include_str!("../../schema/vendors/pontosense/other.toml")),
         _ => None,
     })
 }
+
+const DAMOOV: &[(&str, &str)] =
+    &[("device_update", include_str!("../../schema/vendors/damoov/device_update.toml"))];
 
 const DELICODE: &[(&str, &str)] = &[
     ("person_position", include_str!("../../schema/vendors/delicode/person_position.toml")),
@@ -39,4 +46,9 @@ const JOINTECH: &[(&str, &str)] = &[
     ("command_response", include_str!("../../schema/vendors/jointech/command_response.toml")),
     ("sublock", include_str!("../../schema/vendors/jointech/sublock.toml")),
     ("status", include_str!("../../schema/vendors/jointech/status.toml")),
+];
+
+const PONTOSENSE: &[(&str, &str)] = &[
+    ("location", include_str!("../../schema/vendors/pontosense/location.toml")),
+    ("config", include_str!("../../schema/vendors/pontosense/config.toml")),
 ];

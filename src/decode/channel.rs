@@ -3,7 +3,8 @@
 /// The place of the id in [`ChannelPattern`]'s text.
 const PLACE: &str = "{device_id}";
 
-/// `upload/+/{device_id}/#`: levels as in an MQTT filter, and where among them the id stands.
+/// `upload/+/{device_id}/#`: levels as in an MQTT filter, and where among them the id stands. In its
+/// level it may stand behind other text, as in `tokens?sn={device_id}`.
 ///
 /// The other levels must fit, so that a webhook's path is not taken for a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ impl ChannelPattern {
     /// None unless the id has exactly one place and `#` stands last.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let levels: Vec<String> = text.split('/').map(str::to_owned).collect();
-        let places = levels.iter().filter(|level| *level == PLACE).count();
+        let places = levels.iter().filter(|level| level.ends_with(PLACE)).count();
         let hash_inside = levels.iter().rev().skip(1).any(|level| level == "#");
         (places == 1 && !hash_inside).then_some(Self(levels))
     }
@@ -25,7 +26,10 @@ impl ChannelPattern {
         for wanted in &self.0 {
             match (wanted.as_str(), levels.next()) {
                 ("#", _) => return found,
-                (PLACE, Some(level)) if !level.is_empty() => found = Some(level),
+                (wanted, Some(level)) if wanted.ends_with(PLACE) => {
+                    let before = &wanted[..wanted.len() - PLACE.len()];
+                    found = Some(level.strip_prefix(before).filter(|id| !id.is_empty())?);
+                }
                 ("+", Some(_)) => {}
                 (wanted, Some(level)) if wanted == level => {}
                 _ => return None,
@@ -47,6 +51,11 @@ mod tests {
         assert_eq!(pattern.device_id("upload/KEY/8001"), Some("8001"));
         for other in ["/hooks/locks", "upload/KEY", "upload/KEY//location", "download/KEY/8001/cmd", ""] {
             assert_eq!(pattern.device_id(other), None, "{other}");
+        }
+        let behind = ChannelPattern::parse("/v1/tokens?sn={device_id}").unwrap();
+        assert_eq!(behind.device_id("/v1/tokens?sn=A_1"), Some("A_1"));
+        for other in ["/v1/tokens?sn=", "/v1/tokens", "/v1/A_1", "/v2/tokens?sn=A_1"] {
+            assert_eq!(behind.device_id(other), None, "{other}");
         }
         let whole = ChannelPattern::parse("a/{device_id}").unwrap();
         assert_eq!(whole.device_id("a/b/c"), None);

@@ -28,7 +28,7 @@
 //! meaning = "Air temperature."
 //! ```
 //!
-//! More keys of a field: `time` (a timestamp's format: `rfc3339 unix_s unix_ms compact`), `split`
+//! More keys of a field: `time` (a timestamp's format: `rfc3339 unix_s unix_ms compact unix_s_or_rfc3339`), `split`
 //! (`{ separator = ",", position = 0 }` or `{ separator = ";", key = "x", key_separator = ":" }`),
 //! `codes` (a table `[codes.NAME]` of code = "label") with `name_id` (the id of the `…_name` column
 //! beside a `…_code`), `true_values` (a bool that is a special value of a number), `element_id` and

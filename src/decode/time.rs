@@ -16,14 +16,18 @@ pub enum TimeFormat {
     UnixMs,
     /// `yyyyMMddHHmmss`, UTC.
     Compact,
+    /// Either of the first two, for senders that are told which to use. A text without an offset is
+    /// somebody's local time: none, and no error.
+    UnixSOrRfc3339,
 }
 
 impl TimeFormat {
-    pub(super) const ALL: [(&'static str, TimeFormat); 4] = [
+    pub(super) const ALL: [(&'static str, TimeFormat); 5] = [
         ("rfc3339", TimeFormat::Rfc3339),
         ("unix_s", TimeFormat::UnixS),
         ("unix_ms", TimeFormat::UnixMs),
         ("compact", TimeFormat::Compact),
+        ("unix_s_or_rfc3339", TimeFormat::UnixSOrRfc3339),
     ];
 
     /// The name as declarations spell it.
@@ -51,6 +55,14 @@ pub(super) fn rfc3339(text: &str) -> Option<i64> {
     let seconds = seconds(digits(&stamp[..4])?, pair(5)?, pair(8)?, pair(11)?, pair(14)?, pair(17)?)?;
     let (micros, zone) = fraction(rest)?;
     in_range((seconds - offset_s(zone)?) * 1_000_000 + micros)
+}
+
+/// Whether `text` is a date and a time of day without a place on earth: `2021-12-31 19:00:00`.
+pub(super) fn is_local(text: &str) -> bool {
+    let end = text.bytes().next_back();
+    end.is_some_and(|b| b.is_ascii_digit())
+        && rfc3339(text).is_none()
+        && rfc3339(&format!("{text}Z")).is_some()
 }
 
 /// `yyyyMMddHHmmss`, UTC.

@@ -89,6 +89,9 @@ pub(super) fn convert<'a>(field: &Field, scalar: Scalar<'a>) -> Result<Converted
             double(scalar).map(|n| Converted::Bool(is_one(n))).ok_or("a number")
         }
         FieldType::Bool => bool(scalar).map(Converted::Bool).ok_or("true or false"),
+        FieldType::Timestamp(TimeFormat::UnixSOrRfc3339) if matches!(scalar, Scalar::Text(text) if time::is_local(trim(text))) => {
+            Ok(Converted::Null)
+        }
         FieldType::Timestamp(format) => {
             timestamp(*format, scalar).map(Converted::Int).ok_or(expected(*format))
         }
@@ -186,6 +189,10 @@ fn timestamp(format: TimeFormat, scalar: Scalar<'_>) -> Option<i64> {
         (TimeFormat::Compact, Scalar::Text(text)) => time::compact(trim(text)),
         (TimeFormat::UnixS, _) => scaled(1_000_000),
         (TimeFormat::UnixMs, _) => scaled(1_000),
+        (TimeFormat::UnixSOrRfc3339, Scalar::Text(text)) => {
+            time::rfc3339(trim(text)).or_else(|| scaled(1_000_000))
+        }
+        (TimeFormat::UnixSOrRfc3339, _) => scaled(1_000_000),
         _ => None,
     }
 }
@@ -196,5 +203,6 @@ fn expected(format: TimeFormat) -> &'static str {
         TimeFormat::UnixS => "seconds since 1970",
         TimeFormat::UnixMs => "milliseconds since 1970",
         TimeFormat::Compact => "a time like 20240213163300",
+        TimeFormat::UnixSOrRfc3339 => "seconds since 1970, or a time like 2024-02-13T16:33:00Z",
     }
 }

@@ -1,20 +1,26 @@
 //! Where a replay is served: HTTP listeners with the WebSocket endpoints, and MQTT listeners, each
 //! with or without TLS, all of them one audience.
 
+mod cors;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::body::{Body, to_bytes};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -32,7 +38,8 @@ use crate::transport::mqtt_server::over_websocket::{SUBPROTOCOL, WebSocketBytes}
 use crate::transport::mqtt_server::{Credentials, MqttServer};
 use crate::transport::trace::Trace;
 use crate::transport::{tls, websocket_server};
-use crate::vendors::{self, Recorded};
+use crate::vendors::service::{Admission, REQUEST_BYTES_MAX, Services};
+use crate::vendors::{self, HttpReply, HttpRequest, Recorded};
 
 /// Where MQTT over WebSocket is served.
 const MQTT_PATH: &str = "/mqtt";
@@ -45,6 +52,9 @@ const CONNECTIONS_MAX: usize = 2_048;
 
 /// After a failed accept (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the body of a REST call may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for listeners and connections that are beyond their goodbye.
 const STOP_GRACE: Duration = Duration::from_secs(6);
@@ -122,15 +132,21 @@ impl Endpoints {
         recorded.any_credentials = access != Access::Required;
         let fanout = Fanout::new(clock, trace.as_ref().map(|(_, trace)| Arc::clone(trace)));
         let mqtt = MqttServer::new(Arc::clone(&fanout), mqtt_credentials(&recorded));
-        let state =
-            HttpState { fanout: Arc::clone(&fanout), mqtt: Arc::clone(&mqtt), recorded: Arc::new(recorded) };
+        let recorded = Arc::new(recorded);
+        let mut rng =
+            StdRng::try_from_rng(&mut SysRng).map_err(|error| PlayError::Random(error.to_string()))?;
+        let services = Arc::new(Services::new(Arc::clone(&recorded), &mut rng));
+        let state = HttpState { fanout: Arc::clone(&fanout), mqtt: Arc::clone(&mqtt), recorded, services };
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let mut urls = Vec::with_capacity(listeners.len());
         for (bound, listener) in listeners {
             let tls = tls.clone().filter(|_| bound.scheme.is_tls());
             if bound.scheme.is_http() {
-                let router = Router::new().fallback(answer).with_state(state.clone());
+                let router = Router::new()
+                    .fallback(answer)
+                    .layer(axum::middleware::from_fn(cors::any_origin))
+                    .with_state(state.clone());
                 tasks.spawn(http_server::serve(listener, tls, router, stop.clone()));
             } else {
                 tasks.spawn(serve_mqtt(listener, tls, Arc::clone(&mqtt), stop.clone(), tasks.clone()));
@@ -221,17 +237,22 @@ struct HttpState {
     fanout: Arc<Fanout>,
     mqtt: Arc<MqttServer>,
     recorded: Arc<Recorded>,
+    services: Arc<Services>,
 }
 
-/// Any request: an upgrade to one of the WebSocket endpoints, or an answer that says what there is.
+/// Any request: a call of a vendor's REST interface, an upgrade to one of the WebSocket endpoints, or an
+/// answer that says what there is.
 async fn answer(
     State(state): State<HttpState>,
-    uri: Uri,
     life: Extension<Life>,
-    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
 ) -> Response {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
     let path = uri.path().to_owned();
+    if state.services.serves(&path) {
+        return rest(&state, &method, &uri, &headers, body).await;
+    }
     let emulator = vendors::emulator(&path, Arc::clone(&state.recorded));
     if emulator.is_none() && path != MQTT_PATH {
         return (StatusCode::NOT_FOUND, format!("nothing is served at {path}\n")).into_response();
@@ -247,10 +268,7 @@ async fn answer(
         }
     };
     let Some(emulator) = emulator else {
-        return upgrade.protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
-            let _hold = life.hold();
-            state.mqtt.serve(WebSocketBytes::new(socket), MQTT_PATH).await;
-        });
+        return mqtt(state, &uri, life, upgrade);
     };
     // The generic endpoint has no protocol of its own in which to ask for credentials.
     if path == vendors::generic::emulator::PATH && !is_allowed(&headers, &state.recorded) {
@@ -267,6 +285,57 @@ async fn answer(
     upgrade.on_upgrade(move |socket| async move {
         let _hold = life.hold();
         websocket_server::serve(socket, emulator, query, member).await;
+    })
+}
+
+/// A call of a vendor's REST interface.
+async fn rest(state: &HttpState, method: &Method, uri: &Uri, headers: &HeaderMap, body: Body) -> Response {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, REQUEST_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let request = HttpRequest {
+        method: method.as_str().to_owned(),
+        path_and_query: uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default(),
+        headers: headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+        body,
+    };
+    let answer = state.services.http(state.fanout.clock().now(), &request);
+    // A connection may flow, or stop flowing, by what was asked for.
+    state.mqtt.rules_changed();
+    reply(answer)
+}
+
+fn reply(answer: HttpReply) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, answer.body).into_response();
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    if !answer.content_type.is_empty() {
+        let content_type = HeaderValue::from_static(answer.content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+/// MQTT over WebSocket: a vendor's, by what the query says, or anybody's.
+fn mqtt(state: HttpState, uri: &Uri, life: Extension<Life>, upgrade: WebSocketUpgrade) -> Response {
+    let admission = state.services.mqtt(state.fanout.clock().now(), uri.query().unwrap_or_default());
+    if let Admission::Refused(answer) = admission {
+        return reply(answer);
+    }
+    upgrade.protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
+        let _hold = life.hold();
+        let policy = match admission {
+            Admission::Under(policy) => Some(policy),
+            Admission::Closed(why) => {
+                tracing::debug!("{MQTT_PATH}: closed without CONNACK: {why}");
+                return websocket_server::close(socket).await;
+            }
+            Admission::Plain | Admission::Refused(_) => None,
+        };
+        state.mqtt.serve_under(WebSocketBytes::new(socket), MQTT_PATH, policy).await;
     })
 }
 
@@ -356,3 +425,6 @@ async fn serve_one_mqtt(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

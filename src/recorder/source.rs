@@ -6,6 +6,7 @@
 //! is seen from outside, is in [`link`].
 
 mod link;
+mod strands;
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use serde_json::Map;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::ClientConfig;
 
+use self::strands::Strands;
 use super::gate::{Gate, Outcome, Refusal};
 use super::redact::Redaction;
 use super::stats::{SourceStats, State};
@@ -91,9 +92,7 @@ impl SourceTask {
             first_conn: 0,
             last_conn: 0,
             started_ns: now.steady_ns,
-            heard_ns: None,
-            is_stalled: false,
-            complaints: link::Complaints::default(),
+            strands: Strands::default(),
             fx: Vec::new(),
             task: self,
         };
@@ -115,10 +114,7 @@ struct Source {
     /// The latest connection, for events that belong to none.
     last_conn: Conn,
     started_ns: u64,
-    /// While data can come: when the latest did, or when it began to be so.
-    heard_ns: Option<u64>,
-    is_stalled: bool,
-    complaints: link::Complaints,
+    strands: Strands,
     fx: Vec<Effect>,
 }
 
@@ -187,6 +183,7 @@ impl Source {
             self.conns.remove(conn);
             self.gate.forget(*conn);
         }
+        let closed = if let Input::Closed { conn, .. } = &input { Some(*conn) } else { None };
         let now = self.task.clock.now();
         let mut fx = std::mem::take(&mut self.fx);
         self.task.collector.on(now, &mut self.task.rng, input, &mut fx);
@@ -194,6 +191,9 @@ impl Source {
             self.carry_out(effect).await;
         }
         self.fx = fx;
+        if let Some(conn) = closed {
+            self.strands.closed(conn);
+        }
     }
 
     async fn carry_out(&mut self, effect: Effect) {
@@ -228,7 +228,7 @@ impl Source {
                 }
             }
             Effect::Refuse { inbound, reply } => self.answer(inbound, Answer::Reply(reply)),
-            Effect::Ready { .. } => self.ready(),
+            Effect::Ready { conn } => self.ready(conn),
             Effect::GiveUp { reason } => {
                 tracing::error!("{}: given up: {reason}", self.task.header.name);
                 let mut stats = self.task.stats.lock();
@@ -260,14 +260,14 @@ impl Source {
     async fn record(&mut self, record: Record, ack: Option<Ack>) {
         if self.task.excluded.get(usize::from(record.kind)).copied().unwrap_or(false) {
             // Not wanted, but taken: who waits for an acknowledgement gets it, in its turn.
-            self.heard(record.at);
+            self.heard(record.conn, record.at);
             if let Some(ack) = ack {
                 self.gate.settle_behind(ack);
                 self.acknowledge();
             }
             return;
         }
-        self.heard(record.at);
+        self.heard(record.conn, record.at);
         let at = record.at;
         let bytes = record.payload.len() as u64;
         let is_duplicate = record.duplicate_of.is_some();
@@ -360,8 +360,15 @@ impl Source {
         }
         for conn in open {
             // A connection that is still being made is no news of a stream that flows.
-            let event = if self.heard_ns.is_some() { "continued" } else { "connecting" };
-            self.link(LinkEvent { event, conn, reason: None, gap_ns: None, more: Map::new() });
+            let strand = self.strands.by_conn(conn);
+            let event = if strand.heard_ns.is_some() { "continued" } else { "connecting" };
+            let more = strand.about();
+            self.link(LinkEvent { event, conn, reason: None, gap_ns: None, more });
+        }
+        let mut fx = Vec::new();
+        self.task.collector.rolled(self.task.clock.now(), &mut fx);
+        for effect in fx {
+            self.carry_out(effect).await;
         }
     }
 

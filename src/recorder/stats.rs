@@ -35,7 +35,6 @@ pub struct Counters {
     pub disconnects: u64,
     /// Outages that are over.
     pub gap_ns: u64,
-    pub was_connected: bool,
     /// Since when nothing can come; none while the source is connected.
     pub down_since_ns: Option<u64>,
     pub last_message_us: Option<i64>,

@@ -76,6 +76,17 @@ pub async fn serve(socket: WebSocket, emulator: Box<dyn Emulator>, query: String
     }
 }
 
+/// Closes a socket that was only just opened, without a word.
+pub async fn close(mut socket: WebSocket) {
+    let _ = timeout(CLOSE_TIMEOUT, async {
+        if socket.send(Message::Close(None)).await.is_ok() {
+            // What the client says meanwhile is read, or its end would become a reset.
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    })
+    .await;
+}
+
 struct Client {
     sink: SplitSink<WebSocket, Message>,
     stream: SplitStream<WebSocket>,
@@ -94,7 +105,7 @@ impl Client {
         loop {
             let closing = self.carry_out();
             if self.answers.len() > ANSWERS_MAX {
-                return Ok(close(close_code::POLICY, "too many requests without reading the answers"));
+                return Ok(end(close_code::POLICY, "too many requests without reading the answers"));
             }
             // Fed only where nothing is being flushed, so that feeding never waits.
             if !flushing {
@@ -112,7 +123,7 @@ impl Client {
             });
             tokio::select! {
                 biased;
-                why = self.member.dropped() => return Ok(close(CLOSE_TRY_AGAIN, why)),
+                why = self.member.dropped() => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 flushed = self.sink.flush(), if flushing => {
                     flushed?;
                     flushing = false;
@@ -126,8 +137,8 @@ impl Client {
                         }
                         flushing = true;
                     }
-                    Taken::Finished => return Ok(close(close_code::NORMAL, "the replay is over")),
-                    Taken::Dropped(why) => return Ok(close(CLOSE_TRY_AGAIN, why)),
+                    Taken::Finished => return Ok(end(close_code::NORMAL, "the replay is over")),
+                    Taken::Dropped(why) => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 },
                 message = self.stream.next() => match message.transpose()? {
                     Some(Message::Text(text)) => {
@@ -188,7 +199,7 @@ impl Client {
     }
 }
 
-fn close(code: u16, reason: &str) -> End {
+fn end(code: u16, reason: &str) -> End {
     End::Close { code, reason: reason.to_owned() }
 }
 

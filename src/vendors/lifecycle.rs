@@ -26,6 +26,26 @@
 //! noticed late, so the last frame is the only safe bound; `down_ns` is the shorter time since the loss
 //! was noticed.
 //!
+//! Where a vendor's credentials end while the stream flows, a second connection is made beside the first
+//! and takes over: the first is closed only when the second is established, so nothing is lost between
+//! them.
+//!
+//! A source that dials several connections at a time, one per sensor and a second one while one takes
+//! over from another, writes the same events, with these members besides:
+//!
+//! | member | in | means |
+//! |---|---|---|
+//! | `sn` | every event | the sensor that it is about: each has outages of its own |
+//! | `flowing: true` | any event | data of this sensor can come before and after it: it begins and ends no outage |
+//! | `planned: true` | `connecting`, `disconnected` | the connection takes over, or was taken over from |
+//! | `call` | `refused` | which call was refused: `token`, `start`, `refresh` or `login` |
+//! | `what` | `renewed` | what was renewed: `token` or `reporting` |
+//!
+//! So whoever looks for outages takes events by source and `sn`, and leaves out those with `flowing`. Of
+//! a hand-over all five are (`connecting connected subscribed` of the new connection, `disconnected` of
+//! the old one, or the `refused` of a new one that failed), as are a `renewed`, and a `refused` of a call
+//! that can be made again in time. Numbers of connections count over all sensors of the source.
+//!
 //! Waits start at 1 s and double to 60 s, each shortened by up to a half at random, so that many
 //! recorders do not return in step. They start anew after a connection that held for
 //! [`HEALTHY_AFTER_NS`]. There is no last attempt, unless the vendor's collector gives up.
@@ -42,7 +62,7 @@ const FIRST_WAIT_NS: u64 = SECOND_NS;
 const LONGEST_WAIT_NS: u64 = 60 * SECOND_NS;
 
 /// Long enough that a server which accepts and then drops does not see an attempt per second.
-const HEALTHY_AFTER_NS: u64 = 10 * SECOND_NS;
+pub(super) const HEALTHY_AFTER_NS: u64 = 10 * SECOND_NS;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -73,12 +93,14 @@ struct Outage {
 pub(super) struct Lifecycle {
     state: State,
     next_conn: Conn,
-    wait_ns: u64,
+    backoff: Backoff,
     started_ns: u64,
     /// When the last frame of the established connection came.
     last_heard_ns: Option<u64>,
     /// The outage that lasts; none while the stream flows, and before it ever did.
     outage: Option<Outage>,
+    /// The connection that is to take over from an established one, and whether it is open.
+    successor: Option<(Conn, bool)>,
 }
 
 impl Lifecycle {
@@ -86,10 +108,11 @@ impl Lifecycle {
         Self {
             state: State::Idle,
             next_conn: 0,
-            wait_ns: FIRST_WAIT_NS,
+            backoff: Backoff::default(),
             started_ns: 0,
             last_heard_ns: None,
             outage: None,
+            successor: None,
         }
     }
 
@@ -110,9 +133,49 @@ impl Lifecycle {
         }
     }
 
-    fn dial(&mut self, fx: &mut Vec<Effect>) -> Conn {
+    /// Begins a connection that is to take over from the established one; the caller dials it.
+    pub(super) fn succeed(&mut self, fx: &mut Vec<Effect>) -> Option<Conn> {
+        if self.successor.is_some() || !matches!(self.state, State::Established(..)) {
+            return None;
+        }
+        let conn = self.next();
+        self.successor = Some((conn, false));
+        let mut more = planned();
+        more.insert("attempt".into(), json!(conn));
+        link(fx, "connecting", conn, None, more);
+        Some(conn)
+    }
+
+    /// Data will come on the successor `conn`: closes the connection that it takes over from, and says
+    /// which one that was. None if `conn` takes over from none.
+    pub(super) fn take_over(
+        &mut self,
+        now: Now,
+        conn: Conn,
+        subscribed: &Map<String, Value>,
+        fx: &mut Vec<Effect>,
+    ) -> Option<Conn> {
+        let State::Established(old, _) = self.state else { return None };
+        self.successor.take_if(|successor| *successor == (conn, true))?;
+        self.state = State::Established(conn, now.steady_ns);
+        let mut more = flowing();
+        more.extend(subscribed.clone());
+        link(fx, "subscribed", conn, None, more);
+        let mut more = planned();
+        more.extend(cause_of(CloseCause::ByUs));
+        link(fx, "disconnected", old, Some(format!("connection {conn} has taken over")), more);
+        fx.push(Effect::Close { conn: old });
+        Some(old)
+    }
+
+    fn next(&mut self) -> Conn {
         let conn = self.next_conn;
         self.next_conn = self.next_conn.wrapping_add(1);
+        conn
+    }
+
+    fn dial(&mut self, fx: &mut Vec<Effect>) -> Conn {
+        let conn = self.next();
         self.state = State::Dialling(conn);
         let mut more = Map::new();
         more.insert("attempt".into(), json!(conn));
@@ -122,6 +185,11 @@ impl Lifecycle {
 
     /// The transport's handshake is done. False if the connection is not ours any more.
     pub(super) fn opened(&mut self, conn: Conn, more: Map<String, Value>, fx: &mut Vec<Effect>) -> bool {
+        if self.successor == Some((conn, false)) {
+            self.successor = Some((conn, true));
+            link(fx, "connected", conn, None, flowing().into_iter().chain(more).collect());
+            return true;
+        }
         if self.state != State::Dialling(conn) {
             return false;
         }
@@ -178,10 +246,19 @@ impl Lifecycle {
         why: &Closed,
         fx: &mut Vec<Effect>,
     ) -> Option<Reached> {
+        if let Some((_, is_open)) = self.successor.take_if(|(successor, _)| *successor == conn) {
+            let more = flowing().into_iter().chain(cause_of(why.cause)).collect();
+            link(fx, "refused", conn, Some(reason_of(why)), more);
+            return Some(if is_open { Reached::Opened } else { Reached::Nothing });
+        }
         let reached = self.reached(conn)?;
         let event = if reached == Reached::Established { "disconnected" } else { "refused" };
-        link(fx, event, conn, Some(reason(why)), cause(why.cause));
+        link(fx, event, conn, Some(reason_of(why)), cause_of(why.cause));
         self.wait(now, rng);
+        if let Some((successor, is_open)) = self.successor.take() {
+            // It is the next attempt, begun early.
+            self.state = if is_open { State::Opened(successor) } else { State::Dialling(successor) };
+        }
         Some(reached)
     }
 
@@ -206,13 +283,16 @@ impl Lifecycle {
 
     /// Puts the next attempt off by the longest wait: for refusals that only a person can end.
     pub(super) fn wait_longest(&mut self, now: Now, rng: &mut dyn Rng) {
-        self.wait_ns = LONGEST_WAIT_NS;
+        self.backoff = Backoff::new(LONGEST_WAIT_NS, LONGEST_WAIT_NS);
         self.wait(now, rng);
     }
 
     /// Ends for good: no further attempt, and what is open is closed.
     pub(super) fn stop(&mut self, fx: &mut Vec<Effect>) {
         if let State::Dialling(conn) | State::Opened(conn) | State::Established(conn, _) = self.state {
+            fx.push(Effect::Close { conn });
+        }
+        if let Some((conn, _)) = self.successor.take() {
             fx.push(Effect::Close { conn });
         }
         self.state = State::Over;
@@ -236,6 +316,24 @@ impl Lifecycle {
         self.state == State::Opened(conn)
     }
 
+    /// Whether `conn` is being made beside an established connection.
+    pub(super) fn is_successor(&self, conn: Conn) -> bool {
+        self.successor.is_some_and(|(successor, _)| successor == conn)
+    }
+
+    /// Whether the next attempt is being waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    /// The connection that data comes on.
+    pub(super) fn established_conn(&self) -> Option<Conn> {
+        match self.state {
+            State::Established(conn, _) => Some(conn),
+            _ => None,
+        }
+    }
+
     /// Whether `conn` is the connection of the moment, however far it has come.
     pub(super) fn is_current(&self, conn: Conn) -> bool {
         self.reached(conn).is_some()
@@ -255,12 +353,36 @@ impl Lifecycle {
             let lost_ns = now.steady_ns;
             self.outage = Some(Outage { lost_ns, silent_since_ns: self.last_heard_ns.unwrap_or(lost_ns) });
             if now.steady_ns.saturating_sub(since_ns) >= HEALTHY_AFTER_NS {
-                self.wait_ns = FIRST_WAIT_NS;
+                self.backoff = Backoff::default();
             }
         }
-        let wait_ns = rng.random_range(self.wait_ns / 2..=self.wait_ns);
-        self.wait_ns = (self.wait_ns * 2).min(LONGEST_WAIT_NS);
-        self.state = State::Waiting { until_ns: now.steady_ns.saturating_add(wait_ns) };
+        self.state = State::Waiting { until_ns: now.steady_ns.saturating_add(self.backoff.next_ns(rng)) };
+    }
+}
+
+/// Waits that double.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    next_ns: u64,
+    longest_ns: u64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(FIRST_WAIT_NS, LONGEST_WAIT_NS)
+    }
+}
+
+impl Backoff {
+    pub(super) fn new(first_ns: u64, longest_ns: u64) -> Self {
+        Self { next_ns: first_ns, longest_ns }
+    }
+
+    /// The next wait, shortened by up to a half at random.
+    pub(super) fn next_ns(&mut self, rng: &mut dyn Rng) -> u64 {
+        let wait_ns = rng.random_range(self.next_ns / 2..=self.next_ns);
+        self.next_ns = (self.next_ns * 2).min(self.longest_ns);
+        wait_ns
     }
 }
 
@@ -275,8 +397,22 @@ pub(super) fn link(
     fx.push(Effect::Link(LinkEvent { event, conn, reason, gap_ns: None, more }));
 }
 
+/// Tells of something that failed while the stream flows on `conn`.
+pub(super) fn flows_on(conn: Conn, reason: String, more: Map<String, Value>, fx: &mut Vec<Effect>) {
+    link(fx, "refused", conn, Some(reason), flowing().into_iter().chain(more).collect());
+}
+
+fn planned() -> Map<String, Value> {
+    Map::from_iter(["flowing", "planned"].map(|name| (name.to_owned(), json!(true))))
+}
+
+/// What a row says that neither begins nor ends an outage.
+pub(super) fn flowing() -> Map<String, Value> {
+    Map::from_iter([("flowing".to_owned(), json!(true))])
+}
+
 /// The transport's words, or ours where it has none.
-fn reason(why: &Closed) -> String {
+pub(super) fn reason_of(why: &Closed) -> String {
     if !why.detail.is_empty() {
         return why.detail.clone();
     }
@@ -303,7 +439,8 @@ fn connack(code: u8) -> String {
     }
 }
 
-fn cause(cause: CloseCause) -> Map<String, Value> {
+/// The members of an event that say what kind of end it was.
+pub(super) fn cause_of(cause: CloseCause) -> Map<String, Value> {
     let (name, code) = match cause {
         CloseCause::Unreachable => ("unreachable", None),
         CloseCause::HttpStatus(status) => ("http_status", Some(status)),

@@ -7,12 +7,15 @@
 //!
 //! What never happens here: I/O, a look at the clock, a thread, an import of `transport`.
 
+pub mod damoov;
 pub mod delicode;
 pub mod generic;
 pub mod jointech;
 mod lifecycle;
 mod mqtt;
+pub mod pontosense;
 mod registry;
+pub mod service;
 mod settings;
 mod sniff;
 mod source;
@@ -32,7 +35,7 @@ use serde_json::{Map, Value};
 use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
-pub use registry::{VENDORS, collector, emulator, kinds, source_header};
+pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, source_header};
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;
 
@@ -55,6 +58,10 @@ pub trait Collector: Send {
 
     /// The steady time (ns) at which [`Input::Tick`] is wanted; none if there is nothing to wait for.
     fn wake_at(&self) -> Option<u64>;
+
+    /// A new session has begun, with the connections as they are: what every session is to hold is
+    /// recorded again.
+    fn rolled(&mut self, _now: Now, _fx: &mut Vec<Effect>) {}
 }
 
 /// What happens to a collector.
@@ -355,6 +362,17 @@ pub struct Recorded {
     pub any_credentials: bool,
     /// The configured credentials, where a configuration was given.
     pub credentials: Vec<Credential>,
+    /// What devices said about themselves, where a vendor's protocol needs it: the best first.
+    pub device_configs: Vec<DeviceConfig>,
+}
+
+/// A device's own configuration, as its vendor sent it while it was recorded.
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    pub vendor: String,
+    pub device_id: String,
+    /// The exact bytes.
+    pub payload: Bytes,
 }
 
 /// One set of credentials that an emulator accepts, from the user's configuration.

@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Collector, Emulator, Recorded, delicode, generic, jointech};
+use super::{Collector, Emulator, Recorded, damoov, delicode, generic, jointech, pontosense};
 use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
 use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
-pub const VENDORS: [&str; 3] = ["delicode", "jointech", "generic"];
+pub const VENDORS: [&str; 5] = ["damoov", "delicode", "jointech", "pontosense", "generic"];
 
 /// The vendor's own kinds in the order of their declarations, without [`COMMON_KINDS`]; none for an
 /// unknown vendor. A generic source may declare further ones.
 pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
     match vendor {
+        "damoov" => Some(&damoov::KINDS),
         "delicode" => Some(&delicode::KINDS),
         "jointech" => Some(&jointech::KINDS),
+        "pontosense" => Some(&pontosense::KINDS),
         "generic" => Some(&[generic::MESSAGE]),
         _ => None,
     }
@@ -26,10 +28,14 @@ pub fn kinds(vendor: &str) -> Option<&'static [&'static str]> {
 /// The recording side of a source.
 pub fn collector(source: &Source) -> Box<dyn Collector> {
     match &source.vendor {
+        VendorConfig::Damoov(config) => Box::new(damoov::collector::DamoovCollector::new(config.clone())),
         VendorConfig::Delicode(config) => {
             Box::new(delicode::collector::DelicodeCollector::new(config.clone()))
         }
         VendorConfig::Jointech(config) => jointech::collector(config),
+        VendorConfig::Pontosense(config) => {
+            Box::new(pontosense::collector::PontosenseCollector::new(config.clone()))
+        }
         VendorConfig::Generic(config) => generic::collector(config),
     }
 }
@@ -37,8 +43,10 @@ pub fn collector(source: &Source) -> Box<dyn Collector> {
 /// What a session keeps about a source: its kinds with their declarations, and its options without secrets.
 pub fn source_header(source: &Source) -> SourceHeader {
     let (vendor, mut kinds) = match &source.vendor {
+        VendorConfig::Damoov(_) => ("damoov", declared("damoov")),
         VendorConfig::Delicode(_) => ("delicode", declared("delicode")),
         VendorConfig::Jointech(_) => ("jointech", declared("jointech")),
+        VendorConfig::Pontosense(_) => ("pontosense", declared("pontosense")),
         VendorConfig::Generic(config) => ("generic", generic::kinds(config)),
     };
     kinds.extend(COMMON_KINDS.iter().map(|kind| header(vendor, kind)));
@@ -55,8 +63,10 @@ fn header(vendor: &str, kind: &str) -> KindHeader {
 
 fn settings(source: &Source) -> Value {
     let mut settings = match &source.vendor {
+        VendorConfig::Damoov(config) => damoov::settings(config),
         VendorConfig::Delicode(config) => delicode::settings(config),
         VendorConfig::Jointech(config) => jointech::settings(config),
+        VendorConfig::Pontosense(config) => pontosense::settings(config),
         VendorConfig::Generic(config) => generic::settings(config),
     };
     if !source.exclude_kinds.is_empty() {
@@ -65,9 +75,16 @@ fn settings(source: &Source) -> Value {
     settings
 }
 
+/// Whether a replay emits rows of a kind that nobody asked for by name: what a vendor sends of its own
+/// accord, but neither the frames around it nor what an emulator answers requests from.
+pub fn is_emitted(vendor: &str, kind: &str) -> bool {
+    !matches!((vendor, kind), (_, "link" | "control") | ("pontosense", "config"))
+}
+
 /// The emulator for a WebSocket client that asked for `path` (without query); none if nothing is served there.
 pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>> {
     match path {
+        damoov::PATH => Some(Box::new(damoov::emulator::DamoovEmulator::new(recorded))),
         delicode::PATH => Some(Box::new(delicode::emulator::DelicodeEmulator::new(recorded))),
         generic::emulator::PATH => Some(Box::new(generic::emulator::GenericEmulator::new(recorded))),
         _ => None,

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::damoov::config::DamoovConfig;
 use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
+use super::pontosense::config::PontosenseConfig;
 
 /// One configured vendor connection.
 #[derive(Clone, Debug)]
@@ -33,16 +35,20 @@ pub struct TlsOptions {
 /// What a source is set up with beyond what all have.
 #[derive(Clone, Debug)]
 pub enum VendorConfig {
+    Damoov(DamoovConfig),
     Delicode(DelicodeConfig),
     Jointech(JointechConfig),
+    Pontosense(PontosenseConfig),
     Generic(GenericConfig),
 }
 
 impl VendorConfig {
     pub fn vendor(&self) -> &'static str {
         match self {
+            VendorConfig::Damoov(_) => "damoov",
             VendorConfig::Delicode(_) => "delicode",
             VendorConfig::Jointech(_) => "jointech",
+            VendorConfig::Pontosense(_) => "pontosense",
             VendorConfig::Generic(_) => "generic",
         }
     }

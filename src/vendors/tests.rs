@@ -30,7 +30,8 @@ fn lines(file: &str) -> Vec<serde_json::Value> {
 
 /// Everything in `fixtures`, as whole files and as lines.
 fn corpus() -> Vec<Vec<u8>> {
-    let files = ["delicode", "jointech", "jointech/webhook", "generic"].into_iter().flat_map(fixtures);
+    let files =
+        ["damoov", "delicode", "jointech", "jointech/webhook", "generic"].into_iter().flat_map(fixtures);
     files
         .flat_map(|file| {
             let bytes = std::fs::read(file).unwrap();
@@ -78,14 +79,23 @@ fn only_the_vendors_invalid_example_does_not_decode() {
 
 #[test]
 fn the_documented_dialogues_are_the_emulators_own() {
-    for file in ["delicode/handshake.jsonl", "delicode/refused.jsonl"] {
-        let settings = serde_json::json!({"locations": [1, 2]});
-        let source = SourceHeader { name: "s".into(), vendor: "delicode".into(), kinds: vec![], settings };
+    let settings = serde_json::json!({
+        "locations": [1, 2],
+        "instance_id": "12345678-1234-1234-1234-123456789012",
+    });
+    for (vendor, path, file) in [
+        ("damoov", damoov::PATH, "damoov/handshake.jsonl"),
+        ("damoov", damoov::PATH, "damoov/refused.jsonl"),
+        ("delicode", delicode::PATH, "delicode/handshake.jsonl"),
+        ("delicode", delicode::PATH, "delicode/refused.jsonl"),
+    ] {
+        let settings = settings.clone();
+        let source = SourceHeader { name: "s".into(), vendor: vendor.into(), kinds: vec![], settings };
         let secret = "your_token_here".into();
-        let credential = Credential { source: "s".into(), vendor: "delicode".into(), username: None, secret };
+        let credential = Credential { source: "s".into(), vendor: vendor.into(), username: None, secret };
         let recorded =
-            Recorded { sources: vec![source], any_credentials: false, credentials: vec![credential] };
-        let mut emulator = emulator(delicode::PATH, Arc::new(recorded)).unwrap();
+            Recorded { sources: vec![source], credentials: vec![credential], ..Recorded::default() };
+        let mut emulator = emulator(path, Arc::new(recorded)).unwrap();
         let mut fx = Vec::new();
         emulator.on(at_s(0), ClientInput::Opened { query: String::new() }, &mut fx);
         let dialogue = lines(file);
@@ -129,7 +139,14 @@ enum Step {
     Publish(Conn, String, Vec<u8>),
     Close(Conn, u16),
     Push(String, Vec<u8>),
+    Respond(Call, u16, Vec<u8>),
     Stop,
+}
+
+/// What a vendor's REST interface may say.
+fn reply() -> impl Strategy<Value = Vec<u8>> {
+    let token = r#"\{"Result":\{"AccessToken":\{"Token":"[a-zA-Z0-9._]{0,40}"\},"RefreshToken":"r"\}\}"#;
+    prop_oneof![token.prop_map(String::into_bytes), hostile()]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -146,6 +163,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..4_u32, topic, hostile()).prop_map(|(conn, topic, bytes)| Step::Publish(conn, topic, bytes)),
         3 => (0..4_u32, any::<u16>()).prop_map(|(conn, cause)| Step::Close(conn, cause)),
         4 => (path, hostile()).prop_map(|(path, bytes)| Step::Push(path, bytes)),
+        2 => (0..3_u64, 190..600_u16, reply()).prop_map(|(call, status, body)| Step::Respond(call, status, body)),
         1 => Just(Step::Stop),
     ]
 }
@@ -268,9 +286,14 @@ proptest! {
                         };
                         Input::Pushed { inbound: 1, at, request }
                     }
+                    Step::Respond(call, status, body) => {
+                        let body = body.into();
+                        Input::Response { call, result: Ok(HttpResponse { status, retry_after_s: None, body }) }
+                    }
                     Step::Stop => Input::Stop,
                 };
-                let is_frame = matches!(input, Input::Frame { .. });
+                // No transport brings frames of a connection that was never asked for.
+                let is_frame = matches!(input, Input::Frame { conn, .. } if Some(conn) <= watched.dialled);
                 let records = watched.give(input);
                 if is_frame && (is_mqtt && is_mqtt_frame || is_websocket && !is_mqtt_frame) {
                     prop_assert_eq!(records, 1);
@@ -285,6 +308,7 @@ proptest! {
         messages in prop::collection::vec(prop_oneof![
             hostile().prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
             r#"\{"type":"realtime_(register|heartbeat)","token":"[ab]","locations":\[[0-9,-]{0,30}\]\}"#,
+            r#"\{"type":"(authenticate|pong)","access_token":"[ab]","instance_id":"[Ij]"\}"#,
         ], 0..20),
         any_credentials in any::<bool>(),
     ) {
@@ -294,8 +318,9 @@ proptest! {
             sources: sources().iter().map(source_header).collect(),
             any_credentials,
             credentials: vec![credential],
+            ..Recorded::default()
         });
-        for path in [delicode::PATH, generic::emulator::PATH] {
+        for path in [damoov::PATH, delicode::PATH, generic::emulator::PATH] {
             let mut emulator = emulator(path, recorded.clone()).unwrap();
             let mut fx = Vec::new();
             emulator.on(at_s(0), ClientInput::Opened { query: query.clone() }, &mut fx);

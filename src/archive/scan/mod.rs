@@ -19,6 +19,7 @@ use super::error::ArchiveError;
 use super::{Archive, link::LINK_KIND};
 use crate::index::{SegmentRow, SessionRow};
 use crate::message::{Row, Selection, SessionId};
+use crate::vendors;
 use session::SessionStream;
 
 /// What to scan.
@@ -33,6 +34,8 @@ pub struct ScanOptions {
     pub selection: Selection,
     /// Leave out `link` and `control` rows, unless the selection names kinds.
     pub data_only: bool,
+    /// Leave out all that a replay does not emit, unless the selection names kinds.
+    pub emitted_only: bool,
 }
 
 /// A moment of a session: the first message, of whatever kind, that is not before it.
@@ -133,8 +136,10 @@ impl ScanOptions {
     fn may_hold(&self, segment: &SegmentRow) -> bool {
         let Selection { vendors, sources, kinds, .. } = &self.selection;
         let is_protocol = segment.kind == LINK_KIND || segment.kind == "control";
+        let is_left_out = (self.data_only && is_protocol)
+            || (self.emitted_only && !vendors::is_emitted(&segment.vendor, &segment.kind));
         (vendors.is_empty() || vendors.contains(&segment.vendor))
-            && if kinds.is_empty() { !(self.data_only && is_protocol) } else { kinds.contains(&segment.kind) }
+            && if kinds.is_empty() { !is_left_out } else { kinds.contains(&segment.kind) }
             && (sources.is_empty() || segment.sources.iter().any(|s| sources.contains(&s.source)))
     }
 }

@@ -3,7 +3,7 @@
 //! A running recorder must not notice: the client id is another, and the session a clean one, so that
 //! the broker neither drops the recorder nor keeps anything for this attempt.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::transport::tls::{Trust, client_config};
 use crate::transport::{ConnHandle, http_client, mqtt_client, websocket_client};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
-use crate::vendors::{self, Conn, Effect, Input, Source, VendorConfig};
+use crate::vendors::{self, Conn, Effect, Input, LinkEvent, Source, VendorConfig};
 
 /// Longer than the transports' own limits on a handshake, so that theirs, which say more, come first.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -107,25 +107,92 @@ async fn one(source: Source, tls: Arc<ClientConfig>, mut rng: StdRng) -> Attempt
     let mut lines = Lines { handles: HashMap::new(), tls, clock: clock.clone(), intake };
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut input = Input::Start;
+    let mut outcomes = Outcomes::of(&source);
     let attempt = loop {
         if let Input::Closed { conn, .. } = &input {
             lines.handles.remove(conn);
         }
         let mut effects = Vec::new();
         collector.on(clock.now(), &mut rng, input, &mut effects);
-        if let Some(attempt) = effects.into_iter().find_map(|effect| lines.carry_out(effect)) {
+        for effect in effects {
+            if let Some((conn, attempt)) = lines.carry_out(effect, &mut outcomes) {
+                outcomes.note(conn, attempt);
+            }
+        }
+        if let Some(attempt) = outcomes.all_told() {
             break attempt;
         }
         // What the collector's timers would do comes after a failure, which is an answer already.
         match tokio::time::timeout_at(deadline, arrivals.recv()).await {
             Ok(Some(arrival)) => input = arrival.input,
             Ok(None) | Err(_) => {
-                break Attempt::Failed { reason: format!("no answer within {} s", PATIENCE.as_secs()) };
+                break outcomes.overdue();
             }
         }
     };
     lines.close(&mut arrivals).await;
     attempt
+}
+
+/// What came of the streams of a source: one, or one per sensor.
+struct Outcomes {
+    /// By the `sn` of link events; "" where there is one stream only.
+    told: BTreeMap<String, Option<Attempt>>,
+    conns: HashMap<Conn, String>,
+    gave_up: Option<String>,
+}
+
+impl Outcomes {
+    fn of(source: &Source) -> Self {
+        let streams = match &source.vendor {
+            VendorConfig::Pontosense(pontosense) => pontosense.sensors.clone(),
+            _ => vec![String::new()],
+        };
+        let told = streams.into_iter().map(|stream| (stream, None)).collect();
+        Self { told, conns: HashMap::new(), gave_up: None }
+    }
+
+    fn begin(&mut self, link: &LinkEvent) {
+        let sn = link.more.get("sn").and_then(|sn| sn.as_str()).unwrap_or_default();
+        self.conns.insert(link.conn, sn.to_owned());
+    }
+
+    /// The first word about a stream counts.
+    fn note(&mut self, conn: Conn, attempt: Attempt) {
+        let stream = self.conns.get(&conn).map(String::as_str).unwrap_or_default();
+        if let Some(told) = self.told.get_mut(stream) {
+            told.get_or_insert(attempt);
+        }
+    }
+
+    /// The attempt as a whole, once every stream has come to something.
+    fn all_told(&self) -> Option<Attempt> {
+        if let Some(reason) = &self.gave_up {
+            return Some(Attempt::Failed { reason: reason.clone() });
+        }
+        let told: Vec<&Attempt> = self.told.values().map(Option::as_ref).collect::<Option<_>>()?;
+        let failures: Vec<&str> = told
+            .into_iter()
+            .filter_map(|attempt| match attempt {
+                Attempt::Failed { reason } => Some(reason.as_str()),
+                _ => None,
+            })
+            .collect();
+        if failures.is_empty() {
+            return Some(Attempt::Connected);
+        }
+        Some(Attempt::Failed { reason: failures.join("; ") })
+    }
+
+    /// For when there is no time left: those that said nothing have failed.
+    fn overdue(mut self) -> Attempt {
+        for (stream, told) in &mut self.told {
+            let whose = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
+            let reason = format!("{whose}no answer within {} s", PATIENCE.as_secs());
+            told.get_or_insert(Attempt::Failed { reason });
+        }
+        self.all_told().unwrap_or(Attempt::Connected)
+    }
 }
 
 /// The connections of one attempt.
@@ -138,7 +205,7 @@ struct Lines {
 
 impl Lines {
     /// Does what the collector wants done, and says so if that tells how the attempt went.
-    fn carry_out(&mut self, effect: Effect) -> Option<Attempt> {
+    fn carry_out(&mut self, effect: Effect, outcomes: &mut Outcomes) -> Option<(Conn, Attempt)> {
         match effect {
             Effect::DialWebSocket { conn, dial } => {
                 let tls = Arc::clone(&self.tls);
@@ -163,12 +230,15 @@ impl Lines {
                     handle.close();
                 }
             }
-            Effect::Ready { .. } => return Some(Attempt::Connected),
-            Effect::GiveUp { reason } => return Some(Attempt::Failed { reason }),
+            Effect::Ready { conn } => return Some((conn, Attempt::Connected)),
+            Effect::GiveUp { reason } => {
+                outcomes.gave_up = Some(reason);
+            }
             Effect::Link(link) => match link.event {
+                "connecting" => outcomes.begin(&link),
                 "refused" | "disconnected" => {
                     let reason = link.reason.unwrap_or_else(|| link.event.to_owned());
-                    return Some(Attempt::Failed { reason });
+                    return Some((link.conn, Attempt::Failed { reason }));
                 }
                 _ => {}
             },

@@ -233,7 +233,7 @@ fn scan_options(session_id: SessionId, source: Option<&str>) -> ScanOptions {
             sources: source.map(str::to_owned).into_iter().collect(),
             ..Selection::default()
         },
-        data_only: true,
+        emitted_only: true,
         ..ScanOptions::default()
     }
 }

@@ -1,6 +1,7 @@
 //! The built-in vendors: their declarations keep the rules, and their documented oddities decode.
 
 use super::*;
+use arrow::datatypes::{Float64Type, Int32Type};
 use serde_json::json;
 
 fn built_in(vendor: &str, kind: &str) -> Declaration {
@@ -18,7 +19,7 @@ pub(super) fn all() -> Vec<Declaration> {
 #[test]
 fn all_built_in_declarations_keep_the_rules() {
     let all = all();
-    assert_eq!(all.len(), 9);
+    assert_eq!(all.len(), 12);
     check_vendor(&all).unwrap();
     for vendor in vendors() {
         for (kind, text) in super::super::builtin(vendor).unwrap() {
@@ -97,6 +98,75 @@ fn delicode_positions_and_demographics() {
     let unknown = decode(&demographics, r#"{"gender":3}"#);
     assert_eq!((unknown.int("gender_code"), unknown.text("gender_name")), (Some(3), None));
     assert!(unknown.error.is_none());
+}
+
+#[test]
+fn a_damoov_position_with_its_time_in_every_form() {
+    let update = built_in("damoov", "device_update");
+    let lines = include_str!("../../../fixtures/damoov/device_update.jsonl").lines();
+    let messages: Vec<_> = lines.map(|line| decode(&update, line)).collect();
+    let [unix, iso, localized, bare] = &messages[..] else { panic!("four of them") };
+    for message in [unix, iso, localized] {
+        assert_eq!(message.error, None);
+        assert_eq!(message.device_id.as_deref(), Some("87654321-4321-4321-4321-210987654321"));
+        assert_eq!(message.text("track_token"), Some("ABCDEFAB-CDEF-ABCD-EFAB-CDEFABCDEFAB"));
+        assert_eq!((message.double("latitude"), message.double("longitude")), (Some(40.7128), Some(-74.006)));
+        assert_eq!((message.double("speed_mps"), message.double("accuracy_m")), (Some(15.5), Some(5.0)));
+        assert_eq!(message.double("heading_deg"), Some(180.0));
+    }
+    let moment = Some(1_640_995_200_000_000);
+    assert_eq!((unix.event_at_us, unix.int("position_at")), (moment, moment));
+    assert_eq!((iso.event_at_us, iso.int("position_at")), (moment, moment));
+    // Whose local time it is, only the source's options know.
+    assert!(localized.event_at_us.is_none() && localized.is_null("position_at"));
+    let texts = [unix, iso, localized].map(|message| message.text("position_at_text"));
+    assert_eq!(texts, [Some("1640995200"), Some("2021-12-31T19:00:00-05:00"), Some("2021-12-31 19:00:00")]);
+
+    assert_eq!((bare.error.as_ref(), bare.event_at_us), (None, Some(1_640_995_201_500_000)));
+    assert!(bare.double("latitude").unwrap().is_sign_negative());
+    assert!(["track_token", "speed_mps", "accuracy_m", "heading_deg"].iter().all(|name| bare.is_null(name)));
+
+    let odd = decode(&update, r#"{"position":{"Timestamp":"yesterday"}}"#);
+    assert!(odd.error.unwrap().contains("seconds since 1970, or a time like"));
+    assert_eq!(decode(&update, r#"{"position":{"Timestamp":"1640995200"}}"#).event_at_us, moment);
+}
+
+#[test]
+fn pontosense_reports_and_configurations() {
+    let location = built_in("pontosense", "location");
+    let body = r#"{"method":"location.report","params":[{"id":1,"x":156,"y":234,"z":175,"state":40,"zoneId":1},{"id":2,"x":-5,"y":0,"z":30,"state":77}]}"#;
+    let channel = "/location/ATR_GN_P4-250120-09527";
+    assert!(location.matches(channel, body.as_bytes()));
+    let message = decode_on(&location, channel, body);
+    assert_eq!(message.device_id.as_deref(), Some("ATR_GN_P4-250120-09527"));
+    let list = message.column("targets").as_list::<i32>().value(0);
+    let targets = list.as_struct();
+    let int = |name: &str| -> Vec<Option<i32>> {
+        targets.column_by_name(name).unwrap().as_primitive::<Int32Type>().iter().collect()
+    };
+    assert_eq!(int("state_code"), [Some(40), Some(77)]);
+    assert_eq!(int("zone_id"), [Some(1), None]);
+    let names: Vec<_> = targets.column_by_name("state_name").unwrap().as_string::<i32>().iter().collect();
+    assert_eq!(names, [Some("occupied"), None], "an unknown code is kept, without a name");
+    let x: Vec<_> = targets.column_by_name("x_cm").unwrap().as_primitive::<Float64Type>().iter().collect();
+    assert_eq!(x, [Some(156.0), Some(-5.0)]);
+    let FieldType::Structs { members, .. } = &location.fields()[1].data_type else { panic!("a list") };
+    let state = members.iter().find(|member| member.name == "state_code").unwrap();
+    let labels: Vec<i64> = state.codes.as_ref().unwrap().table.labels.iter().map(|(code, _)| *code).collect();
+    assert_eq!(labels, [40, 80, 90, 99, 100]);
+    for nobody in [r#"{"method":"location.report","params":[]}"#, r#"{"method":"location.report"}"#] {
+        assert_eq!(decode_on(&location, channel, nobody).error, None, "{nobody}");
+    }
+
+    let config = built_in("pontosense", "config");
+    let body = r#"{"scanArea":{"left":200,"right":210,"height":400},"zones":[{"name":"Bett","x":1,"y":2,"width":3,"height":4}],"preference":0}"#;
+    let message = decode_on(&config, "/v1/iot/tokens?sn=ATR_GN_P4-250120-09527", body);
+    assert_eq!(message.device_id.as_deref(), Some("ATR_GN_P4-250120-09527"));
+    assert_eq!(message.double("scan_area_right_cm"), Some(210.0));
+    assert_eq!(message.int("angle_preference"), Some(0));
+    let list = message.column("zones").as_list::<i32>().value(0);
+    let names = list.as_struct().column_by_name("zone_name").unwrap();
+    assert_eq!(names.as_string::<i32>().value(0), "Bett");
 }
 
 fn location() -> serde_json::Value {

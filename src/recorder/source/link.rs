@@ -7,11 +7,12 @@ use bytestring::ByteString;
 use serde_json::{Map, Value, json};
 
 use super::Source;
+use super::strands::Strand;
 use crate::clock::Now;
 use crate::message::{Message, SourceHeader};
 use crate::recorder::stats::State;
 use crate::units::human_duration;
-use crate::vendors::LinkEvent;
+use crate::vendors::{Conn, LinkEvent};
 
 impl Source {
     /// Writes a row of kind `link`, and keeps the status in step with it.
@@ -25,21 +26,20 @@ impl Source {
         self.store(event, now);
     }
 
-    /// At the start of a session: the outage that lasts, as the refusal that it is. No news of it.
+    /// At the start of a session: the outages that last, as the refusals that they are. No news of them.
     pub(super) fn still_down(&mut self) {
         let now = self.task.clock.now();
-        let (down_since_ns, last_error) = {
-            let stats = self.task.stats.lock();
-            (stats.down_since_ns, stats.last_error.clone())
-        };
-        let Some(since_ns) = down_since_ns else { return };
-        let mut more = Map::new();
-        more.insert("cause".to_owned(), json!("continued"));
-        more.insert("down_ns".to_owned(), json!(now.steady_ns.saturating_sub(since_ns)));
-        more.insert("options".to_owned(), self.task.header.settings.clone());
-        let reason = last_error.or_else(|| Some("not connected since before this session".to_owned()));
-        let event = LinkEvent { event: "refused", conn: self.first_conn, reason, gap_ns: None, more };
-        self.store(event, now);
+        for strand in self.strands.down() {
+            let mut more = strand.about();
+            let down_ns = strand.down_since_ns.map(|since_ns| now.steady_ns.saturating_sub(since_ns));
+            more.insert("cause".to_owned(), json!("continued"));
+            more.insert("down_ns".to_owned(), json!(down_ns));
+            more.insert("options".to_owned(), self.task.header.settings.clone());
+            let reason = strand.last_error.clone();
+            let reason = reason.or_else(|| Some("not connected since before this session".to_owned()));
+            let event = LinkEvent { event: "refused", conn: self.first_conn, reason, gap_ns: None, more };
+            self.store(event, now);
+        }
     }
 
     fn store(&self, event: LinkEvent, now: Now) {
@@ -66,55 +66,74 @@ impl Source {
         }
     }
 
-    /// Data can come from now on, and an outage is over.
-    pub(super) fn ready(&mut self) {
+    /// Data can come on a connection from now on, and an outage is over.
+    pub(super) fn ready(&mut self, conn: Conn) {
         let now_ns = self.task.clock.now().steady_ns;
-        self.heard_ns = Some(now_ns);
-        self.is_stalled = false;
-        self.complaints = Complaints::default();
+        let is_first = !self.strands.by_conn(conn).was_up;
+        let down_since_ns = self.strands.ready(conn, now_ns);
+        let all_up = self.strands.down().next().is_none();
         let mut stats = self.task.stats.lock();
         let name = &self.task.header.name;
-        match stats.down_since_ns {
-            None => tracing::info!("{name}: connected"),
+        match down_since_ns {
             Some(since_ns) => {
                 let out = human_duration(now_ns.saturating_sub(since_ns));
                 tracing::info!("{name}: connected, after {out} without");
             }
+            None if is_first => tracing::info!("{name}: connected"),
+            // It took over from another.
+            None => {}
         }
-        stats.state = State::Connected;
-        stats.gap_ns = stats.gap_ns_at(now_ns);
-        stats.down_since_ns = None;
-        stats.was_connected = true;
+        if all_up {
+            stats.state = State::Connected;
+            stats.gap_ns = stats.gap_ns_at(now_ns);
+            stats.down_since_ns = None;
+        } else {
+            stats.state = State::Waiting;
+        }
     }
 
     fn note(&mut self, event: &LinkEvent, now: Now) {
         let name = &self.task.header.name;
         let reason = event.reason.as_deref().unwrap_or_default();
+        let says = |member: &str| event.more.get(member).and_then(Value::as_bool).unwrap_or(false);
+        // What happens beside data that can come anyway changes nothing.
+        let is_beside = says("flowing");
+        if event.event == "connecting" {
+            self.last_conn = self.last_conn.max(event.conn);
+            self.strands.begin(event, |conn| self.conns.contains_key(&conn));
+        }
         let mut stats = self.task.stats.lock();
         match event.event {
-            "connecting" => stats.state = State::Connecting,
+            "connecting" if !is_beside => stats.state = State::Connecting,
             "stalled" => stats.state = State::Stalled,
             _ => {}
         }
         // A topic may be refused on a connection that goes on.
         let is_down = match event.event {
-            "disconnected" => true,
-            "refused" => !event.more.contains_key("topics"),
+            "disconnected" => !is_beside,
+            "refused" => !is_beside && !event.more.contains_key("topics"),
             _ => false,
         };
-        if is_down {
-            stats.state = State::Waiting;
-            // A source that is refused before it ever was connected has been out since the start.
-            let since_ns = if stats.was_connected { now.steady_ns } else { self.started_ns };
-            stats.down_since_ns.get_or_insert(since_ns);
-            self.heard_ns = None;
-            self.is_stalled = false;
-        }
-        if event.event == "disconnected" {
+        if event.event == "disconnected" && !says("planned") {
             stats.disconnects += 1;
         }
+        let mut is_news = true;
+        if matches!(event.event, "refused" | "disconnected") {
+            let strand = self.strands.of(event);
+            if is_down {
+                stats.state = State::Waiting;
+                // A source that is refused before it ever was connected has been out since the start.
+                let since_ns = if strand.was_up { now.steady_ns } else { self.started_ns };
+                let since_ns = *strand.down_since_ns.get_or_insert(since_ns);
+                stats.down_since_ns.get_or_insert(since_ns);
+                strand.heard_ns = None;
+                strand.is_stalled = false;
+                strand.last_error = event.reason.clone();
+            }
+            is_news = !says("planned") && strand.complaints.is_news(reason, now.steady_ns);
+        }
         match event.event {
-            "refused" | "disconnected" if is_down && !self.complaints.is_news(reason, now.steady_ns) => {
+            "refused" | "disconnected" if !is_news => {
                 tracing::debug!("{name}: {}: {reason}", event.event);
             }
             "disconnected" | "refused" | "overflow" | "stalled" => {
@@ -122,7 +141,10 @@ impl Source {
             }
             _ => {}
         }
-        if matches!(event.event, "disconnected" | "refused" | "overflow") && !reason.is_empty() {
+        if matches!(event.event, "disconnected" | "refused" | "overflow")
+            && !reason.is_empty()
+            && !says("planned")
+        {
             stats.last_error = Some(reason.to_owned());
         }
     }
@@ -134,28 +156,36 @@ impl Source {
     }
 
     /// A message has come.
-    pub(super) fn heard(&mut self, at: Now) {
-        self.heard_ns = self.heard_ns.map(|heard_ns| heard_ns.max(at.steady_ns));
-        if self.is_stalled {
-            self.is_stalled = false;
-            self.task.stats.lock().state = State::Connected;
+    pub(super) fn heard(&mut self, conn: Conn, at: Now) {
+        if self.strands.heard(conn, at) {
+            let all_up = self.strands.down().next().is_none();
+            self.task.stats.lock().state = if all_up { State::Connected } else { State::Waiting };
         }
     }
 
-    /// When the silence will have been too long, unless that has been told.
+    /// When a silence will have been too long, unless that has been told.
     pub(super) fn stalls_at(&self) -> Option<u64> {
-        let heard_ns = self.heard_ns.filter(|_| !self.is_stalled)?;
-        Some(heard_ns.saturating_add(self.task.stall_after_ns?))
+        self.strands.stalls_at(self.task.stall_after_ns?)
     }
 
-    /// Tells of a silence.
+    /// Tells of silences.
     pub(super) fn stalled(&mut self, now: Now) {
-        self.is_stalled = true;
-        let mut more = Map::new();
-        let silent_ns = self.heard_ns.map_or(0, |heard_ns| now.steady_ns.saturating_sub(heard_ns));
-        more.insert("silent_ns".to_owned(), json!(silent_ns));
-        let reason = Some("no message for longer than stall_after".to_owned());
-        self.link(LinkEvent { event: "stalled", conn: self.last_conn, reason, gap_ns: None, more });
+        let Some(stall_after_ns) = self.task.stall_after_ns else { return };
+        let last_conn = self.last_conn;
+        let event = |strand: &Strand| {
+            let mut more = strand.about();
+            let silent_ns = strand.heard_ns.map_or(0, |heard_ns| now.steady_ns.saturating_sub(heard_ns));
+            more.insert("silent_ns".to_owned(), json!(silent_ns));
+            let mut reason = "no message for longer than stall_after".to_owned();
+            if !strand.name.is_empty() {
+                reason = format!("{}: {reason}", strand.name);
+            }
+            let conn = if strand.name.is_empty() { last_conn } else { strand.conn };
+            LinkEvent { event: "stalled", conn, reason: Some(reason), gap_ns: None, more }
+        };
+        let stalled = self.strands.stalled(stall_after_ns, now.steady_ns);
+        let events: Vec<LinkEvent> = stalled.into_iter().map(event).collect();
+        events.into_iter().for_each(|event| self.link(event));
     }
 }
 

@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use bytestring::ByteString;
+
 use super::Emission;
 use crate::message::Selection;
-use crate::transport::mqtt_server::topic;
+use crate::transport::mqtt_server::{publish, topic};
 
 /// What one entry of a queue costs beside its payload and channel: the row, its cached encodings, and
 /// what an allocator needs for each.
@@ -18,6 +21,8 @@ pub enum Wish {
     Rows(Selection),
     /// MQTT topic filters with the QoS granted to each; an empty list is a wish for nothing.
     Topics(Vec<(String, u8)>),
+    /// Rows by their envelope, all of them published on one topic, at most at this QoS.
+    OnTopic { rows: Selection, topic: ByteString, qos: u8 },
 }
 
 impl Wish {
@@ -34,6 +39,18 @@ impl Wish {
                     .max()?;
                 Some(granted.min(emission.row.mqtt.map_or(0, |mqtt| mqtt.qos)))
             }
+            Wish::OnTopic { rows, qos, .. } => {
+                let recorded = emission.row.mqtt.map_or(0, |mqtt| mqtt.qos);
+                rows.matches(&emission.row).then(|| recorded.min(*qos))
+            }
+        }
+    }
+
+    /// The topic that `emission` is to be published on, where that is not its own.
+    fn topic_for(&self, emission: &Emission) -> Option<ByteString> {
+        match self {
+            Wish::OnTopic { topic, .. } if topic != emission.topic() => Some(topic.clone()),
+            _ => None,
         }
     }
 }
@@ -44,6 +61,19 @@ pub struct Item {
     pub emission: Arc<Emission>,
     /// For MQTT.
     pub qos: u8,
+    /// For MQTT: in place of the message's own.
+    pub topic: Option<ByteString>,
+}
+
+impl Item {
+    /// Fixed and variable header of its PUBLISH, the packet identifier left zero; none if topic or
+    /// payload are longer than MQTT can say.
+    pub fn publish_head(&self) -> Option<Bytes> {
+        match &self.topic {
+            None => self.emission.publish_head(self.qos).cloned(),
+            Some(topic) => publish::head(topic, self.qos, false, self.emission.row.payload.len()),
+        }
+    }
 }
 
 /// What a client found in its queue.
@@ -115,9 +145,9 @@ impl Queue {
         if self.over || self.reason.is_some() {
             return Offer::Unwanted;
         }
-        let Some(qos) = self.wish.as_ref().and_then(|wish| wish.qos_for(emission)) else {
-            return Offer::Unwanted;
-        };
+        let Some(wish) = &self.wish else { return Offer::Unwanted };
+        let Some(qos) = wish.qos_for(emission) else { return Offer::Unwanted };
+        let topic = wish.topic_for(emission);
         let was_empty = self.items.is_empty();
         let bytes = cost(emission);
         // One message always fits, whatever its size.
@@ -125,7 +155,7 @@ impl Queue {
             return Offer::Full;
         }
         self.bytes += bytes;
-        self.items.push_back(Item { emission: Arc::clone(emission), qos });
+        self.items.push_back(Item { emission: Arc::clone(emission), qos, topic });
         Offer::Queued { was_empty }
     }
 

@@ -226,3 +226,67 @@ async fn what_came_right_before_the_end_is_not_lost() {
     }
     closed(&mut arrivals).await;
 }
+
+/// MQTT over WebSocket: a frame may hold a part of a packet, or several (MQTT 3.1.1, section 6).
+#[tokio::test]
+async fn packets_are_found_whatever_frames_they_come_in() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (intake, mut arrivals) = intake();
+    let tls = client_config(&Trust::Anybody).unwrap();
+    let dial = MqttDial {
+        url: format!("ws://{}/mqtt?token=a%2Fb", listener.local_addr().unwrap()),
+        username: None,
+        password: None,
+        clean_session: true,
+        subscriptions: vec![("/location/A".to_owned(), 0)],
+        ..dial_to(&listener)
+    };
+    let _handle = spawn(dial, tls, 3, Clock::System, &intake);
+    let stream = soon(listener.accept()).await.unwrap().0;
+    let mut asked = None;
+    let accept = |request: &Request, mut response: Response| {
+        let protocol = request.headers()["sec-websocket-protocol"].clone();
+        asked = Some((request.uri().to_string(), protocol.clone()));
+        response.headers_mut().insert("sec-websocket-protocol", protocol);
+        Ok(response)
+    };
+    let mut socket = soon(tokio_tungstenite::accept_hdr_async(stream, accept)).await.unwrap();
+    let (uri, protocol) = asked.unwrap();
+    assert_eq!((&*uri, protocol), ("/mqtt?token=a%2Fb", HeaderValue::from_static("mqtt")));
+
+    // CONNECT and SUBSCRIBE may come as they like, too.
+    async fn hear(socket: &mut tokio_tungstenite::WebSocketStream<TcpStream>) -> u8 {
+        soon(socket.next()).await.unwrap().unwrap().into_data()[0]
+    }
+    assert_eq!(hear(&mut socket).await, 0x10);
+    let say = |bytes: &[u8]| Message::Binary(bytes.to_vec().into());
+    socket.send(say(&[0x20, 2])).await.unwrap();
+    socket.send(say(&[0, 0])).await.unwrap();
+    assert!(matches!(next(&mut arrivals).await, Input::Opened { conn: 3, .. }));
+    assert_eq!(hear(&mut socket).await, 0x82);
+    let mut stream = vec![0x90, 3, 0, 1, 0];
+    for n in 0..20u8 {
+        let topic = b"/location/A";
+        let payload = vec![b'x'; usize::from(n) * 5];
+        stream.extend([0x30, (2 + topic.len() + payload.len()) as u8, 0, topic.len() as u8]);
+        stream.extend(topic);
+        stream.extend(payload);
+    }
+    // In pieces of seven bytes, then what is left in one.
+    let (in_pieces, joined) = stream.split_at(400);
+    for piece in in_pieces.chunks(7) {
+        socket.send(say(piece)).await.unwrap();
+    }
+    socket.send(say(joined)).await.unwrap();
+    assert!(matches!(next(&mut arrivals).await, Input::Subscribed { .. }));
+    for n in 0..20 {
+        let Input::Frame { frame: Frame::Publish { payload, .. }, .. } = next(&mut arrivals).await else {
+            panic!("a message was expected")
+        };
+        assert_eq!(payload.len(), n * 5);
+    }
+}

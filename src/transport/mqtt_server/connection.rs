@@ -4,7 +4,7 @@
 //! never brings both sides to a halt. The reader leaves its answers in a short queue that the writer
 //! empties before it takes messages, so a SUBACK precedes what was subscribed to.
 
-use std::future::Future;
+use std::future::{self, Future};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use rumqttc::mqttbytes::v4::{
 use rumqttc::mqttbytes::{Error as PacketError, QoS};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, WriteHalf};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use super::packets::PacketReader;
 use super::window::Window;
 use super::{FILTERS_MAX, MqttServer, publish, topic};
 use crate::transport::fanout::{Item, JoinError, Member, Taken, Wish};
+use crate::vendors::service::{Grant, MqttPolicy, Standing};
 
 /// A client that connects and says nothing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,13 +54,20 @@ pub(super) enum Ended {
     Evicted,
     #[error("dropped: {0}")]
     Dropped(&'static str),
+    #[error("by the vendor's rules: {0}")]
+    Rules(&'static str),
     #[error("malformed packet, or the connection broke")]
     Packet(#[from] PacketError),
     #[error("the connection broke")]
     Io(#[from] std::io::Error),
 }
 
-pub(super) async fn serve<S>(server: &MqttServer, stream: S, endpoint: &str) -> Result<(), Ended>
+pub(super) async fn serve<S>(
+    server: &MqttServer,
+    stream: S,
+    endpoint: &str,
+    mut policy: Option<Box<dyn MqttPolicy>>,
+) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Send,
 {
@@ -77,7 +85,11 @@ where
         }
         Ok(Err(error)) => return Err(error.into()),
     };
-    let member = match admit(server, &connect, endpoint) {
+    if let Some(Err(why)) = policy.as_mut().map(|policy| policy.connect(&connect.client_id)) {
+        linger(&mut write, &mut packets).await;
+        return Err(Ended::Rules(why));
+    }
+    let member = match admit(server, &connect, endpoint, policy.is_some()) {
         Ok(member) => member,
         Err((code, why)) => {
             answer(&mut write, code).await?;
@@ -97,11 +109,15 @@ where
         window: Mutex::default(),
         settled: Notify::new(),
         keep_alive_s: connect.keep_alive,
+        policy: policy.map(Mutex::new),
+        asked: Notify::new(),
     };
+    let rules = server.rules.subscribe();
     let ended = tokio::select! {
         biased;
         () = seat.evicted.cancelled() => Err(Ended::Evicted),
         why = session.member.dropped() => Err(Ended::Dropped(why)),
+        why = session.obey(rules), if session.policy.is_some() => Err(Ended::Rules(why)),
         ended = session.read(&mut packets, answers) => ended,
         ended = session.write(&mut write, to_write) => ended,
     };
@@ -118,11 +134,12 @@ fn admit(
     server: &MqttServer,
     connect: &Connect,
     endpoint: &str,
+    is_admitted: bool,
 ) -> Result<Member, (ConnectReturnCode, &'static str)> {
     if connect.client_id.is_empty() && !connect.clean_session {
         return Err((ConnectReturnCode::BadClientId, "no client identifier, and no clean session"));
     }
-    if !server.credentials.accept(&connect.auth) {
+    if !is_admitted && !server.credentials.accept(&connect.auth) {
         return Err((ConnectReturnCode::BadUserNamePassword, "unknown user name or password"));
     }
     server.fanout.join(endpoint).map_err(|error| match error {
@@ -158,6 +175,9 @@ struct Session {
     /// Something was acknowledged.
     settled: Notify,
     keep_alive_s: u16,
+    policy: Option<Mutex<Box<dyn MqttPolicy>>>,
+    /// The client asked for something that the policy may now see otherwise.
+    asked: Notify,
 }
 
 impl Session {
@@ -170,6 +190,13 @@ impl Session {
         loop {
             let Some(packet) = self.within_keep_alive(packets.next()).await?? else { return Ok(()) };
             let (answer, wish) = match packet {
+                Packet::Subscribe(subscribe) if self.policy.is_some() => {
+                    (self.subscribe_under_policy(subscribe)?, None)
+                }
+                Packet::Unsubscribe(Unsubscribe { pkid, topics }) if self.policy.is_some() => {
+                    self.unsubscribe_under_policy(&topics);
+                    (Some(Packet::UnsubAck(UnsubAck::new(pkid))), None)
+                }
                 Packet::Subscribe(subscribe) => {
                     let answer = self.subscribe(&mut filters, subscribe);
                     // A client with nothing but refused filters is not ready for anything.
@@ -211,7 +238,81 @@ impl Session {
             if let Some(wish) = wish {
                 self.member.wish(wish);
             }
+            // Behind the answer, as a wish is.
+            self.asked.notify_one();
         }
+    }
+
+    /// Does what the policy says from moment to moment; returns with the reason to close.
+    async fn obey(&self, mut rules: watch::Receiver<u64>) -> &'static str {
+        let mut before = Standing::Unready;
+        loop {
+            rules.mark_unchanged();
+            let Some((standing, wake_ns)) = self.policy().map(|mut policy| {
+                let standing = policy.standing(self.member.clock().now());
+                (standing, policy.wake_at())
+            }) else {
+                return future::pending().await;
+            };
+            if standing != before {
+                match standing.clone() {
+                    Standing::Over(why) => return why,
+                    Standing::Unready => {}
+                    Standing::Paused => self.member.wish(Wish::Topics(Vec::new())),
+                    Standing::Flowing { rows, topic, qos } => {
+                        self.member.wish(Wish::OnTopic { rows, topic, qos });
+                    }
+                }
+                before = standing;
+            }
+            let now_ns = self.member.clock().now().steady_ns;
+            let wake = wake_ns.map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(now_ns)));
+            tokio::select! {
+                () = self.asked.notified() => {}
+                changed = rules.changed() => if changed.is_err() {
+                    // The server is gone, and with it this connection in a moment.
+                    return future::pending().await;
+                },
+                () = sleep(wake.unwrap_or_default()), if wake.is_some() => {}
+            }
+        }
+    }
+
+    fn policy(&self) -> Option<MutexGuard<'_, Box<dyn MqttPolicy>>> {
+        self.policy.as_ref().map(|policy| policy.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn subscribe_under_policy(&self, subscribe: Subscribe) -> Result<Option<Packet>, Ended> {
+        self.trace_subscribe(&subscribe);
+        let Some(mut policy) = self.policy() else { return Ok(None) };
+        let beside = subscribe.filters.len();
+        let mut codes = Vec::with_capacity(beside);
+        let mut is_answered = true;
+        for asked in &subscribe.filters {
+            match policy.subscribe(&asked.path, asked.qos as u8, beside) {
+                Grant::Granted(0) => codes.push(SubscribeReasonCode::Success(QoS::AtMostOnce)),
+                Grant::Granted(_) => codes.push(SubscribeReasonCode::Success(QoS::AtLeastOnce)),
+                Grant::Refused => codes.push(SubscribeReasonCode::Failure),
+                Grant::Ignored => is_answered = false,
+                Grant::Close(why) => return Err(Ended::Rules(why)),
+            }
+        }
+        Ok(is_answered.then(|| Packet::SubAck(SubAck::new(subscribe.pkid, codes))))
+    }
+
+    fn unsubscribe_under_policy(&self, topics: &[String]) {
+        self.member.trace("unsubscribe", || json!({"filters": topics}));
+        if let Some(mut policy) = self.policy() {
+            topics.iter().for_each(|topic| policy.unsubscribe(topic));
+        }
+    }
+
+    fn trace_subscribe(&self, subscribe: &Subscribe) {
+        self.member.trace("subscribe", || {
+            let filters: Vec<_> =
+                subscribe.filters.iter().map(|f| json!({"filter": f.path, "qos": f.qos as u8})).collect();
+            json!({"filters": filters})
+        });
     }
 
     async fn write<S: AsyncWrite>(
@@ -258,7 +359,7 @@ impl Session {
     fn encode(&self, batch: &[Item], out: &mut BytesMut) {
         let mut window = self.window();
         for item in batch {
-            let has_id = item.qos > 0 && item.emission.publish_head(item.qos).is_some();
+            let has_id = item.qos > 0 && item.publish_head().is_some();
             // No more was taken than the window has room for.
             let id = has_id.then(|| window.open(item.qos, item.emission.row.seq)).flatten();
             publish::write(item, id.unwrap_or_default(), out);
@@ -266,11 +367,7 @@ impl Session {
     }
 
     fn subscribe(&self, filters: &mut Vec<(String, u8)>, subscribe: Subscribe) -> Packet {
-        self.member.trace("subscribe", || {
-            let filters: Vec<_> =
-                subscribe.filters.iter().map(|f| json!({"filter": f.path, "qos": f.qos as u8})).collect();
-            json!({"filters": filters})
-        });
+        self.trace_subscribe(&subscribe);
         let codes = subscribe.filters.into_iter().map(|asked| {
             if !topic::is_filter(&asked.path) {
                 return SubscribeReasonCode::Failure;

@@ -4,6 +4,9 @@
 //! broker, and get each message at the lower of its recorded and their granted QoS, once however
 //! many of their filters match. What a client publishes is acknowledged and goes nowhere.
 //!
+//! A connection may be under a vendor's [`MqttPolicy`]: it says who connects, what is subscribed to, and
+//! when which messages flow on which topic; the packets are the same.
+//!
 //! Deliberate limits: no session outlives its connection (session present is always 0), no message
 //! is retained or sent twice, wills are read and forgotten, a connection has at most
 //! [`FILTERS_MAX`] filters and [`window::WINDOW`] messages without acknowledgement.
@@ -23,10 +26,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rumqttc::mqttbytes::v4::ConnectAuth;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
 use crate::transport::fanout::Fanout;
+use crate::vendors::service::MqttPolicy;
 
 /// Filters of one connection: each is looked at for each message.
 pub const FILTERS_MAX: usize = 256;
@@ -59,11 +64,14 @@ pub struct MqttServer {
     credentials: Credentials,
     /// By client identifier: a newcomer with the same one takes the place.
     connected: Mutex<HashMap<String, CancellationToken>>,
+    /// Counts the changes of what policies look at.
+    rules: watch::Sender<u64>,
 }
 
 impl MqttServer {
     pub fn new(fanout: Arc<Fanout>, credentials: Credentials) -> Arc<Self> {
-        Arc::new(Self { fanout, credentials, connected: Mutex::default() })
+        let rules = watch::Sender::new(0);
+        Arc::new(Self { fanout, credentials, connected: Mutex::default(), rules })
     }
 
     /// Speaks MQTT on `stream` until the client leaves, is evicted or dropped, or the replay is over.
@@ -72,9 +80,22 @@ impl MqttServer {
     where
         S: AsyncRead + AsyncWrite + Send,
     {
-        if let Err(ended) = connection::serve(self, stream, endpoint).await {
+        self.serve_under(stream, endpoint, None).await;
+    }
+
+    /// As [`MqttServer::serve`], where a vendor's rules take the place of credentials and filters.
+    pub async fn serve_under<S>(&self, stream: S, endpoint: &str, policy: Option<Box<dyn MqttPolicy>>)
+    where
+        S: AsyncRead + AsyncWrite + Send,
+    {
+        if let Err(ended) = connection::serve(self, stream, endpoint, policy).await {
             tracing::debug!("{endpoint}: an MQTT connection ended: {ended}");
         }
+    }
+
+    /// Every connection under a policy is to look at it again.
+    pub fn rules_changed(&self) {
+        self.rules.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// Enters a client; whoever has the same identifier is evicted. None for a client without one.

@@ -37,7 +37,7 @@ pub fn head(topic: &str, qos: u8, retain: bool, payload_bytes: usize) -> Option<
 /// Appends the PUBLISH of `item` to `out`, with `packet_id` where its QoS has one. Nothing is appended
 /// for what MQTT cannot say.
 pub fn write(item: &Item, packet_id: u16, out: &mut BytesMut) {
-    let Some(head) = item.emission.publish_head(item.qos) else { return };
+    let Some(head) = item.publish_head() else { return };
     let payload = &item.emission.row.payload;
     out.reserve(head.len() + payload.len());
     match head.split_last_chunk::<2>() {
@@ -45,7 +45,7 @@ pub fn write(item: &Item, packet_id: u16, out: &mut BytesMut) {
             out.put_slice(start);
             out.put_u16(packet_id);
         }
-        _ => out.put_slice(head),
+        _ => out.put_slice(&head),
     }
     out.put_slice(payload);
 }

@@ -16,6 +16,9 @@ use crate::vendors::{CloseCause, Closed, Collector, Conn, Effect, Frame, Input, 
 /// only several in a row are believed.
 const REFUSALS_MAX: u32 = 3;
 
+/// So much of a server's words goes into a reason.
+const WORDS_BYTES_MAX: usize = 200;
+
 /// The newer revision of the vendor's document does not promise a reply to every request. Whoever is
 /// still connected after this time is taken for registered.
 const SILENCE_IS_CONSENT_NS: u64 = 10 * SECOND_NS;
@@ -28,6 +31,8 @@ pub struct DelicodeCollector {
     refusals_in_a_row: u32,
     /// Of the connection that is open.
     open: Option<Open>,
+    /// What the server said before it closes a connection.
+    farewell: Option<(Conn, String)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +51,7 @@ impl DelicodeCollector {
             life: Lifecycle::new(),
             refusals_in_a_row: 0,
             open: None,
+            farewell: None,
         }
     }
 
@@ -130,6 +136,12 @@ impl DelicodeCollector {
                     self.life.refused(at, rng, conn, format!("registration refused: {result}"), fx);
                 }
             },
+            Message::Closing { words } if self.life.is_current(conn) => {
+                let words = words.unwrap_or_else(|| "without a reason".to_owned());
+                let mut words = words.replace(self.config.token.expose(), "…");
+                words.truncate(words.floor_char_boundary(WORDS_BYTES_MAX));
+                self.farewell = Some((conn, words));
+            }
             // Data without a reply: registered all the same.
             Message::Data(_) => self.registered(at, conn, "data", fx),
             _ => {}
@@ -138,10 +150,17 @@ impl DelicodeCollector {
     }
 
     fn closed(&mut self, now: Now, rng: &mut dyn Rng, conn: Conn, why: &Closed, fx: &mut Vec<Effect>) {
+        let farewell = self.farewell.take_if(|(closing, _)| *closing == conn).map(|(_, words)| words);
+        let why = match &farewell {
+            Some(words) => &Closed { cause: why.cause, detail: format!("close_connection: {words}") },
+            None => why,
+        };
         let Some(reached) = self.life.closed(now, rng, conn, why, fx) else { return };
         self.open = None;
+        // A close that is explained by something else is no refusal of the token.
+        let is_other = farewell.is_some_and(|words| !words.to_ascii_lowercase().contains("token"));
         match (reached, why.cause) {
-            (Reached::Opened, cause) if refuses_token(cause) => self.refusals_in_a_row += 1,
+            (Reached::Opened, cause) if refuses_token(cause) && !is_other => self.refusals_in_a_row += 1,
             (Reached::Nothing, CloseCause::HttpStatus(401 | 403)) => self.refusals_in_a_row += 1,
             // An unreachable server says nothing about the token.
             (Reached::Nothing, _) => {}

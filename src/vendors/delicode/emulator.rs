@@ -15,13 +15,17 @@
 //! | heartbeat before registration | error `result` |
 //! | second registration | ignored |
 //!
+//! The vendor's documents call the discriminator `type`, its own sample client reads `message_type`. The
+//! frames that are made here have the documented one; with `?discriminator=message_type` or `both` in
+//! its address a client gets the other, or both. Recorded frames have what was recorded.
+//!
 //! Where any credentials are accepted (on loopback), locations that nobody recorded give everything of
 //! the vendor's. A client that asks for all that its source was recorded with gets all that this source
 //! got, even what names no location; one that asks for less gets the rows of these locations.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{CLOSE, HEARTBEAT, KINDS, REGISTER};
 use crate::clock::Now;
@@ -39,6 +43,8 @@ const SILENCE_MAX_NS: u64 = 30 * SECOND_NS;
 #[derive(Debug)]
 pub struct DelicodeEmulator {
     recorded: Arc<Recorded>,
+    /// The names under which frames made here have their type.
+    discriminator: &'static [&'static str],
     state: State,
 }
 
@@ -52,7 +58,7 @@ enum State {
 
 impl DelicodeEmulator {
     pub fn new(recorded: Arc<Recorded>) -> Self {
-        Self { recorded, state: State::New }
+        Self { recorded, discriminator: &["type"], state: State::New }
     }
 
     fn text(&mut self, now: Now, text: &str, fx: &mut Vec<ServerEffect>) {
@@ -68,30 +74,30 @@ impl DelicodeEmulator {
         match (kind, self.state) {
             (REGISTER, State::Registered { .. }) | (HEARTBEAT, State::Registered { .. }) => {}
             (REGISTER, _) => self.register(now, &message, fx),
-            (HEARTBEAT, _) => reply(HEARTBEAT, "not registered", fx),
-            (unknown, _) => reply(unknown, "unknown type", fx),
+            (HEARTBEAT, _) => self.reply(HEARTBEAT, "not registered", fx),
+            (unknown, _) => self.reply(unknown, "unknown type", fx),
         }
     }
 
     fn register(&mut self, now: Now, message: &Value, fx: &mut Vec<ServerEffect>) {
         let Some(token) = message.get("token").and_then(Value::as_str) else {
-            return reply(REGISTER, "token missing", fx);
+            return self.reply(REGISTER, "token missing", fx);
         };
         let locations: Option<Vec<i64>> = message
             .get("locations")
             .and_then(Value::as_array)
             .and_then(|list| list.iter().map(Value::as_i64).collect());
         let Some(locations) = locations else {
-            return reply(REGISTER, "locations must be an array of integers", fx);
+            return self.reply(REGISTER, "locations must be an array of integers", fx);
         };
         let Some(sources) = self.sources(token) else {
             return self.close(1008, "token refused", fx);
         };
         let Some(selection) = select(&sources, &locations, self.recorded.any_credentials) else {
-            return reply(REGISTER, "invalid locations", fx);
+            return self.reply(REGISTER, "invalid locations", fx);
         };
         self.state = State::Registered { until_ns: now.steady_ns.saturating_add(SILENCE_MAX_NS) };
-        reply(REGISTER, "success", fx);
+        self.reply(REGISTER, "success", fx);
         fx.push(ServerEffect::Ready { selection, format: Format::Raw });
     }
 
@@ -118,18 +124,36 @@ impl DelicodeEmulator {
             State::Registered { until_ns } if now.steady_ns >= until_ns => "no heartbeat for 30 s",
             _ => return,
         };
-        fx.push(ServerEffect::Send(json!({"type": CLOSE, "message": message}).to_string().into()));
+        self.send(CLOSE, "message", message, fx);
         self.close(1000, message, fx);
+    }
+
+    fn reply(&self, kind: &str, result: &str, fx: &mut Vec<ServerEffect>) {
+        self.send(kind, "result", result, fx);
+    }
+
+    fn send(&self, kind: &str, member: &str, words: &str, fx: &mut Vec<ServerEffect>) {
+        let mut frame = Map::new();
+        frame.extend(self.discriminator.iter().map(|name| ((*name).to_owned(), json!(kind))));
+        frame.insert(member.to_owned(), json!(words));
+        fx.push(ServerEffect::Send(Value::Object(frame).to_string().into()));
+    }
+
+    fn opened(&mut self, now: Now, query: &str, fx: &mut Vec<ServerEffect>) {
+        let wanted = query.split('&').find_map(|pair| pair.strip_prefix("discriminator="));
+        self.discriminator = match wanted {
+            None | Some("type") => &["type"],
+            Some("message_type") => &["message_type"],
+            Some("both") => &["type", "message_type"],
+            Some(_) => return self.close(1008, "discriminator: use type, message_type or both", fx),
+        };
+        self.state = State::Unregistered { until_ns: now.steady_ns.saturating_add(REGISTER_WITHIN_NS) };
     }
 
     fn close(&mut self, code: u16, reason: &str, fx: &mut Vec<ServerEffect>) {
         self.state = State::Closed;
         fx.push(ServerEffect::Close { code, reason: reason.to_owned() });
     }
-}
-
-fn reply(kind: &str, result: &str, fx: &mut Vec<ServerEffect>) {
-    fx.push(ServerEffect::Send(json!({"type": kind, "result": result}).to_string().into()));
 }
 
 /// What a client gets that asked for `locations` of `sources`; none if it asked for what is not theirs.
@@ -168,10 +192,7 @@ impl Emulator for DelicodeEmulator {
     fn on(&mut self, now: Now, input: ClientInput, fx: &mut Vec<ServerEffect>) {
         match input {
             _ if self.state == State::Closed => {}
-            ClientInput::Opened { .. } => {
-                self.state =
-                    State::Unregistered { until_ns: now.steady_ns.saturating_add(REGISTER_WITHIN_NS) };
-            }
+            ClientInput::Opened { query } => self.opened(now, &query, fx),
             ClientInput::Text(text) => self.text(now, &text, fx),
             ClientInput::Binary(_) => self.close(1003, "text frames only", fx),
             ClientInput::Tick => self.time_out(now, fx),

@@ -35,7 +35,9 @@ enum Message {
     Data(u16),
     /// The reply to `realtime_register`, with its `result`.
     Registered { result: Option<String> },
-    /// A reply to a heartbeat (only failures are replied to), or the announcement of a close.
+    /// The announcement of a close, with its `message`.
+    Closing { words: Option<String> },
+    /// A reply to a heartbeat: only failures are replied to.
     Control,
     /// Not JSON, or a type that is not documented.
     Other,
@@ -45,7 +47,7 @@ impl Message {
     fn kind(&self) -> u16 {
         match self {
             Message::Data(kind) => *kind,
-            Message::Registered { .. } | Message::Control => CONTROL,
+            Message::Registered { .. } | Message::Closing { .. } | Message::Control => CONTROL,
             Message::Other => OTHER,
         }
     }
@@ -54,15 +56,17 @@ impl Message {
 /// Recognises a frame. The documentation puts the type into `type`, the vendor's own sample client
 /// reads `message_type`: `type` counts where it is a string, else `message_type`.
 fn recognise(frame: &[u8]) -> Message {
-    let (mut by_type, mut by_message_type, mut result) = (None, None, None);
+    let (mut by_type, mut by_message_type, mut result, mut words) = (None, None, None, None);
     let is_object = sniff::each_member(frame, |name, value| match name {
         "type" => by_type = value.map(Message::of_type),
         "message_type" => by_message_type = value.map(Message::of_type),
+        "message" => words = value.map(str::to_owned),
         "result" => result = value.map(str::to_owned),
         _ => {}
     });
     match by_type.or(by_message_type) {
         Some(Message::Registered { .. }) if is_object => Message::Registered { result },
+        Some(Message::Closing { .. }) if is_object => Message::Closing { words },
         Some(message) if is_object => message,
         _ => Message::Other,
     }
@@ -75,7 +79,8 @@ impl Message {
             "realtime_person_lost" => Message::Data(1),
             "realtime_demographics" => Message::Data(2),
             REGISTER => Message::Registered { result: None },
-            HEARTBEAT | CLOSE => Message::Control,
+            CLOSE => Message::Closing { words: None },
+            HEARTBEAT => Message::Control,
             _ => Message::Other,
         }
     }
@@ -98,6 +103,7 @@ mod tests {
     #[test]
     fn frames_are_recognised_by_type_then_by_message_type() {
         let registered = |result: &str| Message::Registered { result: Some(result.into()) };
+        let closing = |words: Option<&str>| Message::Closing { words: words.map(str::to_owned) };
         let cases = [
             (r#"{"type":"realtime_person_position","person_id":1}"#, Message::Data(0)),
             (r#"{"person_id":1,"type":"realtime_person_lost"}"#, Message::Data(1)),
@@ -112,7 +118,8 @@ mod tests {
             ),
             (r#"{"type":"realtime_register"}"#, Message::Registered { result: None }),
             (r#"{"type":"realtime_heartbeat","result":"no"}"#, Message::Control),
-            (r#"{"type":"close_connection","message":"bye"}"#, Message::Control),
+            (r#"{"type":"close_connection","message":"bye"}"#, closing(Some("bye"))),
+            (r#"{"message":7,"message_type":"close_connection"}"#, closing(None)),
             (r#"{"position":{"type":"realtime_person_lost"}}"#, Message::Other),
             (r#"{"type":"realtime_person_lost""#, Message::Other),
             (r#"["type"]"#, Message::Other),

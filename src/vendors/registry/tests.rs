@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::secret::Secret;
+use crate::vendors::damoov::config::{DamoovConfig, Login};
 use crate::vendors::delicode::config::DelicodeConfig;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::{JointechConfig, JointechMqtt, JointechWebhook};
+use crate::vendors::pontosense::config::PontosenseConfig;
 use crate::vendors::testing::source;
 use crate::vendors::{Effect, Frame, Input};
 
@@ -21,6 +23,19 @@ pub(in crate::vendors) fn sources() -> Vec<Source> {
             locations: vec![1, 2],
             heartbeat: Duration::from_secs(22),
         }),
+        VendorConfig::Damoov(DamoovConfig {
+            url: url(),
+            instance_id: "I".into(),
+            access_token: Some(secret()),
+            device_token: None,
+            client_id: Some("c".into()),
+            units: None,
+            timezone: None,
+            date_format: None,
+            refresh_url: Some(format!("https://example.com/{SECRET}")),
+            refresh_token: Some(secret()),
+            login: Some(Login { url: url(), email: SECRET.into(), password: secret() }),
+        }),
         VendorConfig::Jointech(JointechConfig::Webhook(JointechWebhook {
             path: "/h".into(),
             header: Some(("headerkey".into(), secret())),
@@ -35,6 +50,17 @@ pub(in crate::vendors) fn sources() -> Vec<Source> {
             client_id: "c".into(),
             clean_session: false,
         })),
+        VendorConfig::Pontosense(PontosenseConfig {
+            api_url: format!("https://{SECRET}:{SECRET}@example.com"),
+            api_key: "key".into(),
+            secret: secret(),
+            sensors: vec!["A".into(), "B".into()],
+            tenant_id: Some(1),
+            mqtt_url: Some(url()),
+            renew_every: Duration::from_secs(55),
+            token_margin: Duration::from_secs(300),
+            connection_max_age: Duration::from_secs(3_300),
+        }),
         generic(GenericTransport::WebSocket {
             url: url(),
             headers: vec![("authorization".into(), secret())],
@@ -111,7 +137,10 @@ fn a_source_is_ready_once_data_can_come_and_not_before() {
         let mut hand = crate::vendors::testing::Hand::of(&source);
         let transport = source_header(&source).settings["transport"].clone();
         let mut is_ready = |input| hand.effects(input).contains(&Effect::Ready { conn: 0 });
-        let reply = r#"{"type":"realtime_register","result":"success"}"#;
+        let reply = match source.vendor {
+            VendorConfig::Damoov(_) => r#"{"type":"subscribed","topic":"t"}"#,
+            _ => r#"{"type":"realtime_register","result":"success"}"#,
+        };
         let frame = Frame::Text(reply.into());
         // Where the broker has the session, the subscriptions may be new all the same.
         let ready = [
@@ -121,7 +150,9 @@ fn a_source_is_ready_once_data_can_come_and_not_before() {
             is_ready(Input::Frame { conn: 0, at: Default::default(), frame }),
         ];
         let expected = match (&source.vendor, transport.as_str()) {
-            (VendorConfig::Delicode(_), _) => [false, false, false, true],
+            (VendorConfig::Damoov(_) | VendorConfig::Delicode(_), _) => [false, false, false, true],
+            // Its REST interface has not answered yet.
+            (VendorConfig::Pontosense(_), _) => [false; 4],
             (_, Some("webhook")) => [true, false, false, false],
             (_, Some("mqtt")) => [false, false, true, false],
             _ => [false, true, false, false],
@@ -135,9 +166,10 @@ fn options_that_an_emulator_needs_are_there() {
     let settings: Vec<Value> = sources().iter().map(|source| source_header(source).settings).collect();
     assert_eq!(settings[0]["locations"], json!([1, 2]));
     assert_eq!(settings[0]["url"], "wss://example.com/p");
-    assert_eq!(settings[1]["path"], "/h");
-    assert_eq!(settings[2]["access_key"], "AK");
-    assert_eq!(settings[2]["topics"], json!(["upload/AK/#"]));
+    assert_eq!((&settings[1]["instance_id"], &settings[1]["device_token"]), (&json!("I"), &Value::Null));
+    assert_eq!(settings[2]["path"], "/h");
+    assert_eq!(settings[3]["access_key"], "AK");
+    assert_eq!(settings[3]["topics"], json!(["upload/AK/#"]));
     let mut source = sources().remove(0);
     source.exclude_kinds = vec!["demographics".into()];
     assert_eq!(source_header(&source).settings["exclude_kinds"], json!(["demographics"]));
@@ -146,7 +178,9 @@ fn options_that_an_emulator_needs_are_there() {
 #[test]
 fn endpoints_are_found_by_path() {
     let recorded = Arc::new(Recorded::default());
-    for (path, served) in [("/ws", true), ("/websocket_realtime", true), ("/", false), ("/ws/", false)] {
+    for (path, served) in
+        [("/ws", true), ("/websocket_realtime", true), (damoov::PATH, true), ("/", false), ("/ws/", false)]
+    {
         assert_eq!(emulator(path, recorded.clone()).is_some(), served, "{path}");
     }
 }

@@ -161,6 +161,39 @@ fn three_refusals_of_the_token_in_a_row_are_believed() {
 }
 
 #[test]
+fn a_close_that_is_announced_tells_why() {
+    let mut hand = opened();
+    hand.text(0, SUCCESS);
+    hand.text(0, r#"{"type":"close_connection","message":"server is restarting"}"#);
+    assert_eq!(
+        hand.lose(0, CloseCause::ByPeer(Some(1000))),
+        ["link disconnected 0: close_connection: server is restarting"]
+    );
+    // Of a server in trouble nothing follows about the token, unless it says so, and never the token itself.
+    for (words, over_after) in [("maintenance", None), ("Token jwt is not valid", Some(2))] {
+        let mut hand = self::hand();
+        hand.give(Input::Start);
+        for conn in 0..10 {
+            hand.open(conn);
+            hand.text(conn, &json!({"message_type": "close_connection", "message": words}).to_string());
+            let lines = hand.lose(conn, CloseCause::ByPeer(Some(1000)));
+            assert_eq!(
+                lines[0],
+                format!("link refused {conn}: close_connection: {}", words.replace("jwt", "…"))
+            );
+            assert_eq!(lines.len() > 1, over_after == Some(conn), "{lines:?}");
+            match hand.until_tick_ns() {
+                Some(wait_ns) => drop(hand.pass(wait_ns)),
+                None => {
+                    assert_eq!(over_after, Some(conn), "{words}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_lost_connection_is_made_again() {
     let mut hand = opened();
     hand.text(0, SUCCESS);

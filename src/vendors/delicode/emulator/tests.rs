@@ -25,6 +25,7 @@ fn recorded(any_credentials: bool) -> Arc<Recorded> {
         ],
         any_credentials,
         credentials: vec![credential("a", "jwt-a"), credential("b", "jwt-b")],
+        ..Recorded::default()
     })
 }
 
@@ -98,6 +99,30 @@ fn a_client_gets_what_it_registers_for() {
         let answers = say(&mut emulator, 1, &register(token, locations));
         assert_eq!(answers, expected, "{any_credentials} {token} {locations}");
     }
+}
+
+#[test]
+fn a_client_chooses_how_the_type_is_called() {
+    let opened = |query: &str| {
+        let mut emulator = DelicodeEmulator::new(recorded(true));
+        let mut fx = Vec::new();
+        emulator.on(at_s(0), ClientInput::Opened { query: query.into() }, &mut fx);
+        (emulator, fx)
+    };
+    let both = r#"{"message_type":"realtime_register","result":"success","type":"realtime_register"}"#;
+    for (query, expected) in [
+        ("", r#"{"result":"success","type":"realtime_register"}"#),
+        ("x=1&discriminator=type", r#"{"result":"success","type":"realtime_register"}"#),
+        ("discriminator=message_type", r#"{"message_type":"realtime_register","result":"success"}"#),
+        ("discriminator=both&y", both),
+    ] {
+        let (mut emulator, mut fx) = opened(query);
+        emulator.on(at_s(1), ClientInput::Text(register("t", "[1]").into()), &mut fx);
+        assert_eq!(fx[0], ServerEffect::Send(expected.into()), "{query}");
+    }
+    let (mut emulator, fx) = opened("discriminator=kind");
+    assert!(matches!(&fx[..], [ServerEffect::Close { code: 1008, .. }]));
+    assert_eq!(say(&mut emulator, 1, &register("t", "[1]")), [""; 0]);
 }
 
 #[test]

@@ -1,0 +1,1 @@
+(SELECT * EXCLUDE (targets), unnest(targets, recursive := true) FROM {view})

@@ -1,0 +1,189 @@
+//! The recording side: one little state machine per sensor ([`sensor`]), none of which another can
+//! disturb, and what they share: the numbers of connections and calls.
+//!
+//! ```text
+//! token -> dial -> subscribe -> start -> reports …
+//!            every 55 s: start again             (renew_every)
+//!            5 min before it expires: new token  (token_margin)
+//!            after 55 min: next connection, subscribed before this one is closed (connection_max_age)
+//! ```
+//!
+//! | what fails | what follows |
+//! |---|---|
+//! | a connection | 1 s doubling to 60 s, each shortened by up to a half at random; a new client id |
+//! | the upgrade, or its CONNACK | the same, with a new token |
+//! | a token call: no response, 429, 5xx and others | the same, or later where `Retry-After` says so |
+//! | a start call, likewise | again after 1 s, 2 s, and then 5 s and so on, up to 60 s; after 60 s without, the sensor is down |
+//! | either call: 401, 403, 404 | the sensor is refused: tried anew after 1 min, doubling to 1 h |
+//! | the connection that is to take over | the old one stays; tried again as above |
+//!
+//! The source never gives up: keys are renewed and clocks set right by people, at any time. The vendor's
+//! `location/stop` is never called: others who watch the sensor would lose their stream.
+//!
+//! The token reply's `data` is recorded as kind `config` when a sensor's first token of a session comes
+//! and when it changes; token and host are not stored. Reports carry no id: what comes twice while two
+//! connections overlap is recorded as it came, told apart by `connection`.
+
+mod api;
+mod sensor;
+
+use std::collections::HashMap;
+
+use rand::Rng;
+
+use self::sensor::{Report, Sensor, Turn};
+use super::config::PontosenseConfig;
+use crate::clock::Now;
+use crate::vendors::{Call, Collector, Conn, Effect, Frame, Input};
+
+#[derive(Debug)]
+pub struct PontosenseCollector {
+    config: PontosenseConfig,
+    sensors: Vec<Sensor>,
+    calls: Calls,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Idle,
+    Running,
+    Over,
+}
+
+/// The source's numbers, and whose calls are under way.
+#[derive(Debug, Default)]
+struct Calls {
+    next_conn: Conn,
+    next_call: Call,
+    under_way: HashMap<Call, (usize, What)>,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Token,
+    Start { sent_ns: u64 },
+}
+
+impl Calls {
+    fn next_conn(&mut self) -> Conn {
+        let conn = self.next_conn;
+        self.next_conn = self.next_conn.wrapping_add(1);
+        conn
+    }
+
+    fn enter(&mut self, sensor: usize, what: What) -> Call {
+        let call = self.next_call;
+        self.next_call += 1;
+        self.under_way.insert(call, (sensor, what));
+        call
+    }
+}
+
+impl PontosenseCollector {
+    pub fn new(config: PontosenseConfig) -> Self {
+        let sensors = config.sensors.iter().enumerate().map(|(index, sn)| Sensor::new(index, sn)).collect();
+        Self { config, sensors, calls: Calls::default(), state: State::Idle }
+    }
+
+    /// Lets each sensor in `which` have its turn.
+    fn each(
+        &mut self,
+        now: Now,
+        rng: &mut dyn Rng,
+        fx: &mut Vec<Effect>,
+        which: impl Fn(&Sensor) -> bool,
+        mut act: impl FnMut(&mut Sensor, &mut Turn<'_>),
+    ) {
+        let mut turn = Turn { config: &self.config, now, rng, calls: &mut self.calls, fx };
+        for sensor in self.sensors.iter_mut().filter(|sensor| which(sensor)) {
+            act(sensor, &mut turn);
+        }
+    }
+}
+
+impl Collector for PontosenseCollector {
+    fn on(&mut self, now: Now, rng: &mut dyn Rng, input: Input, fx: &mut Vec<Effect>) {
+        if self.state == State::Idle && matches!(input, Input::Start) {
+            self.state = State::Running;
+            return self.each(now, rng, fx, |_| true, Sensor::start);
+        }
+        // What still comes after the end is recorded all the same.
+        if self.state == State::Over && !matches!(input, Input::Frame { .. }) {
+            return;
+        }
+        match input {
+            Input::Tick => self.each(now, rng, fx, |_| true, Sensor::tick),
+            Input::Response { call, result } => {
+                let Some((index, what)) = self.calls.under_way.remove(&call) else { return };
+                let mut result = Some(api::body(result));
+                self.each(
+                    now,
+                    rng,
+                    fx,
+                    |sensor| sensor.is(index),
+                    |sensor, turn| {
+                        let Some(result) = result.take() else { return };
+                        match what {
+                            What::Token => sensor.token_came(turn, result),
+                            What::Start { sent_ns } => sensor.start_came(turn, sent_ns, result),
+                        }
+                    },
+                );
+            }
+            Input::Opened { conn, .. } => {
+                self.each(now, rng, fx, |sensor| sensor.has(conn), |sensor, turn| sensor.opened(turn, conn));
+            }
+            Input::Subscribed { conn, granted } => {
+                let subscribed = |sensor: &mut Sensor, turn: &mut Turn<'_>| {
+                    sensor.subscribed(turn, conn, &granted);
+                };
+                self.each(now, rng, fx, |sensor| sensor.has(conn), subscribed);
+            }
+            Input::Frame { conn, at, frame: Frame::Publish { topic, mqtt, payload, .. } } => {
+                let mut report = Some(Report { conn, at, topic, mqtt, payload });
+                self.each(
+                    now,
+                    rng,
+                    fx,
+                    |sensor| sensor.has(conn),
+                    |sensor, turn| {
+                        report.take().into_iter().for_each(|report| sensor.heard(turn, report));
+                    },
+                );
+            }
+            Input::Closed { conn, why } => {
+                self.each(
+                    now,
+                    rng,
+                    fx,
+                    |sensor| sensor.has(conn),
+                    |sensor, turn| {
+                        sensor.closed(turn, conn, &why);
+                    },
+                );
+            }
+            Input::Stop => {
+                self.state = State::Over;
+                self.sensors.iter().for_each(|sensor| sensor.stop(fx));
+            }
+            // Nothing else comes from a broker, and nobody pushes.
+            Input::Start | Input::Frame { .. } | Input::Pushed { .. } => {}
+        }
+    }
+
+    fn wake_at(&self) -> Option<u64> {
+        if self.state != State::Running {
+            return None;
+        }
+        self.sensors.iter().filter_map(|sensor| sensor.wake_at(&self.config)).min()
+    }
+
+    fn rolled(&mut self, now: Now, fx: &mut Vec<Effect>) {
+        self.sensors.iter().for_each(|sensor| sensor.rolled(now, fx));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,591 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand_pcg::Pcg64;
+
+use super::*;
+use crate::secret::Secret;
+use crate::vendors::lifecycle::SECOND_NS;
+use crate::vendors::pontosense::config::{
+    DEFAULT_CONNECTION_MAX_AGE, DEFAULT_RENEW_EVERY, DEFAULT_TOKEN_MARGIN,
+};
+use crate::vendors::{CloseCause, Closed, HttpResponse, HttpSend};
+
+const DATA: &str = r#"{ "scanArea": {"left":1,"right":2,"height":3},  "zones":[], "preference":0 }"#;
+
+/// A vendor that answers at once, unless told otherwise, and a hand on the time.
+struct World {
+    collector: PontosenseCollector,
+    rng: Pcg64,
+    now: Now,
+    start_ns: u64,
+    lines: Vec<String>,
+    dials: BTreeMap<Conn, crate::vendors::MqttDial>,
+    requests: Vec<HttpSend>,
+    events: Vec<crate::vendors::LinkEvent>,
+    configs: Vec<(String, String)>,
+    /// What the next calls and dials are answered with, by what they begin with: taken one by one.
+    answers: Vec<(&'static str, Answer)>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Status(u16),
+    RetryAfter(u32),
+    NoResponse,
+    /// No answer ever comes.
+    Silence,
+    Close(CloseCause),
+    NoSuback,
+    SubscriptionRefused,
+    Data(&'static str),
+}
+
+fn config(sensors: &[&str]) -> PontosenseConfig {
+    PontosenseConfig {
+        api_url: "https://api".into(),
+        api_key: "key".into(),
+        secret: Secret::new("secret"),
+        sensors: sensors.iter().map(|sn| (*sn).to_owned()).collect(),
+        tenant_id: None,
+        mqtt_url: None,
+        renew_every: DEFAULT_RENEW_EVERY,
+        token_margin: DEFAULT_TOKEN_MARGIN,
+        connection_max_age: DEFAULT_CONNECTION_MAX_AGE,
+    }
+}
+
+impl World {
+    fn new(config: PontosenseConfig) -> Self {
+        let now = Now { wall_us: 1_738_708_800_000_000, steady_ns: 5_000 * SECOND_NS };
+        Self {
+            collector: PontosenseCollector::new(config),
+            rng: Pcg64::seed_from_u64(1),
+            now,
+            start_ns: now.steady_ns,
+            lines: Vec::new(),
+            dials: BTreeMap::new(),
+            requests: Vec::new(),
+            events: Vec::new(),
+            configs: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    fn started(sensors: &[&str], answers: &[(&'static str, Answer)]) -> Self {
+        let mut world = Self::new(config(sensors));
+        world.answers = answers.to_vec();
+        world.give(Input::Start);
+        world
+    }
+
+    /// Lets time pass until `s` seconds after the start; what happened, as lines.
+    fn until(&mut self, s: u64) -> Vec<String> {
+        let end = self.start_ns + s * SECOND_NS;
+        let mut ticks = 0;
+        while let Some(at) = self.collector.wake_at().filter(|at| *at <= end) {
+            self.advance_to(at.max(self.now.steady_ns));
+            self.give(Input::Tick);
+            ticks += 1;
+            assert!(ticks < 100_000, "it spins");
+        }
+        self.advance_to(end);
+        std::mem::take(&mut self.lines)
+    }
+
+    fn advance_to(&mut self, steady_ns: u64) {
+        self.now.wall_us += ((steady_ns - self.now.steady_ns) / 1_000) as i64;
+        self.now.steady_ns = steady_ns;
+    }
+
+    fn give(&mut self, input: Input) {
+        let mut inputs = std::collections::VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut fx = Vec::new();
+            self.collector.on(self.now, &mut self.rng, input, &mut fx);
+            for effect in fx {
+                self.note(&effect);
+                inputs.extend(self.answer(effect));
+            }
+        }
+    }
+
+    fn report(&mut self, conn: Conn, sn: &str) {
+        let frame = Frame::Publish {
+            topic: format!("/location/{sn}").into(),
+            mqtt: crate::message::Mqtt { qos: 0, retain: false, dup: false },
+            payload: r#"{"method":"location.report","params":[]}"#.into(),
+            ack: None,
+        };
+        self.give(Input::Frame { conn, at: self.now, frame });
+    }
+
+    fn cut(&mut self, conn: Conn) {
+        let why = Closed { cause: CloseCause::Broken, detail: "cut".into() };
+        self.give(Input::Closed { conn, why });
+    }
+
+    fn scripted(&mut self, what: &str) -> Option<Answer> {
+        let place = self.answers.iter().position(|(begin, _)| what.starts_with(begin))?;
+        Some(self.answers.remove(place).1)
+    }
+
+    fn answer(&mut self, effect: Effect) -> Vec<Input> {
+        let closed = |conn, cause| Input::Closed { conn, why: Closed { cause, detail: String::new() } };
+        match effect {
+            Effect::Http { call, request } => {
+                let what = called(&request);
+                let ok = |status, body: String| {
+                    Ok(HttpResponse { status, retry_after_s: None, body: body.into() })
+                };
+                let reply = |now: Now, data: &str| {
+                    let expires_s = now.wall_us / 1_000_000 + 30 * 60;
+                    let expires = chrono::DateTime::from_timestamp(expires_s, 0).unwrap();
+                    format!(
+                        r#"{{"token":"t/+=","expireTime":"{}","host":"broker","data":{data}}}"#,
+                        expires.format("%Y-%m-%dT%H:%M:%SZ")
+                    )
+                };
+                let result = match self.scripted(&what) {
+                    None if what.starts_with("token") => ok(200, reply(self.now, DATA)),
+                    None => ok(204, String::new()),
+                    Some(Answer::Data(data)) => ok(200, reply(self.now, data)),
+                    Some(Answer::Status(status)) => ok(status, String::new()),
+                    Some(Answer::RetryAfter(s)) => {
+                        Ok(HttpResponse { status: 429, retry_after_s: Some(s), body: Default::default() })
+                    }
+                    Some(Answer::NoResponse) => Err("no route".into()),
+                    Some(_) => return Vec::new(),
+                };
+                vec![Input::Response { call, result }]
+            }
+            Effect::DialMqtt { conn, .. } => {
+                let granted = |qos| vec![("topic".to_owned(), qos)];
+                let opened = Input::Opened { conn, session_present: false };
+                match self.scripted("dial") {
+                    None => vec![opened, Input::Subscribed { conn, granted: granted(Some(0)) }],
+                    Some(Answer::Close(cause)) => vec![closed(conn, cause)],
+                    Some(Answer::NoSuback) => vec![opened],
+                    Some(Answer::SubscriptionRefused) => {
+                        vec![opened, Input::Subscribed { conn, granted: granted(None) }]
+                    }
+                    Some(_) => Vec::new(),
+                }
+            }
+            Effect::Close { conn } => vec![closed(conn, CloseCause::ByUs)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn note(&mut self, effect: &Effect) {
+        let line = match effect {
+            Effect::Http { request, .. } => {
+                self.requests.push(request.clone());
+                called(request)
+            }
+            Effect::DialMqtt { conn, dial } => {
+                let line = format!("dial {conn} {}", dial.subscriptions[0].0);
+                self.dials.insert(*conn, dial.clone());
+                line
+            }
+            Effect::Close { conn } => format!("close {conn}"),
+            Effect::Link(event) => {
+                self.events.push(event.clone());
+                let mut line = format!("{} {}", event.event, event.conn);
+                for member in ["planned", "flowing"] {
+                    if event.more.get(member).is_some() {
+                        line += &format!(" {member}");
+                    }
+                }
+                if let Some(what) = event.more.get("what").or(event.more.get("call")) {
+                    line += &format!(" {}", what.as_str().unwrap());
+                }
+                if let Some(gap_ns) = event.gap_ns {
+                    line += &format!(" after {}", seconds(gap_ns));
+                }
+                if let Some(reason) = &event.reason {
+                    line += &format!(" ({reason})");
+                }
+                line
+            }
+            Effect::Record { record, .. } => {
+                if record.kind == super::super::CONFIG {
+                    let payload = String::from_utf8(record.payload.to_vec()).unwrap();
+                    self.configs.push((record.channel.to_string(), payload));
+                }
+                format!("record {} {}", record.conn, record.channel)
+            }
+            Effect::Ready { conn } => format!("ready {conn}"),
+            other => panic!("{other:?}"),
+        };
+        self.lines.push(format!("{} {line}", seconds(self.now.steady_ns - self.start_ns)));
+    }
+}
+
+fn seconds(ns: u64) -> String {
+    let (s, ms) = (ns / SECOND_NS, ns % SECOND_NS / 1_000_000);
+    if ms == 0 { s.to_string() } else { format!("{s}.{ms:03}") }
+}
+
+/// `token SN` or `start SN`.
+fn called(request: &HttpSend) -> String {
+    match request.url.strip_prefix("https://api/v1/sensors/") {
+        Some(rest) => format!("start {}", rest.split('/').next().unwrap()),
+        None => {
+            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            format!("token {}", body["sn"].as_str().unwrap())
+        }
+    }
+}
+
+/// The lines that begin (after the time) with one of these words.
+fn only(lines: &[String], words: &[&str]) -> Vec<String> {
+    let begins = |line: &&String| {
+        let what = line.split_once(' ').unwrap().1;
+        words.iter().any(|word| what.starts_with(word))
+    };
+    lines.iter().filter(begins).cloned().collect()
+}
+
+#[test]
+fn a_sensor_is_asked_a_token_for_then_subscribed_to_then_started() {
+    let mut world = World::started(&["A"], &[]);
+    let expected = [
+        "0 connecting 0",
+        "0 token A",
+        "0 record 0 /v1/iot/tokens?sn=A",
+        "0 dial 0 /location/A",
+        "0 connected 0",
+        "0 subscribed 0",
+        "0 start A",
+        "0 renewed 0 reporting",
+        "0 ready 0",
+    ];
+    assert_eq!(world.lines, expected);
+    assert_eq!(world.configs, [("/v1/iot/tokens?sn=A".to_owned(), DATA.to_owned())], "exact bytes");
+    let (token, start) = (&world.requests[0], &world.requests[1]);
+    assert_eq!(
+        (token.method, &*token.url, &token.body[..]),
+        ("POST", "https://api/v1/iot/tokens", &br#"{"sn":"A"}"#[..])
+    );
+    assert_eq!((start.method, &*start.url), ("PUT", "https://api/v1/sensors/A/actions/location/start"));
+    let authorizations: Vec<&String> = world.requests.iter().map(|request| &request.headers[0].1).collect();
+    assert!(authorizations[0].starts_with("HMAC-SHA256 ApiKey=key, Timestamp=1738708800, Nonce="));
+    assert_ne!(authorizations[0], authorizations[1], "a new nonce for each request");
+    let dial = &world.dials[&0];
+    let expected = format!(
+        "wss://broker/mqtt?token=t%2F%2B%3D&clientId={}&x-amz-customauthorizer-name=third-party-auth",
+        dial.client_id
+    );
+    assert_eq!((&dial.url, dial.clean_session, dial.keep_alive_s), (&expected, true, 60));
+    assert_eq!((dial.username.as_ref(), dial.password.as_ref()), (None, None));
+    world.report(0, "A");
+    assert_eq!(world.lines.last().unwrap(), "0 record 0 /location/A");
+}
+
+/// Two hours of two sensors, call by call.
+#[test]
+fn reporting_tokens_and_connections_are_renewed_in_time() {
+    let mut world = World::started(&["A", "B"], &[]);
+    let lines = world.until(2 * 3_600);
+    for sn in ["A", "B"] {
+        let starts = only(&lines, &[&format!("start {sn}")]);
+        let expected: Vec<String> = (0..=130).map(|n| format!("{} start {sn}", n * 55)).collect();
+        assert_eq!(starts, expected, "every 55 s, whatever else happens");
+        let tokens = only(&lines, &[&format!("token {sn}")]);
+        let expected: Vec<String> = (0..=4).map(|n| format!("{} token {sn}", n * 25 * 60)).collect();
+        assert_eq!(tokens, expected, "5 minutes before each expires");
+    }
+    let connections =
+        only(&lines, &["connecting", "dial", "subscribed", "close", "disconnected", "reconnected"]);
+    let hand_over = |s: u64, old: u32, new: u32, sn: &str| {
+        vec![
+            format!("{s} connecting {new} planned flowing"),
+            format!("{s} dial {new} /location/{sn}"),
+            format!("{s} subscribed {new} flowing"),
+            format!("{s} close {old}"),
+            format!("{s} disconnected {old} planned flowing ({sn}: closed by us)"),
+        ]
+    };
+    let mut handed_over: Vec<String> = connections[6..].to_vec();
+    handed_over.sort();
+    let mut expected = [
+        hand_over(3_300, 0, 2, "A"),
+        hand_over(3_300, 1, 3, "B"),
+        hand_over(6_600, 2, 4, "A"),
+        hand_over(6_600, 3, 5, "B"),
+    ]
+    .concat();
+    expected.sort();
+    assert_eq!(handed_over, expected);
+    // Subscribed before the old one is closed.
+    let place = |what: &str| lines.iter().position(|line| line == what).unwrap();
+    assert!(place("3300 subscribed 2 flowing") < place("3300 close 0"));
+    let mut client_ids: Vec<&String> = world.dials.values().map(|dial| &dial.client_id).collect();
+    client_ids.sort();
+    client_ids.dedup();
+    assert_eq!(client_ids.len(), 6, "another client id each time");
+    assert_eq!(world.configs.len(), 2, "once each: it did not change");
+}
+
+#[test]
+fn a_changed_configuration_is_recorded_and_again_in_each_session() {
+    let mut world = World::started(&["A"], &[("token", Answer::Data(DATA))]);
+    world.answers = vec![("token", Answer::Data(r#"{"zones":[1]}"#))];
+    world.until(1_600);
+    let recorded: Vec<&str> = world.configs.iter().map(|(_, data)| data.as_str()).collect();
+    assert_eq!(recorded, [DATA, r#"{"zones":[1]}"#]);
+    let mut fx = Vec::new();
+    world.collector.rolled(world.now, &mut fx);
+    assert!(matches!(&fx[..], [Effect::Record { record, .. }] if &record.payload[..] == br#"{"zones":[1]}"#));
+}
+
+#[test]
+fn a_renewal_that_fails_is_made_again_before_the_minute_is_over() {
+    let failures = [Answer::Status(500), Answer::NoResponse];
+    let mut world = World::started(&["A"], &[]);
+    world.answers = failures.into_iter().map(|answer| ("start", answer)).collect();
+    let lines = world.until(120);
+    assert_eq!(
+        only(&lines[9..], &["start", "refused", "renewed", "reconnected"]),
+        [
+            "55 start A",
+            "55 refused 0 flowing start (A: not started: HTTP status 500)",
+            "56 start A",
+            "56 refused 0 flowing start (A: not started: no route)",
+            "58 start A",
+            "58 renewed 0 flowing reporting",
+            "113 start A",
+            "113 renewed 0 flowing reporting",
+        ]
+    );
+}
+
+#[test]
+fn a_renewal_that_is_not_answered_is_made_again_beside_it() {
+    let mut world = World::started(&["A"], &[]);
+    world.answers = vec![("start", Answer::Silence)];
+    let lines = world.until(100);
+    assert_eq!(
+        only(&lines[9..], &["start", "re"]),
+        ["55 start A", "58 start A", "58 renewed 0 flowing reporting"]
+    );
+}
+
+#[test]
+fn a_sensor_that_cannot_be_started_in_time_is_down_until_it_can() {
+    let mut world = World::started(&["A"], &[]);
+    world.until(50);
+    world.report(0, "A");
+    world.answers = vec![("start", Answer::Status(503)); 4];
+    let lines = world.until(80);
+    assert_eq!(
+        only(&lines, &["start", "refused", "reconnected", "ready"]),
+        [
+            "55 start A",
+            "55 refused 0 flowing start (A: not started: HTTP status 503)",
+            "56 start A",
+            "56 refused 0 flowing start (A: not started: HTTP status 503)",
+            "58 start A",
+            "58 refused 0 flowing start (A: not started: HTTP status 503)",
+            "60 refused 0 start (A: the sensor has stopped reporting: it could not be started again in time)",
+            "63 start A",
+            "63 refused 0 start (A: not started: HTTP status 503)",
+            "68 start A",
+            "68 reconnected 0 after 18",
+            "68 ready 0",
+        ]
+    );
+}
+
+#[test]
+fn failing_token_calls_are_made_again_later_each_time_and_as_late_as_asked_for() {
+    let answers = [
+        ("token", Answer::Status(500)),
+        ("token", Answer::NoResponse),
+        ("token", Answer::RetryAfter(100)),
+        ("token", Answer::Data("[")),
+    ];
+    let mut world = World::started(&["A"], &answers);
+    let lines = world.until(300);
+    let told = only(&lines, &["refused", "reconnected", "ready"]);
+    let waits: Vec<f64> = only(&lines, &["token"])
+        .windows(2)
+        .map(|pair| {
+            let at = |line: &String| line.split(' ').next().unwrap().parse::<f64>().unwrap();
+            at(&pair[1]) - at(&pair[0])
+        })
+        .collect();
+    assert_eq!(waits.len(), 4);
+    assert!((0.5..=1.0).contains(&waits[0]) && (1.0..=2.0).contains(&waits[1]), "{waits:?}");
+    assert!((99.9..=100.1).contains(&waits[2]) && (4.0..=8.0).contains(&waits[3]), "{waits:?}");
+    assert_eq!(told.len(), 6, "{told:#?}");
+    assert_eq!(told[0], "0 refused 0 token (A: no token: HTTP status 500)");
+    assert!(told[3].contains("refused 3 token (A: no token: unreadable token reply"), "{}", told[3]);
+    assert!(told[4].contains("reconnected 4 after"));
+}
+
+#[test]
+fn a_refused_sensor_is_tried_rarely_and_disturbs_no_other() {
+    for status in [401, 403, 404] {
+        let mut world = World::started(&["A", "B"], &vec![("token A", Answer::Status(status)); 9]);
+        let lines = world.until(3 * 3_600);
+        let asked = only(&lines, &["token A"]).len();
+        assert!((7..=10).contains(&asked), "{asked} times");
+        assert_eq!(only(&lines, &["start A"]), [] as [&str; 0]);
+        assert_eq!(only(&lines, &["start B"]).len(), 3 * 3_600 / 55 + 1);
+        let refused = world.events.iter().find(|event| event.event == "refused").unwrap();
+        assert_eq!(refused.more["sn"], "A");
+        assert_eq!((&refused.more["code"], &refused.more["cause"]), (&status.into(), &"http_status".into()));
+    }
+}
+
+#[test]
+fn a_start_that_is_refused_closes_the_sensor_s_connection_and_comes_back() {
+    let mut world = World::started(&["A"], &[("start", Answer::Status(403))]);
+    let lines = world.until(70);
+    assert_eq!(
+        only(&lines, &["refused", "close", "disconnected"]),
+        ["0 close 0", "0 refused 0 start (A: not started: HTTP status 403)"]
+    );
+    assert_eq!(only(&lines, &["token"]).len(), 2, "with a new token");
+    assert_eq!(only(&lines, &["ready"]).len(), 1);
+}
+
+#[test]
+fn a_lost_connection_is_made_again_with_the_token_while_that_is_good() {
+    let mut world = World::started(&["A"], &[]);
+    world.until(100);
+    world.report(0, "A");
+    world.until(130);
+    world.cut(0);
+    let lines = world.until(140);
+    let told = only(&lines, &["token", "disconnected", "connecting", "start", "reconnected", "ready"]);
+    assert_eq!(told[0], "130 disconnected 0 (A: cut)");
+    assert!(told[1].ends_with("connecting 1") && told[2].ends_with("start A"), "{told:?}");
+    assert!(told[3].contains("reconnected 1 after 30.") || told[3].contains("reconnected 1 after 31"));
+    assert_eq!(told.len(), 5, "{told:?}");
+    // In its last five minutes a token is not used again.
+    world.answers = vec![("token", Answer::RetryAfter(600))];
+    world.until(26 * 60);
+    world.cut(1);
+    assert_eq!(only(&world.until(26 * 60 + 5), &["token"]).len(), 1);
+}
+
+#[test]
+fn a_connection_that_is_not_accepted_costs_the_token() {
+    let causes = [
+        CloseCause::MqttRefused(5),
+        CloseCause::MqttRefused(7),
+        CloseCause::HttpStatus(403),
+        CloseCause::Unreachable,
+        CloseCause::ByPeer(None),
+    ];
+    for cause in causes {
+        let mut world = World::started(&["A"], &[("dial", Answer::Close(cause))]);
+        let lines = world.until(10);
+        assert_eq!(only(&lines, &["token"]).len(), 2, "{cause:?}");
+        assert_eq!(only(&lines, &["reconnected", "ready"]).len(), 2, "{cause:?}");
+    }
+    let mut world = World::started(&["A"], &[("dial", Answer::Close(CloseCause::HttpStatus(503)))]);
+    assert_eq!(only(&world.until(10), &["token"]).len(), 1);
+}
+
+#[test]
+fn a_subscription_that_is_refused_or_not_answered_is_tried_again() {
+    for (answer, expected) in [
+        (Answer::SubscriptionRefused, "0 refused 0 (A: the subscription was refused)"),
+        (Answer::NoSuback, "20 refused 0 (A: the subscription was not answered)"),
+    ] {
+        let mut world = World::started(&["A"], &[("dial", answer)]);
+        let lines = world.until(30);
+        assert_eq!(only(&lines, &["refused", "disconnected"]), [expected]);
+        assert_eq!(only(&lines, &["close"]).len(), 1);
+        assert_eq!(only(&lines, &["ready"]).len(), 1);
+    }
+}
+
+#[test]
+fn a_hand_over_that_fails_leaves_the_old_connection() {
+    let mut world = World::started(&["A"], &[]);
+    world.until(3_299);
+    world.answers =
+        vec![("dial", Answer::Close(CloseCause::MqttRefused(3))), ("dial", Answer::SubscriptionRefused)];
+    let lines = world.until(3_320);
+    assert_eq!(only(&lines, &["reconnected"]), [] as [&str; 0]);
+    let refused = only(&lines, &["refused"]);
+    assert_eq!(refused.len(), 2, "{lines:#?}");
+    assert!(refused.iter().all(|line| line.contains("flowing")), "{refused:?}");
+    let closed = only(&lines, &["close", "disconnected"]);
+    assert!(closed[0].ends_with("close 2") && closed[1].ends_with("close 0"), "{closed:?}");
+    assert!(closed[2].contains("disconnected 0 planned flowing"), "{closed:?}");
+    assert_eq!(only(&lines, &["start"]), ["3300 start A"]);
+}
+
+#[test]
+fn a_connection_lost_in_the_middle_of_a_hand_over_is_replaced_by_the_new_one() {
+    let mut world = World::started(&["A"], &[]);
+    world.until(3_299);
+    world.answers = vec![("dial", Answer::Silence)];
+    world.until(3_301);
+    world.cut(0);
+    world.give(Input::Opened { conn: 1, session_present: false });
+    world.give(Input::Subscribed { conn: 1, granted: vec![("t".into(), Some(0))] });
+    assert_eq!(
+        only(&world.lines, &["disconnected", "subscribed", "start", "reconnected", "ready"]),
+        [
+            "3301 disconnected 0 (A: cut)",
+            "3301 subscribed 1",
+            "3301 start A",
+            "3301 reconnected 1 after 0",
+            "3301 ready 1"
+        ]
+    );
+}
+
+#[test]
+fn the_end_closes_connections_and_stops_no_sensor() {
+    let mut world = World::started(&["A", "B"], &[]);
+    world.until(10);
+    world.give(Input::Stop);
+    assert_eq!(world.lines, ["10 close 0", "10 close 1"]);
+    world.lines.clear();
+    world.report(0, "A");
+    assert_eq!(world.lines, ["10 record 0 /location/A"], "what still comes is kept");
+    assert_eq!(world.collector.wake_at(), None);
+}
+
+#[test]
+fn the_tenant_form_and_another_broker_are_used_where_configured() {
+    let mut tenant = config(&["A"]);
+    tenant.tenant_id = Some(7);
+    tenant.mqtt_url = Some("ws://127.0.0.1:9002".into());
+    tenant.renew_every = Duration::from_secs(30);
+    let mut rng = Pcg64::seed_from_u64(1);
+    let now = Now::default();
+    let start = api::start(&tenant, now, &mut rng, "A");
+    assert_eq!(start.url, "https://api/v1/tenants/7/sensors/A/actions/location/start");
+    let reply = br#"{"token":"t","expireTime":"2025-02-04T12:30:00Z","host":"broker"}"#;
+    let (token, data) = api::read_token(&tenant, now, reply).unwrap();
+    assert!(token.url("c").starts_with("ws://127.0.0.1:9002/mqtt?token=t&clientId=c&"));
+    assert_eq!(data, None);
+}
+
+#[test]
+fn the_host_of_a_token_reply_is_bare_or_with_a_port_or_a_url() {
+    let url = |config: &PontosenseConfig, host: &str| {
+        let body = format!(r#"{{"token":"t","expireTime":"2025-02-04T12:30:00Z","host":"{host}"}}"#);
+        let (token, _) = api::read_token(config, Now::default(), body.as_bytes())?;
+        Ok::<_, String>(token.url("c").split('?').next().unwrap().to_owned())
+    };
+    let https = config(&["A"]);
+    let http = PontosenseConfig { api_url: "http://api".into(), ..config(&["A"]) };
+    assert_eq!(url(&https, "broker.example").unwrap(), "wss://broker.example/mqtt");
+    assert_eq!(url(&https, "broker:8443").unwrap(), "wss://broker:8443/mqtt");
+    assert_eq!(url(&https, "wss://broker/x").unwrap(), "wss://broker/x");
+    assert_eq!(url(&http, "ws://broker").unwrap(), "ws://broker/mqtt");
+    for host in ["ws://broker", "", "http://broker", "wss://", "a b", "wss://u:p@broker"] {
+        assert!(url(&https, host).is_err(), "{host}");
+    }
+}
