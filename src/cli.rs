@@ -192,6 +192,8 @@ pub struct Filters {
   telereel replay latest --listen http://127.0.0.1:0 --no-wait --report report.json
   telereel replay --from 2026-03-01T14:00:00Z --to 2026-03-01T15:00:00Z --vendor jointech
   telereel replay tuesday --listen mqtt://0.0.0.0:1883 --allow-any-credentials
+  telereel replay tuesday --push city=http://127.0.0.1:9000 -c telereel.toml
+  telereel replay tuesday --publish mqtt://user:password@broker:1883
   telereel replay tuesday --listen http://127.0.0.1:0 --pace max --exec pytest -x
 
 Clients connect to ws://HOST/ws (any session), ws://HOST/realtime/api/v1/ws/realtime (Damoov's protocol),
@@ -204,6 +206,14 @@ pub struct Replay {
     /// [default: http://127.0.0.1:7070 and mqtt://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
     pub listen: Vec<Listen>,
+    /// Publish it to this broker as well, mqtt or mqtts, with user:password@ if it needs them: what came
+    /// over MQTT on its own topic, all else under telereel/. As often as wanted
+    #[arg(long, value_name = "URL")]
+    pub publish: Vec<PublishTo>,
+    /// Post a source's webhook messages to this URL with their recorded path appended; with -c signed
+    /// afresh. As often as wanted. Without --listen nothing else is served then
+    #[arg(long, value_name = "SOURCE=URL")]
+    pub push: Vec<PushTo>,
     /// Twice as fast is 2, half as fast 1/2
     #[arg(long, value_name = "N|N/M", default_value = "1")]
     pub speed: Speed,
@@ -219,7 +229,8 @@ pub struct Replay {
     /// Start at once, whether anybody listens or not
     #[arg(long)]
     pub no_wait: bool,
-    /// How long to wait at the end for clients to take and acknowledge what was sent
+    /// How long to wait at the end for clients to take and acknowledge what was sent, and for pushes that
+    /// are to be made again
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub drain: Duration,
     /// Write the report to this file, as JSON
@@ -234,6 +245,12 @@ pub struct Replay {
     /// Private key (PEM) for https and mqtts
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Believe only servers whose certificate this CA file (PEM) has signed, when pushing and publishing
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_insecure")]
+    pub tls_ca: Option<PathBuf>,
+    /// Believe any server, when pushing and publishing
+    #[arg(long)]
+    pub tls_insecure: bool,
     /// Accept only the credentials of the configuration
     #[arg(long, conflicts_with = "allow_any_credentials")]
     pub require_credentials: bool,

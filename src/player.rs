@@ -6,6 +6,9 @@
 //! rows -> reader thread -> stock -> scheduler thread -> fan-out -> one task per client -> sockets
 //! ```
 //!
+//! What is pushed to and published to are members of the same audience as clients that come, so that
+//! bounds, draining, report and trace are the same for all.
+//!
 //! [`Endpoints::bind`] listens, so that the caller can say where; [`Endpoints::play`] plays. Rows come
 //! from anything that iterates: an archive's scan, or a generator that acts as live vendors.
 //!
@@ -44,8 +47,10 @@ use self::reader::ReadAhead;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
 pub use self::targets::{PublishTo, PushTarget, PushTo};
 use crate::message::{Row, SessionId};
-use crate::transport::fanout::Fanout;
+use crate::transport::dial::DialError;
+use crate::transport::fanout::{Fanout, JoinError};
 use crate::transport::http_server::ListenError;
+use crate::transport::mqtt_publisher::PublishError;
 use crate::transport::tls::TlsError;
 
 /// The reason given to a client that is idle for the whole of `--drain` after the last message.
@@ -158,6 +163,16 @@ pub enum PlayError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("cannot publish to {url}")]
+    Publish {
+        url: String,
+        #[source]
+        source: PublishError,
+    },
+    #[error("cannot push")]
+    Push(#[source] DialError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error("cannot write the trace {}", path.display())]
     Trace {
         path: PathBuf,

@@ -51,12 +51,13 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "init",
     "check",
     "record",
     "status",
     "replay",
+    "simulate",
     "list",
     "info",
     "cat",
@@ -444,4 +445,53 @@ fn what_recover_writes_can_be_read_by_whom_the_configuration_lets() {
     std::fs::rename(folder.path().join("telereel.toml"), folder.path().join("elsewhere.toml")).unwrap();
     check(&["recover"]);
     check(&["-c", "elsewhere.toml", "recover"]);
+}
+
+#[test]
+fn a_simulation_says_what_records_it_and_what_it_sent() {
+    let folder = folder();
+    let listen = ["--listen", "http://127.0.0.1:0", "--listen", "mqtt://127.0.0.1:0"];
+    let (code, stdout, stderr) =
+        run(telereel(&folder).args(["simulate", "--for", "1s", "--rate", "20"]).args(listen));
+    assert_eq!(code, 0, "{stderr}");
+    for source in ["damoov", "delicode", "jointech", "jointech-push", "pontosense", "sensoro"] {
+        assert!(stdout.contains(source), "{source} is missing: {stdout}");
+    }
+    // What it prints is a configuration as it stands.
+    let (_, sources) = stderr.split_once("to record this:").unwrap();
+    write(&folder, "telereel.toml", sources);
+    let (code, stdout, stderr) = run(telereel(&folder).args(["check", "--json"]));
+    assert_eq!(code, 0, "{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["sources"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn a_simulation_of_configured_sources_has_their_names() {
+    let folder = folder();
+    let source = "[[source]]\nname = \"lobby\"\nvendor = \"delicode\"\ntoken = \"t\"\nlocations = [7]\n";
+    write(&folder, "lobby.toml", source);
+    let mut call = telereel(&folder);
+    call.args(["-c", "lobby.toml", "simulate", "--json", "--for", "1s", "--listen", "http://127.0.0.1:0"]);
+    let (code, stdout, stderr) = run(&mut call);
+    assert_eq!(code, 0, "{stderr}");
+    let lines: Vec<serde_json::Value> = stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((&lines[0]["event"], &lines[1]["event"]), (&"ready".into(), &"done".into()));
+    assert_eq!(lines[0]["sources"], serde_json::json!([{"name": "lobby", "vendor": "delicode"}]));
+    assert!(lines[1]["messages"].as_u64() > Some(0));
+    assert_eq!(lines[1]["sources"][0]["messages"], lines[1]["messages"]);
+}
+
+#[test]
+fn what_cannot_be_simulated_is_a_usage_error() {
+    let folder = folder();
+    let simulate = |args: &[&str], what: &[&str]| {
+        refused(telereel(&folder).arg("simulate").args(args), 2, what);
+    };
+    simulate(&["--vendor", "sensor"], &["did you mean `sensoro`?"]);
+    simulate(&["--push", "shop=http://127.0.0.1:1"], &["shop", "sensoro, jointech-push"]);
+    simulate(&["--vendor", "delicode", "--push", "sensoro=http://127.0.0.1:1"], &["left out by --vendor"]);
+    simulate(&["--misbehave", "sleep"], &["no misbehaviour `sleep`", "half-packet"]);
+    simulate(&["--rate", "0"], &["messages per second"]);
+    assert!(is_empty(folder.path()));
 }

@@ -51,3 +51,13 @@ fn a_broker_is_recorded_and_replayed_to_paho() {
 fn webhooks_are_answered_recorded_and_replayed() {
     scenario("webhook.py");
 }
+
+#[test]
+fn sensoro_pushes_are_checked_recorded_and_pushed_again() {
+    scenario("sensoro.py");
+}
+
+#[test]
+fn pontosense_is_recorded_and_replayed_to_the_vendor_s_documented_program() {
+    scenario("pontosense.py");
+}

@@ -203,6 +203,6 @@ async fn nothing_is_lost_in_a_hand_over() {
         .map(|row| serde_json::from_slice(&row.payload).unwrap())
         .collect();
     let planned = events.iter().filter(|event| event["event"] == "disconnected" && event["planned"] == true);
-    assert!(planned.clone().count() >= 2, "{events:#?}");
+    assert!(planned.clone().count() >= 1, "{events:#?}");
     assert!(planned.clone().all(|event| event["flowing"] == true));
 }

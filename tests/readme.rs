@@ -61,7 +61,7 @@ fn the_configuration_and_the_declaration_are_valid() {
     let with_columns = "[[source]]\nname = \"rooms\"\nvendor = \"generic\"\ntransport = \"webhook\"\n\
                         path = \"/rooms\"\nschema = \"rooms.toml\"\n";
     for text in [configurations[0], with_columns] {
-        if let Err(error) = Config::parse(&path, text, &|_| Some("value".to_owned())) {
+        if let Err(error) = Config::parse(&path, text, &secret) {
             panic!("{error}");
         }
     }
@@ -84,6 +84,11 @@ fn the_demo_and_everything_after_it_runs() {
     assert_eq!(info["unknown_fields"], serde_json::json!([]), "what vendors are known to send is declared");
     analyse(&demo);
     telereel(&demo, &["verify"], 0);
+}
+
+/// Any secret, but for one that has a form.
+fn secret(name: &str) -> Option<String> {
+    Some(if name.ends_with("APP_KEY") { "A".repeat(43) } else { "value".to_owned() })
 }
 
 fn analyse(demo: &Path) {

@@ -3,4 +3,6 @@
 CREATE OR REPLACE VIEW positions AS
 SELECT * FROM (
 {rows}
-);
+)
+-- Of SENSORO's telemetry hardly any message says where.
+WHERE vendor <> 'sensoro' OR latitude IS NOT NULL;

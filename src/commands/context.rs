@@ -54,6 +54,11 @@ impl Context {
         if self.config.is_some() { self.config().map(Some) } else { Ok(None) }
     }
 
+    /// The same where one is of use and none is needed.
+    pub(super) fn config_if_any(&self) -> anyhow::Result<Option<Config>> {
+        self.found_config().map(|_| self.config()).transpose()
+    }
+
     /// The same for a verb that has nothing to do without a source.
     pub(super) fn config_with_sources(&self) -> anyhow::Result<Config> {
         let config = self.config()?;

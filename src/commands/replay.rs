@@ -1,5 +1,7 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
+mod targets;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::File;
@@ -28,7 +30,10 @@ use crate::clock::Clock;
 use crate::config::{Config, TlsFiles};
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
-use crate::player::{BindOptions, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start};
+use crate::player::{
+    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
+};
+use crate::transport::tls::Trust;
 use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
@@ -77,7 +82,8 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         for_people(&mut out, &report)?
     }
     out.flush()?;
-    for client in report.clients.iter().filter(|client| client.messages == 0 && client.reason.is_none()) {
+    let is_idle = |client: &&ClientReport| client.messages + client.refused == 0 && client.reason.is_none();
+    for client in report.clients.iter().filter(is_idle) {
         if report.messages > 0 && !report.stopped {
             context.screen.note(format!(
                 "warning: client {} ({}) received nothing: none of the messages is what it asked for, \
@@ -119,7 +125,12 @@ async fn play(
             Start::WithClients(count) if count.get() == 1 => "; waiting for the first client".to_owned(),
             Start::WithClients(count) => format!("; waiting for {count} clients"),
         };
-        context.screen.note(format!("serving {}{waits}", endpoints.urls().join(" and ")));
+        let urls = endpoints.urls();
+        let serving = (!urls.is_empty()).then(|| format!("serving {}", urls.join(" and ")));
+        let pushing = args.push.iter().map(|to| format!("pushing {} to {}", to.source, to.url));
+        let publishing = args.publish.iter().map(|to| format!("publishing to {}", to.public_url()));
+        let what: Vec<String> = serving.into_iter().chain(pushing).chain(publishing).collect();
+        context.screen.note(format!("{}{waits}", what.join(", ")));
     }
     if let Some(certificate) = endpoints.certificate() {
         context
@@ -239,7 +250,12 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
     let began_us = began.map_or(earliest_us, |session| session.started_at_us);
     PlayOptions {
         sessions: chosen.sessions.iter().map(start).collect(),
-        start: if args.no_wait { Start::AtOnce } else { Start::WithClients(args.wait_for_clients) },
+        // Where nothing is served there is nobody to wait for.
+        start: if args.no_wait || (args.listen.is_empty() && !serves_by_default(args)) {
+            Start::AtOnce
+        } else {
+            Start::WithClients(args.wait_for_clients)
+        },
         zero_ns: match chosen.options.from {
             Some(Bound::Elapsed(ns)) => Some(ns),
             // A time at which nothing was recorded: nobody means to wait for the session that follows.
@@ -275,24 +291,34 @@ fn bind_options(
         (false, false) => Access::LoopbackOnly,
     };
     let credentials = if args.require_credentials { credentials(&context.config()?) } else { Vec::new() };
+    let sources = recorded_sources(archive, chosen)?;
     Ok(BindOptions {
-        listen: if args.listen.is_empty() { Listen::defaults() } else { args.listen.clone() },
+        listen: if serves_by_default(args) { Listen::defaults() } else { args.listen.clone() },
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
         self_signed_dir: state_folder()?.join("tls"),
+        access,
+        pushes: targets::pushes(context, &sources, &args.push)?,
+        publishes: args.publish.clone(),
+        trust: match &args.tls_ca {
+            _ if args.tls_insecure => Trust::Anybody,
+            Some(ca) => Trust::Authority(ca.clone()),
+            None => Trust::System,
+        },
         recorded: Recorded {
-            sources: recorded_sources(archive, chosen)?,
+            sources,
             any_credentials: false,
             credentials,
             device_configs: device_configs(archive, chosen, first)?,
         },
-        access,
-        pushes: Vec::new(),
-        publishes: Vec::new(),
-        trust: Default::default(),
         trace: args.trace.clone(),
         misbehaviour: None,
         clock: Clock::System,
     })
+}
+
+/// Nobody said where the recording is to go.
+fn serves_by_default(args: &Replay) -> bool {
+    args.listen.is_empty() && args.push.is_empty() && args.publish.is_empty()
 }
 
 /// The sources of the sessions that are replayed, as the recorder had set them up.
@@ -416,7 +442,11 @@ fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
             human_count(client.dropped),
             client.lateness_us.p50.to_string(),
             client.lateness_us.p99.to_string(),
-            client.reason.unwrap_or("").to_owned(),
+            match (client.refused, client.reason) {
+                (0, reason) => reason.unwrap_or("").to_owned(),
+                (refused, None) => format!("{} refused for good", human_count(refused)),
+                (refused, Some(reason)) => format!("{} refused for good; {reason}", human_count(refused)),
+            },
         ]);
     }
     table.print(out)

@@ -15,7 +15,7 @@ use crate::section::{Env, File, Problem, Section};
 use crate::vendors::Source;
 
 /// The vendors that this version has, in the order of the alphabet.
-pub const VENDORS: [&str; 6] = ["damoov", "delicode", "jointech", "pontosense", "sensoro", "generic"];
+pub const VENDORS: [&str; 6] = ["damoov", "delicode", "generic", "jointech", "pontosense", "sensoro"];
 
 /// Where webhooks arrive if the configuration does not say: this machine only.
 pub const DEFAULT_WEBHOOKS_LISTEN: &str = "127.0.0.1:7081";

@@ -29,6 +29,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::targets::Targets;
 use super::{Listen, PlayError, PublishTo, PushTarget};
 use crate::clock::Clock;
 use crate::config::TlsFiles;
@@ -120,9 +121,9 @@ impl Endpoints {
             trace,
             misbehaviour,
             clock,
-            pushes: _,
-            publishes: _,
-            trust: _,
+            pushes,
+            publishes,
+            trust,
         } = options;
         let mut listeners = Vec::with_capacity(listen.len());
         for wanted in listen {
@@ -154,6 +155,7 @@ impl Endpoints {
         };
         recorded.any_credentials = access != Access::Required;
         let fanout = Fanout::new(clock, trace.as_ref().map(|(_, trace)| Arc::clone(trace)));
+        let targets = Targets::open(&fanout, pushes, publishes, &trust, misbehaviour.as_ref()).await?;
         let mqtt = MqttServer::new(Arc::clone(&fanout), mqtt_credentials(&recorded));
         let recorded = Arc::new(recorded);
         let mut rng =
@@ -178,6 +180,7 @@ impl Endpoints {
             }
             urls.push(bound);
         }
+        targets.spawn(&stop, &tasks);
         tasks.close();
         Ok(Self { fanout, bound: urls, certificate, trace, stop, tasks })
     }
@@ -483,3 +486,6 @@ async fn serve_mqtt_on<S: AsyncRead + AsyncWrite + Unpin + Send>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,10 @@ pub struct ClientReport {
     pub bytes: u64,
     /// Addressed to it and not sent, because it was too slow.
     pub dropped: u64,
+    /// Pushes that were refused for good, after every repetition.
+    pub refused: u64,
+    /// How often something was pushed again.
+    pub repeated: u64,
     /// Why it was disconnected before the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
@@ -98,6 +102,8 @@ impl From<ClientSummary> for ClientReport {
             messages: client.messages,
             bytes: client.bytes,
             dropped: client.dropped,
+            refused: client.refused,
+            repeated: client.repeated,
             reason: client.reason,
         }
     }
@@ -110,9 +116,9 @@ impl From<((Arc<str>, Arc<str>), (u64, u64))> for SourceReport {
 }
 
 impl Report {
-    /// Whether a client was disconnected for being slow: exit code 3.
+    /// Whether a client was disconnected for being slow, or a push refused for good: exit code 3.
     pub fn has_loss(&self) -> bool {
-        self.clients.iter().any(|client| client.reason.is_some())
+        self.clients.iter().any(|client| client.reason.is_some() || client.refused > 0)
     }
 
     pub(super) fn new(

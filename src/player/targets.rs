@@ -4,9 +4,16 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::PlayError;
+use crate::transport::fanout::{Fanout, Member, Wish};
+use crate::transport::http_pusher::HttpPusher;
+use crate::transport::misbehave::Misbehaviour;
+use crate::transport::mqtt_publisher::MqttPublisher;
+use crate::transport::tls::{self, Trust};
 use crate::vendors::Pusher;
 
 /// `SOURCE=URL`: a source's webhook messages, and where they are posted to.
@@ -98,6 +105,64 @@ impl fmt::Debug for PublishTo {
 pub struct PushTarget {
     pub to: PushTo,
     pub pusher: Arc<dyn Pusher>,
+}
+
+/// All targets of a replay, members of its audience.
+pub(super) struct Targets {
+    pushers: Vec<(HttpPusher, Member)>,
+    publishers: Vec<(MqttPublisher, Member)>,
+}
+
+impl Targets {
+    /// Connects to all brokers, or fails. Receivers of pushes need not be there yet: a vendor would not ask.
+    pub(super) async fn open(
+        fanout: &Arc<Fanout>,
+        pushes: Vec<PushTarget>,
+        publishes: Vec<PublishTo>,
+        trust: &Trust,
+        misbehaviour: Option<&Arc<Misbehaviour>>,
+    ) -> Result<Self, PlayError> {
+        let mut targets = Self { pushers: Vec::new(), publishers: Vec::new() };
+        if pushes.is_empty() && publishes.is_empty() {
+            return Ok(targets);
+        }
+        let tls = tls::client_config(trust)?;
+        for (n, to) in publishes.into_iter().enumerate() {
+            let url = to.public_url();
+            let refused = |source| PlayError::Publish { url: url.clone(), source };
+            let publisher = MqttPublisher::connect(&to.url, Arc::clone(&tls), client_id(fanout, n))
+                .await
+                .map_err(refused)?;
+            let member = fanout.join_target(&format!("publish {url}"), Wish::Everything)?;
+            targets.publishers.push((publisher, member));
+        }
+        for PushTarget { to, pusher } in pushes {
+            let endpoint = format!("push {} {}", to.source, to.url);
+            let pusher = HttpPusher::new(to.url, pusher, Arc::clone(&tls)).map_err(PlayError::Push)?;
+            let pusher = pusher.misbehaving(misbehaviour.cloned());
+            let member = fanout.join_target(&endpoint, Wish::Pushes { source: to.source })?;
+            targets.pushers.push((pusher, member));
+        }
+        Ok(targets)
+    }
+
+    /// Lets them work until the replay's end, or `stop`.
+    pub(super) fn spawn(self, stop: &CancellationToken, tasks: &TaskTracker) {
+        for (pusher, member) in self.pushers {
+            let stop = stop.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(pusher.run(member)).await });
+        }
+        for (publisher, member) in self.publishers {
+            let stop = stop.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(publisher.run(member)).await });
+        }
+    }
+}
+
+/// Another one each time: a broker ends the connection of whoever has the same. 23 characters, which is
+/// what every broker takes (MQTT 3.1.1, section 3.1.3.1).
+fn client_id(fanout: &Fanout, n: usize) -> String {
+    format!("telereel-{:013x}{:x}", fanout.clock().now().wall_us & 0xF_FFFF_FFFF_FFFF, n & 0xF)
 }
 
 /// What was typed, without what may be a password: all between `//` and `@`.

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::archive::{Archive, ScanOptions, scan};
 use crate::config::{ArchiveConfig, Config, Console, Limits, Webhooks};
+use crate::secret::Secret;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
+use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::{Source, TlsOptions, VendorConfig};
 
 /// Guards a test that would otherwise hang for ever.
@@ -190,6 +192,57 @@ async fn a_webhook_is_answered_once_it_is_durable_and_wrong_ones_are_told() {
     messages.sort();
     let expected = [("/hooks/inner/a?token=&x=1", &b"{}"[..]), ("/hooks/innermost", b"outer")];
     assert_eq!(messages, expected.map(|(channel, payload)| (channel.to_owned(), payload.to_vec())));
+}
+
+fn sensoro(verify_signature: bool) -> Source {
+    let vendor = VendorConfig::Sensoro(SensoroConfig {
+        path: "/city".to_owned(),
+        app_id: "1".to_owned(),
+        app_key: None,
+        app_secret: Secret::new("geheim"),
+        public_url: None,
+        verify_signature,
+    });
+    Source { vendor, ..webhook("city", "/city") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_pushed_again_names_its_first_delivery() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let recorder = start(&config(&root, vec![sensoro(false), webhook("hook", "/hook")])).await;
+    let first = br#"{"appId":"1","type":"text","msgId":7}"#;
+    let other = br#"{"appId":"1","type":"event","msgId":8}"#;
+    for body in [&first[..], other, first, b"{}", b"{}", first] {
+        assert!(post(&recorder, "POST /city", body).await.starts_with("HTTP/1.1 200"));
+        // Another source's message has the same id, and its own.
+        assert!(post(&recorder, "POST /hook", first).await.starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(stop(recorder).await.sources.iter().map(|s| s.duplicates).collect::<Vec<_>>(), [2, 0]);
+
+    let archive = Archive::open(&root).unwrap();
+    let options = ScanOptions {
+        sessions: archive.list().unwrap().iter().map(|session| session.session_id).collect(),
+        data_only: true,
+        ..ScanOptions::default()
+    };
+    let rows: Vec<_> = scan(&archive, &options).unwrap().map(Result::unwrap).collect();
+    let of_city: Vec<_> = rows.iter().filter(|row| &*row.source == "city").collect();
+    let seq = of_city[0].seq;
+    let marks: Vec<_> = of_city.iter().map(|row| row.duplicate_of).collect();
+    assert_eq!(marks, [None, None, Some(seq), None, None, Some(seq)]);
+    assert!(rows.iter().all(|row| &*row.source == "city" || row.duplicate_of.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_without_a_signature_is_answered_with_401_and_shown_in_the_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let recorder = start(&config(&root, vec![sensoro(true)])).await;
+    assert!(post(&recorder, "POST /city", b"{}").await.starts_with("HTTP/1.1 401"));
+    let error = recorder.status().sources[0].last_error.clone().unwrap();
+    assert!(error.contains("X-ACCESS-SIGNATURE") && !error.contains("geheim"), "{error}");
+    assert_eq!(stop(recorder).await.sources[0].messages, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,12 @@
 pub mod dial;
 pub mod fanout;
 pub mod http_client;
+pub mod http_pusher;
 pub mod http_server;
 pub mod intake;
 pub mod misbehave;
 pub mod mqtt_client;
+pub mod mqtt_publisher;
 pub mod mqtt_server;
 pub mod tls;
 pub mod trace;

@@ -28,9 +28,7 @@
 //!
 //! Where a vendor's credentials end while the stream flows, a second connection is made beside the first
 //! and takes over: the first is closed only when the second is established, so nothing is lost between
-//! them. Rows about the second until then, the `disconnected` of the first, and whatever else fails
-//! without touching the stream hold `flowing`, true: they neither begin nor end an outage. Those by which
-//! the hand-over begins and ends, `connecting` and `disconnected`, also hold `planned`, true.
+//! them.
 //!
 //! A source that dials several connections at a time, one per sensor and a second one while one takes
 //! over from another, writes the same events, with these members besides:
@@ -40,7 +38,7 @@
 //! | `sn` | every event | the sensor that it is about: each has outages of its own |
 //! | `flowing: true` | any event | data of this sensor can come before and after it: it begins and ends no outage |
 //! | `planned: true` | `connecting`, `disconnected` | the connection takes over, or was taken over from |
-//! | `call` | `refused` | which call was refused: `token` or `start` |
+//! | `call` | `refused` | which call was refused: `token`, `start`, `refresh` or `login` |
 //! | `what` | `renewed` | what was renewed: `token` or `reporting` |
 //!
 //! So whoever looks for outages takes events by source and `sn`, and leaves out those with `flowing`. Of

@@ -80,3 +80,36 @@ pub fn pusher(vendor: &str, config: Option<&VendorConfig>) -> Box<dyn Pusher> {
 pub fn was_pushed(source: &SourceHeader) -> Option<bool> {
     Some(source.settings.get("transport")?.as_str()? == "webhook")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vendors::jointech::config::JointechWebhook;
+
+    #[test]
+    fn a_configured_header_takes_the_place_of_a_recorded_one() {
+        let header = Some(("headerkey".to_owned(), Secret::new("s3cret")));
+        let hook = JointechWebhook { path: "/h".into(), header };
+        let config = VendorConfig::Jointech(JointechConfig::Webhook(hook));
+        let recorded: Headers =
+            [("HeaderKey", "old"), ("x-tag", "a")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+        let sent = |pusher: Box<dyn Pusher>| pusher.headers(Now::default(), "http://x/", &recorded, b"");
+        let expected = [("x-tag", "a"), ("headerkey", "s3cret")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let configured = pusher("jointech", Some(&config));
+        assert!(!format!("{configured:?}").contains("s3cret"));
+        assert_eq!(sent(configured), expected);
+        for vendor in ["jointech", "sensoro", "generic", "another"] {
+            assert_eq!(sent(pusher(vendor, None)), recorded, "{vendor}");
+        }
+    }
+
+    #[test]
+    fn vendors_push_again_by_their_own_rule() {
+        let waits =
+            |vendor| pusher(vendor, None).rule().waits.iter().map(Duration::as_secs).collect::<Vec<_>>();
+        assert_eq!(
+            (waits("sensoro"), waits("jointech"), waits("generic")),
+            (vec![5, 30, 120], vec![], vec![1, 5, 30])
+        );
+    }
+}

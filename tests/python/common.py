@@ -102,6 +102,7 @@ class Replay:
         assert ready["event"] == "ready", ready
         self.http = next(u for u in ready["listen"] if u.startswith("http:"))
         self.mqtt_port = int(next(u for u in ready["listen"] if u.startswith("mqtt:")).rsplit(":", 1)[1])
+        self.https = next((u for u in ready["listen"] if u.startswith("https:")), None)
         self.ws = self.http.replace("http:", "ws:").rstrip("/")
 
     def done(self):

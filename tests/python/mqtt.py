@@ -113,6 +113,26 @@ topics = ["other/#"]
     for prefix in ("upload/", "other/"):
         assert of(prefix, received["all"]) == of(prefix, published)
     assert received["some"] == [(t, p, 0) for t, p, _ in published if t.endswith("/location")]
+
+    # To a broker and from there to paho: as recorded, with nothing listened on.
+    arrived, subscribed = [], threading.Event()
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="downstream")
+    client.username_pw_set("u8vngl", password)
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.on_message = lambda c, u, m: arrived.append((m.topic, m.payload, m.qos))
+    connect(client, port)
+    client.subscribe("#", 1)
+    assert subscribed.wait(30)
+    report = json.loads(telereel("replay", "latest", "--publish", f"mqtt://u8vngl:{password}@127.0.0.1:{port}", "--pace", "max", "--json").splitlines()[-1])
+    [to] = report["clients"]
+    assert (to["endpoint"], to["messages"], to["dropped"]) == (f"publish mqtt://127.0.0.1:{port}", len(published), 0), report
+    until(lambda: len(arrived) >= len(published), "what was published")
+    client.loop_stop()
+    # The broker keeps no order between its two ways for QoS 0 and 1.
+    for qos in (0, 1):
+        for prefix in ("upload/", "other/"):
+            assert [m for m in of(prefix, arrived) if m[2] == qos] == [p for p in of(prefix, published) if p[2] == qos], (qos, prefix)
+    telereel("replay", "latest", "--publish", f"mqtt://u8vngl:wrong@127.0.0.1:{port}", code=1)
 finally:
     broker.terminate()
     broker.wait(30)

@@ -100,7 +100,8 @@ pub(super) fn messages(header: &SessionHeader, n: u64) -> Vec<Message> {
                     ..message(header, 0, "other", ms, vec![0xFF, 0x00, i as u8])
                 },
                 _ => Message {
-                    duplicate_of: Some(i - 4),
+                    // Of the message four places before it; a journal's first ticket is 1.
+                    duplicate_of: Some(i - 4 + 1),
                     ..message(header, 1, "location", ms, &b"{\"assetId\": -0.0"[..])
                 },
             }
@@ -180,7 +181,7 @@ pub(super) fn assert_same(header: &SessionHeader, rows: &[Row], messages: &[Mess
         assert_eq!(row.mqtt, message.mqtt);
         assert_eq!(row.is_binary, message.is_binary);
         assert_eq!(row.headers, message.headers);
-        assert_eq!(row.duplicate_of, message.duplicate_of);
+        assert_eq!(row.duplicate_of, message.duplicate_of.map(|ticket| ticket - 1));
         assert_eq!(row.payload, message.payload);
         assert_eq!(row.clear, message.clear);
     }

@@ -1,7 +1,6 @@
 //! `demo`: the whole loop on this machine, over real sockets.
 //!
-//! The vendors' sides are the replay's own endpoints, fed with generated messages, and a poster of
-//! webhooks. What was recorded is compared with what was generated, what a replay delivers with what
+//! The vendors' sides are the replay's own endpoints and pushes, fed with generated messages. What was recorded is compared with what was generated, what a replay delivers with what
 //! was recorded: byte for byte and in order.
 
 mod clients;
@@ -11,14 +10,10 @@ use std::convert::Infallible;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use axum::http::Method;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::{Outcome, Usage, output, runtime};
 use crate::archive::{self, Archive, ScanOptions, VerifyOptions};
@@ -26,14 +21,14 @@ use crate::cli;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::message::{Row, Selection, SessionId};
-use crate::player::endpoints::Access;
-use crate::player::{BindOptions, Endpoints, PlayOptions, Report, SessionStart, Start};
+use crate::player::{BindOptions, Endpoints, PlayOptions, PushTarget, Report, SessionStart, Start};
 use crate::recorder::{Recorder, StartOptions, Summary};
-use crate::transport::http_client::{HttpCall, call};
-use crate::transport::tls::{Trust, client_config};
-use crate::vendors::{Recorded, replay_topic, synthetic::Timed};
-use clients::{Comparison, Received, compare};
-use streams::{LOCATIONS, LOCKS, LOCKS_PUSH, PUSH_PATH, SHOP, Stream, streams};
+use crate::vendors::synthetic::Rooms;
+use crate::vendors::synthetic::load::{ACCESS_KEY, APP_ID, APP_KEY, JOINTECH_PATH, SENSORO_PATH};
+use crate::vendors::synthetic::trips::INSTANCE_ID;
+use crate::vendors::{Recorded, Source, damoov, delicode, pusher, replay_topic};
+use clients::{Comparison, Protocol, Received, Receiver, compare};
+use streams::{CITY, CONNECTIONS, FLEET, LOCATIONS, LOCKS, LOCKS_PUSH, ROOMS, SHOP, SOURCES, Streams, WARD};
 
 /// The file by which a folder is known to be an earlier demo's, which may be removed.
 const CONFIG: &str = "telereel.toml";
@@ -122,106 +117,125 @@ fn start_afresh(dir: &Path) -> Result<()> {
 
 async fn loop_once(dir: &Path, seconds: u64) -> Result<Findings> {
     let now = Clock::System.now();
-    let streams = streams(seconds, now.wall_us);
-    let (summary, session_id) = record(dir, &streams, now).await?;
+    let streams = Streams::new(seconds, SessionId::new(now.wall_us, [0; 10]), now.wall_us)?;
+    let (config, summary, session_id) = record(dir, &streams, now).await?;
     let archive = Archive::open(dir.join("archive"))?;
     let verified = archive::verify(&archive, VerifyOptions::default())?;
     ensure!(verified.is_content(), "the archive is not as it should be: {:?}", verified.problems);
 
     let mut recorded = Vec::new();
-    for stream in &streams {
-        let rows = rows_of(&archive, session_id, Some(stream.source))?;
-        let sent: Vec<Received> =
-            stream.messages.iter().map(|m| (Some(m.channel.clone()), m.payload.clone())).collect();
-        let found: Vec<Received> = rows.into_iter().map(|row| (Some(row.channel), row.payload)).collect();
-        recorded.push(Finding::new(stream.source, compare(&sent, &found)));
+    for source in SOURCES {
+        let found = rows_of(&archive, session_id, Some(source))?;
+        let sent: Vec<Row> = streams.rows.iter().filter(|row| *row.source == *source).cloned().collect();
+        recorded.push(Finding::new(source, compare(&by_channel(sent), &by_channel(found))));
     }
-    let (report, replayed) = replay(dir, &archive, session_id).await?;
+    let (report, replayed) = replay(dir, &archive, session_id, &config).await?;
     Ok(Findings { recorded, replayed, summary, report })
 }
 
+/// Channel and payload, sorted by channel: each room of a ward has a connection of its own, and what comes
+/// on two of them comes in no order.
+fn by_channel(mut rows: Vec<Row>) -> Vec<Received> {
+    rows.sort_by(|a, b| a.channel.cmp(&b.channel));
+    rows.into_iter().map(|row| (Some(row.channel), row.payload)).collect()
+}
+
 /// Records all streams from imitated vendors until every message has been sent.
-async fn record(dir: &Path, streams: &[Stream], now: Now) -> Result<(Summary, SessionId)> {
-    let vendors_id = SessionId::new(now.wall_us, [0; 10]);
-    let served: Vec<&Stream> = streams.iter().filter(|stream| stream.source != LOCKS_PUSH).collect();
-    let rows = streams::rows(&served, vendors_id, now.wall_us);
-    let vendors = endpoints(dir, Recorded::default()).await?;
-    let config = config(dir, &vendors)?;
+async fn record(dir: &Path, streams: &Streams, now: Now) -> Result<(Config, Summary, SessionId)> {
+    let served = endpoints(dir, streams.recorded.clone()).await?;
+    let config = config(dir, &served)?;
     let start = StartOptions { session: Some("demo".to_owned()), clock: Clock::System, console: None };
     let recorder = Recorder::start(&config, start).await?;
     let webhooks = recorder.webhooks_at().context("the demo's webhooks are not listened for")?;
+    let pushed = pushes(dir, &config, &format!("http://{webhooks}"), streams.recorded.clone()).await?;
 
-    let pushed =
-        streams.iter().filter(|stream| stream.source == LOCKS_PUSH).flat_map(|stream| &stream.messages);
-    let options = PlayOptions {
+    let vendors_id = SessionId::new(now.wall_us, [0; 10]);
+    let options = |start| PlayOptions {
         sessions: vec![SessionStart { session_id: vendors_id, started_at_us: now.wall_us }],
-        // Delicode's client and Jointech's.
-        start: Start::WithClients(NonZeroUsize::MIN.saturating_add(1)),
+        start,
         zero_ns: Some(0),
         ..PlayOptions::default()
     };
-    let served =
-        vendors.play(options, move || Ok::<_, Infallible>(rows.clone().into_iter().map(Ok::<_, Infallible>)));
-    tokio::pin!(served);
+    let connections = NonZeroUsize::new(CONNECTIONS).unwrap_or(NonZeroUsize::MIN);
+    let (to_serve, to_push) = (streams.going(false), streams.going(true));
     // The vendors' sides end when everything has been delivered and acknowledged.
-    let base = format!("http://{webhooks}");
-    tokio::try_join!(async { Ok(served.await?) }, push(&base, pushed))?;
+    tokio::try_join!(
+        served.play(options(Start::WithClients(connections)), once(to_serve)),
+        pushed.play(options(Start::AtOnce), once(to_push)),
+    )?;
     let summary = recorder.stop(CancellationToken::new()).await?;
     let session_id = *summary.session_ids.first().context("the recording has no session")?;
-    Ok((summary, session_id))
+    Ok((config, summary, session_id))
 }
 
-/// Posts each webhook at its time, as Jointech does, and expects it to be accepted.
-async fn push(base: &str, messages: impl Iterator<Item = &Timed>) -> Result<()> {
-    let tls = client_config(&Trust::System)?;
-    let began = tokio::time::Instant::now();
-    for message in messages {
-        tokio::time::sleep_until(began + Duration::from_nanos(message.offset_ns)).await;
-        let url = Url::parse(&format!("{base}{}", message.channel))?;
-        let request = HttpCall {
-            method: Method::POST,
-            url,
-            headers: vec![(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"))],
-            body: message.payload.clone(),
-            timeout: Duration::from_secs(10),
-        };
-        let answer = call(request, &tls).await?;
-        ensure!(answer.status == 200, "a webhook was answered with {}", answer.status);
-    }
-    Ok(())
+type Rows = std::iter::Map<std::vec::IntoIter<Row>, fn(Row) -> Result<Row, Infallible>>;
+
+fn once(rows: Vec<Row>) -> impl FnMut() -> Result<Rows, Infallible> {
+    move || Ok(rows.clone().into_iter().map(Ok as fn(Row) -> Result<Row, Infallible>))
 }
 
 /// Replays the session to one client of each kind.
-async fn replay(dir: &Path, archive: &Archive, session_id: SessionId) -> Result<(Report, Vec<Finding>)> {
+async fn replay(
+    dir: &Path,
+    archive: &Archive,
+    session_id: SessionId,
+    config: &Config,
+) -> Result<(Report, Vec<Finding>)> {
     let all = rows_of(archive, session_id, None)?;
     let sidecar = archive.read_sidecar(session_id)?.context("the session has no sidecar")?;
     let sources = sidecar.sources.into_iter().map(Into::into).collect();
     let recorded = Recorded { sources, ..Recorded::default() };
-    let endpoints = endpoints(dir, recorded).await?;
-    let http = endpoints.http_url().context("no HTTP endpoint")?.replacen("http", "ws", 1);
-    let mqtt = endpoints.mqtt_url().context("no MQTT endpoint")?;
-    let delicode =
-        clients::websocket(format!("{http}/websocket_realtime"), Some(clients::register(&LOCATIONS)))?;
-    let generic = clients::websocket(format!("{http}/ws"), None)?;
-    let broker = clients::mqtt(mqtt)?;
+    let receiver = Receiver::listen().await?;
+    let endpoints = Endpoints::bind(BindOptions {
+        pushes: targets(config, receiver.url())?,
+        ..bind_options(dir, recorded)?
+    })
+    .await?;
+    let http = endpoints.http_url().context("no HTTP endpoint")?;
+    let ws = http.replacen("http", "ws", 1);
+    let register = Protocol::Delicode { locations: LOCATIONS.to_vec() };
+    let delicode = clients::websocket(format!("{ws}{}", delicode::PATH), register)?;
+    let damoov = clients::websocket(format!("{ws}{}", damoov::PATH), Protocol::Damoov)?;
+    let generic = clients::websocket(format!("{ws}/ws"), Protocol::Any)?;
+    let broker = clients::mqtt(endpoints.mqtt_url().context("no MQTT endpoint")?)?;
 
     let options = PlayOptions {
         sessions: vec![SessionStart { session_id, started_at_us: sidecar.started_at_us }],
-        start: Start::WithClients(NonZeroUsize::MIN.saturating_add(2)),
+        start: Start::WithClients(NonZeroUsize::MIN.saturating_add(3 + ROOMS)),
         ..PlayOptions::default()
     };
     let (rows, scan) = (archive.clone(), scan_options(session_id, None));
-    let report = endpoints.play(options, move || archive::scan(&rows, &scan)).await?;
+    let playing = endpoints.play(options, move || archive::scan(&rows, &scan));
+    let rooms = async {
+        let mut rooms = Vec::new();
+        for sn in Rooms::serials(ROOMS) {
+            rooms.push(clients::pontosense(&http, &sn).await?);
+        }
+        anyhow::Ok(rooms)
+    };
+    let (report, rooms) = tokio::try_join!(async { Ok(playing.await?) }, rooms)?;
 
+    let of = |source: &str| all.iter().filter(|row| *row.source == *source).cloned().collect::<Vec<_>>();
     let payload = |row: &Row| (None, row.payload.clone());
-    let shop: Vec<Received> = all.iter().filter(|row| &*row.source == SHOP).map(payload).collect();
-    let everything: Vec<Received> = all.iter().map(payload).collect();
+    let payloads = |rows: Vec<Row>| rows.iter().map(payload).collect::<Vec<Received>>();
     let topics: Vec<Received> =
         all.iter().map(|row| (Some(replay_topic(row)), row.payload.clone())).collect();
+    let mut of_rooms = Vec::new();
+    for room in rooms {
+        of_rooms.extend(room.await??);
+    }
+    let pushed = |path: &str| -> Vec<Received> {
+        let is_its_own = |(came_to, _): &Received| came_to.as_deref() == Some(path);
+        receiver.received().into_iter().filter(is_its_own).collect()
+    };
     let findings = vec![
-        Finding::new("Delicode's protocol", compare(&shop, &delicode.await??)),
-        Finding::new("WebSocket /ws", compare(&everything, &generic.await??)),
-        Finding::new("MQTT #", compare(&topics, &broker.await??)),
+        Finding::new("Pontosense's protocol", compare(&by_channel(of(WARD)), &of_rooms)),
+        Finding::new("Damoov's protocol", compare(&payloads(of(FLEET)), &damoov.await??)),
+        Finding::new("Delicode's protocol", compare(&payloads(of(SHOP)), &delicode.await??)),
+        Finding::new("SENSORO's webhooks", compare(&by_channel(of(CITY)), &pushed(SENSORO_PATH))),
+        Finding::new("Jointech's webhooks", compare(&by_channel(of(LOCKS_PUSH)), &pushed(JOINTECH_PATH))),
+        Finding::new("Jointech's and all topics, MQTT #", compare(&topics, &broker.await??)),
+        Finding::new("WebSocket /ws", compare(&payloads(all.clone()), &generic.await??)),
     ];
     Ok((report, findings))
 }
@@ -242,26 +256,40 @@ fn rows_of(archive: &Archive, session_id: SessionId, source: Option<&str>) -> Re
     Ok(archive::scan(archive, &scan_options(session_id, source))?.collect::<Result<_, _>>()?)
 }
 
-async fn endpoints(dir: &Path, recorded: Recorded) -> Result<Endpoints> {
-    let options = BindOptions {
+fn bind_options(dir: &Path, recorded: Recorded) -> Result<BindOptions> {
+    Ok(BindOptions {
         listen: vec!["http://127.0.0.1:0".parse()?, "mqtt://127.0.0.1:0".parse()?],
-        tls: None,
         self_signed_dir: dir.to_owned(),
         recorded,
-        access: Access::LoopbackOnly,
-        pushes: Vec::new(),
-        publishes: Vec::new(),
-        trust: Default::default(),
-        trace: None,
-        misbehaviour: None,
-        clock: Clock::System,
+        ..BindOptions::default()
+    })
+}
+
+async fn endpoints(dir: &Path, recorded: Recorded) -> Result<Endpoints> {
+    Ok(Endpoints::bind(bind_options(dir, recorded)?).await?)
+}
+
+/// The vendors that post, to the webhooks at `base`.
+async fn pushes(dir: &Path, config: &Config, base: &str, recorded: Recorded) -> Result<Endpoints> {
+    let options = bind_options(dir, recorded)?;
+    let pushes = targets(config, base)?;
+    Ok(Endpoints::bind(BindOptions { listen: Vec::new(), pushes, ..options }).await?)
+}
+
+/// Every source that is pushed, to `base`, as its vendor would.
+fn targets(config: &Config, base: &str) -> Result<Vec<PushTarget>> {
+    let pushed = config.sources.iter().filter(|source| source.vendor.webhook_path().is_some());
+    let target = |source: &Source| {
+        let pusher = pusher(source.vendor.vendor(), Some(&source.vendor));
+        Ok(PushTarget { to: format!("{}={base}", source.name).parse()?, pusher: pusher.into() })
     };
-    Ok(Endpoints::bind(options).await?)
+    pushed.map(target).collect()
 }
 
 /// Writes the configuration that records the imitated vendors, and reads it as any other.
 fn config(dir: &Path, vendors: &Endpoints) -> Result<Config> {
-    let http = vendors.http_url().context("no HTTP endpoint")?.replacen("http", "ws", 1);
+    let http = vendors.http_url().context("no HTTP endpoint")?;
+    let ws = http.replacen("http", "ws", 1);
     let mqtt = vendors.mqtt_url().context("no MQTT endpoint")?;
     let text = format!(
         r#"{CONFIG_FIRST_LINE}
@@ -275,11 +303,35 @@ site = "demo"
 listen = "127.0.0.1:0"
 
 [[source]]
+name = "{WARD}"
+vendor = "pontosense"
+api_url = "{http}"
+mqtt_url = "{ws}"
+api_key = "demo"
+secret = "demo"
+sensors = {sensors:?}
+
+[[source]]
+name = "{FLEET}"
+vendor = "damoov"
+url = "{ws}{damoov}"
+access_token = "demo"
+instance_id = "{INSTANCE_ID}"
+
+[[source]]
 name = "{SHOP}"
 vendor = "delicode"
-url = "{http}/websocket_realtime"
+url = "{ws}{delicode}"
 token = "demo"
 locations = {LOCATIONS:?}
+
+[[source]]
+name = "{CITY}"
+vendor = "sensoro"
+path = "{SENSORO_PATH}"
+app_id = "{APP_ID}"
+app_key = "{APP_KEY}"
+app_secret = "demo"
 
 [[source]]
 name = "{LOCKS}"
@@ -288,15 +340,17 @@ transport = "mqtt"
 url = "{mqtt}"
 username = "demo"
 password = "demo"
-access_key = "{key}"
+access_key = "{ACCESS_KEY}"
 
 [[source]]
 name = "{LOCKS_PUSH}"
 vendor = "jointech"
 transport = "webhook"
-path = "{PUSH_PATH}"
+path = "{JOINTECH_PATH}"
 "#,
-        key = streams::ACCESS_KEY
+        sensors = Rooms::serials(ROOMS),
+        damoov = damoov::PATH,
+        delicode = delicode::PATH,
     );
     let path = dir.join(CONFIG);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

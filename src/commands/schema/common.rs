@@ -23,7 +23,8 @@ const LINK: &str = "What happened to the connection. No columns of its own; its 
 const LINK_MEMBERS: &[(&str, &str)] = &[
     (
         "event",
-        "connecting, connected, subscribed, reconnected, refused, disconnected, stalled, overflow, continued",
+        "connecting, connected, subscribed, renewed, reconnected, refused, disconnected, stalled, overflow, \
+         continued",
     ),
     ("connection", "the n-th connection of the source in this recording, as in the column"),
     ("reason", "why, in words"),
@@ -33,6 +34,14 @@ const LINK_MEMBERS: &[(&str, &str)] = &[
     ("code", "the code that came with the cause: HTTP status, MQTT return code, close code"),
     ("attempt", "connecting: the n-th attempt, from 0"),
     ("options", "connecting, continued: the source's settings, without its secrets"),
+    ("sn", "pontosense: the sensor that it is about; each has connections and outages of its own"),
+    (
+        "flowing",
+        "pontosense: true where the sensor's data can come before and after: no outage begins or ends",
+    ),
+    ("planned", "connecting, disconnected: true where one connection takes over from another"),
+    ("what", "renewed: reporting or token"),
+    ("call", "refused (pontosense): the REST call that was refused, token or start"),
     ("session_present", "connected (MQTT): whether the broker still knew the session"),
     ("granted_qos", "subscribed (MQTT): QoS of each topic filter"),
     ("topics", "refused (MQTT): topic filters that the broker refused; the connection goes on"),

@@ -87,7 +87,7 @@ impl Source {
             }
             None if is_first => tracing::info!("{name}: connected"),
             // It took over from another.
-            None => {}
+            None => return,
         }
         if all_up {
             stats.state = State::Connected;

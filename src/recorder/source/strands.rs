@@ -130,3 +130,76 @@ impl Strands {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn connecting(conn: Conn, sn: &str) -> LinkEvent {
+        let mut more = Map::new();
+        if !sn.is_empty() {
+            more.insert("sn".to_owned(), json!(sn));
+        }
+        LinkEvent { event: "connecting", conn, reason: None, gap_ns: None, more }
+    }
+
+    fn at(steady_ns: u64) -> Now {
+        Now { wall_us: 0, steady_ns }
+    }
+
+    #[test]
+    fn one_sensor_s_outage_and_silence_are_not_the_other_s() {
+        let mut strands = Strands::default();
+        strands.begin(&connecting(0, "A"), |_| true);
+        strands.begin(&connecting(1, "B"), |_| true);
+        assert_eq!((strands.ready(0, 10), strands.ready(1, 10)), (None, None));
+        strands.of(&connecting(0, "A")).down_since_ns = Some(20);
+        strands.of(&connecting(0, "A")).heard_ns = None;
+        strands.heard(1, at(30));
+        let down: Vec<&str> = strands.down().map(|strand| strand.name.as_str()).collect();
+        assert_eq!(down, ["A"], "that B flows hides nothing");
+        assert_eq!(strands.stalls_at(5), Some(35), "and one that is down is not silent");
+        let stalled: Vec<&str> = strands.stalled(5, 35).iter().map(|strand| strand.name.as_str()).collect();
+        assert_eq!(stalled, ["B"]);
+        assert_eq!(strands.stalls_at(5), None, "told once");
+        assert!(strands.heard(1, at(40)) && !strands.heard(1, at(41)));
+        strands.begin(&connecting(2, "A"), |conn| conn == 1);
+        assert_eq!(strands.ready(2, 50), Some(20));
+        assert_eq!(strands.down().count(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_takes_over_ends_no_silence() {
+        let mut strands = Strands::default();
+        strands.begin(&connecting(0, "A"), |_| true);
+        strands.ready(0, 10);
+        strands.begin(&connecting(1, "A"), |_| true);
+        strands.ready(1, 90);
+        assert_eq!(strands.stalls_at(100), Some(110), "since 10");
+        strands.heard(0, at(91));
+        strands.heard(1, at(92));
+        assert_eq!(strands.stalls_at(100), Some(192), "both connections are the sensor's");
+        strands.closed(0);
+        assert_eq!(strands.conns, [(1, 0)]);
+    }
+
+    #[test]
+    fn attempts_that_led_nowhere_are_forgotten() {
+        let mut strands = Strands::default();
+        (0..1_000).for_each(|conn| strands.begin(&connecting(conn, "A"), |_| false));
+        assert_eq!((strands.conns.len(), strands.all.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_source_without_sensors_is_one_strand() {
+        let mut strands = Strands::default();
+        assert_eq!(strands.ready(0, 1), None, "a webhook connects to nothing");
+        strands.begin(&connecting(0, ""), |_| true);
+        strands.begin(&connecting(1, ""), |_| false);
+        strands.heard(1, at(7));
+        assert_eq!((strands.all.len(), strands.by_conn(1).heard_ns), (1, Some(7)));
+        assert!(strands.by_conn(1).about().is_empty());
+    }
+}

@@ -64,6 +64,10 @@ pub struct ClientSummary {
     pub bytes: u64,
     /// Addressed to it and not sent, because it was too slow.
     pub dropped: u64,
+    /// Sent, and refused for good by a receiver that was pushed to.
+    pub refused: u64,
+    /// Sent once more because the receiver had not taken it.
+    pub repeated: u64,
     /// Why it was disconnected before the end; none if it stayed or left by itself.
     pub reason: Option<&'static str>,
     pub lateness: Lateness,
@@ -107,6 +111,8 @@ struct Room {
 struct Client {
     id: u64,
     endpoint: String,
+    /// We went to it, it did not come to us: nobody waits for it to be ready.
+    is_target: bool,
     queue: Mutex<Queue>,
     /// There is something to take, or nothing will follow.
     readable: Notify,
@@ -120,6 +126,8 @@ struct Client {
 struct Sent {
     messages: u64,
     bytes: u64,
+    refused: u64,
+    repeated: u64,
     lateness: Lateness,
 }
 
@@ -150,6 +158,17 @@ impl Fanout {
 
     /// Adds a client that wishes for nothing yet.
     pub fn join(self: &Arc<Self>, endpoint: &str) -> Result<Member, JoinError> {
+        self.add(endpoint, false)
+    }
+
+    /// Adds a receiver that we go to: it is no client whose coming a replay waits for.
+    pub fn join_target(self: &Arc<Self>, endpoint: &str, wish: Wish) -> Result<Member, JoinError> {
+        let member = self.add(endpoint, true)?;
+        member.wish(wish);
+        Ok(member)
+    }
+
+    fn add(self: &Arc<Self>, endpoint: &str, is_target: bool) -> Result<Member, JoinError> {
         let mut room = lock(&self.room);
         if room.over {
             return Err(JoinError::Over);
@@ -161,6 +180,7 @@ impl Fanout {
         let client = Arc::new(Client {
             id: room.next_id,
             endpoint: endpoint.to_owned(),
+            is_target,
             queue: Mutex::new(Queue::new(self.queue_bytes_max, self.queue_items_max)),
             readable: Notify::new(),
             writable: Condvar::new(),
@@ -177,7 +197,8 @@ impl Fanout {
     pub fn wait_ready(&self, wanted: NonZeroUsize, stop: &CancellationToken) -> bool {
         let mut room = lock(&self.room);
         while !stop.is_cancelled() {
-            if room.members.iter().filter(|client| lock(&client.queue).is_ready()).count() >= wanted.get() {
+            let is_ready = |client: &&Arc<Client>| !client.is_target && lock(&client.queue).is_ready();
+            if room.members.iter().filter(is_ready).count() >= wanted.get() {
                 return true;
             }
             room = match self.changed.wait_timeout(room, LOOK_UP) {
@@ -200,7 +221,8 @@ impl Fanout {
     /// How many messages were handed out so far, and how many clients are ready for more.
     pub fn progress(&self) -> (u64, usize) {
         let members = Arc::clone(&lock(&self.room).members);
-        let ready = members.iter().filter(|client| lock(&client.queue).is_ready()).count();
+        let is_ready = |client: &&Arc<Client>| !client.is_target && lock(&client.queue).is_ready();
+        let ready = members.iter().filter(is_ready).count();
         (self.emitted.load(Ordering::Relaxed), ready)
     }
 
@@ -352,7 +374,11 @@ impl Member {
 
     /// `batch`, taken before, was flushed to the socket just now.
     pub fn sent(&self, batch: &[Item]) {
-        let now_ns = self.fanout.clock.now().steady_ns;
+        self.sent_at(batch, self.fanout.clock.now().steady_ns);
+    }
+
+    /// `batch`, taken before, is settled; it was flushed to the socket at `now_ns`.
+    pub fn sent_at(&self, batch: &[Item], now_ns: u64) {
         lock(&self.client.queue).settle(batch.len());
         let mut sent = lock(&self.client.sent);
         let mut drift = lock(&self.fanout.drift);
@@ -372,6 +398,17 @@ impl Member {
                 trace.sent(self.id(), &item.emission, now_ns);
             }
         }
+    }
+
+    /// A message that was taken before is given up, because its receiver refused it for good.
+    pub fn refused(&self) {
+        lock(&self.client.queue).settle(1);
+        lock(&self.client.sent).refused += 1;
+    }
+
+    /// A message is sent once more.
+    pub fn repeated(&self) {
+        lock(&self.client.sent).repeated += 1;
     }
 
     /// Something that was sent was acknowledged.
@@ -419,6 +456,8 @@ impl Drop for Member {
                 endpoint: client.endpoint.clone(),
                 messages: sent.messages,
                 bytes: sent.bytes,
+                refused: sent.refused,
+                repeated: sent.repeated,
                 dropped,
                 reason,
                 lateness: sent.lateness,

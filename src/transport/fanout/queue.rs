@@ -23,6 +23,11 @@ pub enum Wish {
     Topics(Vec<(String, u8)>),
     /// Rows by their envelope, all of them published on one topic, at most at this QoS.
     OnTopic { rows: Selection, topic: ByteString, qos: u8 },
+    /// What was pushed to us by one source.
+    Pushes { source: String },
+    /// Everything, on its topic at its recorded QoS; at QoS 1 what has none, since a broker that is far
+    /// away is to say that it has it.
+    Everything,
 }
 
 impl Wish {
@@ -31,6 +36,11 @@ impl Wish {
     fn qos_for(&self, emission: &Emission) -> Option<u8> {
         match self {
             Wish::Rows(selection) => selection.matches(&emission.row).then_some(0),
+            Wish::Pushes { source } => {
+                // Webhooks alone have headers.
+                (emission.row.headers.is_some() && *source == *emission.row.source).then_some(0)
+            }
+            Wish::Everything => Some(emission.row.mqtt.map_or(1, |mqtt| mqtt.qos)),
             Wish::Topics(filters) => {
                 let granted = filters
                     .iter()

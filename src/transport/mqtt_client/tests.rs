@@ -248,6 +248,7 @@ async fn packets_are_found_whatever_frames_they_come_in() {
     let _handle = spawn(dial, tls, 3, Clock::System, &intake);
     let stream = soon(listener.accept()).await.unwrap().0;
     let mut asked = None;
+    #[expect(clippy::result_large_err, reason = "the library's type")]
     let accept = |request: &Request, mut response: Response| {
         let protocol = request.headers()["sec-websocket-protocol"].clone();
         asked = Some((request.uri().to_string(), protocol.clone()));

@@ -119,6 +119,7 @@ where
         settled: Notify::new(),
         keep_alive_s: connect.keep_alive,
         policy: policy.map(Mutex::new),
+        standing: Mutex::new(Standing::Unready),
         asked: Notify::new(),
         conduct,
     };
@@ -186,7 +187,9 @@ struct Session {
     settled: Notify,
     keep_alive_s: u16,
     policy: Option<Mutex<Box<dyn MqttPolicy>>>,
-    /// The client asked for something that the policy may now see otherwise.
+    /// What the policy said last.
+    standing: Mutex<Standing>,
+    /// The client asked for something: when to look at the policy again may be another time.
     asked: Notify,
     conduct: Option<Arc<Conduct>>,
 }
@@ -249,33 +252,21 @@ impl Session {
             if let Some(wish) = wish {
                 self.member.wish(wish);
             }
-            // Behind the answer, as a wish is.
+            // Behind the answer, as a wish is, and before the client has it: what follows may be the end of
+            // the connection that this one takes over from.
+            self.stand().map_err(Ended::Rules)?;
             self.asked.notify_one();
         }
     }
 
     /// Does what the policy says from moment to moment; returns with the reason to close.
     async fn obey(&self, mut rules: watch::Receiver<u64>) -> &'static str {
-        let mut before = Standing::Unready;
         loop {
             rules.mark_unchanged();
-            let Some((standing, wake_ns)) = self.policy().map(|mut policy| {
-                let standing = policy.standing(self.member.clock().now());
-                (standing, policy.wake_at())
-            }) else {
-                return future::pending().await;
+            let wake_ns = match self.stand() {
+                Ok(wake_ns) => wake_ns,
+                Err(why) => return why,
             };
-            if standing != before {
-                match standing.clone() {
-                    Standing::Over(why) => return why,
-                    Standing::Unready => {}
-                    Standing::Paused => self.member.wish(Wish::Topics(Vec::new())),
-                    Standing::Flowing { rows, topic, qos } => {
-                        self.member.wish(Wish::OnTopic { rows, topic, qos });
-                    }
-                }
-                before = standing;
-            }
             let now_ns = self.member.clock().now().steady_ns;
             let wake = wake_ns.map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(now_ns)));
             tokio::select! {
@@ -287,6 +278,26 @@ impl Session {
                 () = sleep(wake.unwrap_or_default()), if wake.is_some() => {}
             }
         }
+    }
+
+    /// Takes the policy's word for what flows now; answers with when to ask again, or why to close.
+    fn stand(&self) -> Result<Option<u64>, &'static str> {
+        let Some(mut policy) = self.policy() else { return Ok(None) };
+        let standing = policy.standing(self.member.clock().now());
+        let wake_ns = policy.wake_at();
+        let mut before = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if standing != *before {
+            match standing.clone() {
+                Standing::Over(why) => return Err(why),
+                Standing::Unready => {}
+                Standing::Paused => self.member.wish(Wish::Topics(Vec::new())),
+                Standing::Flowing { rows, topic, qos } => {
+                    self.member.wish(Wish::OnTopic { rows, topic, qos });
+                }
+            }
+            *before = standing;
+        }
+        Ok(wake_ns)
     }
 
     fn policy(&self) -> Option<MutexGuard<'_, Box<dyn MqttPolicy>>> {

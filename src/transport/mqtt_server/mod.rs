@@ -13,7 +13,7 @@
 
 mod connection;
 pub mod over_websocket;
-mod packets;
+pub(super) mod packets;
 pub mod publish;
 pub mod topic;
 mod window;

@@ -31,10 +31,11 @@ use std::collections::HashMap;
 
 use rand::Rng;
 
-use self::sensor::{Report, Sensor, Turn};
+use self::sensor::{Sensor, Turn};
 use super::config::PontosenseConfig;
+use super::kind_of;
 use crate::clock::Now;
-use crate::vendors::{Call, Collector, Conn, Effect, Frame, Input};
+use crate::vendors::{Ack, Call, Collector, Conn, Effect, Frame, Input, Record};
 
 #[derive(Debug)]
 pub struct PontosenseCollector {
@@ -85,6 +86,29 @@ impl PontosenseCollector {
     pub fn new(config: PontosenseConfig) -> Self {
         let sensors = config.sensors.iter().enumerate().map(|(index, sn)| Sensor::new(index, sn)).collect();
         Self { config, sensors, calls: Calls::default(), state: State::Idle }
+    }
+
+    /// Records what came, whatever the sensor's state.
+    fn frame(&mut self, conn: Conn, at: Now, frame: Frame, fx: &mut Vec<Effect>) {
+        // Nothing else comes from a broker.
+        let Frame::Publish { topic, mqtt, payload, ack } = frame else { return };
+        if let Some(sensor) = self.sensors.iter_mut().find(|sensor| sensor.has(conn)) {
+            sensor.heard(at);
+        }
+        let record = Record {
+            kind: kind_of(&payload),
+            conn,
+            at,
+            channel: topic,
+            mqtt: Some(mqtt),
+            is_binary: false,
+            headers: None,
+            delivery_id: None,
+            payload,
+            clear: None,
+        };
+        // Subscribed at QoS 0; a broker that sends at another all the same is owed its acknowledgement.
+        fx.push(Effect::Record { record, ack: ack.map(|id| Ack::Mqtt { conn, id }) });
     }
 
     /// Lets each sensor in `which` have its turn.
@@ -141,18 +165,7 @@ impl Collector for PontosenseCollector {
                 };
                 self.each(now, rng, fx, |sensor| sensor.has(conn), subscribed);
             }
-            Input::Frame { conn, at, frame: Frame::Publish { topic, mqtt, payload, .. } } => {
-                let mut report = Some(Report { conn, at, topic, mqtt, payload });
-                self.each(
-                    now,
-                    rng,
-                    fx,
-                    |sensor| sensor.has(conn),
-                    |sensor, turn| {
-                        report.take().into_iter().for_each(|report| sensor.heard(turn, report));
-                    },
-                );
-            }
+            Input::Frame { conn, at, frame } => self.frame(conn, at, frame, fx),
             Input::Closed { conn, why } => {
                 self.each(
                     now,
@@ -168,8 +181,8 @@ impl Collector for PontosenseCollector {
                 self.state = State::Over;
                 self.sensors.iter().for_each(|sensor| sensor.stop(fx));
             }
-            // Nothing else comes from a broker, and nobody pushes.
-            Input::Start | Input::Frame { .. } | Input::Pushed { .. } => {}
+            // Nobody pushes.
+            Input::Start | Input::Pushed { .. } => {}
         }
     }
 

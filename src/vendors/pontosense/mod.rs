@@ -96,6 +96,16 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_messages_are_recognised() {
+        let reports = include_str!("../../../fixtures/pontosense/reports.jsonl");
+        assert!(
+            reports.lines().count() > 5 && reports.lines().all(|line| kind_of(line.as_bytes()) == LOCATION)
+        );
+        let other = include_str!("../../../fixtures/pontosense/other.jsonl");
+        assert!(other.lines().all(|line| kind_of(line.as_bytes()) == OTHER));
+    }
+
+    #[test]
     fn a_token_is_encoded_completely() {
         assert_eq!(encode("a/b+c=d~e.f_g-h%"), "a%2Fb%2Bc%3Dd~e.f_g-h%25");
     }

@@ -6,7 +6,7 @@
 //!
 //! What safe mode encrypts is the member `data`; it arrives as `encryptData` in its place. The body is
 //! the payload as it came, and the content of `encryptData` is kept beside it. Whatever cannot be
-//! opened is stored all the same.
+//! opened is stored all the same, and a row of kind `link`, event `warning`, says why, once an hour.
 
 mod body;
 pub mod cipher;

@@ -56,7 +56,7 @@ mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into();
         let now = Now { wall_us: 1_467_018_792_599_999, steady_ns: 0 };
-        let body = br#"{"appId":"123456","sn":"0117C9XXXX","type":"text","deviceType":"node","createdTime":1467018792599,"msgId":1,"data":{"battery":85,"interval":60,"temperature":23.5}}"#;
+        let body = include_str!("../../../fixtures/sensoro/telemetry_temperature.json").as_bytes();
         let pusher = SensoroPusher::new(Some(&config()));
         let headers = pusher.headers(now, "https://example.com/sensoro/webhooks", &recorded, body);
         let expected = [

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_vector_of_the_sheet() {
-        let body = br#"{"appId":"123456","sn":"0117C9XXXX","type":"text","deviceType":"node","createdTime":1467018792599,"msgId":1,"data":{"battery":85,"interval":60,"temperature":23.5}}"#;
+        let body = include_str!("../../../fixtures/sensoro/telemetry_temperature.json").as_bytes();
         let url = "https://example.com/sensoro/webhooks";
         let signed = Signed { nonce: "1467018792599", method: "POST", url, body };
         let secret = Secret::new("YOURAPPSECRET");

@@ -12,7 +12,7 @@ use super::{Agenda, Timed, period_ns};
 use crate::vendors::damoov::{KINDS, PATH};
 
 /// The instance of a simulation.
-const INSTANCE_ID: &str = "3f2b1f0e-5d4c-4b3a-8291-70615243f4e5";
+pub const INSTANCE_ID: &str = "3f2b1f0e-5d4c-4b3a-8291-70615243f4e5";
 
 /// What to imitate.
 #[derive(Clone, Debug)]

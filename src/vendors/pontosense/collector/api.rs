@@ -105,9 +105,10 @@ pub(super) fn read_token(
         #[serde(borrow)]
         data: Option<&'a RawValue>,
     }
-    // The error of serde names a place and a type, and no content.
-    let reply: Reply<'_> =
-        serde_json::from_slice(body).map_err(|error| format!("unreadable token reply: {error}"))?;
+    // The error's own text may quote what it found: only its place is told.
+    let reply: Reply<'_> = serde_json::from_slice(body).map_err(|error| {
+        format!("unreadable token reply, at line {} column {}", error.line(), error.column())
+    })?;
     let expires = chrono::DateTime::parse_from_rfc3339(&reply.expire_time)
         .map_err(|_| "unreadable token reply: expireTime is no time".to_owned())?;
     let life_us = expires.timestamp_micros().saturating_sub(now.wall_us);

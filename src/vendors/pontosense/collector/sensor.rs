@@ -1,30 +1,23 @@
 //! One sensor: its token, its connection and the next one, and its reporting. It knows nothing of the
 //! others; what is a source's own (numbers of connections and calls) comes with a [`Turn`].
 
+mod credential;
+mod reporting;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use rand::{Rng, RngExt};
 use serde_json::{Map, Value, json};
 
-use super::api::{self, Failure, Token};
-use super::{Calls, What};
+use self::reporting::Reporting;
+use super::Calls;
+use super::api::{Failure, Token};
 use crate::clock::Now;
-use crate::message::Mqtt;
 use crate::vendors::lifecycle::{Backoff, HEALTHY_AFTER_NS, SECOND_NS, cause_of, link, reason_of};
 use crate::vendors::mqtt::KEEP_ALIVE_S;
 use crate::vendors::pontosense::config::PontosenseConfig;
-use crate::vendors::pontosense::{CONFIG, REPORTING_S, TOKENS_PATH, kind_of, topic};
+use crate::vendors::pontosense::{CONFIG, TOKENS_PATH, topic};
 use crate::vendors::{CloseCause, Closed, Conn, Effect, LinkEvent, MqttDial, Record};
-
-/// The waits in seconds after a call to start that failed: two more fit into the five that are left of
-/// the sixty. The last is for all further ones.
-const START_WAITS_S: [u64; 8] = [1, 2, 5, 5, 10, 20, 40, 60];
-
-/// A call to start that is not answered by then is made again beside it.
-const START_PATIENCE_NS: u64 = 3 * SECOND_NS;
-
-/// Of calls to start that wait for their response.
-const STARTS_MAX: u32 = 4;
 
 /// A sensor that is refused (401, 403, 404) is tried again after a minute, then twice as long, up to an
 /// hour: only a person can end it, and may do so any time.
@@ -36,9 +29,6 @@ const RETRY_AFTER_MAX_S: u32 = 3_600;
 
 /// A broker that does not answer a SUBSCRIBE (AWS does not answer some that it refuses).
 const SUBACK_PATIENCE_NS: u64 = 20 * SECOND_NS;
-
-/// A token whose life is shorter than the margin is not asked for anew in a loop.
-const TOKEN_REST_NS: u64 = 60 * SECOND_NS;
 
 /// What one input is answered with.
 pub(super) struct Turn<'a> {
@@ -103,16 +93,6 @@ enum Next {
     Asking(Conn),
     Dialling(Conn),
     Opened { conn: Conn, at_ns: u64 },
-}
-
-/// What the calls to start have come to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reporting {
-    /// When the latest that succeeded was sent.
-    since_ns: Option<u64>,
-    due_ns: Option<u64>,
-    under_way: u32,
-    failures: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -205,70 +185,6 @@ impl Sensor {
         self.ask_token(turn);
     }
 
-    fn ask_token(&mut self, turn: &mut Turn<'_>) {
-        if self.is_asking {
-            return;
-        }
-        self.is_asking = true;
-        let request = api::ask_token(turn.config, turn.now, turn.rng, &self.sn);
-        let call = turn.calls.enter(self.index, What::Token);
-        turn.fx.push(Effect::Http { call, request });
-    }
-
-    pub(super) fn token_came(&mut self, turn: &mut Turn<'_>, result: Result<Bytes, Failure>) {
-        self.is_asking = false;
-        let read = result.and_then(|body| {
-            let unusable = |detail| Failure { status: None, detail, retry_after_s: None };
-            api::read_token(turn.config, turn.now, &body).map_err(unusable)
-        });
-        let (token, data) = match read {
-            Ok(read) => read,
-            Err(failure) => return self.no_token(turn, &failure),
-        };
-        self.token_backoff = Backoff::default();
-        let now_ns = turn.now.steady_ns;
-        let margin_ns = nanoseconds(turn.config.token_margin);
-        let due_ns = token.expires_ns.saturating_sub(margin_ns).max(now_ns.saturating_add(TOKEN_REST_NS));
-        self.token_due_ns = Some(due_ns);
-        self.token = Some(token);
-        let conn = match (self.next, self.live) {
-            (Next::Asking(conn), _) => conn,
-            (_, Some(live)) => {
-                let mut more = self.about();
-                more.insert("what".into(), json!("token"));
-                self.link(turn.fx, "renewed", live.conn, None, more);
-                live.conn
-            }
-            _ => return,
-        };
-        if data.is_some() && data != self.data {
-            self.data = data;
-            self.record_data(turn.now, conn, turn.fx);
-        }
-        if self.next == Next::Asking(conn) {
-            self.dial(turn, conn);
-        }
-    }
-
-    fn no_token(&mut self, turn: &mut Turn<'_>, failure: &Failure) {
-        let reason = format!("no token: {}", failure.detail);
-        let more = self.about_call("token", failure);
-        let wait_ns = if failure.is_refusal() {
-            self.refused_backoff.next_ns(turn.rng)
-        } else {
-            self.token_backoff.next_ns(turn.rng).max(asked_to_wait_ns(failure))
-        };
-        let until_ns = turn.now.steady_ns.saturating_add(wait_ns);
-        if let Next::Asking(conn) = self.next {
-            self.link(turn.fx, "refused", conn, Some(reason), more);
-            self.next = Next::Waiting { until_ns };
-        } else if let Some(live) = self.live {
-            // The open connection does not depend on it.
-            self.link(turn.fx, "refused", live.conn, Some(reason), more);
-            self.token_due_ns = Some(until_ns);
-        }
-    }
-
     fn dial(&mut self, turn: &mut Turn<'_>, conn: Conn) {
         let Some(token) = &self.token else { return };
         self.next = Next::Dialling(conn);
@@ -319,57 +235,6 @@ impl Sensor {
         }
     }
 
-    fn call_start(&mut self, turn: &mut Turn<'_>) {
-        let now_ns = turn.now.steady_ns;
-        self.reporting.due_ns = Some(now_ns.saturating_add(START_PATIENCE_NS));
-        if self.reporting.under_way >= STARTS_MAX {
-            return;
-        }
-        self.reporting.under_way += 1;
-        let request = api::start(turn.config, turn.now, turn.rng, &self.sn);
-        let call = turn.calls.enter(self.index, What::Start { sent_ns: now_ns });
-        turn.fx.push(Effect::Http { call, request });
-    }
-
-    pub(super) fn start_came(&mut self, turn: &mut Turn<'_>, sent_ns: u64, result: Result<Bytes, Failure>) {
-        self.reporting.under_way = self.reporting.under_way.saturating_sub(1);
-        // A response to what a lost connection had asked for: the next one asks by itself.
-        let Some(live) = self.live else { return };
-        let failure = match result {
-            Ok(_) => return self.reports(turn, live, sent_ns),
-            Err(failure) => failure,
-        };
-        if self.reporting.since_ns.is_some_and(|since_ns| since_ns > sent_ns) {
-            return; // One that was sent later has succeeded.
-        }
-        if failure.is_refusal() {
-            return self.start_refused(turn, live, &failure);
-        }
-        let wait_s = START_WAITS_S.iter().nth(self.reporting.failures as usize).unwrap_or(&60);
-        self.reporting.failures = self.reporting.failures.saturating_add(1);
-        let wait_ns = (wait_s * SECOND_NS).max(asked_to_wait_ns(&failure));
-        self.reporting.due_ns = Some(turn.now.steady_ns.saturating_add(wait_ns));
-        let more = self.about_call("start", &failure);
-        self.link(turn.fx, "refused", live.conn, Some(not_started(&failure)), more);
-    }
-
-    /// The sensor reports for a minute from `sent_ns` on.
-    fn reports(&mut self, turn: &mut Turn<'_>, live: Live, sent_ns: u64) {
-        let since_ns = self.reporting.since_ns.map_or(sent_ns, |since_ns| since_ns.max(sent_ns));
-        self.reporting = Reporting {
-            since_ns: Some(since_ns),
-            due_ns: Some(since_ns.saturating_add(nanoseconds(turn.config.renew_every))),
-            under_way: self.reporting.under_way,
-            failures: 0,
-        };
-        let mut more = self.about();
-        more.insert("what".into(), json!("reporting"));
-        self.link(turn.fx, "renewed", live.conn, None, more);
-        if !self.is_flowing {
-            self.flow(turn, live.conn);
-        }
-    }
-
     /// Data can come from now on.
     fn flow(&mut self, turn: &mut Turn<'_>, conn: Conn) {
         let now_ns = turn.now.steady_ns;
@@ -403,33 +268,6 @@ impl Sensor {
             self.outage = Some(Outage { lost_ns, silent_since_ns });
         }
         self.is_flowing = false;
-    }
-
-    /// The last start is a minute old, and none has succeeded since.
-    fn lapse(&mut self, turn: &mut Turn<'_>) {
-        let Some(live) = self.live else { return };
-        self.ebb(turn.now);
-        let mut more = self.about();
-        more.insert("cause".into(), json!("lapsed"));
-        more.insert("call".into(), json!("start"));
-        let reason = "the sensor has stopped reporting: it could not be started again in time";
-        self.link(turn.fx, "refused", live.conn, Some(reason.into()), more);
-    }
-
-    /// The sensor may not be started: its connection is of no use.
-    fn start_refused(&mut self, turn: &mut Turn<'_>, live: Live, failure: &Failure) {
-        self.ebb(turn.now);
-        self.live = None;
-        self.token = None;
-        self.reporting = Reporting { under_way: self.reporting.under_way, ..Reporting::default() };
-        self.retire(live.conn, false, turn.fx);
-        let more = self.about_call("start", failure);
-        self.link(turn.fx, "refused", live.conn, Some(not_started(failure)), more);
-        if let Next::Dialling(conn) | Next::Opened { conn, .. } = self.next {
-            self.retire(conn, false, turn.fx);
-        }
-        let wait_ns = self.refused_backoff.next_ns(turn.rng);
-        self.next = Next::Waiting { until_ns: turn.now.steady_ns.saturating_add(wait_ns) };
     }
 
     pub(super) fn closed(&mut self, turn: &mut Turn<'_>, conn: Conn, why: &Closed) {
@@ -489,22 +327,9 @@ impl Sensor {
         self.next = Next::Waiting { until_ns };
     }
 
-    pub(super) fn heard(&mut self, turn: &mut Turn<'_>, report: Report) {
-        let Report { conn, at, topic, mqtt, payload } = report;
+    /// Something has come on one of its connections.
+    pub(super) fn heard(&mut self, at: Now) {
         self.last_heard_ns = Some(at.steady_ns);
-        let record = Record {
-            kind: kind_of(&payload),
-            conn,
-            at,
-            channel: topic,
-            mqtt: Some(mqtt),
-            is_binary: false,
-            headers: None,
-            delivery_id: None,
-            payload,
-            clear: None,
-        };
-        turn.fx.push(Effect::Record { record, ack: None });
     }
 
     /// A session has begun: it is to hold what the sensor is set up with.
@@ -553,12 +378,6 @@ impl Sensor {
             || self.retiring.iter().any(|retiring| retiring.conn == conn)
     }
 
-    /// When the sensor's minute is over, should it not be started again.
-    fn lapses_at(&self) -> Option<u64> {
-        let since_ns = self.reporting.since_ns.filter(|_| self.is_flowing && self.live.is_some())?;
-        Some(since_ns.saturating_add(REPORTING_S * SECOND_NS))
-    }
-
     fn hands_over_at(&self, config: &PontosenseConfig) -> Option<u64> {
         Some(self.live?.opened_ns.saturating_add(nanoseconds(config.connection_max_age)))
     }
@@ -601,21 +420,8 @@ impl Sensor {
     }
 }
 
-/// What came on a connection.
-pub(super) struct Report {
-    pub(super) conn: Conn,
-    pub(super) at: Now,
-    pub(super) topic: ByteString,
-    pub(super) mqtt: Mqtt,
-    pub(super) payload: Bytes,
-}
-
 fn refused_backoff() -> Backoff {
     Backoff::new(REFUSED_WAIT_NS, REFUSED_WAIT_MAX_NS)
-}
-
-fn not_started(failure: &Failure) -> String {
-    format!("not started: {}", failure.detail)
 }
 
 fn asked_to_wait_ns(failure: &Failure) -> u64 {

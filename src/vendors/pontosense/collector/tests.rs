@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
@@ -10,7 +11,8 @@ use crate::vendors::lifecycle::SECOND_NS;
 use crate::vendors::pontosense::config::{
     DEFAULT_CONNECTION_MAX_AGE, DEFAULT_RENEW_EVERY, DEFAULT_TOKEN_MARGIN,
 };
-use crate::vendors::{CloseCause, Closed, HttpResponse, HttpSend};
+use crate::vendors::testing::{Hand, source};
+use crate::vendors::{CloseCause, Closed, HttpResponse, HttpSend, VendorConfig};
 
 const DATA: &str = r#"{ "scanArea": {"left":1,"right":2,"height":3},  "zones":[], "preference":0 }"#;
 
@@ -422,7 +424,11 @@ fn failing_token_calls_are_made_again_later_each_time_and_as_late_as_asked_for()
     assert!((99.9..=100.1).contains(&waits[2]) && (4.0..=8.0).contains(&waits[3]), "{waits:?}");
     assert_eq!(told.len(), 6, "{told:#?}");
     assert_eq!(told[0], "0 refused 0 token (A: no token: HTTP status 500)");
-    assert!(told[3].contains("refused 3 token (A: no token: unreadable token reply"), "{}", told[3]);
+    assert!(
+        told[3].contains("refused 3 token (A: no token: unreadable token reply, at line 1"),
+        "{}",
+        told[3]
+    );
     assert!(told[4].contains("reconnected 4 after"));
 }
 
@@ -570,6 +576,10 @@ fn the_tenant_form_and_another_broker_are_used_where_configured() {
     let (token, data) = api::read_token(&tenant, now, reply).unwrap();
     assert!(token.url("c").starts_with("ws://127.0.0.1:9002/mqtt?token=t&clientId=c&"));
     assert_eq!(data, None);
+    let documented = include_bytes!("../../../../fixtures/pontosense/token_reply.json");
+    let (token, data) = api::read_token(&config(&["A"]), now, documented).unwrap();
+    assert!(token.url("c").starts_with("wss://iot.example.com/mqtt?token=eyJhbGci"));
+    assert!(data.unwrap().ends_with(br#""preference":0}"#));
 }
 
 #[test]
@@ -587,5 +597,81 @@ fn the_host_of_a_token_reply_is_bare_or_with_a_port_or_a_url() {
     assert_eq!(url(&http, "ws://broker").unwrap(), "ws://broker/mqtt");
     for host in ["ws://broker", "", "http://broker", "wss://", "a b", "wss://u:p@broker"] {
         assert!(url(&https, host).is_err(), "{host}");
+    }
+}
+
+#[test]
+fn a_response_counts_once_and_only_to_its_own_call() {
+    let mut hand = Hand::of(&source(VendorConfig::Pontosense(config(&["A"]))));
+    let begun = hand.give(Input::Start);
+    assert_eq!(begun, ["link connecting 0", "call 0 POST https://api/v1/iot/tokens"]);
+    assert_eq!(hand.respond(1, 200, ""), [] as [&str; 0]);
+    assert_eq!(hand.respond(0, 403, ""), ["link refused 0: A: no token: HTTP status 403"]);
+    assert_eq!(hand.respond(0, 403, ""), [] as [&str; 0]);
+}
+
+fn hostile() -> impl Strategy<Value = Input> {
+    let body = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..40),
+        r#"\{"token":"[a-z%&/]{0,5}","expireTime":"[0-9TZ:-]{0,20}","host":".{0,9}","data":(\[\]|null|7|\{)\}"#
+            .prop_map(String::into_bytes),
+        Just(br#"{"token":"t","expireTime":"9999-12-31T23:59:59Z","host":"h","data":{}}"#.to_vec()),
+        Just(br#"{"token":"t","expireTime":"0001-01-01T00:00:00Z","host":"h"}"#.to_vec()),
+    ];
+    let response = (0..20u64, prop_oneof![Just(200u16), 100..600u16], any::<Option<u32>>(), body);
+    let response = response.prop_map(|(call, status, retry_after_s, body)| Input::Response {
+        call,
+        result: Ok(HttpResponse { status, retry_after_s, body: body.into() }),
+    });
+    let cause = prop_oneof![
+        any::<u8>().prop_map(CloseCause::MqttRefused),
+        any::<u16>().prop_map(CloseCause::HttpStatus),
+        any::<Option<u16>>().prop_map(CloseCause::ByPeer),
+        Just(CloseCause::Broken),
+        Just(CloseCause::ByUs),
+        Just(CloseCause::Unreachable),
+    ];
+    let closed = (0..9u32, cause)
+        .prop_map(|(conn, cause)| Input::Closed { conn, why: Closed { cause, detail: String::new() } });
+    let subscribed =
+        (0..9u32, proptest::collection::vec(any::<Option<u8>>(), 0..3)).prop_map(|(conn, qos)| {
+            Input::Subscribed { conn, granted: qos.into_iter().map(|qos| (String::new(), qos)).collect() }
+        });
+    prop_oneof![
+        4 => response,
+        1 => closed,
+        2 => subscribed,
+        2 => (0..9u32).prop_map(|conn| Input::Opened { conn, session_present: true }),
+        1 => Just(()).prop_map(|()| Input::Tick),
+        1 => (0..20u64).prop_map(|call| Input::Response { call, result: Err("no route".into()) }),
+    ]
+}
+
+proptest! {
+    /// Whatever comes in whatever order: no panic, no spinning, and no secret in what is told.
+    #[test]
+    fn nothing_that_a_vendor_sends_breaks_it(
+        inputs in proptest::collection::vec((hostile(), 0..100u64), 0..60)
+    ) {
+        let mut collector = PontosenseCollector::new(config(&["A", "B"]));
+        let mut rng = Pcg64::seed_from_u64(1);
+        let mut now = Now { wall_us: 1_738_708_800_000_000, steady_ns: 5_000 * SECOND_NS };
+        let mut fx = Vec::new();
+        collector.on(now, &mut rng, Input::Start, &mut fx);
+        for (input, wait_s) in inputs {
+            collector.on(now, &mut rng, input, &mut fx);
+            let end_ns = now.steady_ns + wait_s * SECOND_NS;
+            let mut ticks = 0;
+            while let Some(at) = collector.wake_at().filter(|at| *at <= end_ns) {
+                now.steady_ns = at.max(now.steady_ns);
+                collector.on(now, &mut rng, Input::Tick, &mut fx);
+                ticks += 1;
+                prop_assert!(ticks < 1_000, "it spins");
+            }
+            now.steady_ns = end_ns;
+        }
+        prop_assert!(collector.calls.under_way.len() < 1_000);
+        let told = format!("{fx:?}");
+        prop_assert!(!told.contains("secret"));
     }
 }

@@ -8,7 +8,7 @@ use crate::vendors::{Source, VendorConfig};
 
 const PATH: &str = "/sensoro/webhooks";
 const NONCE: &str = "1467018792599";
-const PLAIN: &str = r#"{"appId":"123456","sn":"0117C9XXXX","type":"text","deviceType":"node","createdTime":1467018792599,"msgId":1,"data":{"battery":85,"interval":60,"temperature":23.5}}"#;
+const PLAIN: &str = include_str!("../../../../fixtures/sensoro/telemetry_temperature.json");
 const CLEAR: &str = r#"{"battery":85,"interval":60,"temperature":23.5}"#;
 const SIGNATURE: &str = "BqEl0aJjqOr4uJgbJbyokjdE3xWUMcqo0RrNXibVq7s=";
 
@@ -99,7 +99,8 @@ fn the_body_may_be_signed_as_javascript_prints_it() {
 
 #[test]
 fn behind_a_proxy_the_signed_url_is_the_one_that_the_vendor_knows() {
-    let cases: [(Option<&str>, &[(&str, &str)], &str, &str); 9] = [
+    type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 9] = [
         (None, &[("host", "in:7081")], "/sensoro/webhooks", "http://in:7081/sensoro/webhooks"),
         (
             None,
