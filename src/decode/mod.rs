@@ -57,6 +57,7 @@ mod describe;
 mod json;
 mod matching;
 mod names;
+mod plain;
 mod plan;
 mod raw;
 mod row;
