@@ -61,6 +61,7 @@ mod plain;
 mod plan;
 mod raw;
 mod row;
+mod split;
 mod time;
 mod value;
 
