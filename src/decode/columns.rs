@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::NullBufferBuilder;
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListArray, StringBuilder,
-    StructArray, TimestampMicrosecondBuilder,
-};
+use arrow::array::{ArrayRef, BooleanBuilder, ListArray, StringBuilder, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use super::declaration::{CodeTable, Field, FieldType};
+use super::numbers::Numbers;
 use super::row::{Row, Value};
 
 /// The columns of `fields`: one each, two where codes have names.
@@ -89,15 +88,15 @@ pub(super) struct Columns {
 
 #[derive(Debug)]
 enum Column {
-    Int32(Int32Builder),
-    Int64(Int64Builder),
+    Int32(Numbers<Int32Type>),
+    Int64(Numbers<Int64Type>),
     /// A code and its name.
-    Enumeration(Int32Builder, StringBuilder, Arc<CodeTable>),
-    LongEnumeration(Int64Builder, StringBuilder, Arc<CodeTable>),
-    Double(Float64Builder),
+    Enumeration(Numbers<Int32Type>, StringBuilder, Arc<CodeTable>),
+    LongEnumeration(Numbers<Int64Type>, StringBuilder, Arc<CodeTable>),
+    Double(Numbers<Float64Type>),
     Bool(BooleanBuilder),
     Text(StringBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
+    Timestamp(Numbers<TimestampMicrosecondType>),
     List(Box<ListColumn>),
 }
 
@@ -166,22 +165,18 @@ impl Column {
         };
         match (&field.data_type, data_type(field)) {
             (FieldType::Int32, _) => match names {
-                Some(codes) => {
-                    Column::Enumeration(Int32Builder::new(), StringBuilder::new(), codes.table.clone())
-                }
-                None => Column::Int32(Int32Builder::new()),
+                Some(codes) => Column::Enumeration(Numbers::new(), StringBuilder::new(), codes.table.clone()),
+                None => Column::Int32(Numbers::new()),
             },
             (FieldType::Int64, _) => match names {
                 Some(codes) => {
-                    Column::LongEnumeration(Int64Builder::new(), StringBuilder::new(), codes.table.clone())
+                    Column::LongEnumeration(Numbers::new(), StringBuilder::new(), codes.table.clone())
                 }
-                None => Column::Int64(Int64Builder::new()),
+                None => Column::Int64(Numbers::new()),
             },
-            (FieldType::Double, _) => Column::Double(Float64Builder::new()),
+            (FieldType::Double, _) => Column::Double(Numbers::new()),
             (FieldType::Bool, _) => Column::Bool(BooleanBuilder::new()),
-            (FieldType::Timestamp(_), _) => {
-                Column::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
-            }
+            (FieldType::Timestamp(_), _) => Column::Timestamp(Numbers::new()),
             (FieldType::Strings { .. }, DataType::List(element)) => {
                 let items = Columns::of(vec![Column::Text(StringBuilder::new())]);
                 list(&element, Fields::empty(), items, 1)
@@ -197,23 +192,23 @@ impl Column {
     #[inline]
     fn push(&mut self, row: &Row, value: &Value) {
         match (self, value) {
-            (Column::Int32(column), value) => column.append_option(int32(value)),
-            (Column::Int64(column), value) => column.append_option(int64(value)),
+            (Column::Int32(column), value) => column.push(int32(value)),
+            (Column::Int64(column), value) => column.push(int64(value)),
             (Column::Enumeration(codes, names, table), value) => {
-                codes.append_option(int32(value));
+                codes.push(int32(value));
                 names.append_option(int64(value).and_then(|code| table.label(code)));
             }
             (Column::LongEnumeration(codes, names, table), value) => {
-                codes.append_option(int64(value));
+                codes.push(int64(value));
                 names.append_option(int64(value).and_then(|code| table.label(code)));
             }
-            (Column::Double(column), Value::Double(double)) => column.append_value(*double),
-            (Column::Double(column), _) => column.append_null(),
+            (Column::Double(column), Value::Double(double)) => column.push(Some(*double)),
+            (Column::Double(column), _) => column.push(None),
             (Column::Bool(column), Value::Bool(bool)) => column.append_value(*bool),
             (Column::Bool(column), _) => column.append_null(),
             (Column::Text(column), Value::Text(range)) => column.append_value(row.text(range)),
             (Column::Text(column), _) => column.append_null(),
-            (Column::Timestamp(column), value) => column.append_option(int64(value)),
+            (Column::Timestamp(column), value) => column.push(int64(value)),
             (Column::List(column), value) => column.push(row, value),
         }
     }
@@ -223,20 +218,20 @@ impl Column {
             return;
         }
         match self {
-            Column::Int32(column) => column.append_nulls(count),
-            Column::Int64(column) => column.append_nulls(count),
+            Column::Int32(column) => column.push_nulls(count),
+            Column::Int64(column) => column.push_nulls(count),
             Column::Enumeration(codes, names, _) => {
-                codes.append_nulls(count);
+                codes.push_nulls(count);
                 names.append_nulls(count);
             }
             Column::LongEnumeration(codes, names, _) => {
-                codes.append_nulls(count);
+                codes.push_nulls(count);
                 names.append_nulls(count);
             }
-            Column::Double(column) => column.append_nulls(count),
+            Column::Double(column) => column.push_nulls(count),
             Column::Bool(column) => column.append_nulls(count),
             Column::Text(column) => column.append_nulls(count),
-            Column::Timestamp(column) => column.append_nulls(count),
+            Column::Timestamp(column) => column.push_nulls(count),
             Column::List(column) => {
                 let end = column.offsets.last().copied().unwrap_or(0);
                 column.offsets.resize(column.offsets.len() + count, end);
@@ -260,7 +255,7 @@ impl Column {
             Column::Double(column) => arrays.push(Arc::new(column.finish())),
             Column::Bool(column) => arrays.push(Arc::new(column.finish())),
             Column::Text(column) => arrays.push(Arc::new(column.finish())),
-            Column::Timestamp(column) => arrays.push(Arc::new(column.finish())),
+            Column::Timestamp(column) => arrays.push(Arc::new(column.finish().with_timezone("UTC"))),
             Column::List(column) => arrays.push(Arc::new(column.finish())),
         }
     }

@@ -57,6 +57,7 @@ mod describe;
 mod json;
 mod matching;
 mod names;
+mod numbers;
 mod plain;
 mod plan;
 mod raw;
