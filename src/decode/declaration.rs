@@ -10,7 +10,7 @@ use super::channel::ChannelPattern;
 use super::matching::MatchRule;
 use super::split::Split;
 use super::time::TimeFormat;
-use super::{build, columns};
+use super::{build, fields};
 
 /// Why a declaration is refused: which file, where in it, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +83,7 @@ impl Declaration {
     /// The columns of a decoded batch: nullable, with `PARQUET:field_id` on every level, and where
     /// declared `unit role meaning path codes` as metadata.
     pub fn arrow_fields(&self) -> Vec<ArrowField> {
-        columns::arrow_fields(&self.fields)
+        fields::arrow_fields(&self.fields)
     }
 
     /// Whether a message is of this kind, by the declaration's `match`; without one nothing is.

@@ -54,6 +54,7 @@ mod columns;
 mod declaration;
 mod decoder;
 mod describe;
+mod fields;
 mod json;
 mod matching;
 mod names;
