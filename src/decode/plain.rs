@@ -3,7 +3,7 @@
 //! It answers only texts that are beyond doubt and leaves all others to `serde_json`, whose word counts
 //! for what JSON is, which numbers there are, and how an error reads. So it may refuse what it likes
 //! (deep nesting, halves of a surrogate pair, numbers out of range), but whatever it takes it must take
-//! as `serde_json` does: the tests compare the two. It costs about a third, since it knows that its text
+//! as `serde_json` does: the tests compare the two. It costs less, since it knows that its text
 //! is UTF-8, keeps its memory, and has no error to place in a line and column.
 
 use std::fmt;
