@@ -44,6 +44,8 @@ pub(super) struct Derived<'a> {
 pub(super) struct EnvelopeColumns {
     rows: usize,
     bytes: usize,
+    /// Bytes of the payloads in the last batch: most likely about as many come again.
+    last_payload_bytes: usize,
     source: StringBuilder,
     connection: Int32Builder,
     seq: Int64Builder,
@@ -68,6 +70,7 @@ impl EnvelopeColumns {
         Self {
             rows: 0,
             bytes: 0,
+            last_payload_bytes: 0,
             source: StringBuilder::new(),
             connection: Int32Builder::new(),
             seq: Int64Builder::new(),
@@ -98,6 +101,11 @@ impl EnvelopeColumns {
     }
 
     pub(super) fn push(&mut self, source: &str, record: &RecordRef<'_>, derived: Derived<'_>) {
+        if self.rows == 0 {
+            // Growing to megabytes step by step would copy each payload twice. Not before there is a row, so
+            // that segments which get no more rows hold nothing.
+            self.payload = BinaryBuilder::with_capacity(BATCH_ROWS, self.last_payload_bytes);
+        }
         self.rows += 1;
         self.bytes += record.payload.len() + record.channel.len() + record.clear.map_or(0, <[u8]>::len);
         self.source.append_value(source);
@@ -124,6 +132,7 @@ impl EnvelopeColumns {
         let rows = self.rows;
         self.rows = 0;
         self.bytes = 0;
+        self.last_payload_bytes = self.payload.values_slice().len();
         Ok(vec![
             Arc::new(constants.site.slice(0, rows)),
             Arc::new(constants.session_id.slice(0, rows)),
