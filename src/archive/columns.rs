@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Int8Builder, Int32Builder, Int64Builder, MapArray,
+    ArrayRef, BinaryArray, BinaryBuilder, BooleanBuilder, Int8Builder, Int32Builder, Int64Builder, MapArray,
     NullBufferBuilder, StringArray, StringBuilder, StructArray, TimestampMicrosecondBuilder,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
@@ -31,12 +31,35 @@ impl Constants {
     }
 }
 
-/// What decoding says about a row, for the envelope.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Derived<'a> {
-    pub device_id: Option<&'a str>,
-    pub event_at_us: Option<i64>,
-    pub decode_error: Option<&'a str>,
+/// A batch's columns, but for those that are derived from its payloads.
+#[derive(Debug)]
+pub(super) struct EnvelopeBatch {
+    /// `site` to `elapsed_ns`.
+    before: Vec<ArrayRef>,
+    pub channel: StringArray,
+    /// `qos` to `duplicate_of`.
+    after: Vec<ArrayRef>,
+    pub payload: BinaryArray,
+    pub clear: BinaryArray,
+    /// The position of each row's source in the session.
+    pub sources: Vec<u16>,
+}
+
+impl EnvelopeBatch {
+    /// All columns of the envelope, in the order of the schema.
+    pub(super) fn into_columns(
+        self,
+        device_id: ArrayRef,
+        event_at: ArrayRef,
+        decode_error: ArrayRef,
+    ) -> Vec<ArrayRef> {
+        let Self { before, channel, after, payload, clear, sources: _ } = self;
+        let mut columns = before;
+        columns.extend([Arc::new(channel) as ArrayRef, device_id, event_at]);
+        columns.extend(after);
+        columns.extend([Arc::new(payload) as ArrayRef, Arc::new(clear), decode_error]);
+        columns
+    }
 }
 
 /// The rows that wait for the next batch.
@@ -44,14 +67,14 @@ pub(super) struct Derived<'a> {
 pub(super) struct EnvelopeColumns {
     rows: usize,
     bytes: usize,
+    /// Bytes of the payloads in the last batch: most likely about as many come again.
+    last_payload_bytes: usize,
     source: StringBuilder,
     connection: Int32Builder,
     seq: Int64Builder,
     received_at: TimestampMicrosecondBuilder,
     elapsed_ns: Int64Builder,
     channel: StringBuilder,
-    device_id: StringBuilder,
-    event_at: TimestampMicrosecondBuilder,
     qos: Int8Builder,
     retain: BooleanBuilder,
     dup: BooleanBuilder,
@@ -60,7 +83,7 @@ pub(super) struct EnvelopeColumns {
     duplicate_of: Int64Builder,
     payload: BinaryBuilder,
     clear: BinaryBuilder,
-    decode_error: StringBuilder,
+    sources: Vec<u16>,
 }
 
 impl EnvelopeColumns {
@@ -68,14 +91,13 @@ impl EnvelopeColumns {
         Self {
             rows: 0,
             bytes: 0,
+            last_payload_bytes: 0,
             source: StringBuilder::new(),
             connection: Int32Builder::new(),
             seq: Int64Builder::new(),
             received_at: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
             elapsed_ns: Int64Builder::new(),
             channel: StringBuilder::new(),
-            device_id: StringBuilder::new(),
-            event_at: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
             qos: Int8Builder::new(),
             retain: BooleanBuilder::new(),
             dup: BooleanBuilder::new(),
@@ -84,7 +106,7 @@ impl EnvelopeColumns {
             duplicate_of: Int64Builder::new(),
             payload: BinaryBuilder::new(),
             clear: BinaryBuilder::new(),
-            decode_error: StringBuilder::new(),
+            sources: Vec::new(),
         }
     }
 
@@ -97,7 +119,12 @@ impl EnvelopeColumns {
         self.bytes
     }
 
-    pub(super) fn push(&mut self, source: &str, record: &RecordRef<'_>, derived: Derived<'_>) {
+    pub(super) fn push(&mut self, source: &str, record: &RecordRef<'_>) {
+        if self.rows == 0 {
+            // Growing to megabytes step by step would copy each payload twice. Not before there is a row, so
+            // that segments which get no more rows hold nothing.
+            self.payload = BinaryBuilder::with_capacity(BATCH_ROWS, self.last_payload_bytes);
+        }
         self.rows += 1;
         self.bytes += record.payload.len() + record.channel.len() + record.clear.map_or(0, <[u8]>::len);
         self.source.append_value(source);
@@ -106,8 +133,6 @@ impl EnvelopeColumns {
         self.received_at.append_value(record.received_at_us);
         self.elapsed_ns.append_value(record.elapsed_ns as i64);
         self.channel.append_value(record.channel);
-        self.device_id.append_option(derived.device_id);
-        self.event_at.append_option(derived.event_at_us);
         self.qos.append_option(record.mqtt.map(|m| m.qos as i8));
         self.retain.append_option(record.mqtt.map(|m| m.retain));
         self.dup.append_option(record.mqtt.map(|m| m.dup));
@@ -116,35 +141,38 @@ impl EnvelopeColumns {
         self.duplicate_of.append_option(record.duplicate_of.map(|seq| seq as i64));
         self.payload.append_value(record.payload);
         self.clear.append_option(record.clear);
-        self.decode_error.append_option(derived.decode_error);
+        self.sources.push(record.source);
     }
 
-    /// The columns of the rows since the last call, in the order of the schema.
-    pub(super) fn finish(&mut self, constants: &Constants) -> Result<Vec<ArrayRef>, ArrowError> {
+    /// The columns of the rows since the last call.
+    pub(super) fn finish(&mut self, constants: &Constants) -> Result<EnvelopeBatch, ArrowError> {
         let rows = self.rows;
         self.rows = 0;
         self.bytes = 0;
-        Ok(vec![
-            Arc::new(constants.site.slice(0, rows)),
-            Arc::new(constants.session_id.slice(0, rows)),
-            Arc::new(self.source.finish()),
-            Arc::new(self.connection.finish()),
-            Arc::new(self.seq.finish()),
-            Arc::new(self.received_at.finish().with_timezone("UTC")),
-            Arc::new(self.elapsed_ns.finish()),
-            Arc::new(self.channel.finish()),
-            Arc::new(self.device_id.finish()),
-            Arc::new(self.event_at.finish().with_timezone("UTC")),
-            Arc::new(self.qos.finish()),
-            Arc::new(self.retain.finish()),
-            Arc::new(self.dup.finish()),
-            Arc::new(self.is_binary.finish()),
-            self.headers.finish()?,
-            Arc::new(self.duplicate_of.finish()),
-            Arc::new(self.payload.finish()),
-            Arc::new(self.clear.finish()),
-            Arc::new(self.decode_error.finish()),
-        ])
+        self.last_payload_bytes = self.payload.values_slice().len();
+        Ok(EnvelopeBatch {
+            before: vec![
+                Arc::new(constants.site.slice(0, rows)),
+                Arc::new(constants.session_id.slice(0, rows)),
+                Arc::new(self.source.finish()),
+                Arc::new(self.connection.finish()),
+                Arc::new(self.seq.finish()),
+                Arc::new(self.received_at.finish().with_timezone("UTC")),
+                Arc::new(self.elapsed_ns.finish()),
+            ],
+            channel: self.channel.finish(),
+            after: vec![
+                Arc::new(self.qos.finish()),
+                Arc::new(self.retain.finish()),
+                Arc::new(self.dup.finish()),
+                Arc::new(self.is_binary.finish()),
+                self.headers.finish()?,
+                Arc::new(self.duplicate_of.finish()),
+            ],
+            payload: self.payload.finish(),
+            clear: self.clear.finish(),
+            sources: std::mem::take(&mut self.sources),
+        })
     }
 }
 

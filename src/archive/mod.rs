@@ -40,6 +40,7 @@
 
 mod catalog;
 mod columns;
+mod decoding;
 mod durable;
 mod error;
 mod filter;

@@ -23,6 +23,9 @@ pub(super) const ROW_GROUP_ROWS: usize = 131_072;
 /// Replay holds one page of each column of each open file: small pages keep a long replay small.
 const PAGE_BYTES: usize = 256 * 1024;
 
+/// Of measured values that are kept once per row group: 2,048.
+const DOUBLES_DICTIONARY_BYTES: usize = 16 * 1024;
+
 /// The position of `seq` among the columns; no nested column comes before it.
 const SEQ_COLUMN: i32 = 4;
 
@@ -111,16 +114,21 @@ pub(super) fn writer_options(schema: &Schema, metadata: Vec<(&str, String)>) -> 
         let path = ColumnPath::from(vec!["headers".to_owned(), "key_value".to_owned(), name.to_owned()]);
         properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
     }
-    // Nullable times and measured values hardly repeat: plain, which every reader has had for years
-    // (byte-stream split is smaller, but Spark's fast reader refuses it).
-    for field in schema.fields() {
-        let plain = matches!(field.data_type(), DataType::Float64 | DataType::Timestamp(..));
-        if plain && field.is_nullable() {
-            let path = ColumnPath::from(field.name().as_str());
-            properties = properties
+    for field in schema.fields().iter().filter(|field| field.is_nullable()) {
+        let path = ColumnPath::from(field.name().as_str());
+        properties = match field.data_type() {
+            // The vendor's times rise about as slowly as ours.
+            DataType::Timestamp(..) => properties
                 .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path, Encoding::PLAIN);
-        }
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            // A few hundred values at most (a speed in km/h, a charge in percent), or else hardly any twice
+            // (a longitude). The limit finds out soon; the rest is then plain, which every reader has had
+            // for years (byte-stream split is smaller, but Spark's fast reader refuses it).
+            DataType::Float64 => properties
+                .set_column_dictionary_page_size_limit(path.clone(), DOUBLES_DICTIONARY_BYTES)
+                .set_column_encoding(path, Encoding::PLAIN),
+            _ => properties,
+        };
     }
     ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true)
 }

@@ -6,6 +6,7 @@ use std::sync::mpsc::sync_channel;
 use serde::Serialize;
 
 use super::Archive;
+use super::decoding::decode_batches;
 use super::durable::{remove_if_there, replace_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::PartName;
@@ -18,8 +19,9 @@ use crate::index::LinkRow;
 use crate::journal::{JournalError, PartEnd, PartReader, parse_part_file_name};
 use crate::message::{SessionHeader, SessionId};
 
-/// Batches that wait for the writers: enough to even out, few enough for memory.
-const STEPS_WAITING: usize = 1;
+/// Batches of up to 4 MiB that wait between two stages: enough that the others go on while a row group is
+/// compressed, few enough for memory.
+const BATCHES_WAITING: usize = 4;
 
 /// What sealing a part came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -60,17 +62,23 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
     let header = reader.header().clone();
     write_schema_files(archive, &header.session)?;
     let start = archive.seq_end_before(name)?.min(header.first_seq);
-    let (steps, received) = sync_channel(STEPS_WAITING);
-    // Two halves, so that both cores have work: reading and decoding here, Parquet on a thread that ends
+    let (batches, to_decode) = sync_channel(BATCHES_WAITING);
+    let (steps, to_write) = sync_channel(BATCHES_WAITING);
+    // Three stages, so that the cores have work: the part is read here, the others are threads that end
     // before this function does.
-    let (sorted, written) = std::thread::scope(|scope| {
-        let writers = std::thread::Builder::new().name("seal".to_owned());
-        let writers = writers.spawn_scoped(scope, move || write_files(&*archive.disk, received));
-        let writers = writers.doing("start a thread to seal", part)?;
-        let sorting = Sorting::new(archive, name, &header.session, start, steps);
+    let (sorted, errors, written) = std::thread::scope(|scope| {
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let writing = thread("seal-write").spawn_scoped(scope, move || write_files(&*archive.disk, to_write));
+        let writing = writing.doing("start a thread to seal", part)?;
+        let decoding = thread("seal-decode").spawn_scoped(scope, move || decode_batches(to_decode, &steps));
+        let decoding = decoding.doing("start a thread to seal", part)?;
+        let sorting = Sorting::new(archive, name, &header.session, start, batches);
         let sorted = sorting.and_then(|sorting| sorting.take_all(&mut reader, part));
-        let written = writers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok::<_, ArchiveError>((sorted?, written))
+        let errors = decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        // What went wrong last along the way is what the stages before it were ended by.
+        let errors = errors?;
+        Ok::<_, ArchiveError>((sorted?, errors, written))
     })?;
     // What lies between the parts had been synced when the later one was begun.
     let between = header.first_seq - start;
@@ -81,7 +89,7 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
             (torn_tail.map_or(0, |tail| tail.end - tail.start), promised_messages)
         }
     };
-    let finished = sorted.finish(written);
+    let finished = sorted.finish(errors, written);
     let sealed = Sealed { torn_tail_bytes, promised_lost: between + promised, ..finished.summary() };
     if finished.manifest.seq_end == start {
         // Nothing was ever in it: nothing to commit.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use arrow::datatypes::{Field, SchemaRef};
-use arrow::record_batch::RecordBatch;
+use arrow::datatypes::Field;
 use parquet::arrow::ArrowWriter;
 
 use super::Archive;
-use super::columns::{Constants, Derived, EnvelopeColumns};
+use super::columns::{Constants, EnvelopeBatch, EnvelopeColumns};
+use super::decoding::DecodeErrors;
 use super::durable::replace;
 use super::error::ArchiveError;
 use super::layout::{SCHEMA_DATE, schema_path};
@@ -32,14 +31,13 @@ pub(super) struct Naming {
     pub metadata: Vec<(&'static str, String)>,
 }
 
-/// The rows of a segment in the making; its file is made by the [`writers`](super::writers).
+/// The rows of a segment in the making; they are decoded in [`decoding`](super::decoding), and its file is
+/// made by the [`writers`](super::writers).
 #[derive(Debug)]
 pub(super) struct Segment {
     naming: Naming,
     tmp: PathBuf,
-    schema: SchemaRef,
     envelope: EnvelopeColumns,
-    decoder: Decoder,
     tally: Tally,
 }
 
@@ -70,26 +68,24 @@ struct SourceTally {
 }
 
 impl Segment {
-    /// A segment without rows, and the file that is to take them.
+    /// A segment without rows, the file that is to take them, and what decodes them.
     pub(super) fn new(
         tmp: PathBuf,
         naming: Naming,
         declaration: Option<&Declaration>,
         sources: usize,
-    ) -> (Self, NewFile) {
+    ) -> (Self, Box<NewFile>, Box<Decoder>) {
         let schema = segment_schema(&declaration.map(Declaration::arrow_fields).unwrap_or_default());
         let options = writer_options(&schema, naming.pairs());
-        let (path, file_schema) = (PathBuf::from(&naming.path), Arc::clone(&schema));
-        let file = NewFile { tmp: tmp.clone(), path, schema: file_schema, options };
+        let path = PathBuf::from(&naming.path);
+        let file = NewFile { tmp: tmp.clone(), path, schema, options };
         let segment = Self {
             naming,
             tmp,
-            schema,
             envelope: EnvelopeColumns::new(),
-            decoder: Decoder::new(declaration),
             tally: Tally { sources: vec![SourceTally::default(); sources], ..Tally::default() },
         };
-        (segment, file)
+        (segment, Box::new(file), Box::new(Decoder::new(declaration)))
     }
 
     /// Rows and bytes that wait for the next batch.
@@ -99,38 +95,40 @@ impl Segment {
 
     /// Takes one row; `source` is the name that belongs to `record.source`.
     pub(super) fn push(&mut self, source: &str, record: &RecordRef<'_>) {
-        let decoded = self.decoder.push_decrypted(record.channel, record.payload, record.clear);
-        let derived = Derived {
-            device_id: decoded.device_id,
-            event_at_us: decoded.event_at_us,
-            decode_error: decoded.error,
-        };
-        self.tally.add(record, derived.decode_error.is_some());
-        self.envelope.push(source, record, derived);
+        self.tally.add(record);
+        self.envelope.push(source, record);
     }
 
     /// The waiting rows, if there are any.
-    pub(super) fn take_batch(&mut self, constants: &Constants) -> Result<Option<RecordBatch>, ArchiveError> {
+    pub(super) fn take_batch(
+        &mut self,
+        constants: &Constants,
+    ) -> Result<Option<EnvelopeBatch>, ArchiveError> {
         if self.envelope.rows() == 0 {
             return Ok(None);
         }
-        let batch = self.envelope.finish(constants).and_then(|mut columns| {
-            columns.extend(self.decoder.finish());
-            RecordBatch::try_new(Arc::clone(&self.schema), columns)
-        });
         let path = || PathBuf::from(&self.naming.path);
+        let batch = self.envelope.finish(constants);
         batch.map(Some).map_err(|source| ArchiveError::WriteSegment { path: path(), source: source.into() })
     }
 
-    /// `written` is what became of its file.
-    pub(super) fn finish(self, names: &[&str], written: WrittenFile) -> FinishedSegment {
+    /// `written` is what became of its file, and `errors` what of its rows.
+    pub(super) fn finish(
+        mut self,
+        names: &[&str],
+        errors: DecodeErrors,
+        written: WrittenFile,
+    ) -> FinishedSegment {
+        for (source, errors) in self.tally.sources.iter_mut().zip(errors) {
+            source.decode_errors = errors;
+        }
         let file = self.tally.into_file(self.naming, names, written.bytes, written.blake3);
         FinishedSegment { tmp: self.tmp, file }
     }
 }
 
 impl Tally {
-    fn add(&mut self, record: &RecordRef<'_>, decode_error: bool) {
+    fn add(&mut self, record: &RecordRef<'_>) {
         let payload_bytes = record.payload.len() as u64;
         self.rows += 1;
         self.payload_bytes += payload_bytes;
@@ -151,7 +149,6 @@ impl Tally {
             source.rows += 1;
             source.payload_bytes += payload_bytes;
             source.duplicates += u64::from(record.duplicate_of.is_some());
-            source.decode_errors += u64::from(decode_error);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The first half of sealing: the records of a part, decoded, into batches of the segment they belong to.
+//! The beginning of sealing: the records of a part into batches of the segment they belong to.
 //!
 //! A segment is all of a part that is of one kind and one day. Which rows are in a batch follows from
 //! the records alone, so that sealing again gives the same files.
@@ -12,6 +12,7 @@ use parquet::errors::ParquetError;
 
 use super::Archive;
 use super::columns::{BATCH_ROWS, Constants};
+use super::decoding::{DecodeErrors, Sorted};
 use super::error::ArchiveError;
 use super::kinds::Kinds;
 use super::layout::{PartName, segment_path};
@@ -20,7 +21,7 @@ use super::manifest::{Manifest, SeqRange};
 use super::seal::journal_error;
 use super::segment::{FinishedSegment, Naming, Segment};
 use super::time::{date_of_day, day_of};
-use super::writers::{Step, WrittenFile};
+use super::writers::WrittenFile;
 use crate::clock::Clock;
 use crate::index::LinkRow;
 use crate::journal::{PartReader, RecordRef};
@@ -46,11 +47,11 @@ pub(super) struct Sorting<'a> {
     start: u64,
     next_seq: u64,
     lost: Vec<SeqRange>,
-    steps: SyncSender<Step>,
+    batches: SyncSender<Sorted>,
 }
 
 /// What a part came to, while its files are being completed.
-pub(super) struct Sorted<'a> {
+pub(super) struct SortedPart<'a> {
     name: PartName,
     session: &'a SessionHeader,
     segments: Vec<Segment>,
@@ -72,7 +73,7 @@ impl<'a> Sorting<'a> {
         name: PartName,
         session: &'a SessionHeader,
         start: u64,
-        steps: SyncSender<Step>,
+        batches: SyncSender<Sorted>,
     ) -> Result<Self, ArchiveError> {
         Ok(Self {
             archive,
@@ -88,7 +89,7 @@ impl<'a> Sorting<'a> {
             start,
             next_seq: start,
             lost: Vec::new(),
-            steps,
+            batches,
         })
     }
 
@@ -97,15 +98,15 @@ impl<'a> Sorting<'a> {
         mut self,
         reader: &mut PartReader,
         part: &Path,
-    ) -> Result<Sorted<'a>, ArchiveError> {
+    ) -> Result<SortedPart<'a>, ArchiveError> {
         while let Some(record) = reader.next().map_err(journal_error(part))? {
             self.push(&record)?;
         }
         for at in 0..self.segments.len() {
             self.hand_on(at)?;
         }
-        self.send(Step::Finish)?;
-        Ok(Sorted {
+        self.send(Sorted::Finish)?;
+        Ok(SortedPart {
             name: self.name,
             session: self.session,
             segments: self.segments,
@@ -158,18 +159,19 @@ impl<'a> Sorting<'a> {
         Ok(())
     }
 
-    /// Hands the waiting rows of a segment to the writers.
+    /// Hands the waiting rows of a segment on to be decoded.
     fn hand_on(&mut self, at: usize) -> Result<(), ArchiveError> {
         self.waiting_bytes -= self.segments[at].waiting().1;
         match self.segments[at].take_batch(&self.constants)? {
-            Some(batch) => self.send(Step::Write { file: at, batch }),
+            Some(rows) => self.send(Sorted::Rows { file: at, rows }),
             None => Ok(()),
         }
     }
 
-    /// Waits for room. The writers end early only on an error of their own, which then is the one that counts.
-    fn send(&self, step: Step) -> Result<(), ArchiveError> {
-        self.steps.send(step).map_err(|_| ArchiveError::WriteSegment {
+    /// Waits for room. Decoding and writing end early only on an error of their own, which then is the one that
+    /// counts.
+    fn send(&self, batch: Sorted) -> Result<(), ArchiveError> {
+        self.batches.send(batch).map_err(|_| ArchiveError::WriteSegment {
             path: self.archive.layout.tmp(),
             source: ParquetError::General("writing ended early".to_owned()),
         })
@@ -201,23 +203,24 @@ impl<'a> Sorting<'a> {
         let tmp = self.archive.layout.tmp().join(format!("{}-{at}.parquet", self.name));
         let sources = self.session.sources.len();
         let declaration = kind.declaration.as_ref();
-        let (segment, file) = Segment::new(tmp, naming, declaration, sources);
-        self.send(Step::Create(Box::new(file)))?;
+        let (segment, file, decoder) = Segment::new(tmp, naming, declaration, sources);
+        self.send(Sorted::Create { file, decoder })?;
         self.segments.push(segment);
         self.open.insert(key, at);
         Ok(at)
     }
 }
 
-impl Sorted<'_> {
-    /// `written` are the files, in the order of their segments.
-    pub(super) fn finish(self, written: Vec<WrittenFile>) -> Finished {
+impl SortedPart<'_> {
+    /// `errors` and `written` are in the order of the segments.
+    pub(super) fn finish(self, errors: Vec<DecodeErrors>, written: Vec<WrittenFile>) -> Finished {
         let names: Vec<&str> = self.session.sources.iter().map(|s| s.name.as_str()).collect();
         let segments: Vec<_> = self
             .segments
             .into_iter()
+            .zip(errors)
             .zip(written)
-            .map(|(segment, file)| segment.finish(&names, file))
+            .map(|((segment, errors), file)| segment.finish(&names, errors, file))
             .collect();
         let files: Vec<_> = segments.iter().map(|s| s.file.clone()).collect();
         let manifest = Manifest {

@@ -1,7 +1,7 @@
-//! The second half of sealing, on a thread of its own: batches of rows into Parquet files in `tmp/`.
+//! The end of sealing, on a thread of its own: batches of rows into Parquet files in `tmp/`.
 //!
-//! Everything here happens in the order of the [`Step`]s, so the files are the same whichever half is
-//! faster. Only this half writes to the disk until all files are synced.
+//! Everything here happens in the order of the [`Step`]s, so the files are the same whichever stage is
+//! faster. Only this one writes to the disk until all files are synced.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(super) enum Step {
         file: usize,
         batch: RecordBatch,
     },
-    /// No more rows: complete and sync all files. Without it, the other half has failed.
+    /// No more rows: complete and sync all files. Without it, a stage before this one has failed.
     Finish,
 }
 

@@ -8,10 +8,11 @@ use toml::Spanned;
 use super::channel::ChannelPattern;
 use super::declaration::{
     CodeTable, Codes, Declaration, Encrypted, Field, FieldType, MAP_KEY, NullTogether, Path, Role,
-    SchemaError, Sentinels, Split,
+    SchemaError, Sentinels,
 };
 use super::matching::MatchRule;
 use super::raw::{RawField, RawFile, RawKind, RawMatch, RawScalar, RawSplit};
+use super::split::Split;
 use super::time::TimeFormat;
 use super::{check, plan};
 
@@ -183,6 +184,7 @@ impl Source<'_> {
         let mut sentinels = sentinels(&raw.sentinels);
         sentinels.numbers.extend(&shared.numbers);
         sentinels.texts.extend(shared.texts.iter().cloned());
+        sentinels.text_bytes_max = sentinels.texts.iter().map(|text| text.len()).max().unwrap_or(0);
         let field = Field {
             name: name.clone(),
             id: self.id(&raw.id)?,

@@ -1,103 +1,43 @@
-//! The Arrow side: fields with their metadata, and builders that take one row's values at a time.
+//! Columns in the making, which take one row's values at a time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::NullBufferBuilder;
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListArray, StringBuilder,
-    StructArray, TimestampMicrosecondBuilder,
-};
+use arrow::array::{Array, ArrayRef, BooleanBuilder, ListArray, StringBuilder, StructArray, new_null_array};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field as ArrowField, Fields, TimeUnit};
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use arrow::datatypes::{DataType, Field as ArrowField, Fields};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 
 use super::declaration::{CodeTable, Field, FieldType};
+use super::fields::{arrow_fields, data_type};
+use super::numbers::Numbers;
 use super::row::{Row, Value};
-
-/// The columns of `fields`: one each, two where codes have names.
-pub(super) fn arrow_fields(fields: &[Field]) -> Vec<ArrowField> {
-    fields
-        .iter()
-        .flat_map(|field| {
-            let metadata = metadata(field);
-            let column = ArrowField::new(&field.name, data_type(field), true).with_metadata(metadata);
-            let name = field.codes.as_ref().and_then(|codes| codes.name_column.as_ref()).map(|(name, id)| {
-                let meaning = format!("The name of {}, null where the code is not known.", field.name);
-                let mut metadata = identified(*id);
-                metadata.insert("role".to_owned(), field.role.name().to_owned());
-                metadata.insert("meaning".to_owned(), meaning);
-                ArrowField::new(name, DataType::Utf8, true).with_metadata(metadata)
-            });
-            [Some(column), name].into_iter().flatten()
-        })
-        .collect()
-}
-
-fn identified(id: i32) -> HashMap<String, String> {
-    HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())])
-}
-
-fn metadata(field: &Field) -> HashMap<String, String> {
-    let mut metadata = identified(field.id);
-    metadata.insert("role".to_owned(), field.role.name().to_owned());
-    metadata.insert("meaning".to_owned(), field.meaning.clone());
-    let paths: Vec<_> = field.paths.iter().map(ToString::to_string).collect();
-    metadata.insert("path".to_owned(), paths.join(" "));
-    if let Some(unit) = &field.unit {
-        metadata.insert("unit".to_owned(), unit.clone());
-    }
-    // Long tables have their names in a column beside the code; switches have only this.
-    if let Some(codes) = field.codes.as_ref().filter(|codes| codes.name_column.is_none()) {
-        let labels: Vec<_> =
-            codes.table.labels.iter().map(|(code, label)| format!("{code} {label}")).collect();
-        metadata.insert("codes".to_owned(), labels.join(", "));
-    }
-    metadata
-}
-
-fn data_type(field: &Field) -> DataType {
-    match &field.data_type {
-        FieldType::Int32 => DataType::Int32,
-        FieldType::Int64 => DataType::Int64,
-        FieldType::Double => DataType::Float64,
-        FieldType::Bool => DataType::Boolean,
-        FieldType::String => DataType::Utf8,
-        FieldType::Timestamp(_) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        FieldType::Strings { element_id } => DataType::List(element(DataType::Utf8, *element_id)),
-        FieldType::Structs { element_id, members } => {
-            DataType::List(element(DataType::Struct(arrow_fields(members).into()), *element_id))
-        }
-    }
-}
-
-/// `element` is the name that Parquet's own rules give the items of a list.
-fn element(data_type: DataType, id: i32) -> Arc<ArrowField> {
-    Arc::new(ArrowField::new("element", data_type, true).with_metadata(identified(id)))
-}
 
 /// The columns of one set of fields in the making.
 ///
 /// A column is as long as the last row that had a value for it; its nulls are made up for when the
-/// next value comes. So a row costs what it holds, however many columns its kind declares.
+/// next value comes. So a row costs what it holds, however many columns its kind declares. Columns
+/// without any value, most of a large kind's, share one array per type.
 #[derive(Debug)]
 pub(super) struct Columns {
     columns: Vec<Column>,
     lengths: Vec<usize>,
     rows: usize,
+    /// Arrays of nulls only, as long as the longest batch that needed them.
+    nulls: Vec<ArrayRef>,
 }
 
 #[derive(Debug)]
 enum Column {
-    Int32(Int32Builder),
-    Int64(Int64Builder),
+    Int32(Numbers<Int32Type>),
+    Int64(Numbers<Int64Type>),
     /// A code and its name.
-    Enumeration(Int32Builder, StringBuilder, Arc<CodeTable>),
-    LongEnumeration(Int64Builder, StringBuilder, Arc<CodeTable>),
-    Double(Float64Builder),
+    Enumeration(Numbers<Int32Type>, StringBuilder, Arc<CodeTable>),
+    LongEnumeration(Numbers<Int64Type>, StringBuilder, Arc<CodeTable>),
+    Double(Numbers<Float64Type>),
     Bool(BooleanBuilder),
     Text(StringBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
+    Timestamp(Numbers<TimestampMicrosecondType>),
     List(Box<ListColumn>),
 }
 
@@ -119,7 +59,7 @@ impl Columns {
     }
 
     fn of(columns: Vec<Column>) -> Self {
-        Self { lengths: vec![0; columns.len()], columns, rows: 0 }
+        Self { lengths: vec![0; columns.len()], columns, rows: 0, nulls: Vec::new() }
     }
 
     /// Takes one row: the values of some of its slots; the others are null.
@@ -140,14 +80,31 @@ impl Columns {
 
     /// The columns of all rows taken since, in the order of [`arrow_fields`].
     pub(super) fn finish(&mut self) -> Vec<ArrayRef> {
-        let mut arrays = Vec::with_capacity(self.columns.len());
-        for (column, length) in self.columns.iter_mut().zip(&mut self.lengths) {
-            column.append_nulls(self.rows - std::mem::take(length));
-            column.finish(&mut arrays);
+        let Self { columns, lengths, rows, nulls } = self;
+        let rows = std::mem::take(rows);
+        let mut arrays = Vec::with_capacity(columns.len());
+        for (column, length) in columns.iter_mut().zip(lengths) {
+            match (std::mem::take(length), column.plain_types()) {
+                (0, Some(types)) => arrays.extend(types.iter().map(|one| shared_nulls(nulls, one, rows))),
+                (length, _) => {
+                    column.append_nulls(rows - length);
+                    column.finish(&mut arrays);
+                }
+            }
         }
-        self.rows = 0;
         arrays
     }
+}
+
+/// An array of `rows` nulls, cut from one of `known` if that is long enough.
+fn shared_nulls(known: &mut Vec<ArrayRef>, data_type: &DataType, rows: usize) -> ArrayRef {
+    if let Some(nulls) = known.iter().find(|nulls| nulls.data_type() == data_type && nulls.len() >= rows) {
+        return nulls.slice(0, rows);
+    }
+    known.retain(|nulls| nulls.data_type() != data_type);
+    let nulls = new_null_array(data_type, rows);
+    known.push(Arc::clone(&nulls));
+    nulls
 }
 
 impl Column {
@@ -166,22 +123,18 @@ impl Column {
         };
         match (&field.data_type, data_type(field)) {
             (FieldType::Int32, _) => match names {
-                Some(codes) => {
-                    Column::Enumeration(Int32Builder::new(), StringBuilder::new(), codes.table.clone())
-                }
-                None => Column::Int32(Int32Builder::new()),
+                Some(codes) => Column::Enumeration(Numbers::new(), StringBuilder::new(), codes.table.clone()),
+                None => Column::Int32(Numbers::new()),
             },
             (FieldType::Int64, _) => match names {
                 Some(codes) => {
-                    Column::LongEnumeration(Int64Builder::new(), StringBuilder::new(), codes.table.clone())
+                    Column::LongEnumeration(Numbers::new(), StringBuilder::new(), codes.table.clone())
                 }
-                None => Column::Int64(Int64Builder::new()),
+                None => Column::Int64(Numbers::new()),
             },
-            (FieldType::Double, _) => Column::Double(Float64Builder::new()),
+            (FieldType::Double, _) => Column::Double(Numbers::new()),
             (FieldType::Bool, _) => Column::Bool(BooleanBuilder::new()),
-            (FieldType::Timestamp(_), _) => {
-                Column::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
-            }
+            (FieldType::Timestamp(_), _) => Column::Timestamp(Numbers::new()),
             (FieldType::Strings { .. }, DataType::List(element)) => {
                 let items = Columns::of(vec![Column::Text(StringBuilder::new())]);
                 list(&element, Fields::empty(), items, 1)
@@ -197,25 +150,39 @@ impl Column {
     #[inline]
     fn push(&mut self, row: &Row, value: &Value) {
         match (self, value) {
-            (Column::Int32(column), value) => column.append_option(int32(value)),
-            (Column::Int64(column), value) => column.append_option(int64(value)),
+            (Column::Int32(column), value) => column.push(int32(value)),
+            (Column::Int64(column), value) => column.push(int64(value)),
             (Column::Enumeration(codes, names, table), value) => {
-                codes.append_option(int32(value));
+                codes.push(int32(value));
                 names.append_option(int64(value).and_then(|code| table.label(code)));
             }
             (Column::LongEnumeration(codes, names, table), value) => {
-                codes.append_option(int64(value));
+                codes.push(int64(value));
                 names.append_option(int64(value).and_then(|code| table.label(code)));
             }
-            (Column::Double(column), Value::Double(double)) => column.append_value(*double),
-            (Column::Double(column), _) => column.append_null(),
+            (Column::Double(column), Value::Double(double)) => column.push(Some(*double)),
+            (Column::Double(column), _) => column.push(None),
             (Column::Bool(column), Value::Bool(bool)) => column.append_value(*bool),
             (Column::Bool(column), _) => column.append_null(),
             (Column::Text(column), Value::Text(range)) => column.append_value(row.text(range)),
             (Column::Text(column), _) => column.append_null(),
-            (Column::Timestamp(column), value) => column.append_option(int64(value)),
+            (Column::Timestamp(column), value) => column.push(int64(value)),
             (Column::List(column), value) => column.push(row, value),
         }
+    }
+
+    /// The types of its arrays. Not of lists, which have columns inside, and not of times, which are few.
+    fn plain_types(&self) -> Option<&'static [DataType]> {
+        Some(match self {
+            Column::Int32(_) => &[DataType::Int32],
+            Column::Int64(_) => &[DataType::Int64],
+            Column::Enumeration(..) => &[DataType::Int32, DataType::Utf8],
+            Column::LongEnumeration(..) => &[DataType::Int64, DataType::Utf8],
+            Column::Double(_) => &[DataType::Float64],
+            Column::Bool(_) => &[DataType::Boolean],
+            Column::Text(_) => &[DataType::Utf8],
+            Column::Timestamp(_) | Column::List(_) => return None,
+        })
     }
 
     fn append_nulls(&mut self, count: usize) {
@@ -223,20 +190,20 @@ impl Column {
             return;
         }
         match self {
-            Column::Int32(column) => column.append_nulls(count),
-            Column::Int64(column) => column.append_nulls(count),
+            Column::Int32(column) => column.push_nulls(count),
+            Column::Int64(column) => column.push_nulls(count),
             Column::Enumeration(codes, names, _) => {
-                codes.append_nulls(count);
+                codes.push_nulls(count);
                 names.append_nulls(count);
             }
             Column::LongEnumeration(codes, names, _) => {
-                codes.append_nulls(count);
+                codes.push_nulls(count);
                 names.append_nulls(count);
             }
-            Column::Double(column) => column.append_nulls(count),
+            Column::Double(column) => column.push_nulls(count),
             Column::Bool(column) => column.append_nulls(count),
             Column::Text(column) => column.append_nulls(count),
-            Column::Timestamp(column) => column.append_nulls(count),
+            Column::Timestamp(column) => column.push_nulls(count),
             Column::List(column) => {
                 let end = column.offsets.last().copied().unwrap_or(0);
                 column.offsets.resize(column.offsets.len() + count, end);
@@ -260,7 +227,7 @@ impl Column {
             Column::Double(column) => arrays.push(Arc::new(column.finish())),
             Column::Bool(column) => arrays.push(Arc::new(column.finish())),
             Column::Text(column) => arrays.push(Arc::new(column.finish())),
-            Column::Timestamp(column) => arrays.push(Arc::new(column.finish())),
+            Column::Timestamp(column) => arrays.push(Arc::new(column.finish().with_timezone("UTC"))),
             Column::List(column) => arrays.push(Arc::new(column.finish())),
         }
     }

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::channel::ChannelPattern;
 use super::matching::MatchRule;
+use super::split::Split;
 use super::time::TimeFormat;
-use super::value::trim;
-use super::{build, columns};
+use super::{build, fields};
 
 /// Why a declaration is refused: which file, where in it, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +86,7 @@ impl Declaration {
     /// The columns of a decoded batch: nullable, with `PARQUET:field_id` on every level, and where
     /// declared `unit role meaning path codes` as metadata.
     pub fn arrow_fields(&self) -> Vec<ArrowField> {
-        columns::arrow_fields(&self.fields)
+        fields::arrow_fields(&self.fields)
     }
 
     /// Whether a message is of this kind, by the declaration's `match`; without one nothing is.
@@ -279,42 +279,8 @@ pub(super) struct Sentinels {
     pub(super) numbers: Vec<f64>,
     /// Compared with the whole text, and with the piece where it is split.
     pub(super) texts: Vec<Box<str>>,
-}
-
-/// Which part of a text is the value.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Split {
-    /// `a,b,c`: the n-th piece, from 0.
-    Position { separator: char, position: usize },
-    /// `x:1;y:2`: the piece after the key.
-    Key { separator: char, key: String, key_separator: char },
-}
-
-impl Split {
-    /// The piece of `text`, if there is one.
-    pub(super) fn piece<'a>(&self, text: &'a str) -> Option<&'a str> {
-        match self {
-            Split::Position { separator, position } => pieces(text, *separator).nth(*position).map(trim),
-            Split::Key { separator, key, key_separator } => pieces(text, *separator).find_map(|pair| {
-                let (name, value) = pair.split_once(*key_separator)?;
-                (trim(name) == key).then(|| trim(value))
-            }),
-        }
-    }
-}
-
-/// As [`str::split`], which prepares for long texts and so loses more than it gains on short ones.
-fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let whole = rest?;
-        let end = match u8::try_from(separator) {
-            Ok(separator) if separator.is_ascii() => whole.bytes().position(|byte| byte == separator),
-            _ => whole.find(separator),
-        };
-        rest = end.map(|at| &whole[at + separator.len_utf8()..]);
-        Some(&whole[..end.unwrap_or(whole.len())])
-    })
+    /// The length of the longest of `texts`: most texts are longer and need no comparison.
+    pub(super) text_bytes_max: usize,
 }
 
 /// Where a value is found: keys from the outside in, through JSON in strings as through objects. A

@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use serde_json::de::Read;
 
+use super::plain::{Plain, Unusual};
 use super::plan::{Leaf, ListPlan, Node, NodeId, Plan, ROOT};
 use super::row::{Found, Row, Value, expected_type};
 use super::value::{Scalar, trim};
@@ -14,21 +15,35 @@ use super::value::{Scalar, trim};
 /// How often JSON may stand in a string in a string at one place of the plan.
 const STRINGS_DEEP_MAX: u8 = 3;
 
-/// Reads a whole body into `row`; the error is the parser's.
+/// Reads a whole body into `row`, which has just begun; the error is the parser's.
 pub(super) fn read(plan: &Plan, row: &mut Row, body: &[u8]) -> Result<(), serde_json::Error> {
-    let reader = Reader { plan, row, node: ROOT, inside_string: 0 };
     // Looked at once for the whole body, UTF-8 costs a fraction of what it does string by string.
-    match std::str::from_utf8(body) {
-        Ok(text) => reader.whole(&mut serde_json::Deserializer::from_str(text)),
+    let Ok(text) = simdutf8::basic::from_utf8(body) else {
         // Broken characters do not matter in what nobody asks for.
-        Err(_) => reader.whole(&mut serde_json::Deserializer::from_slice(body)),
+        return Reader::new(plan, row, Parser::Thorough)
+            .whole(&mut serde_json::Deserializer::from_slice(body));
+    };
+    if Reader::new(plan, row, Parser::Plain).plain(text).is_ok() {
+        return Ok(());
     }
+    row.begin();
+    Reader::new(plan, row, Parser::Thorough).whole(&mut serde_json::Deserializer::from_str(text))
+}
+
+/// By which parser a body is read, with all JSON in its strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parser {
+    /// [`Plain`]: what it refuses anywhere is read again as a whole, so that nothing half read counts.
+    Plain,
+    /// `serde_json`.
+    Thorough,
 }
 
 /// Reads the value at one node of the plan.
 struct Reader<'a> {
     plan: &'a Plan,
     row: &'a mut Row,
+    parser: Parser,
     node: NodeId,
     /// How many strings were opened at this node. Inside of one, the node's leaves have already
     /// taken the whole text.
@@ -72,8 +87,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
         self.take(Scalar::Text(text));
-        self.unfold(text);
-        Ok(())
+        self.unfold(text)
     }
 
     fn visit_unit<E: Error>(mut self) -> Result<(), E> {
@@ -87,12 +101,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let parser = self.parser;
         if let Some((leaf, list)) = self.list().filter(|(_, list)| list.is_struct) {
             return self.elements(leaf, |element| {
                 if map.next_key_seed(ElementKey { list, element })?.is_none() {
                     return Ok(false);
                 }
-                map.next_value_seed(Reader::element(list, element))?;
+                map.next_value_seed(Reader::new(&list.plan, element, parser))?;
                 Ok(true)
             });
         }
@@ -113,10 +128,11 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        let parser = self.parser;
         if let Some((leaf, list)) = self.list() {
             return self.elements(leaf, |element| {
                 element.begin();
-                Ok(seq.next_element_seed(Reader::element(list, element))?.is_some())
+                Ok(seq.next_element_seed(Reader::new(&list.plan, element, parser))?.is_some())
             });
         }
         if !self.node().has_indices {
@@ -140,6 +156,21 @@ impl<'de> Visitor<'de> for Reader<'_> {
 }
 
 impl<'a> Reader<'a> {
+    /// The reader of a body, or of an element of a list.
+    fn new(plan: &'a Plan, row: &'a mut Row, parser: Parser) -> Self {
+        Self { plan, row, parser, node: ROOT, inside_string: 0 }
+    }
+
+    /// Reads a text that is one plain value, to its end.
+    fn plain(self, text: &str) -> Result<(), Unusual> {
+        let Reader { plan, row, parser, node, inside_string } = self;
+        let mut json = Plain::new(text, row.unescaped.pop().unwrap_or_default());
+        let reader = Reader { plan, row: &mut *row, parser, node, inside_string };
+        let read = reader.deserialize(&mut json).and_then(|()| json.end());
+        row.unescaped.push(json.into_memory());
+        read
+    }
+
     /// Reads a text that is one value, to its end.
     fn whole<'de, R: Read<'de>>(
         self,
@@ -165,11 +196,7 @@ impl<'a> Reader<'a> {
     /// The reader of a key's value; of repeated keys the last counts.
     fn child(&mut self, node: NodeId) -> Reader<'_> {
         self.row.meet(self.plan, node);
-        Reader { plan: self.plan, row: self.row, node, inside_string: 0 }
-    }
-
-    fn element<'b>(list: &'b ListPlan, row: &'b mut Row) -> Reader<'b> {
-        Reader { plan: &list.plan, row, node: ROOT, inside_string: 0 }
+        Reader { plan: self.plan, row: self.row, parser: self.parser, node, inside_string: 0 }
     }
 
     /// Reads elements as long as `next` finds one. They go through a row of their own.
@@ -211,25 +238,29 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the JSON in a string, if anything is wanted of it.
-    fn unfold(&mut self, text: &str) {
+    /// Reads the JSON in a string, if anything is wanted of it. Fails only where the body is to be read
+    /// thoroughly.
+    fn unfold<E: Error>(&mut self, text: &str) -> Result<(), E> {
         let node = self.node();
         let text = trim(text);
         if (node.list.is_none() && node.children.is_empty()) || text.is_empty() {
-            return;
+            return Ok(());
         }
         // What a column also takes whole need not be JSON: some senders put words there.
         let is_words_too = !node.leaves.is_empty();
         if is_words_too && !text.starts_with(['{', '[']) {
-            return;
+            return Ok(());
         }
         if self.inside_string == STRINGS_DEEP_MAX {
             self.mismatch(&Found(Scalar::Text(text)));
-            return;
+            return Ok(());
         }
         let errors = self.row.errors.len();
-        let inside = self.inside_string + 1;
-        let reader = Reader { plan: self.plan, row: self.row, node: self.node, inside_string: inside };
+        let Reader { plan, parser, node: at, .. } = *self;
+        let reader = Reader { plan, row: self.row, parser, node: at, inside_string: self.inside_string + 1 };
+        if parser == Parser::Plain {
+            return reader.plain(text).map_err(E::custom);
+        }
         if reader.whole(&mut serde_json::Deserializer::from_str(text)).is_err() {
             self.row.errors.truncate(errors);
             // The leaves of this very node keep the text: only what is inside goes.
@@ -243,6 +274,7 @@ impl<'a> Reader<'a> {
                 self.complain("JSON", &Found(Scalar::Text(text)));
             }
         }
+        Ok(())
     }
 
     /// Says that a value has the wrong shape for what is wanted here.

@@ -42,6 +42,8 @@ pub(super) struct Row {
     pub(super) first_child: Vec<usize>,
     /// Per node: the place among its siblings of the one that came after it the last time.
     pub(super) next_sibling: Vec<usize>,
+    /// Memory of texts that were unescaped, one per text that is open.
+    pub(super) unescaped: Vec<String>,
     /// Per slot of a list: the row of one element.
     pub(super) elements: Vec<Option<Box<Row>>>,
 }

@@ -77,13 +77,14 @@ pub(super) fn convert<'a>(field: &Field, scalar: Scalar<'a>) -> Result<Converted
         }
         other => other,
     };
-    let converted = match &field.data_type {
-        FieldType::Int32 => int(scalar)
-            .filter(|n| i32::try_from(*n).is_ok())
-            .map(Converted::Int)
-            .ok_or("an integer of 32 bits"),
-        FieldType::Int64 => int(scalar).map(Converted::Int).ok_or("an integer"),
-        FieldType::Double => double(scalar).map(Converted::Double).ok_or("a number"),
+    let sentinels = &field.sentinels;
+    match &field.data_type {
+        FieldType::Int32 => match int(scalar) {
+            Some(n) if i32::try_from(n).is_ok() => Ok(sentinels.int(n)),
+            _ => Err("an integer of 32 bits"),
+        },
+        FieldType::Int64 => int(scalar).map(|n| sentinels.int(n)).ok_or("an integer"),
+        FieldType::Double => double(scalar).map(|n| sentinels.double(n)).ok_or("a number"),
         FieldType::Bool if !field.true_values.is_empty() => {
             let is_one = |n: f64| field.true_values.contains(&n);
             double(scalar).map(|n| Converted::Bool(is_one(n))).ok_or("a number")
@@ -93,28 +94,27 @@ pub(super) fn convert<'a>(field: &Field, scalar: Scalar<'a>) -> Result<Converted
             Ok(Converted::Null)
         }
         FieldType::Timestamp(format) => {
-            timestamp(*format, scalar).map(Converted::Int).ok_or(expected(*format))
+            timestamp(*format, scalar).map(|us| sentinels.int(us)).ok_or(expected(*format))
         }
         _ => Ok(text(scalar)),
-    }?;
-    Ok(if field.sentinels.has_number(converted) { Converted::Null } else { converted })
+    }
 }
 
 impl Sentinels {
+    #[inline]
     fn has_text(&self, text: &str) -> bool {
-        self.texts.iter().any(|sentinel| **sentinel == *text)
+        text.len() <= self.text_bytes_max && self.texts.iter().any(|sentinel| **sentinel == *text)
     }
 
-    fn has_number(&self, value: Converted<'_>) -> bool {
-        if self.numbers.is_empty() {
-            return false;
-        }
-        let number = match value {
-            Converted::Int(n) if n.unsigned_abs() <= EXACT_MAX => n as f64,
-            Converted::Double(n) => n,
-            _ => return false,
-        };
-        self.numbers.contains(&number)
+    #[inline]
+    fn int(&self, n: i64) -> Converted<'static> {
+        let is_one = || n.unsigned_abs() <= EXACT_MAX && self.numbers.contains(&(n as f64));
+        if !self.numbers.is_empty() && is_one() { Converted::Null } else { Converted::Int(n) }
+    }
+
+    #[inline]
+    fn double(&self, n: f64) -> Converted<'static> {
+        if self.numbers.contains(&n) { Converted::Null } else { Converted::Double(n) }
     }
 }
 

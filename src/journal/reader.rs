@@ -294,16 +294,8 @@ impl Source {
         self.buffer.drain(..mem::take(&mut self.start));
         self.buffer.shrink_to(2 * CHUNK_BYTES);
         while self.buffer.len() < want {
-            let have = self.buffer.len();
-            self.buffer.resize(have + CHUNK_BYTES, 0);
-            let read = loop {
-                match self.file.read(&mut self.buffer[have..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other,
-                }
-            };
-            self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
-            if read? == 0 {
+            // Straight into the vector's spare room: nothing is set to zero before it is read.
+            if (&mut self.file).take(CHUNK_BYTES as u64).read_to_end(&mut self.buffer)? == 0 {
                 break;
             }
         }
