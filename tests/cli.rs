@@ -166,7 +166,7 @@ fn a_configuration_error_names_file_line_and_key_and_touches_nothing() {
     write(
         &folder,
         "c.toml",
-        "[archive]\npath = \"reel\"\nsynk_interval = \"50ms\"\n[[source]]\nname = \"w\"\nvendor = \"sensoro\"\n",
+        "[archive]\npath = \"reel\"\nsynk_interval = \"50ms\"\n[[source]]\nname = \"w\"\nvendor = \"sensor\"\n",
     );
     for verb in ["check", "record"] {
         refused(
@@ -176,7 +176,7 @@ fn a_configuration_error_names_file_line_and_key_and_touches_nothing() {
                 "c.toml:3: `synk_interval` in [archive]",
                 "`sync_interval`",
                 "c.toml:6:",
-                "`sensoro` is not in this version yet",
+                "unknown vendor `sensor`, did you mean `sensoro`?",
             ],
         );
     }
@@ -256,7 +256,7 @@ fn the_declared_fields_are_shown() {
     refused(
         telereel(&folder).args(["schema", "acme"]),
         2,
-        &["available: delicode, generic, jointech, sensoro"],
+        &["available: damoov, delicode, generic, jointech, pontosense, sensoro"],
     );
 }
 
@@ -491,6 +491,7 @@ fn what_cannot_be_simulated_is_a_usage_error() {
     simulate(&["--vendor", "sensor"], &["did you mean `sensoro`?"]);
     simulate(&["--push", "shop=http://127.0.0.1:1"], &["shop", "sensoro, jointech-push"]);
     simulate(&["--vendor", "delicode", "--push", "sensoro=http://127.0.0.1:1"], &["left out by --vendor"]);
+    simulate(&["--vendor", "delicode", "--broker", "mqtt://127.0.0.1:1"], &["need a --listen"]);
     simulate(&["--misbehave", "sleep"], &["no misbehaviour `sleep`", "half-packet"]);
     simulate(&["--rate", "0"], &["messages per second"]);
     assert!(is_empty(folder.path()));

@@ -518,7 +518,7 @@ async fn a_silence_is_told_and_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn noise_is_kept_and_costs_nothing() {
-    for (source, outcome) in in_time(misbehave(served(), "garbage=1/10", 4)).await {
+    for (source, outcome) in in_time(misbehave(served(), "garbage=1/2", 4)).await {
         assert!(outcome.noise > 0, "{source}: no noise came");
         assert_eq!((outcome.archived, outcome.delivered), (outcome.sent, outcome.sent), "{source}");
         assert!(!outcome.has("reconnected"), "{source}: {outcome:?}");
@@ -613,7 +613,7 @@ async fn pushes_with_an_expired_secret_are_turned_away_and_made_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn noise_among_pushes_costs_nothing() {
-    for (source, (sent, taken, archived, noise)) in in_time(push_misbehaving("garbage=1/10")).await {
+    for (source, (sent, taken, archived, noise)) in in_time(push_misbehaving("garbage=1/3")).await {
         assert_eq!((taken, archived), (sent, sent), "{source}");
         assert!(noise > 0, "{source}: no noise came");
     }
