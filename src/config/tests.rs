@@ -189,6 +189,48 @@ fn an_access_key_of_an_unusual_form_is_warned_of_and_taken() {
     }
 }
 
+/// What every source takes, whatever its vendor and transport.
+#[test]
+fn every_source_takes_what_all_sources_take() {
+    let own = [
+        ("pontosense", "api_url = \"https://a\"\napi_key = \"k\"\nsecret = \"s\"\nsensors = [\"A\"]"),
+        ("damoov", "access_token = \"t\"\ninstance_id = \"i\""),
+        ("delicode", "token = \"t\"\nlocations = [1]"),
+        ("sensoro", "path = \"/s\"\napp_id = \"1\"\napp_secret = \"s\""),
+        ("jointech", "transport = \"mqtt\"\nusername = \"u\"\npassword = \"p\"\naccess_key = \"K\""),
+        ("jointech", "transport = \"webhook\"\npath = \"/j\""),
+        ("generic", "transport = \"websocket\"\nurl = \"wss://h\""),
+        ("generic", "transport = \"mqtt\"\nurl = \"mqtt://h\"\ntopics = [\"#\"]"),
+        ("generic", "transport = \"webhook\"\npath = \"/g\""),
+    ];
+    for vendor in VENDORS {
+        assert!(own.iter().any(|(known, _)| *known == vendor), "{vendor} is not in the table");
+    }
+    for (vendor, keys) in own {
+        let kind = crate::vendors::kinds(vendor).unwrap()[0];
+        let text = format!(
+            "[[source]]\nname = \"s\"\nvendor = \"{vendor}\"\n{keys}\nstall_after = \"10m\"\nretain = \"7d\"\n\
+             exclude_kinds = [\"{kind}\", \"other\", \"control\"]\nredact_query = [\"sig\"]\nredact_headers = [\"X-Key\"]"
+        );
+        let config = parse(&text).unwrap_or_else(|error| panic!("{vendor}: {error}"));
+        let source = &config.sources[0];
+        assert_eq!(source.stall_after, Some(Duration::from_secs(600)), "{vendor}");
+        assert_eq!(source.exclude_kinds, [kind, "other", "control"]);
+        assert_eq!(
+            (&source.redact_query[..], &source.redact_headers[..]),
+            (&["sig".to_owned()][..], &["x-key".to_owned()][..])
+        );
+        // Told in the archive, so that nobody looks for what was left out.
+        let settings = crate::vendors::source_header(source).settings;
+        assert_eq!(settings["exclude_kinds"][0], kind, "{vendor}");
+        let redaction = crate::vendors::Source::secrets(source);
+        assert!(
+            redaction.iter().all(|secret| !settings.to_string().contains(&format!("\"{secret}\""))),
+            "{vendor}"
+        );
+    }
+}
+
 #[test]
 fn a_secret_file_loses_its_newline() {
     let folder = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::*;
 
 mod access;
+mod hostile;
 
 use crate::clock::Clock;
 use crate::message::{KindHeader, Mqtt, SourceHeader};

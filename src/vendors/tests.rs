@@ -189,6 +189,8 @@ struct Watched {
     now: Now,
     dialled: Option<Conn>,
     over: bool,
+    /// Telereel publishes nothing to a broker: it never sends a device a command.
+    publishes_nothing: bool,
 }
 
 impl Watched {
@@ -218,6 +220,7 @@ impl Watched {
                     assert_eq!(Some(&record.payload[..]), payload.as_deref(), "the bytes were changed");
                 }
                 Effect::GiveUp { .. } => self.over = true,
+                Effect::Send { .. } => assert!(!self.publishes_nothing, "publishes"),
                 _ => {}
             }
         }
@@ -255,6 +258,7 @@ proptest! {
                 now: at_s(0),
                 dialled: None,
                 over: false,
+                publishes_nothing: is_mqtt,
             };
             watched.give(Input::Start);
             for step in steps.clone() {
