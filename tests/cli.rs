@@ -491,6 +491,7 @@ fn what_cannot_be_simulated_is_a_usage_error() {
     simulate(&["--vendor", "sensor"], &["did you mean `sensoro`?"]);
     simulate(&["--push", "shop=http://127.0.0.1:1"], &["shop", "sensoro, jointech-push"]);
     simulate(&["--vendor", "delicode", "--push", "sensoro=http://127.0.0.1:1"], &["left out by --vendor"]);
+    simulate(&["--vendor", "delicode", "--broker", "mqtt://127.0.0.1:1"], &["need a --listen"]);
     simulate(&["--misbehave", "sleep"], &["no misbehaviour `sleep`", "half-packet"]);
     simulate(&["--rate", "0"], &["messages per second"]);
     assert!(is_empty(folder.path()));

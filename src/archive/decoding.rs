@@ -29,7 +29,7 @@ pub(super) enum Sorted {
     },
     Rows {
         file: usize,
-        rows: EnvelopeBatch,
+        rows: Box<EnvelopeBatch>,
     },
     /// No more rows. Without it, the reading has failed.
     Finish,
@@ -93,8 +93,8 @@ impl File {
     }
 
     /// The whole rows of a batch.
-    fn decode(&mut self, rows: EnvelopeBatch) -> Result<RecordBatch, ArrowError> {
-        let EnvelopeBatch { sources, channel, payload, clear, .. } = &rows;
+    fn decode(&mut self, rows: Box<EnvelopeBatch>) -> Result<RecordBatch, ArrowError> {
+        let EnvelopeBatch { sources, channel, payload, clear, .. } = &*rows;
         for (at, source) in sources.iter().enumerate() {
             let clear = clear.is_valid(at).then(|| clear.value(at));
             let decoded = self.decoder.push_decrypted(channel.value(at), payload.value(at), clear);

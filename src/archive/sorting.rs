@@ -163,7 +163,7 @@ impl<'a> Sorting<'a> {
     fn hand_on(&mut self, at: usize) -> Result<(), ArchiveError> {
         self.waiting_bytes -= self.segments[at].waiting().1;
         match self.segments[at].take_batch(&self.constants)? {
-            Some(rows) => self.send(Sorted::Rows { file: at, rows }),
+            Some(rows) => self.send(Sorted::Rows { file: at, rows: Box::new(rows) }),
             None => Ok(()),
         }
     }

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::message::{Row, SessionId};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, Endpoints, Listen, PlayOptions, PushTarget, PushTo, Report, SessionStart, Start,
+    BindOptions, Endpoints, Listen, PlayOptions, PublishTo, PushTarget, PushTo, Report, SessionStart, Start,
 };
 use crate::section::nearest;
 use crate::transport::misbehave::Misbehaviour;
@@ -89,12 +89,10 @@ fn plan(args: &Simulate, config: Option<&Config>) -> Result<Plan, Usage> {
         None => Part::all(),
     };
     let is_wanted = |part: &Part| {
-        if !args.vendor.is_empty() {
-            return args.vendor.iter().any(|vendor| vendor == part.vendor());
-        }
+        let is_named = args.vendor.is_empty() || args.vendor.iter().any(|vendor| vendor == part.vendor());
         let is_pushed = args.push.iter().any(|push| push.source == part.name);
         let is_published = part.way == Way::Brokered && !args.broker.is_empty();
-        !goes_out_only || is_pushed || is_published
+        is_named && (!goes_out_only || is_pushed || is_published)
     };
     let pushes = args.push.iter().map(|push| target(push, &all, config)).collect::<Result<_, _>>()?;
     let parts: Vec<Part> = all.into_iter().filter(is_wanted).map(|part| scaled(part, args)).collect();
@@ -102,7 +100,11 @@ fn plan(args: &Simulate, config: Option<&Config>) -> Result<Plan, Usage> {
         return Err(Usage(format!("--push {}: that source is left out by --vendor", push.source)));
     }
     if parts.is_empty() {
-        return Err(Usage("no source to simulate: the configuration has none of these vendors".to_owned()));
+        let why = match goes_out_only {
+            true => "vendors that are connected to need a --listen, too",
+            false => "the configuration has none of these vendors",
+        };
+        return Err(Usage(format!("no source to simulate: {why}")));
     }
     let listen = match (&args.listen[..], goes_out_only) {
         (_, true) => Vec::new(),
@@ -159,7 +161,9 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
         clock: Clock::System,
     })
     .await?;
-    announce(context, &endpoints, &parts, &pushed_to, own_names)?;
+    let broker = args.broker.first().map(PublishTo::public_url);
+    let receivers = Receivers { pushed_to, broker };
+    announce(context, &endpoints, &parts, &receivers, own_names)?;
 
     let stop = CancellationToken::new();
     stop_on_signal(context, signals, stop.clone());
@@ -206,11 +210,17 @@ impl Iterator for Rest {
     }
 }
 
+/// Where messages go by themselves.
+struct Receivers {
+    pushed_to: Vec<PushTo>,
+    broker: Option<String>,
+}
+
 fn announce(
     context: &Context,
     endpoints: &Endpoints,
     parts: &[Part],
-    pushed_to: &[PushTo],
+    Receivers { pushed_to, broker }: &Receivers,
     own_names: bool,
 ) -> anyhow::Result<()> {
     if context.json {
@@ -242,7 +252,9 @@ fn announce(
         }
     }
     if own_names {
-        context.screen.note(format!("to record this:\n\n{}", recipe::text(endpoints, parts)));
+        context
+            .screen
+            .note(format!("to record this:\n\n{}", recipe::text(endpoints, broker.as_deref(), parts)));
     }
     Ok(())
 }

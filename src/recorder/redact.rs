@@ -126,7 +126,7 @@ mod tests {
         Redaction {
             query: vec!["token".to_owned(), "kunde".to_owned()],
             headers: vec!["authorization".to_owned()],
-            secrets: Vec::new(),
+            ..Redaction::default()
         }
     }
 

@@ -8,11 +8,13 @@ use crate::player::Endpoints;
 use crate::vendors::synthetic::load::{APP_KEY, APP_SECRET, Part};
 
 /// One `[[source]]` for each part that can be recorded from where it is served.
-pub(super) fn text(endpoints: &Endpoints, parts: &[Part]) -> String {
+/// Jointech's is at `broker` where it is not served.
+pub(super) fn text(endpoints: &Endpoints, broker: Option<&str>, parts: &[Part]) -> String {
     let http = endpoints.http_url();
+    let mqtt = endpoints.mqtt_url().or_else(|| broker.map(str::to_owned));
     let mut text = String::new();
     for part in parts {
-        let Some(keys) = keys(part, http.as_deref(), endpoints.mqtt_url().as_deref()) else { continue };
+        let Some(keys) = keys(part, http.as_deref(), mqtt.as_deref()) else { continue };
         let _ = writeln!(text, "[[source]]\nname = {}\nvendor = {}", json!(part.name), json!(part.vendor()));
         for (key, value) in keys {
             // JSON's strings, integers and lists of them are TOML's.
@@ -21,7 +23,7 @@ pub(super) fn text(endpoints: &Endpoints, parts: &[Part]) -> String {
         let is_tls = |url: &Option<String>| url.as_ref().is_some_and(|url| url.contains("s://"));
         if part.path().is_none()
             && let Some(certificate) = endpoints.certificate()
-            && (is_tls(&http) || is_tls(&endpoints.mqtt_url()))
+            && (is_tls(&http) || is_tls(&mqtt))
         {
             let _ = writeln!(text, "tls_ca = {}", json!(certificate.display().to_string()));
         }

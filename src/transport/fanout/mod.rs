@@ -42,6 +42,9 @@ const QUEUE_ITEMS_MAX: usize = 100_000;
 /// Under [`Flow::Wait`], a client that takes nothing for this long is not slow but gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// Clients that have a summary of their own: a vendor that is simulated for months sees many come and go.
+const SUMMARIES_MAX: usize = 1_000;
+
 /// How late a waiting thread may notice a stop.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -451,22 +454,43 @@ impl Drop for Member {
         let mut room = lock(&self.fanout.room);
         if was_ready {
             let sent = std::mem::take(&mut *lock(&client.sent));
-            room.summaries.push(ClientSummary {
-                id: client.id,
-                endpoint: client.endpoint.clone(),
-                messages: sent.messages,
-                bytes: sent.bytes,
-                refused: sent.refused,
-                repeated: sent.repeated,
-                dropped,
-                reason,
-                lateness: sent.lateness,
-            });
+            note(
+                &mut room.summaries,
+                ClientSummary {
+                    id: client.id,
+                    endpoint: client.endpoint.clone(),
+                    messages: sent.messages,
+                    bytes: sent.bytes,
+                    refused: sent.refused,
+                    repeated: sent.repeated,
+                    dropped,
+                    reason,
+                    lateness: sent.lateness,
+                },
+            );
         }
         room.members = Arc::new(room.members.iter().filter(|c| c.id != client.id).cloned().collect());
         drop(room);
         self.fanout.left.notify_waiters();
         self.fanout.changed.notify_all();
+    }
+}
+
+/// Keeps a summary; beyond the bound it is added to the latest of its endpoint.
+fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
+    let is_full = summaries.len() >= SUMMARIES_MAX;
+    let like = |kept: &&mut ClientSummary| is_full && kept.endpoint == summary.endpoint;
+    match summaries.iter_mut().rev().find(like) {
+        None => summaries.push(summary),
+        Some(kept) => {
+            kept.messages += summary.messages;
+            kept.bytes += summary.bytes;
+            kept.dropped += summary.dropped;
+            kept.refused += summary.refused;
+            kept.repeated += summary.repeated;
+            kept.reason = summary.reason.or(kept.reason);
+            kept.lateness.add(&summary.lateness);
+        }
     }
 }
 

@@ -232,3 +232,21 @@ fn the_wait_is_for_clients_that_are_ready_at_the_same_time() {
     stop.cancel();
     assert!(!fanout.wait_ready(two, &stop));
 }
+
+#[test]
+fn summaries_are_bounded_and_nothing_is_left_out_of_them() {
+    let fanout = fanout(10);
+    let clients = SUMMARIES_MAX as u64 + 50;
+    for index in 0..clients {
+        let member = fanout.join(if index % 2 == 0 { "/ws" } else { "mqtt" }).unwrap();
+        member.wish(everything());
+        fanout.deliver(&emission(index, "c", 0, 1), Flow::Drop, &stop());
+        assert_eq!(take_all(&member).0, [index]);
+    }
+    let summaries = fanout.summaries();
+    assert_eq!(summaries.len(), SUMMARIES_MAX);
+    for endpoint in ["/ws", "mqtt"] {
+        let messages: u64 = summaries.iter().filter(|s| s.endpoint == endpoint).map(|s| s.messages).sum();
+        assert_eq!(messages, clients / 2);
+    }
+}

@@ -110,12 +110,19 @@ fn declarations_find_nothing_wrong_with_what_is_generated() {
     let mut messages: Vec<Timed> = Shop::default().messages(1).take(3_000).collect();
     messages.extend(Fleet::default().messages(1).take(3_000));
     messages.extend(hook.messages(1).take(3_000));
-    let mut decoders: BTreeMap<&str, Decoder> = BTreeMap::new();
-    for (kind, text) in ["delicode", "jointech"].into_iter().flat_map(|vendor| builtin(vendor).unwrap()) {
-        decoders.insert(kind, Decoder::new(Some(&Declaration::parse(text, kind).unwrap())));
+    messages.extend(Rooms::default().messages(1).take(3_000));
+    messages.extend(Trips::default().messages(1).take(3_000));
+    messages.extend(Nodes::default().messages(1).take(3_000));
+    let mut decoders: BTreeMap<(&str, &str), Decoder> = BTreeMap::new();
+    for vendor in ["damoov", "delicode", "jointech", "pontosense", "sensoro"] {
+        for (kind, text) in builtin(vendor).unwrap() {
+            let declaration = Declaration::parse(text, kind).unwrap();
+            decoders.insert((vendor, kind), Decoder::new(Some(&declaration)));
+        }
     }
     for message in messages {
-        let decoded = decoders.get_mut(message.kind).unwrap().push(&message.channel, &message.payload);
+        let decoder = decoders.get_mut(&(message.vendor, message.kind)).unwrap();
+        let decoded = decoder.push(&message.channel, &message.payload);
         assert_eq!(decoded.error, None, "{message:?}");
         assert_eq!(decoded.device_id, message.device.as_deref(), "{message:?}");
     }
