@@ -244,7 +244,6 @@ fn configured_credentials_are_in_nothing_that_comes_out() {
         }
     }
     for (case, connections) in &peers {
-        println!("{}", case.name);
         for n in 0..case.connections {
             connections
                 .recv_timeout(PATIENCE)
@@ -263,7 +262,6 @@ fn configured_credentials_are_in_nothing_that_comes_out() {
     run(folder.path(), &["-vv", "check", "--connect", "--json"], &mut search);
     run(folder.path(), &["-vv", "info", "s", "--json"], &mut search);
     run(folder.path(), &["-vv", "info", "s"], &mut search);
-    println!("replay");
     replay(folder.path(), &mut search);
     through_rows(&folder.path().join("archive"), &mut search);
     search.through_files(folder.path());
@@ -458,6 +456,7 @@ fn listen(stream: &mut TcpStream) -> String {
 /// that it showed, or its first frame.
 fn close_with_words(stream: TcpStream) {
     let mut said = String::new();
+    #[expect(clippy::result_large_err, reason = "the library's own type")]
     let note = |request: &Request, response: Response| {
         let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         said = shown.map_or_else(|| request.uri().to_string(), str::to_owned);
