@@ -9,10 +9,12 @@
 //! delivery is acknowledged, once.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytestring::ByteString;
+use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck,
     MqttOptions, NetworkOptions, Packet, PubAck, PubRec, Publish, QoS, StateError, SubAck, SubscribeFilter,
@@ -21,6 +23,7 @@ use rumqttc::{
 use tokio::sync::Notify;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::header::{HOST, HeaderValue};
 use url::Url;
 
@@ -409,9 +412,32 @@ fn ended(error: &ConnectionError) -> Closed {
         ConnectionError::MqttState(StateError::AwaitPingResp) => {
             (CloseCause::Broken, "the broker did not answer a ping".to_owned())
         }
+        // The library calls it an error of decoding, whatever becomes of the line while a packet is awaited.
+        ConnectionError::MqttState(StateError::Deserialization(MqttError::Io(error))) => line_ended(error),
         error => (CloseCause::Broken, chain(error)),
     };
     Closed { cause, detail }
+}
+
+fn line_ended(error: &std::io::Error) -> (CloseCause, String) {
+    let cause = error.get_ref();
+    let is_dropped = match cause.and_then(|cause| cause.downcast_ref()) {
+        Some(
+            WebSocketError::ConnectionClosed
+            | WebSocketError::AlreadyClosed
+            | WebSocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+        ) => true,
+        Some(_) => false,
+        None => error.kind() == ErrorKind::UnexpectedEof,
+    };
+    if is_dropped {
+        return (CloseCause::ByPeer(None), "closed by the broker".to_owned());
+    }
+    // What the framing of `tokio-util` says of an end within a packet, with no kind to tell it by.
+    if cause.is_some_and(|cause| cause.to_string() == "bytes remaining on stream") {
+        return (CloseCause::ByPeer(None), "closed by the broker in the middle of a packet".to_owned());
+    }
+    (CloseCause::Broken, chain(error))
 }
 
 #[cfg(test)]

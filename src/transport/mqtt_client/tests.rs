@@ -203,9 +203,16 @@ async fn a_topic_that_is_no_text_breaks_the_connection() {
 
 #[tokio::test]
 async fn a_broker_that_goes_away_is_told() {
-    let (_handle, mut arrivals, broker) = subscribed().await;
-    drop(broker);
-    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::ByPeer(None));
+    for (sent, detail) in [
+        (&b""[..], "closed by the broker"),
+        (&[0x30, 10, 0, 1, b'a'], "closed by the broker in the middle of a packet"),
+    ] {
+        let (_handle, mut arrivals, mut broker) = subscribed().await;
+        broker.send(sent).await;
+        drop(broker);
+        let why = closed(&mut arrivals).await;
+        assert_eq!((why.cause, &*why.detail), (CloseCause::ByPeer(None), detail));
+    }
 }
 
 #[tokio::test]
@@ -290,4 +297,9 @@ async fn packets_are_found_whatever_frames_they_come_in() {
         };
         assert_eq!(payload.len(), n * 5);
     }
+
+    // And a line that drops without the closing handshake is the broker's end, too.
+    drop(socket);
+    let why = closed(&mut arrivals).await;
+    assert_eq!((why.cause, &*why.detail), (CloseCause::ByPeer(None), "closed by the broker"));
 }
