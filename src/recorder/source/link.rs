@@ -75,7 +75,9 @@ impl Source {
     /// Data can come on a connection from now on, and an outage is over.
     pub(super) fn ready(&mut self, conn: Conn) {
         let now_ns = self.task.clock.now().steady_ns;
-        let is_first = !self.strands.by_conn(conn).was_up;
+        let strand = self.strands.by_conn(conn);
+        let is_first = !strand.was_up;
+        let of = if strand.name.is_empty() { String::new() } else { format!("{}: ", strand.name) };
         let down_since_ns = self.strands.ready(conn, now_ns);
         let all_up = self.strands.down().next().is_none();
         let mut stats = self.task.stats.lock();
@@ -83,9 +85,9 @@ impl Source {
         match down_since_ns {
             Some(since_ns) => {
                 let out = human_duration(now_ns.saturating_sub(since_ns));
-                tracing::info!("{name}: connected, after {out} without");
+                tracing::info!("{name}: {of}connected, after {out} without");
             }
-            None if is_first => tracing::info!("{name}: connected"),
+            None if is_first => tracing::info!("{name}: {of}connected"),
             // It took over from another.
             None => return,
         }
