@@ -54,7 +54,7 @@ use crate::transport::mqtt_publisher::PublishError;
 use crate::transport::tls::TlsError;
 
 /// The reason given to a client that is idle for the whole of `--drain` after the last message.
-pub const NOT_DRAINED: &str = "not drained: it neither took nor acknowledged anything";
+pub const NOT_DRAINED: &str = "not drained: nothing more was taken or acknowledged for as long as --drain";
 
 /// After `--drain`, what is left of a client is its goodbye, which takes up to five seconds.
 const GOODBYE_MAX: Duration = Duration::from_secs(6);
