@@ -211,9 +211,10 @@ fn vendor_config(
         }
         _ => {
             let near = nearest(vendor, VENDORS);
-            let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             let available = VENDORS.join(", ");
-            section.wrong("vendor", format!("unknown vendor `{vendor}`{near}; available: {available}"));
+            let wrong = format!("unknown vendor `{vendor}`, available: {available}{near}");
+            section.wrong("vendor", wrong);
             section.ignore_rest();
             None
         }

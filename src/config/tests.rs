@@ -330,7 +330,7 @@ fn mistakes_in_sources_name_the_source() {
             (
                 3,
                 "`vendor` in source \"a b\"",
-                "unknown vendor `x`; available: damoov, delicode, generic, jointech, pontosense, sensoro",
+                "unknown vendor `x`, available: damoov, delicode, generic, jointech, pontosense, sensoro",
             ),
         ],
     );
