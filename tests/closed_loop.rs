@@ -236,6 +236,8 @@ async fn record(setup: &Setup, recorded: Recorded, rows: Vec<Row>) -> Round {
             Ok(clients) => Start::WithClients(clients),
             Err(_) => Start::AtOnce,
         },
+        // A push that failed twice waits for half a minute, and is not idle for that.
+        drain: if is_pushed { LIMIT } else { PlayOptions::default().drain },
         ..PlayOptions::default()
     };
     let mut rows = Some(rows);
