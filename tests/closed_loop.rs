@@ -236,6 +236,8 @@ async fn record(setup: &Setup, recorded: Recorded, rows: Vec<Row>) -> Round {
             Ok(clients) => Start::WithClients(clients),
             Err(_) => Start::AtOnce,
         },
+        // A push that failed twice waits for half a minute, and is not idle for that.
+        drain: if is_pushed { LIMIT } else { PlayOptions::default().drain },
         ..PlayOptions::default()
     };
     let mut rows = Some(rows);
@@ -280,8 +282,8 @@ fn by_channel(mut seen: Vec<Seen>) -> Vec<Seen> {
     seen
 }
 
-/// Simulates, records, replays and records again; every source must be the same each time.
-async fn closes(setup: Setup) {
+/// Simulates, records, replays and records again; every source must be the same each time. Gives what was recorded.
+async fn closes(setup: Setup) -> Vec<Row> {
     let sent = simulated(&setup.parts, "100", Duration::from_secs(2));
     let first = record(&setup, of_parts(&setup.parts), sent.clone()).await;
     let archived = first.rows();
@@ -317,6 +319,7 @@ async fn closes(setup: Setup) {
         assert_eq!((source.decode_errors, source.dropped, source.refused), (0, 0, 0), "{}", source.name);
     }
     assert_eq!(second.report.digest, second.report.sent_digest);
+    archived
 }
 
 fn vendor_of_part(part: &Part, round: &Round) -> String {
@@ -346,7 +349,10 @@ async fn pontosense_over_rest_and_mqtt_over_websocket() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sensoro_over_webhooks_in_both_modes() {
     let sensoro = Part::all().into_iter().find(|part| part.name == "sensoro").unwrap();
-    in_time(closes(Setup::of(vec![sensoro], SENSORO, 0))).await;
+    let rows = in_time(closes(Setup::of(vec![sensoro], SENSORO, 0))).await;
+    let is_sealed = |row: &Row| row.payload.windows(11).any(|window| window == b"encryptData");
+    assert!(rows.iter().any(is_sealed) && !rows.iter().all(is_sealed), "both modes");
+    assert!(rows.iter().all(|row| row.clear.is_some() == is_sealed(row)), "decrypted what was encrypted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use support::free_port;
 use telereel::archive::{Archive, ScanOptions, scan};
 use telereel::message::Selection;
+use telereel::secret::Secret;
+use telereel::vendors::sensoro::cipher::Cipher;
+use telereel::vendors::sensoro::signature::Signed;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -239,10 +242,12 @@ fn configured_credentials_are_in_nothing_that_comes_out() {
     for case in &cases {
         if let Peer::Pushes(path, header) = case.peer {
             let wrong = header.map(|(name, value)| (name, format!("{value}?")));
-            push(webhooks, path, wrong.as_ref().map(|(name, value)| (*name, value.as_str())));
-            push(webhooks, path, header);
+            let wrong = wrong.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>();
+            push(webhooks, path, &wrong, ALARM);
+            push(webhooks, path, header.as_slice(), ALARM);
         }
     }
+    push_signed(webhooks);
     for (case, connections) in &peers {
         for n in 0..case.connections {
             connections
@@ -384,15 +389,32 @@ fn wait_until_listening(folder: &Path, port: u16, recorder: &mut Running) {
     }
 }
 
-fn push(port: u16, path: &str, header: Option<(&str, &str)>) {
+const ALARM: &str = r#"{"alarmType":1,"assetId":"1"}"#;
+
+/// Posts `body`; what the answer begins with.
+fn push(port: u16, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let header = header.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
-    let body = r#"{"alarmType":1,"assetId":"1"}"#;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
-    write!(stream, "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}content-length: {length}\r\n\r\n{body}").unwrap();
+    write!(stream, "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    answer
+}
+
+/// Posts as SENSORO does what can be decrypted and what cannot.
+fn push_signed(port: u16) {
+    let app_secret = Secret::new("sensoro-secret-dingo");
+    let cipher = Cipher::new(&Secret::new("sensoroAppKeyWombatxyz0123456789ABCDEFGHIJK")).unwrap();
+    for sealed in [cipher.seal([0; 16], br#"{"battery":85}"#, "123456"), "QUJD".to_owned()] {
+        let body = format!(r#"{{"type":"text","sn":"1","encryptData":"{sealed}"}}"#);
+        let url = "https://x/hooks/city";
+        let signed = Signed { nonce: "1", method: "POST", url, body: body.as_bytes() };
+        let headers = [("x-access-nonce", "1"), ("x-access-signature", &*signed.sign(&app_secret))];
+        let answer = push(port, "/hooks/city", &headers, &body);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }
 
 /// Serves as badly as it can, each connection in another way; the channel tells of each that is done with.

@@ -231,7 +231,13 @@ mod tests {
 
     #[test]
     fn borders_of_segments_count() {
-        let below = [("/hooks/locks", "/hooks/locks"), ("/hooks/locks/", "/hooks/locks/a/b"), ("/", "/x")];
+        let below = [
+            ("/hooks/locks", "/hooks/locks"),
+            ("/hooks/locks", "/hooks/locks/"),
+            ("/hooks/locks/", "/hooks/locks"),
+            ("/hooks/locks/", "/hooks/locks/a/b"),
+            ("/", "/x"),
+        ];
         let beside = [("/hooks/locks", "/hooks/locksmith"), ("/hooks/locks", "/hooks"), ("/a", "/")];
         for (prefix, path) in below {
             assert!(is_below(prefix, path), "{path} is below {prefix}");

@@ -31,13 +31,6 @@ pub(super) fn path_of(url: &str) -> String {
     }
 }
 
-/// Whether a request to `path_and_query` is to `base` or to something below it.
-pub(super) fn is_below(base: &str, path_and_query: &str) -> bool {
-    let path = path_and_query.split(['?', '#']).next().unwrap_or("");
-    let base = base.trim_end_matches('/');
-    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,23 +49,6 @@ mod tests {
         ];
         for (url, expected) in cases {
             assert_eq!(public_url(url), expected);
-        }
-    }
-
-    #[test]
-    fn a_path_covers_what_is_below_it() {
-        let cases = [
-            ("/hooks/locks", "/hooks/locks", true),
-            ("/hooks/locks", "/hooks/locks/", true),
-            ("/hooks/locks", "/hooks/locks/alarm?x=/y", true),
-            ("/hooks/locks/", "/hooks/locks", true),
-            ("/hooks/locks", "/hooks/locksmith", false),
-            ("/hooks/locks", "/hooks", false),
-            ("/hooks/locks", "/?/hooks/locks", false),
-            ("/", "/anything", true),
-        ];
-        for (base, path, below) in cases {
-            assert_eq!(is_below(base, path), below, "{base} {path}");
         }
     }
 }

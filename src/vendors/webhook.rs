@@ -1,18 +1,16 @@
-//! Collecting what a vendor posts to us, whosever it is: check, take, answer once durable.
+//! Collecting what a vendor posts to us, whosever it is: check, take, answer once durable. Only what is posted
+//! to its path comes to a source: the recorder turns other paths and methods away.
 
 use bytes::Bytes;
 use rand::Rng;
 use serde_json::Map;
 
 use super::lifecycle::link;
-use super::settings::is_below;
 use super::{Ack, Collector, Effect, HttpReply, HttpRequest, Inbound, Input, KindOf, Record};
 use crate::clock::Now;
 use crate::secret::Secret;
 
 pub(super) struct WebhookCollector {
-    /// Requests to this path and to what is below it are ours.
-    path: String,
     /// A header (lower-case name) that every request must have.
     header: Option<(String, Secret)>,
     /// The body of the answer to what was taken, JSON.
@@ -21,19 +19,11 @@ pub(super) struct WebhookCollector {
 }
 
 impl WebhookCollector {
-    pub(super) fn new(
-        path: String,
-        header: Option<(String, Secret)>,
-        accepted: &'static str,
-        kind_of: KindOf,
-    ) -> Self {
-        Self { path, header, accepted, kind_of }
+    pub(super) fn new(header: Option<(String, Secret)>, accepted: &'static str, kind_of: KindOf) -> Self {
+        Self { header, accepted, kind_of }
     }
 
     fn pushed(&mut self, inbound: Inbound, at: Now, request: HttpRequest, fx: &mut Vec<Effect>) {
-        if let Some(reply) = turned_away(&self.path, &request) {
-            return fx.push(Effect::Refuse { inbound, reply });
-        }
         let mut headers = request.headers;
         if let Some((name, secret)) = &self.header {
             let sent = headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
@@ -64,17 +54,6 @@ pub(super) fn listening(fx: &mut Vec<Effect>) {
     link(fx, "connecting", 0, None, Map::new());
     link(fx, "connected", 0, Some("listening".into()), Map::new());
     fx.push(Effect::Ready { conn: 0 });
-}
-
-/// The answer to a request that is not for the source at `path`, whoever sent it.
-pub(super) fn turned_away(path: &str, request: &HttpRequest) -> Option<HttpReply> {
-    if !is_below(path, &request.path_and_query) {
-        Some(plain(404, "no source receives on this path"))
-    } else if !request.method.eq_ignore_ascii_case("POST") {
-        Some(plain(405, "only POST is received here"))
-    } else {
-        None
-    }
 }
 
 /// The answer to what was taken; `body` is JSON.

@@ -140,7 +140,7 @@ threading.Thread(target=receiver.serve_forever, daemon=True).start()
 url = f"http://127.0.0.1:{receiver.server_port}"
 # What is not compact cannot be signed for both kinds of receivers: the bytes are.
 spaced_at = len(expected) - 1
-report = json.loads(telereel("replay", "latest", "--push", f"city={url}", "--push", f"locks-push={url}", "--json", "--pace", "max", "--drain", "1s",
+report = json.loads(telereel("replay", "latest", "--push", f"city={url}", "--push", f"locks-push={url}", "--json", "--pace", "max", "--drain", "3s",
                              "--trace", "trace.jsonl", code=3).splitlines()[-1])
 got = Receiver.received["city"]
 assert [(path, body) for path, body, _ in got] == expected, got

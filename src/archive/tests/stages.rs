@@ -1,4 +1,4 @@
-//! The two halves of a seal when one of them fails: the other stops, and the cause is told.
+//! The stages of a seal when the last of them fails: the others stop, and the cause is told.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::support::*;
 use crate::archive::{Archive, seal};
 use crate::disk::{Disk, Fault, Operation, SimDisk};
 
-/// Rows for far more batches than may wait between the halves.
+/// Rows for far more batches than may wait between two stages.
 const MESSAGES: u64 = 48;
 const PAYLOAD_BYTES: usize = 1 << 20;
 

@@ -198,10 +198,10 @@ async fn what_is_not_taken_is_pushed_again_while_later_ones_go_on_and_in_the_end
     assert_eq!(summary.reason, None);
 
     let never = PushRule { waits: &[], ..RULE };
-    let receiver = Receiver::scripted([500]);
+    let receiver = Receiver::scripted([500, 302, 404, 204, 401]);
     let url = receiver.listen().await;
-    let summary = push(&url, never, numbered(2)).await;
-    assert_eq!((summary.messages, summary.refused, summary.repeated), (1, 1, 0));
+    let summary = push(&url, never, numbered(6)).await;
+    assert_eq!((summary.messages, summary.refused, summary.repeated), (2, 4, 0), "only a 2xx is success");
 }
 
 #[tokio::test]

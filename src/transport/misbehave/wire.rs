@@ -109,11 +109,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
-        let most = (bytes_per_s as usize / 10).clamp(1, buffer.remaining().max(1));
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let most = (bytes_per_s as usize / 10).clamp(1, buffer.remaining());
         let mut part = vec![0; most];
         let mut part = ReadBuf::new(&mut part);
         ready!(Pin::new(&mut self.inner).poll_read(context, &mut part))?;
-        if buffer.remaining() > 0 && !part.filled().is_empty() {
+        if !part.filled().is_empty() {
             buffer.put_slice(part.filled());
             self.pause = Some(Box::pin(sleep(READ_EVERY)));
         }

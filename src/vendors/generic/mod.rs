@@ -43,9 +43,7 @@ pub(super) fn collector(config: &GenericConfig) -> Box<dyn Collector> {
             };
             Box::new(MqttCollector::new(dial, kind_of, BadCredentials::KeepTrying))
         }
-        GenericTransport::Webhook { path } => {
-            Box::new(WebhookCollector::new(path.clone(), None, ACCEPTED, kind_of))
-        }
+        GenericTransport::Webhook { .. } => Box::new(WebhookCollector::new(None, ACCEPTED, kind_of)),
     }
 }
 

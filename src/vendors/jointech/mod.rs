@@ -27,12 +27,9 @@ const ACCEPTED: &str = r#"{"result":200}"#;
 /// locked to a rule on the platform, and trying on does not help.
 pub(super) fn collector(config: &JointechConfig) -> Box<dyn Collector> {
     match config {
-        JointechConfig::Webhook(hook) => Box::new(WebhookCollector::new(
-            hook.path.clone(),
-            hook.header.clone(),
-            ACCEPTED,
-            Box::new(kind::of_push),
-        )),
+        JointechConfig::Webhook(hook) => {
+            Box::new(WebhookCollector::new(hook.header.clone(), ACCEPTED, Box::new(kind::of_push)))
+        }
         JointechConfig::Mqtt(mqtt) => {
             Box::new(MqttCollector::new(dial(mqtt), Box::new(kind::of_publish), BadCredentials::GiveUp))
         }

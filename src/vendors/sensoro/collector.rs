@@ -14,7 +14,7 @@ use super::signature::{NONCE_HEADER, SIGNATURE_HEADER, Signed};
 use super::{EVENT, OTHER, TELEMETRY};
 use crate::clock::Now;
 use crate::vendors::lifecycle::{SECOND_NS, link};
-use crate::vendors::webhook::{listening, plain, taken, turned_away};
+use crate::vendors::webhook::{listening, plain, taken};
 use crate::vendors::{Ack, Collector, Effect, HttpRequest, Inbound, Input, Record};
 
 /// The vendor's page says `messages`, its sample receiver `message`; the status is what counts.
@@ -43,9 +43,6 @@ impl SensoroCollector {
     }
 
     fn pushed(&mut self, inbound: Inbound, at: Now, request: HttpRequest, fx: &mut Vec<Effect>) {
-        if let Some(reply) = turned_away(&self.config.path, &request) {
-            return fx.push(Effect::Refuse { inbound, reply });
-        }
         if self.config.verify_signature
             && let Err(why) = self.check(&request)
         {
@@ -81,11 +78,10 @@ impl SensoroCollector {
         let Ok(signature) = STANDARD.decode(signature.trim()) else {
             return Err("X-ACCESS-SIGNATURE is not base64");
         };
-        let method = request.method.to_ascii_uppercase();
         let urls = self.urls(request);
         let signed_over = |body: &[u8]| {
             urls.iter().any(|url| {
-                let signed = Signed { nonce, method: &method, url, body };
+                let signed = Signed { nonce, method: &request.method, url, body };
                 signed.is_signed_with(&self.config.app_secret, &signature)
             })
         };
@@ -103,7 +99,7 @@ impl SensoroCollector {
     fn urls(&self, request: &HttpRequest) -> Vec<String> {
         let path = &request.path_and_query;
         if let Some(public) = &self.config.public_url {
-            let public = public.trim_end_matches('/');
+            let public = public.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
             let below = path.strip_prefix(self.config.path.trim_end_matches('/')).unwrap_or_default();
             // With the path that the vendor posts to, or without; where a proxy changes it, the former.
             let origin = public

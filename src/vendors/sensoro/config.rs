@@ -13,7 +13,8 @@ pub struct SensoroConfig {
     /// For safe mode; none: what is encrypted stays so.
     pub app_key: Option<Cipher>,
     pub app_secret: Secret,
-    /// Scheme, host and port that the vendor posts to, where a proxy hides them. The rest of it is ignored.
+    /// What the vendor posts to, where a proxy hides that: with the path, or, if the proxy leaves that alone,
+    /// without. Its query is that of the request.
     pub public_url: Option<String>,
     pub verify_signature: bool,
 }

@@ -14,25 +14,17 @@ fn a_request_is_recorded_and_answered_or_refused() {
     type Headers<'a> = &'a [(&'a str, &'a str)];
     let secret = Some(("headerkey".to_owned(), Secret::new("s3cret")));
     let right: Headers = &[("content-type", "x"), ("headerkey", "s3cret")];
-    let cases: [(&str, &str, Headers, &str); 8] = [
-        ("POST", "/hooks/locks", right, "record 0 alarm on /hooks/locks, answer 3 200 {\"result\":200}"),
-        (
-            "POST",
-            "/hooks/locks/a?b=c",
-            right,
-            "record 0 alarm on /hooks/locks/a?b=c, answer 3 200 {\"result\":200}",
-        ),
-        ("GET", "/hooks/locks", right, "refuse 3 405"),
-        ("PUT", "/hooks/locks", right, "refuse 3 405"),
-        ("POST", "/hooks/locksmith", right, "refuse 3 404"),
-        ("POST", "/hooks/locks", &[], "refuse 3 401"),
-        ("POST", "/hooks/locks", &[("headerkey", "s3creT")], "refuse 3 401"),
-        ("POST", "/hooks/locks", &[("headerkey", "")], "refuse 3 401"),
+    let cases: [(&str, Headers, &str); 5] = [
+        ("/hooks/locks", right, "record 0 alarm on /hooks/locks, answer 3 200 {\"result\":200}"),
+        ("/hooks/locks/a?b=c", right, "record 0 alarm on /hooks/locks/a?b=c, answer 3 200 {\"result\":200}"),
+        ("/hooks/locks", &[], "refuse 3 401"),
+        ("/hooks/locks", &[("headerkey", "s3creT")], "refuse 3 401"),
+        ("/hooks/locks", &[("headerkey", "")], "refuse 3 401"),
     ];
     let mut hand = Hand::of(&jointech(secret));
     assert_eq!(hand.give(Input::Start), ["link connecting 0", "link connected 0: listening"]);
-    for (method, path, headers, expected) in cases {
-        assert_eq!(hand.post(method, path, headers, r#"{"alarmType":1}"#), [expected], "{method} {path}");
+    for (path, headers, expected) in cases {
+        assert_eq!(hand.post("POST", path, headers, r#"{"alarmType":1}"#), [expected], "{path}");
     }
 }
 
