@@ -278,7 +278,7 @@ fn flowing() -> Standing {
     Standing::Flowing { rows: Selection::default(), topic: "/its/own".into(), qos: 0 }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_under_rules_gets_what_they_let_flow_from_its_suback_on() {
     let (fanout, server) = server();
     let standing = Arc::new(Mutex::new(Standing::Unready));
@@ -292,10 +292,17 @@ async fn a_connection_under_rules_gets_what_they_let_flow_from_its_suback_on() {
     deliver(&fanout, "t", 0, b"before");
     client.say(Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new("/its/own", QoS::AtMostOnce) })).await;
     let granted = vec![SubscribeReasonCode::Success(QoS::AtMostOnce)];
-    client.expect(Packet::SubAck(SubAck::new(1, granted))).await;
-    // The client closes its other connection now: there must be no moment without one.
-    deliver(&fanout, "t", 0, b"at once");
-    let got = client.expect_publish().await;
+    let its_fanout = Arc::clone(&fanout);
+    // A task of its own has its turn as soon as the SUBACK is there, before the server has another.
+    let at_once = tokio::spawn(async move {
+        client.expect(Packet::SubAck(SubAck::new(1, granted))).await;
+        // The client closes its other connection now: there must be no moment without one.
+        deliver(&its_fanout, "t", 0, b"at once");
+        let got = client.expect_publish().await;
+        (client, got)
+    });
+    let within = std::time::Duration::from_secs(10);
+    let (mut client, got) = tokio::time::timeout(within, at_once).await.expect("it comes").unwrap();
     assert_eq!((&got.topic[..], &got.payload[..]), (&b"/its/own"[..], &b"at once"[..]));
     for (next, payload, comes) in [
         (Standing::Paused, "paused", false),
