@@ -326,6 +326,11 @@ impl Lifecycle {
         matches!(self.state, State::Waiting { .. })
     }
 
+    /// Whether it was stopped, or has given up.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
     /// The connection that data comes on.
     pub(super) fn established_conn(&self) -> Option<Conn> {
         match self.state {

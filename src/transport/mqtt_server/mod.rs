@@ -127,9 +127,13 @@ struct Seat<'a> {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        // An evicted client's place is its successor's.
-        if !self.evicted.is_cancelled() && !self.client_id.is_empty() {
-            self.server.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.client_id);
+        if self.client_id.is_empty() {
+            return;
+        }
+        // Looked at under the lock that evictions are made under: an evicted client's place is its successor's.
+        let mut connected = self.server.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.evicted.is_cancelled() {
+            connected.remove(&self.client_id);
         }
     }
 }

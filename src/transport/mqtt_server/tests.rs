@@ -8,9 +8,10 @@ use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split}
 
 use super::packets::PacketReader;
 use super::*;
-use crate::clock::Clock;
-use crate::message::{Mqtt, Row, SessionId};
+use crate::clock::{Clock, Now};
+use crate::message::{Mqtt, Row, Selection, SessionId};
 use crate::transport::fanout::{Emission, Flow};
+use crate::vendors::service::{Grant, Standing};
 
 /// A client that says packets, on an endpoint without a network.
 struct Client {
@@ -246,6 +247,80 @@ async fn a_newcomer_takes_the_place_of_its_namesake_but_not_of_the_nameless() {
     // The evicted one's end must not have emptied its successor's seat.
     let _third = Client::subscribed(&server, "same", "#", QoS::AtMostOnce).await;
     assert_eq!(second.hear().await, None);
+}
+
+/// Rules that a test changes.
+#[derive(Debug)]
+struct Rules(Arc<Mutex<Standing>>);
+
+impl MqttPolicy for Rules {
+    fn connect(&mut self, _client_id: &str) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn subscribe(&mut self, _filter: &str, qos: u8, _beside: usize) -> Grant {
+        *self.0.lock().unwrap() = flowing();
+        Grant::Granted(qos)
+    }
+
+    fn unsubscribe(&mut self, _filter: &str) {}
+
+    fn standing(&mut self, _now: Now) -> Standing {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn wake_at(&self) -> Option<u64> {
+        None
+    }
+}
+
+fn flowing() -> Standing {
+    Standing::Flowing { rows: Selection::default(), topic: "/its/own".into(), qos: 0 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_under_rules_gets_what_they_let_flow_from_its_suback_on() {
+    let (fanout, server) = server();
+    let standing = Arc::new(Mutex::new(Standing::Unready));
+    let (ours, theirs) = duplex(1 << 16);
+    let (policy, serving) = (Box::new(Rules(Arc::clone(&standing))), Arc::clone(&server));
+    tokio::spawn(async move { serving.serve_under(theirs, "/mqtt", Some(policy), None).await });
+    let (read, write) = split(ours);
+    let mut client = Client { packets: PacketReader::new(read), write };
+    client.say(Packet::Connect(Connect::new("c"))).await;
+    client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))).await;
+    deliver(&fanout, "t", 0, b"before");
+    client.say(Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new("/its/own", QoS::AtMostOnce) })).await;
+    let granted = vec![SubscribeReasonCode::Success(QoS::AtMostOnce)];
+    let its_fanout = Arc::clone(&fanout);
+    // A task of its own has its turn as soon as the SUBACK is there, before the server has another.
+    let at_once = tokio::spawn(async move {
+        client.expect(Packet::SubAck(SubAck::new(1, granted))).await;
+        // The client closes its other connection now: there must be no moment without one.
+        deliver(&its_fanout, "t", 0, b"at once");
+        let got = client.expect_publish().await;
+        (client, got)
+    });
+    let within = std::time::Duration::from_secs(10);
+    let (mut client, got) = tokio::time::timeout(within, at_once).await.expect("it comes").unwrap();
+    assert_eq!((&got.topic[..], &got.payload[..]), (&b"/its/own"[..], &b"at once"[..]));
+    for (next, payload, comes) in [
+        (Standing::Paused, "paused", false),
+        (flowing(), "again", true),
+        (Standing::Paused, "again paused", false),
+    ] {
+        *standing.lock().unwrap() = next;
+        server.rules_changed();
+        client.settled().await;
+        deliver(&fanout, "t", 0, payload.as_bytes());
+        if comes {
+            assert_eq!(client.expect_publish().await.payload, payload);
+        }
+        client.settled().await;
+    }
+    *standing.lock().unwrap() = Standing::Over("its hour is over");
+    server.rules_changed();
+    assert_eq!(client.hear().await, None);
 }
 
 #[tokio::test]

@@ -5,11 +5,14 @@
 //!
 //! | code | reaction |
 //! |---|---|
-//! | 401 | get another token and connect again; without a way to one, give up: at once if the token says that it has ended, else after three refusals |
+//! | 401 | get another token and connect again, after three in a row once a minute; without a way to one, give up: at once if the token says that it has ended, else after three refusals |
 //! | 403, 404 | give up: only a person can mend it |
 //! | 408 | connect again |
 //! | 500, 503, unknown before authentication | close, back off, connect again |
 //! | 400, unknown afterwards | reported; the stream goes on |
+//!
+//! An upgrade that is answered with an HTTP status says nothing about the token, which has not been shown
+//! by then, even if that status is 401 or 403: back off, connect again.
 //!
 //! A token that is renewed ahead of its end gets a connection of its own. The old one is closed when the
 //! new one has been subscribed, so that nothing is lost; what both deliver meanwhile is recorded twice,
@@ -276,7 +279,6 @@ impl DamoovCollector {
     fn closed(&mut self, now: Now, rng: &mut dyn Rng, conn: Conn, why: &Closed, fx: &mut Vec<Effect>) {
         let is_fresh = self.lines.iter().any(|line| line.conn == conn && !line.is_established);
         let refusal = match why.cause {
-            CloseCause::HttpStatus(401 | 403) => Refusal::Token,
             // "Policy violation", where the error that should come before it did not.
             CloseCause::ByPeer(Some(1008)) if is_fresh => Refusal::Token,
             _ => Refusal::None,
@@ -321,10 +323,11 @@ impl DamoovCollector {
                 self.refusals_in_a_row += 1;
                 let replaceable = self.tokens.discard(generation.unwrap_or(self.tokens.generation()));
                 let believed = self.refusals_in_a_row >= REFUSALS_MAX;
-                if believed || (!replaceable && self.tokens.has_ended(now)) {
+                if !replaceable && (believed || self.tokens.has_ended(now)) {
                     return self.give_up(&format!("the access token was refused ({})", why.detail), fx);
                 }
-                if !replaceable {
+                // Where fresh tokens are refused too, the vendor is in trouble: that passes.
+                if !replaceable || believed {
                     self.life.wait_longest(now, rng);
                 }
             }
@@ -472,6 +475,8 @@ impl Collector for DamoovCollector {
             Input::Opened { conn, .. } => self.opened(now, conn, fx),
             Input::Frame { conn, at, frame } => self.frame(now, conn, at, frame, rng, fx),
             Input::Closed { conn, why } => self.closed(now, rng, conn, &why, fx),
+            // After the end no token is wanted, and why it came to that has been said.
+            Input::Response { .. } if self.life.is_over() => {}
             Input::Response { call, result } => self.response(now, rng, call, result, fx),
             Input::Stop => {
                 self.forget();

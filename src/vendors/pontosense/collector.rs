@@ -111,19 +111,27 @@ impl PontosenseCollector {
         fx.push(Effect::Record { record, ack: ack.map(|id| Ack::Mqtt { conn, id }) });
     }
 
-    /// Lets each sensor in `which` have its turn.
+    /// The sensor that an input is about, and what it needs to answer it; none if it is nobody's any more.
+    fn turn<'a>(
+        &'a mut self,
+        now: Now,
+        rng: &'a mut dyn Rng,
+        fx: &'a mut Vec<Effect>,
+        which: impl Fn(&Sensor) -> bool,
+    ) -> Option<(&'a mut Sensor, Turn<'a>)> {
+        let sensor = self.sensors.iter_mut().find(|sensor| which(sensor))?;
+        Some((sensor, Turn { config: &self.config, now, rng, calls: &mut self.calls, fx }))
+    }
+
     fn each(
         &mut self,
         now: Now,
         rng: &mut dyn Rng,
         fx: &mut Vec<Effect>,
-        which: impl Fn(&Sensor) -> bool,
-        mut act: impl FnMut(&mut Sensor, &mut Turn<'_>),
+        act: impl Fn(&mut Sensor, &mut Turn<'_>),
     ) {
         let mut turn = Turn { config: &self.config, now, rng, calls: &mut self.calls, fx };
-        for sensor in self.sensors.iter_mut().filter(|sensor| which(sensor)) {
-            act(sensor, &mut turn);
-        }
+        self.sensors.iter_mut().for_each(|sensor| act(sensor, &mut turn));
     }
 }
 
@@ -131,51 +139,39 @@ impl Collector for PontosenseCollector {
     fn on(&mut self, now: Now, rng: &mut dyn Rng, input: Input, fx: &mut Vec<Effect>) {
         if self.state == State::Idle && matches!(input, Input::Start) {
             self.state = State::Running;
-            return self.each(now, rng, fx, |_| true, Sensor::start);
+            return self.each(now, rng, fx, Sensor::start);
         }
         // What still comes after the end is recorded all the same.
         if self.state == State::Over && !matches!(input, Input::Frame { .. }) {
             return;
         }
         match input {
-            Input::Tick => self.each(now, rng, fx, |_| true, Sensor::tick),
+            Input::Tick => self.each(now, rng, fx, Sensor::tick),
             Input::Response { call, result } => {
                 let Some((index, what)) = self.calls.under_way.remove(&call) else { return };
-                let mut result = Some(api::body(result));
-                self.each(
-                    now,
-                    rng,
-                    fx,
-                    |sensor| sensor.is(index),
-                    |sensor, turn| {
-                        let Some(result) = result.take() else { return };
-                        match what {
-                            What::Token => sensor.token_came(turn, result),
-                            What::Start { sent_ns } => sensor.start_came(turn, sent_ns, result),
-                        }
-                    },
-                );
+                let Some((sensor, mut turn)) = self.turn(now, rng, fx, |sensor| sensor.is(index)) else {
+                    return;
+                };
+                match what {
+                    What::Token => sensor.token_came(&mut turn, api::body(result)),
+                    What::Start { sent_ns } => sensor.start_came(&mut turn, sent_ns, api::body(result)),
+                }
             }
             Input::Opened { conn, .. } => {
-                self.each(now, rng, fx, |sensor| sensor.has(conn), |sensor, turn| sensor.opened(turn, conn));
+                if let Some((sensor, mut turn)) = self.turn(now, rng, fx, |sensor| sensor.has(conn)) {
+                    sensor.opened(&mut turn, conn);
+                }
             }
             Input::Subscribed { conn, granted } => {
-                let subscribed = |sensor: &mut Sensor, turn: &mut Turn<'_>| {
-                    sensor.subscribed(turn, conn, &granted);
-                };
-                self.each(now, rng, fx, |sensor| sensor.has(conn), subscribed);
+                if let Some((sensor, mut turn)) = self.turn(now, rng, fx, |sensor| sensor.has(conn)) {
+                    sensor.subscribed(&mut turn, conn, &granted);
+                }
             }
             Input::Frame { conn, at, frame } => self.frame(conn, at, frame, fx),
             Input::Closed { conn, why } => {
-                self.each(
-                    now,
-                    rng,
-                    fx,
-                    |sensor| sensor.has(conn),
-                    |sensor, turn| {
-                        sensor.closed(turn, conn, &why);
-                    },
-                );
+                if let Some((sensor, mut turn)) = self.turn(now, rng, fx, |sensor| sensor.has(conn)) {
+                    sensor.closed(&mut turn, conn, &why);
+                }
             }
             Input::Stop => {
                 self.state = State::Over;

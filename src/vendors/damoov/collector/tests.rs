@@ -301,25 +301,20 @@ fn without_a_way_to_another_token_its_end_is_the_end() {
 }
 
 #[test]
-fn fresh_tokens_that_are_refused_are_believed_the_third_time() {
+fn fresh_tokens_that_are_refused_are_asked_for_once_a_minute_and_never_given_up() {
     let mut hand = opened(refreshing());
-    for conn in 0..3 {
+    for conn in 0..20 {
         // However the refusal comes.
-        let lines = match conn {
+        let lines = match conn % 2 {
             0 => hand.text(conn, &error(401, "no")),
-            1 => hand.lose(conn, CloseCause::ByPeer(Some(1008))),
-            _ => hand.lose(conn, CloseCause::HttpStatus(401)),
+            _ => hand.lose(conn, CloseCause::ByPeer(Some(1008))),
         };
-        assert_eq!(lines.iter().any(|line| line.starts_with("give up")), conn == 2, "{lines:?}");
-        if conn < 2 {
-            hand.respond(Call::from(conn), 200, &reply("another"));
-            hand.pass(10 * SECOND_NS);
-            if conn == 0 {
-                hand.open(conn + 1);
-            }
-        }
+        assert!(!lines.iter().any(|line| line.starts_with("give up")), "{lines:?}");
+        assert_eq!(hand.until_tick_ns().unwrap() >= 30 * SECOND_NS, conn >= 2);
+        hand.respond(Call::from(conn), 200, &reply("another"));
+        hand.pass(60 * SECOND_NS);
+        assert_eq!(hand.open(conn + 1)[1], authenticate(conn + 1, "another"));
     }
-    assert_eq!(hand.until_tick_ns(), None);
     // One that is accepted in between breaks the row.
     let mut hand = opened(refreshing());
     for conn in 0..9 {
@@ -329,6 +324,23 @@ fn fresh_tokens_that_are_refused_are_believed_the_third_time() {
         hand.respond(Call::from(conn), 200, &reply("another"));
         hand.pass(60 * SECOND_NS);
         hand.open(conn + 1);
+    }
+}
+
+/// The token is shown only after the upgrade: its refusal, by a proxy say, ends nothing and costs no token.
+#[test]
+fn an_upgrade_that_is_refused_is_tried_again_with_the_same_token() {
+    for config in [config(), refreshing(), with_token(config(), &until(1))] {
+        let mut hand = hand(config);
+        hand.give(Input::Start);
+        hand.pass(2 * SECOND_NS);
+        for conn in 0..20 {
+            let lines = hand.lose(conn, CloseCause::HttpStatus([401, 403][conn as usize % 2]));
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].starts_with(&format!("link refused {conn}: ")), "{lines:?}");
+            assert_eq!(hand.pass(60 * SECOND_NS).len(), 2, "connecting, and the dial");
+        }
+        assert!(hand.open(20)[1].starts_with("send 20"));
     }
 }
 
@@ -574,4 +586,12 @@ fn stop_closes_everything() {
     assert_eq!(hand.until_tick_ns(), None);
     assert_eq!(hand.give(Input::Start), [""; 0]);
     assert_eq!(hand.respond(1, 200, &reply("late")), [""; 0]);
+
+    // What a refused refresh leads to otherwise, the login, or the word that all is over, it does not any more.
+    for config in [DamoovConfig { login: logging_in().login, ..refreshing() }, refreshing()] {
+        let mut hand = subscribed(config);
+        assert_eq!(hand.text(0, &error(401, "JWT expired"))[2], format!("call 0 {REFRESH}"));
+        hand.give(Input::Stop);
+        assert_eq!(hand.respond(0, 401, ""), [""; 0]);
+    }
 }

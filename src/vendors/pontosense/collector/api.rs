@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 use url::Url;
 
+use super::sensor::nanoseconds;
 use crate::clock::Now;
 use crate::vendors::pontosense::config::PontosenseConfig;
 use crate::vendors::pontosense::signature::authorization;
@@ -16,6 +17,9 @@ use crate::vendors::{HttpResponse, HttpSend};
 
 /// For one call; a renewal does not wait for it, but calls again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The vendor: a token is good for half an hour.
+const TOKEN_LIFE: Duration = Duration::from_secs(30 * 60);
 
 /// Where the broker's WebSocket lies.
 const MQTT_PATH: &str = "/mqtt";
@@ -100,7 +104,8 @@ pub(super) fn read_token(
     #[serde(rename_all = "camelCase")]
     struct Reply<'a> {
         token: String,
-        expire_time: String,
+        #[serde(default)]
+        expire_time: Value,
         host: Option<String>,
         #[serde(borrow)]
         data: Option<&'a RawValue>,
@@ -109,14 +114,20 @@ pub(super) fn read_token(
     let reply: Reply<'_> = serde_json::from_slice(body).map_err(|error| {
         format!("unreadable token reply, at line {} column {}", error.line(), error.column())
     })?;
-    let expires = chrono::DateTime::parse_from_rfc3339(&reply.expire_time)
-        .map_err(|_| "unreadable token reply: expireTime is no time".to_owned())?;
-    let life_us = expires.timestamp_micros().saturating_sub(now.wall_us);
-    let life_ns = u64::try_from(life_us).unwrap_or(0).saturating_mul(1_000);
+    let life_ns = life_ns(now, reply.expire_time.as_str());
     let base = base(config, reply.host.as_deref())?;
     let token = Token { token: reply.token, base, expires_ns: now.steady_ns.saturating_add(life_ns) };
     let data = reply.data.map(|data| Bytes::copy_from_slice(data.get().as_bytes()));
     Ok((token, data.filter(|data| &data[..] != b"null")))
+}
+
+/// How long a token that comes now is good. Where `expireTime` is no time, or is past (then somebody's clock
+/// is wrong), it is what the vendor documents: the broker has the last word in any case.
+fn life_ns(now: Now, expire_time: Option<&str>) -> u64 {
+    let expires = expire_time.and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
+    let life_us = expires.map(|expires| expires.timestamp_micros().saturating_sub(now.wall_us));
+    let life_us = life_us.and_then(|us| u64::try_from(us).ok()).filter(|us| *us > 0);
+    life_us.map_or_else(|| nanoseconds(TOKEN_LIFE), |us| us.saturating_mul(1_000))
 }
 
 /// The broker: as configured, or as the token reply says, which is a bare host, `host:port` or a URL.

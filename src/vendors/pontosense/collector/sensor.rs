@@ -225,6 +225,7 @@ impl Sensor {
         let before = self.live.replace(Live { conn, opened_ns: at_ns });
         if let Some(before) = before {
             self.retire(before.conn, true, turn.fx);
+            self.heal(turn.now, before);
         }
         if self.is_flowing {
             // The sensor reports already: to both connections, until the old one is closed.
@@ -286,9 +287,7 @@ impl Sensor {
             self.reporting = Reporting { under_way: self.reporting.under_way, ..Reporting::default() };
             more.append(&mut self.about());
             self.link(turn.fx, "disconnected", conn, Some(reason_of(why)), more);
-            if turn.now.steady_ns.saturating_sub(live.opened_ns) >= HEALTHY_AFTER_NS {
-                self.backoff = Backoff::default();
-            }
+            self.heal(turn.now, live);
             // One that was to take over anyway does so now.
             if matches!(self.next, Next::None | Next::Waiting { .. }) {
                 self.wait(turn);
@@ -320,6 +319,13 @@ impl Sensor {
     fn retire(&mut self, conn: Conn, taken_over: bool, fx: &mut Vec<Effect>) {
         self.retiring.push(Retiring { conn, taken_over });
         fx.push(Effect::Close { conn });
+    }
+
+    /// A connection that held was worth an attempt: waits begin anew.
+    fn heal(&mut self, now: Now, held: Live) {
+        if now.steady_ns.saturating_sub(held.opened_ns) >= HEALTHY_AFTER_NS {
+            self.backoff = Backoff::default();
+        }
     }
 
     fn wait(&mut self, turn: &mut Turn<'_>) {
@@ -428,6 +434,6 @@ fn asked_to_wait_ns(failure: &Failure) -> u64 {
     u64::from(failure.retry_after_s.unwrap_or(0).min(RETRY_AFTER_MAX_S)) * SECOND_NS
 }
 
-fn nanoseconds(duration: std::time::Duration) -> u64 {
+pub(super) fn nanoseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

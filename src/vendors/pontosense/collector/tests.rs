@@ -21,6 +21,8 @@ struct World {
     collector: PontosenseCollector,
     rng: Pcg64,
     now: Now,
+    /// How much less the vendor's wall clock says than ours.
+    vendor_behind_us: i64,
     start_ns: u64,
     lines: Vec<String>,
     dials: BTreeMap<Conn, crate::vendors::MqttDial>,
@@ -65,6 +67,7 @@ impl World {
             collector: PontosenseCollector::new(config),
             rng: Pcg64::seed_from_u64(1),
             now,
+            vendor_behind_us: 0,
             start_ns: now.steady_ns,
             lines: Vec::new(),
             dials: BTreeMap::new(),
@@ -141,8 +144,9 @@ impl World {
                 let ok = |status, body: String| {
                     Ok(HttpResponse { status, retry_after_s: None, body: body.into() })
                 };
-                let reply = |now: Now, data: &str| {
-                    let expires_s = now.wall_us / 1_000_000 + 30 * 60;
+                let vendor_us = self.now.wall_us - self.vendor_behind_us;
+                let reply = |data: &str| {
+                    let expires_s = vendor_us / 1_000_000 + 30 * 60;
                     let expires = chrono::DateTime::from_timestamp(expires_s, 0).unwrap();
                     format!(
                         r#"{{"token":"t/+=","expireTime":"{}","host":"broker","data":{data}}}"#,
@@ -150,9 +154,9 @@ impl World {
                     )
                 };
                 let result = match self.scripted(&what) {
-                    None if what.starts_with("token") => ok(200, reply(self.now, DATA)),
+                    None if what.starts_with("token") => ok(200, reply(DATA)),
                     None => ok(204, String::new()),
-                    Some(Answer::Data(data)) => ok(200, reply(self.now, data)),
+                    Some(Answer::Data(data)) => ok(200, reply(data)),
                     Some(Answer::Status(status)) => ok(status, String::new()),
                     Some(Answer::RetryAfter(s)) => {
                         Ok(HttpResponse { status: 429, retry_after_s: Some(s), body: Default::default() })
@@ -530,6 +534,41 @@ fn a_hand_over_that_fails_leaves_the_old_connection() {
 }
 
 #[test]
+fn hand_overs_that_fail_now_and_then_wait_no_longer_each_time() {
+    let mut world = World::started(&["A"], &[]);
+    for n in 1..=20 {
+        world.until(n * 3_300 - 10);
+        world.answers = vec![("dial", Answer::Close(CloseCause::MqttRefused(3)))];
+        let lines = world.until(n * 3_300 + 10 * n);
+        assert_eq!(only(&lines, &["refused"]).len(), 1, "{n}: {lines:?}");
+        let at = |begin: &str| only(&lines, &[begin])[0].split(' ').next().unwrap().parse::<f64>().unwrap();
+        assert!(at("disconnected") - at("refused") <= 1.0, "{n}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_start_that_is_refused_during_a_hand_over_ends_both_connections_and_tells_so() {
+    // While the next one is being made, and while it waits for its token.
+    let margin = Duration::from_secs(1_799);
+    for (answer, closed, token_margin) in
+        [(("dial", Answer::Silence), 2, DEFAULT_TOKEN_MARGIN), (("token", Answer::Silence), 1, margin)]
+    {
+        let mut world = World::new(PontosenseConfig { token_margin, ..config(&["A"]) });
+        world.give(Input::Start);
+        world.until(3_299);
+        world.answers = vec![answer, ("start", Answer::Status(403))];
+        let lines = world.until(3_301);
+        assert_eq!(only(&lines, &["connecting"]), ["3300 connecting 1 planned flowing"]);
+        assert_eq!(only(&lines, &["close"]).len(), closed);
+        let refused = "start (A: not started: HTTP status 403)";
+        assert_eq!(
+            only(&lines, &["refused", "disconnected", "ready"]),
+            [format!("3300 refused 0 {refused}"), format!("3300 refused 1 {refused}")]
+        );
+    }
+}
+
+#[test]
 fn a_connection_lost_in_the_middle_of_a_hand_over_is_replaced_by_the_new_one() {
     let mut world = World::started(&["A"], &[]);
     world.until(3_299);
@@ -548,6 +587,17 @@ fn a_connection_lost_in_the_middle_of_a_hand_over_is_replaced_by_the_new_one() {
             "3301 ready 1"
         ]
     );
+}
+
+#[test]
+fn a_lost_connection_does_not_wait_for_what_its_successor_was_told_to_wait() {
+    let mut world = World::started(&["A"], &[]);
+    world.until(3_299);
+    world.answers = vec![("dial", Answer::Close(CloseCause::MqttRefused(5))), ("token", Answer::Status(401))];
+    let refused = only(&world.until(3_305), &["refused"]);
+    assert!(refused[1].ends_with("refused 2 flowing token (A: no token: HTTP status 401)"), "{refused:?}");
+    world.cut(0);
+    assert_eq!(only(&world.until(3_310), &["ready"]).len(), 1);
 }
 
 #[test]
@@ -598,6 +648,40 @@ fn the_host_of_a_token_reply_is_bare_or_with_a_port_or_a_url() {
     for host in ["ws://broker", "", "http://broker", "wss://", "a b", "wss://u:p@broker"] {
         assert!(url(&https, host).is_err(), "{host}");
     }
+}
+
+/// With a clock that is wrong, or an `expireTime` that is none, tokens are renewed as the vendor documents it.
+#[test]
+fn wrong_clocks_and_unreadable_times_of_expiry_cost_no_token() {
+    let hour_us = 3_600_000_000;
+    for (ahead_us, tokens) in [(0, 5), (hour_us, 5), (20_000 * hour_us, 5), (-hour_us, 2)] {
+        let mut world = World::new(config(&["A"]));
+        let vendor_us = world.now.wall_us;
+        world.vendor_behind_us = ahead_us;
+        world.now.wall_us = vendor_us + ahead_us;
+        world.give(Input::Start);
+        let lines = world.until(2 * 3_600);
+        assert_eq!(only(&lines, &["token"]).len(), tokens, "{ahead_us}");
+        assert_eq!(only(&lines, &["ready"]).len(), 3, "{ahead_us}: handed over twice");
+        assert_eq!(only(&lines, &["reconnected", "refused"]), [] as [&str; 0]);
+    }
+    // The clock is set while a token is held: its time is counted on the steady one.
+    for step_us in [9 * hour_us, -9 * hour_us] {
+        let mut world = World::started(&["A"], &[]);
+        world.until(600);
+        world.now.wall_us += step_us;
+        assert_eq!(only(&world.until(1_499), &["token"]), [] as [&str; 0]);
+        assert_eq!(only(&world.until(1_500), &["token"]), ["1500 token A"]);
+    }
+
+    let now = Now { wall_us: 1_738_708_800_000_000, steady_ns: 7 };
+    for member in ["", r#","expireTime":"""#, r#","expireTime":1738710600"#, r#","expireTime":null"#] {
+        let body = format!(r#"{{"token":"t","host":"broker"{member}}}"#);
+        let (token, _) = api::read_token(&config(&["A"]), now, body.as_bytes()).unwrap();
+        assert_eq!(token.expires_ns, 1_800 * SECOND_NS + 7, "{member}");
+    }
+    let body = br#"{"token":"t","host":"broker","expireTime":"2025-02-05T00:40:10+02:00"}"#;
+    assert_eq!(api::read_token(&config(&["A"]), now, body).unwrap().0.expires_ns, 10 * SECOND_NS + 7);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Inner, header};
+use super::Inner;
 use crate::clock::Now;
 use crate::vendors::HttpRequest;
 use crate::vendors::lifecycle::SECOND_NS;
@@ -18,7 +18,7 @@ pub(super) struct Refused(pub(super) u16, pub(super) String);
 impl Inner {
     /// The API key that the request was made with, whatever it is where any credentials are accepted.
     pub(super) fn authenticate(&self, now: Now, request: &HttpRequest) -> Result<String, Refused> {
-        let given = header(request, "authorization");
+        let given = request.header("authorization");
         let given = given.and_then(Authorization::parse);
         if self.recorded.any_credentials {
             return Ok(given.map(|given| given.api_key.to_owned()).unwrap_or_default());

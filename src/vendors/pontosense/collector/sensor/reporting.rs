@@ -107,6 +107,10 @@ impl Sensor {
         self.retire(live.conn, false, turn.fx);
         let more = self.about_call("start", failure);
         self.link(turn.fx, "refused", live.conn, Some(not_started(failure)), more);
+        if let Next::Asking(conn) | Next::Dialling(conn) | Next::Opened { conn, .. } = self.next {
+            let more = self.about_call("start", failure);
+            self.link(turn.fx, "refused", conn, Some(not_started(failure)), more);
+        }
         if let Next::Dialling(conn) | Next::Opened { conn, .. } = self.next {
             self.retire(conn, false, turn.fx);
         }
