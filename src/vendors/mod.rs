@@ -291,6 +291,24 @@ pub struct Record {
     pub clear: Option<Bytes>,
 }
 
+impl Record {
+    /// A text message that came with nothing beside it.
+    pub fn new(kind: u16, conn: Conn, at: Now, channel: ByteString, payload: Bytes) -> Self {
+        Self {
+            kind,
+            conn,
+            at,
+            channel,
+            mqtt: None,
+            is_binary: false,
+            headers: None,
+            delivery_id: None,
+            payload,
+            clear: None,
+        }
+    }
+}
+
 /// Who waits for a message to be durable.
 #[derive(Debug, PartialEq)]
 pub enum Ack {

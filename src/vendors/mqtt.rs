@@ -86,16 +86,8 @@ impl MqttCollector {
         let Frame::Publish { topic, mqtt, payload, ack } = frame else { return };
         self.life.heard(at);
         let record = Record {
-            kind: (self.kind_of)(&topic, &payload),
-            conn,
-            at,
-            channel: topic,
             mqtt: Some(mqtt),
-            is_binary: false,
-            headers: None,
-            delivery_id: None,
-            payload,
-            clear: None,
+            ..Record::new((self.kind_of)(&topic, &payload), conn, at, topic, payload)
         };
         fx.push(Effect::Record { record, ack: ack.map(|id| Ack::Mqtt { conn, id }) });
     }

@@ -33,18 +33,9 @@ impl WebhookCollector {
             }
             headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
         }
-        let record = Record {
-            kind: (self.kind_of)(&request.path_and_query, &request.body),
-            conn: 0,
-            at,
-            channel: request.path_and_query.into(),
-            mqtt: None,
-            is_binary: false,
-            headers: Some(headers),
-            delivery_id: None,
-            payload: request.body,
-            clear: None,
-        };
+        let kind = (self.kind_of)(&request.path_and_query, &request.body);
+        let message = Record::new(kind, 0, at, request.path_and_query.into(), request.body);
+        let record = Record { headers: Some(headers), ..message };
         fx.push(Effect::Record { record, ack: Some(Ack::Http { inbound, reply: taken(self.accepted) }) });
     }
 }

@@ -193,18 +193,8 @@ impl DamoovCollector {
             Frame::Publish { payload, .. } => (payload, true),
         };
         let message = recognise(&payload);
-        let record = Record {
-            kind: message.kind(),
-            conn,
-            at,
-            channel: self.channel.clone(),
-            mqtt: None,
-            is_binary,
-            headers: None,
-            delivery_id: None,
-            payload,
-            clear: None,
-        };
+        let record =
+            Record { is_binary, ..Record::new(message.kind(), conn, at, self.channel.clone(), payload) };
         fx.push(Effect::Record { record, ack: None });
         let Some(line) = self.lines.iter_mut().find(|line| line.conn == conn) else { return };
         line.heard_ns = line.heard_ns.max(at.steady_ns);

@@ -113,18 +113,8 @@ impl DelicodeCollector {
             Frame::Publish { payload, .. } => (payload, true),
         };
         let message = recognise(&payload);
-        let record = Record {
-            kind: message.kind(),
-            conn,
-            at,
-            channel: self.channel.clone(),
-            mqtt: None,
-            is_binary,
-            headers: None,
-            delivery_id: None,
-            payload,
-            clear: None,
-        };
+        let record =
+            Record { is_binary, ..Record::new(message.kind(), conn, at, self.channel.clone(), payload) };
         fx.push(Effect::Record { record, ack: None });
         match message {
             Message::Registered { result } if self.life.is_opened(conn) => match result.as_deref() {

@@ -49,16 +49,8 @@ impl WebSocketCollector {
             Frame::Publish { .. } => return,
         };
         let record = Record {
-            kind: (self.kind_of)(&self.channel, &payload),
-            conn,
-            at,
-            channel: self.channel.clone(),
-            mqtt: None,
             is_binary,
-            headers: None,
-            delivery_id: None,
-            payload,
-            clear: None,
+            ..Record::new((self.kind_of)(&self.channel, &payload), conn, at, self.channel.clone(), payload)
         };
         fx.push(Effect::Record { record, ack: None });
     }

@@ -95,18 +95,7 @@ impl PontosenseCollector {
         if let Some(sensor) = self.sensors.iter_mut().find(|sensor| sensor.has(conn)) {
             sensor.heard(at);
         }
-        let record = Record {
-            kind: kind_of(&payload),
-            conn,
-            at,
-            channel: topic,
-            mqtt: Some(mqtt),
-            is_binary: false,
-            headers: None,
-            delivery_id: None,
-            payload,
-            clear: None,
-        };
+        let record = Record { mqtt: Some(mqtt), ..Record::new(kind_of(&payload), conn, at, topic, payload) };
         // Subscribed at QoS 0; a broker that sends at another all the same is owed its acknowledgement.
         fx.push(Effect::Record { record, ack: ack.map(|id| Ack::Mqtt { conn, id }) });
     }

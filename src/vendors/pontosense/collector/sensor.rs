@@ -345,19 +345,9 @@ impl Sensor {
 
     fn record_data(&self, now: Now, conn: Conn, fx: &mut Vec<Effect>) {
         let Some(data) = &self.data else { return };
-        let record = Record {
-            kind: CONFIG,
-            conn,
-            at: now,
-            // The request's path; the sensor is said in its body only, and so here in the manner of a query.
-            channel: format!("{TOKENS_PATH}?sn={}", self.sn).into(),
-            mqtt: None,
-            is_binary: false,
-            headers: None,
-            delivery_id: None,
-            payload: data.clone(),
-            clear: None,
-        };
+        // The request's path; the sensor is said in its body only, and so here in the manner of a query.
+        let channel = format!("{TOKENS_PATH}?sn={}", self.sn);
+        let record = Record::new(CONFIG, conn, now, channel.into(), data.clone());
         fx.push(Effect::Record { record, ack: None });
     }
 
