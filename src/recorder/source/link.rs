@@ -103,26 +103,18 @@ impl Source {
     fn note(&mut self, event: &LinkEvent, now: Now) {
         let name = &self.task.header.name;
         let reason = event.reason.as_deref().unwrap_or_default();
-        let says = |member: &str| event.more.get(member).and_then(Value::as_bool).unwrap_or(false);
-        // What happens beside data that can come anyway changes nothing.
-        let is_beside = says("flowing");
         if event.event == "connecting" {
             self.last_conn = self.last_conn.max(event.conn);
             self.strands.begin(event, |conn| self.conns.contains_key(&conn));
         }
         let mut stats = self.task.stats.lock();
         match event.event {
-            "connecting" if !is_beside => stats.state = State::Connecting,
+            "connecting" if !says(event, "flowing") => stats.state = State::Connecting,
             "stalled" => stats.state = State::Stalled,
             _ => {}
         }
-        // A topic may be refused on a connection that goes on.
-        let is_down = match event.event {
-            "disconnected" => !is_beside,
-            "refused" => !is_beside && !event.more.contains_key("topics"),
-            _ => false,
-        };
-        if event.event == "disconnected" && !says("planned") {
+        let is_down = ends_stream(event);
+        if event.event == "disconnected" && !says(event, "planned") {
             stats.disconnects += 1;
         }
         let mut is_news = true;
@@ -138,7 +130,7 @@ impl Source {
                 strand.is_stalled = false;
                 strand.last_error = event.reason.clone();
             }
-            is_news = !says("planned") && strand.complaints.is_news(reason, now.steady_ns);
+            is_news = !says(event, "planned") && strand.complaints.is_news(reason, now.steady_ns);
         }
         match event.event {
             "refused" | "disconnected" if !is_news => {
@@ -151,7 +143,7 @@ impl Source {
         }
         if matches!(event.event, "disconnected" | "refused" | "overflow" | "warning")
             && !reason.is_empty()
-            && !says("planned")
+            && !says(event, "planned")
         {
             stats.last_error = Some(reason.to_owned());
         }
@@ -207,6 +199,18 @@ impl Source {
     }
 }
 
+/// Whether nothing can come after `event`. What happens beside a connection that data can come on anyway ends
+/// nothing, nor does the refusal of a topic on a connection that goes on.
+fn ends_stream(event: &LinkEvent) -> bool {
+    matches!(event.event, "disconnected" | "refused")
+        && !says(event, "flowing")
+        && !event.more.contains_key("topics")
+}
+
+fn says(event: &LinkEvent, member: &str) -> bool {
+    event.more.get(member).and_then(Value::as_bool).unwrap_or(false)
+}
+
 /// What an outage has been complained about: an attempt a minute for days is no news each time.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
@@ -253,6 +257,24 @@ fn link_payload(event: LinkEvent, connection: u32) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hand_over_and_a_refused_topic_end_no_stream() {
+        let with = |event, more: Value| LinkEvent {
+            event,
+            conn: 1,
+            reason: None,
+            gap_ns: None,
+            more: more.as_object().cloned().unwrap_or_default(),
+        };
+        for event in ["disconnected", "refused"] {
+            assert!(ends_stream(&with(event, json!({"cause": "broken"}))));
+            assert!(!ends_stream(&with(event, json!({"flowing": true, "planned": true}))));
+            assert!(ends_stream(&with(event, json!({"flowing": false}))));
+        }
+        assert!(!ends_stream(&with("refused", json!({"topics": ["a/#"]}))));
+        assert!(!ends_stream(&with("renewed", json!({}))));
+    }
 
     #[test]
     fn a_complaint_is_made_once_and_again_each_hour_or_when_it_is_another() {
