@@ -14,6 +14,7 @@ use crate::player::{Listen, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
 use crate::units::{Moment, parse_duration, parse_moment};
 use crate::vendors::synthetic::load::Rate;
+use crate::vendors::variant::Variant;
 
 /// Record live location and sensor streams, and replay them with their original timing.
 #[derive(Debug, Parser)]
@@ -251,6 +252,10 @@ pub struct Replay {
     /// Believe any server, when pushing and publishing
     #[arg(long)]
     pub tls_insecure: bool,
+    /// Where a vendor's pages leave it open, do this in place of the default: pontosense-token-403,
+    /// pontosense-suback-0x80, pontosense-any-clock, pontosense-any-nonce. As often as wanted
+    #[arg(long, value_name = "NAME")]
+    pub variant: Vec<Variant>,
     /// Accept only the credentials of the configuration
     #[arg(long, conflicts_with = "allow_any_credentials")]
     pub require_credentials: bool,
@@ -307,6 +312,10 @@ pub struct Simulate {
     /// read per second (slow-reader=256); these are the defaults
     #[arg(long, value_name = "SPEC")]
     pub misbehave: Option<Spec>,
+    /// Where a vendor's pages leave it open, do this in place of the default: those of `replay`, and
+    /// sensoro-flat-events. As often as wanted
+    #[arg(long, value_name = "NAME")]
+    pub variant: Vec<Variant>,
     /// Stop after this long, as in 90s or 2h [default: on Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
     pub duration: Option<Duration>,

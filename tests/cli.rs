@@ -493,6 +493,7 @@ fn what_cannot_be_simulated_is_a_usage_error() {
     simulate(&["--vendor", "delicode", "--push", "sensoro=http://127.0.0.1:1"], &["left out by --vendor"]);
     simulate(&["--vendor", "delicode", "--broker", "mqtt://127.0.0.1:1"], &["need a --listen"]);
     simulate(&["--misbehave", "sleep"], &["no misbehaviour `sleep`", "half-packet"]);
+    simulate(&["--variant", "loud"], &["expected one of pontosense-token-403", "sensoro-flat-events"]);
     simulate(&["--rate", "0"], &["messages per second"]);
     assert!(is_empty(folder.path()));
 }

@@ -77,6 +77,7 @@ fn recorded() -> Recorded {
             device_id: SENSORS[0].into(),
             payload: DATA.into(),
         }],
+        ..Recorded::default()
     }
 }
 

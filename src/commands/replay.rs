@@ -309,6 +309,7 @@ fn bind_options(
             any_credentials: false,
             credentials,
             device_configs: device_configs(archive, chosen, first)?,
+            variants: args.variant.clone(),
         },
         trace: args.trace.clone(),
         misbehaviour: None,

@@ -118,10 +118,10 @@ fn scaled(mut part: Part, args: &Simulate) -> Part {
     if let Some(devices) = args.devices {
         part = part.with_devices(usize::try_from(devices).unwrap_or(usize::MAX));
     }
-    match args.rate {
-        Some(rate) => part.with_rate(rate),
-        None => part,
+    if let Some(rate) = args.rate {
+        part = part.with_rate(rate);
     }
+    part.varied(&args.variant)
 }
 
 /// How the source of `push` is pushed: by its configuration, or with the simulator's own credentials.
@@ -149,6 +149,7 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
         recorded: Recorded {
             sources: parts.iter().map(Part::header).collect(),
             device_configs: parts.iter().flat_map(Part::device_configs).collect(),
+            variants: args.variant.clone(),
             ..Recorded::default()
         },
         // What is made up is nobody's secret.

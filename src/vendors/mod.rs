@@ -25,6 +25,7 @@ pub mod synthetic;
 #[cfg(test)]
 mod testing;
 mod topic;
+pub mod variant;
 mod webhook;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub use pusher::{PushRule, Pusher, pusher, was_pushed};
 pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, source_header};
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;
+use variant::Variant;
 
 /// The n-th connection of a source in this session, from 0; numbered by the collector.
 pub type Conn = u32;
@@ -399,6 +401,8 @@ pub struct Recorded {
     pub credentials: Vec<Credential>,
     /// What devices said about themselves, where a vendor's protocol needs it: the best first.
     pub device_configs: Vec<DeviceConfig>,
+    /// What emulators do otherwise than by default.
+    pub variants: Vec<Variant>,
 }
 
 /// A device's own configuration, as its vendor sent it while it was recorded.

@@ -41,6 +41,7 @@ use crate::clock::Now;
 use crate::message::Selection;
 use crate::vendors::lifecycle::SECOND_NS;
 use crate::vendors::service::Admission;
+use crate::vendors::variant::Variant;
 use crate::vendors::{HttpReply, HttpRequest, Recorded};
 
 /// Used where the sensor's own was not recorded: a room of four metres by four without zones.
@@ -55,23 +56,23 @@ const SN_BYTES_MAX: usize = 128;
 
 /// What the vendor leaves open, as this emulator does it.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+struct Rules {
     /// How far a request's timestamp may be off.
-    pub clock_tolerance_s: u64,
+    clock_tolerance_s: u64,
     /// How long a nonce must not be used again.
-    pub nonce_rest_s: u64,
-    pub token_life_s: u64,
+    nonce_rest_s: u64,
+    token_life_s: u64,
     /// How long a sensor reports after a start.
-    pub reporting_s: u64,
+    reporting_s: u64,
     /// The age at which connections are closed.
-    pub connection_max_age_s: u64,
-    pub bad_token: BadToken,
-    pub other_sensor: OtherSensor,
+    connection_max_age_s: u64,
+    bad_token: BadToken,
+    other_sensor: OtherSensor,
 }
 
 /// How a token that is none is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadToken {
+enum BadToken {
     /// 101, then a close without CONNACK.
     Close,
     /// HTTP 403.
@@ -80,10 +81,27 @@ pub enum BadToken {
 
 /// How a subscription to anything but the token's sensor is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtherSensor {
+enum OtherSensor {
     Close,
     /// SUBACK 0x80.
     Refuse,
+}
+
+impl Rules {
+    /// The default, with what was asked to be otherwise.
+    fn varied(variants: &[Variant]) -> Self {
+        let mut rules = Self::default();
+        for variant in variants {
+            match variant {
+                Variant::PontosenseToken403 => rules.bad_token = BadToken::Forbidden,
+                Variant::PontosenseSuback0x80 => rules.other_sensor = OtherSensor::Refuse,
+                Variant::PontosenseAnyClock => rules.clock_tolerance_s = u64::MAX,
+                Variant::PontosenseAnyNonce => rules.nonce_rest_s = 0,
+                Variant::SensoroFlatEvents => {}
+            }
+        }
+        rules
+    }
 }
 
 impl Default for Rules {
@@ -131,10 +149,7 @@ enum Route {
 
 impl Pontosense {
     pub fn new(recorded: Arc<Recorded>, rng: &mut dyn Rng) -> Self {
-        Self::with_rules(recorded, Rules::default(), rng)
-    }
-
-    pub fn with_rules(recorded: Arc<Recorded>, rules: Rules, rng: &mut dyn Rng) -> Self {
+        let rules = Rules::varied(&recorded.variants);
         let mint = Mint::new(rng.random());
         Self { inner: Arc::new(Inner { recorded, rules, mint, state: Mutex::default() }) }
     }

@@ -18,6 +18,12 @@ impl Body {
         self
     }
 
+    /// The members of `other` after its own.
+    pub(super) fn and(mut self, other: Body) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     pub(super) fn object(self, name: &'static str, value: Body) -> Self {
         let text = value.render();
         self.number(name, text)

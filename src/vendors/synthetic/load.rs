@@ -18,6 +18,7 @@ use crate::secret::Secret;
 use crate::vendors::jointech::config::JointechConfig;
 use crate::vendors::sensoro::cipher::Cipher;
 use crate::vendors::sensoro::config::SensoroConfig;
+use crate::vendors::variant::Variant;
 use crate::vendors::{DeviceConfig, Source, VendorConfig};
 
 /// Jointech's access key of a simulation: a level of its topics.
@@ -244,6 +245,15 @@ impl Part {
             Model::Rooms(rooms) => rooms.report_every = rate.period_of(rooms.sensors.len()),
             Model::Nodes(nodes) => nodes.report_every = rate.period_of(nodes.devices),
             Model::Fleet(fleet) => fleet.report_every = rate.period_of(fleet.vehicles + fleet.locks),
+        }
+        self
+    }
+
+    /// Does otherwise what the vendor's pages leave open.
+    #[must_use]
+    pub fn varied(mut self, variants: &[Variant]) -> Self {
+        if let Model::Nodes(nodes) = &mut self.model {
+            nodes.flat_events = variants.contains(&Variant::SensoroFlatEvents);
         }
         self
     }

@@ -34,6 +34,8 @@ pub struct Nodes {
     /// What the platform's clock shows at the start: microseconds since the Unix epoch.
     pub started_at_us: i64,
     pub mode: Mode,
+    /// The result of a plain event stands at its top, in place of in `data`: the vendor's pages show both.
+    pub flat_events: bool,
 }
 
 impl Default for Nodes {
@@ -45,6 +47,7 @@ impl Default for Nodes {
             report_every: Duration::from_secs(60),
             started_at_us: 1_714_550_400_000_000,
             mode: Mode::Plain,
+            flat_events: false,
         }
     }
 }
@@ -143,6 +146,7 @@ impl Iterator for Pushes {
             Mode::Plain | Mode::Both(_) => None,
         };
         let body = match cipher {
+            None if is_task && self.nodes.flat_events => head.and(content),
             None => head.object("data", content),
             Some(cipher) => {
                 head.text("encryptData", cipher.seal(random, &content.into_bytes(), &self.nodes.app_id))

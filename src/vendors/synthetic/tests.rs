@@ -233,6 +233,24 @@ fn nodes_report_and_now_and_then_finish_a_task() {
 }
 
 #[test]
+fn a_flat_event_holds_what_another_has_in_its_data() {
+    let nodes = |flat_events| Nodes { flat_events, ..Nodes::default() }.messages(1).take(500);
+    let mut events = 0;
+    for (nested, flat) in nodes(false).zip(nodes(true)) {
+        let mut nested: Value = serde_json::from_slice(&nested.payload).unwrap();
+        let flat: Value = serde_json::from_slice(&flat.payload).unwrap();
+        if nested["type"] == "event" {
+            events += 1;
+            let data = nested.as_object_mut().unwrap().remove("data").unwrap();
+            nested.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
+            assert!(flat["resultCode"].is_i64());
+        }
+        assert_eq!(flat, nested);
+    }
+    assert!(events > 5, "{events} of 500");
+}
+
+#[test]
 fn safe_mode_hides_the_content_and_nothing_else() {
     let cipher = Cipher::new(&Secret::new("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")).unwrap();
     let mut safe_ones = 0;

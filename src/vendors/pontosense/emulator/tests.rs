@@ -15,10 +15,10 @@ fn at(s: u64) -> Now {
 }
 
 fn service(any_credentials: bool) -> Pontosense {
-    with_rules(any_credentials, Rules::default())
+    varied(any_credentials, &[])
 }
 
-fn with_rules(any_credentials: bool, rules: Rules) -> Pontosense {
+fn varied(any_credentials: bool, variants: &[Variant]) -> Pontosense {
     let source = |name: &str, sensors: &[&str]| SourceHeader {
         name: name.into(),
         vendor: "pontosense".into(),
@@ -40,8 +40,9 @@ fn with_rules(any_credentials: bool, rules: Rules) -> Pontosense {
             device_id: "A".into(),
             payload: r#"{ "zones" : [ -0.0 ] }"#.into(),
         }],
+        variants: variants.to_vec(),
     };
-    Pontosense::with_rules(Arc::new(recorded), rules, &mut Pcg64::seed_from_u64(1))
+    Pontosense::new(Arc::new(recorded), &mut Pcg64::seed_from_u64(1))
 }
 
 /// A request, signed by `key` where that is not "".
@@ -134,6 +135,23 @@ fn requests_that_are_wrong_are_told() {
 }
 
 #[test]
+fn clock_and_nonces_are_not_looked_at_where_that_was_asked_for() {
+    let now_s = WALL_US / 1_000_000;
+    let statuses = |variants: &[Variant]| {
+        let service = varied(false, variants);
+        let ask = |unix_s, nonce| {
+            service.http(at(0), &request("POST", TOKENS_PATH, r#"{"sn":"A"}"#, "k1", unix_s, nonce)).status
+        };
+        [ask(now_s, "n"), ask(now_s, "n"), ask(now_s - 86_400, "m")]
+    };
+    assert_eq!(statuses(&[]), [200, 401, 401]);
+    assert_eq!(statuses(&[Variant::PontosenseAnyNonce]), [200, 200, 401]);
+    assert_eq!(statuses(&[Variant::PontosenseAnyClock]), [200, 401, 200]);
+    let unsigned = request("POST", TOKENS_PATH, r#"{"sn":"A"}"#, "", 0, "");
+    assert_eq!(varied(false, &Variant::ALL).http(at(0), &unsigned).status, 401);
+}
+
+#[test]
 fn where_credentials_are_required_requests_are_signed_fresh_and_for_the_key_s_own_sensors() {
     let service = service(false);
     let now_s = WALL_US / 1_000_000;
@@ -175,7 +193,7 @@ fn an_upgrade_needs_a_token_that_is_good() {
         assert!(matches!(service.mqtt(at(0), &query), Admission::Closed(_)), "{query}");
     }
     assert!(matches!(service.mqtt(at(1_800), &format!("token={token}")), Admission::Closed(_)), "expired");
-    let strict = with_rules(true, Rules { bad_token: BadToken::Forbidden, ..Rules::default() });
+    let strict = varied(true, &[Variant::PontosenseToken403]);
     assert!(matches!(strict.mqtt(at(0), "token=abc"), Admission::Refused(reply) if reply.status == 403));
 }
 
@@ -232,7 +250,7 @@ fn a_token_is_for_one_sensor_at_most_at_qos_1_and_for_one_client() {
     assert!(matches!(policy.subscribe("/location/A", 0, 9), Grant::Close(_)));
     assert!(policy.connect("other").is_err());
     assert!(policy.connect(&"c".repeat(129)).is_err());
-    let lenient = with_rules(true, Rules { other_sensor: OtherSensor::Refuse, ..Rules::default() });
+    let lenient = varied(true, &[Variant::PontosenseSuback0x80]);
     assert_eq!(connected(&lenient, at(0), "A").subscribe("/location/B", 0, 1), Grant::Refused);
 }
 
