@@ -106,6 +106,17 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// Its bytes, and whether they came as binary.
+    fn into_payload(self) -> (Bytes, bool) {
+        match self {
+            Frame::Text(text) => (text.into_bytes(), false),
+            Frame::Binary(bytes) => (bytes, true),
+            Frame::Publish { payload, .. } => (payload, true),
+        }
+    }
+}
+
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -19,7 +19,6 @@
 //! told apart by `connection`. Rows about the new one, and about whatever fails while the stream flows,
 //! say `"flowing": true`: they begin no outage.
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use rand::Rng;
 use serde::Serialize;
@@ -187,11 +186,7 @@ impl DamoovCollector {
         rng: &mut dyn Rng,
         fx: &mut Vec<Effect>,
     ) {
-        let (payload, is_binary): (Bytes, bool) = match frame {
-            Frame::Text(text) => (text.into_bytes(), false),
-            Frame::Binary(bytes) => (bytes, true),
-            Frame::Publish { payload, .. } => (payload, true),
-        };
+        let (payload, is_binary) = frame.into_payload();
         let message = recognise(&payload);
         let record =
             Record { is_binary, ..Record::new(message.kind(), conn, at, self.channel.clone(), payload) };

@@ -1,6 +1,5 @@
 //! The recording side: register, stay alive, sort what comes.
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use rand::Rng;
 use serde_json::{Map, json};
@@ -107,11 +106,7 @@ impl DelicodeCollector {
     }
 
     fn frame(&mut self, conn: Conn, at: Now, frame: Frame, rng: &mut dyn Rng, fx: &mut Vec<Effect>) {
-        let (payload, is_binary): (Bytes, bool) = match frame {
-            Frame::Text(text) => (text.into_bytes(), false),
-            Frame::Binary(bytes) => (bytes, true),
-            Frame::Publish { payload, .. } => (payload, true),
-        };
+        let (payload, is_binary) = frame.into_payload();
         let message = recognise(&payload);
         let record =
             Record { is_binary, ..Record::new(message.kind(), conn, at, self.channel.clone(), payload) };

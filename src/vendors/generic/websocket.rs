@@ -43,11 +43,7 @@ impl WebSocketCollector {
 
     fn frame(&mut self, conn: Conn, at: Now, frame: Frame, fx: &mut Vec<Effect>) {
         self.life.heard(at);
-        let (payload, is_binary) = match frame {
-            Frame::Text(text) => (text.into_bytes(), false),
-            Frame::Binary(bytes) => (bytes, true),
-            Frame::Publish { .. } => return,
-        };
+        let (payload, is_binary) = frame.into_payload();
         let record = Record {
             is_binary,
             ..Record::new((self.kind_of)(&self.channel, &payload), conn, at, self.channel.clone(), payload)

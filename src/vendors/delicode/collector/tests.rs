@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::secret::Secret;
 use crate::vendors::VendorConfig;
