@@ -309,7 +309,8 @@ pub struct Simulate {
     /// Do these wrong, separated by commas: refuse, stall, close, garbage, expired-token, slow-reader,
     /// half-packet. With a share of the connections (refuse=1/4) or messages (garbage=1/100), after about how
     /// many messages of a connection (stall=200, close=200, half-packet=200, expired-token=500), or the bytes
-    /// read per second (slow-reader=256); these are the defaults
+    /// read per second (slow-reader=256); these are the defaults. To --push and --broker it does the same on the
+    /// connections that it makes (refuse: it makes none); no broker is shown a token that could expire
     #[arg(long, value_name = "SPEC")]
     pub misbehave: Option<Spec>,
     /// Where a vendor's pages leave it open, do this in place of the default: those of `replay`, and

@@ -495,5 +495,9 @@ fn what_cannot_be_simulated_is_a_usage_error() {
     simulate(&["--misbehave", "sleep"], &["no misbehaviour `sleep`", "half-packet"]);
     simulate(&["--variant", "loud"], &["expected one of pontosense-token-403", "sensoro-flat-events"]);
     simulate(&["--rate", "0"], &["messages per second"]);
+    simulate(
+        &["--broker", "mqtt://127.0.0.1:1", "--misbehave", "close,expired-token"],
+        &["expired-token: --broker mqtt://127.0.0.1:1 is shown no token"],
+    );
     assert!(is_empty(folder.path()));
 }

@@ -111,7 +111,31 @@ fn plan(args: &Simulate, config: Option<&Config>) -> Result<Plan, Usage> {
         ([], false) => Listen::defaults(),
         (listen, false) => listen.to_vec(),
     };
-    Ok(Plan { parts, listen, pushes })
+    let plan = Plan { parts, listen, pushes };
+    match plan.shown_no_token(args).as_slice() {
+        nobody if !nobody.is_empty() && !plan.shows_tokens() => Err(Usage(format!(
+            "--misbehave expired-token: {} is shown no token that could expire",
+            nobody.join(" and ")
+        ))),
+        _ => Ok(plan),
+    }
+}
+
+impl Plan {
+    /// Whether anybody is shown a token, or shows one.
+    fn shows_tokens(&self) -> bool {
+        !self.listen.is_empty() || self.pushes.iter().any(|push| push.pusher.has_credentials())
+    }
+
+    /// Where `expired-token` was asked for: to whom it means nothing.
+    fn shown_no_token(&self, args: &Simulate) -> Vec<String> {
+        if args.misbehave.as_ref().is_none_or(|spec| spec.expired_token.is_none()) {
+            return Vec::new();
+        }
+        let brokers = args.broker.iter().map(|to| format!("--broker {}", to.public_url()));
+        let bare = self.pushes.iter().filter(|push| !push.pusher.has_credentials());
+        brokers.chain(bare.map(|push| format!("--push {}", push.to.source))).collect()
+    }
 }
 
 fn scaled(mut part: Part, args: &Simulate) -> Part {
@@ -140,6 +164,9 @@ fn target(push: &PushTo, parts: &[Part], config: Option<&Config>) -> Result<Push
 
 async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: bool) -> anyhow::Result<Report> {
     let signals = Signals::catch()?;
+    for who in plan.shown_no_token(args) {
+        context.screen.note(format!("{who} is shown no token: expired-token changes nothing there"));
+    }
     let Plan { parts, listen, pushes } = plan;
     let pushed_to: Vec<PushTo> = pushes.iter().map(|push| push.to.clone()).collect();
     let endpoints = Endpoints::bind(BindOptions {

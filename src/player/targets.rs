@@ -127,19 +127,25 @@ impl Targets {
             return Ok(targets);
         }
         let tls = tls::client_config(trust)?;
+        let mut apart = 0;
+        let mut misbehave = |has_tokens| {
+            apart += 1;
+            misbehaviour.map(|shared| shared.apart(apart, has_tokens))
+        };
         for (n, to) in publishes.into_iter().enumerate() {
             let url = to.public_url();
             let refused = |source| PlayError::Publish { url: url.clone(), source };
             let publisher = MqttPublisher::connect(&to.url, Arc::clone(&tls), client_id(fanout, n))
                 .await
-                .map_err(refused)?;
+                .map_err(refused)?
+                .misbehaving(misbehave(false));
             let member = fanout.join_target(&format!("publish {url}"), Wish::Everything)?;
             targets.publishers.push((publisher, member));
         }
         for PushTarget { to, pusher } in pushes {
             let endpoint = format!("push {} {}", to.source, to.url);
             let pusher = HttpPusher::new(to.url, pusher, Arc::clone(&tls)).map_err(PlayError::Push)?;
-            let pusher = pusher.misbehaving(misbehaviour.cloned());
+            let pusher = pusher.misbehaving(misbehave(true));
             let member = fanout.join_target(&endpoint, Wish::Pushes { source: to.source })?;
             targets.pushers.push((pusher, member));
         }

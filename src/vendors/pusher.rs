@@ -19,6 +19,11 @@ pub trait Pusher: Send + Sync + std::fmt::Debug {
     fn headers(&self, now: Now, url: &str, recorded: &Headers, body: &[u8]) -> Headers;
 
     fn rule(&self) -> PushRule;
+
+    /// Whether its headers hold any, so that they can be too old.
+    fn has_credentials(&self) -> bool {
+        false
+    }
 }
 
 /// When a push has failed, and what happens then. Any 2xx is success.
@@ -53,6 +58,10 @@ impl Pusher for Recorded {
 
     fn rule(&self) -> PushRule {
         self.rule
+    }
+
+    fn has_credentials(&self) -> bool {
+        self.header.is_some()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::request::Push;
 use crate::clock::Clock;
 use crate::transport::dial::{Target, chain, dial};
-use crate::transport::misbehave::{Conduct, Misbehaviour, Wire};
+use crate::transport::misbehave::{Conduct, Duplex, Misbehaviour, wired};
 
 /// An answer's body is read off so that the connection can be used again; of a longer one it cannot.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -75,13 +75,13 @@ impl Connection {
             return Ok(());
         }
         self.open = None;
+        let conduct = self.misbehaviour.as_ref().map(Misbehaviour::connection);
+        if conduct.as_ref().is_some_and(|conduct| conduct.refuses()) {
+            return Err("it was not connected, as was asked for".to_owned());
+        }
         let stream = dial(&self.target, &self.tls).await.map_err(|error| chain(&error))?;
         let flushed_ns = Arc::new(AtomicU64::new(0));
-        let conduct = self.misbehaviour.as_ref().map(Misbehaviour::connection);
-        let stream: Box<dyn Duplex> = match &conduct {
-            None => Box::new(stream),
-            Some(conduct) => Box::new(Wire::new(stream, Arc::clone(conduct))),
-        };
+        let stream = wired(stream, conduct.as_ref());
         let stamped =
             Stamped { stream, clock: clock.clone(), flushed_ns: Arc::clone(&flushed_ns), is_dirty: false };
         let handshake = http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stamped)).await;
@@ -131,11 +131,6 @@ impl Connection {
         }
     }
 }
-
-/// The stream to the receiver, with or without misbehaviour.
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug> Duplex for S {}
 
 /// A stream that remembers when it was last flushed after a write.
 #[derive(Debug)]

@@ -5,6 +5,9 @@
 //! later messages go on, as the vendor's own do; after the last turn it is refused for good. So many may
 //! wait at a time; then nothing new is begun until one of them is settled.
 //!
+//! Misbehaviour that refuses makes no connection for an attempt, which has failed then; by the vendor's rule
+//! the message comes again, or does not.
+//!
 //! Lateness is of the first attempt, when its last byte was given to the socket. What is counted as sent
 //! was taken by the receiver.
 

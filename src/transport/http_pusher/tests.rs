@@ -125,9 +125,19 @@ async fn receive(State(receiver): State<Receiver>, request: Request) -> Response
 
 /// Pushes `rows` to `url`; what the report will say.
 async fn push(url: &str, rule: PushRule, rows: Vec<Row>) -> ClientSummary {
+    push_as(url, rule, rows, None).await
+}
+
+async fn push_as(
+    url: &str,
+    rule: PushRule,
+    rows: Vec<Row>,
+    misbehaviour: Option<Arc<Misbehaviour>>,
+) -> ClientSummary {
     let fanout = Fanout::new(Clock::System, None);
     let tls = tls::client_config(&Trust::Anybody).unwrap();
     let pusher = HttpPusher::new(Url::parse(url).unwrap(), Arc::new(Signer(rule)), tls).unwrap();
+    let pusher = pusher.misbehaving(misbehaviour);
     let member = fanout.join_target("push", Wish::Pushes { source: "hook".into() }).unwrap();
     for (index, row) in rows.into_iter().enumerate() {
         let due_ns = Some(fanout.clock().now().steady_ns);
@@ -263,6 +273,26 @@ async fn what_waits_for_its_next_turn_is_dropped_with_the_receiver() {
     soon(running).await.unwrap();
     let summary = fanout.summaries().remove(0);
     assert_eq!((summary.messages, summary.dropped, summary.reason), (1, 1, Some("not drained")));
+}
+
+#[tokio::test]
+async fn to_refuse_is_to_make_no_connection_and_the_vendor_s_rule_goes_on() {
+    // Each connection carries one push, so that each push asks for one.
+    let closing = || Receiver::scripted([CLOSE; 60]);
+    let refusing = || Some(Misbehaviour::new("refuse=1/2".parse().unwrap(), 1));
+    let receiver = closing();
+    let url = receiver.listen().await;
+    let summary = push_as(&url, PushRule { waits: &[], ..RULE }, numbered(20), refusing()).await;
+    assert_eq!(summary.messages + summary.refused, 20);
+    assert!((5..=15).contains(&summary.refused), "{} refused", summary.refused);
+    assert_eq!(receiver.bodies().len() as u64, summary.messages, "what was not connected was not asked");
+
+    let receiver = closing();
+    let url = receiver.listen().await;
+    let patient = PushRule { waits: &[SOON; 20], ..RULE };
+    let summary = push_as(&url, patient, numbered(20), refusing()).await;
+    assert_eq!((summary.messages, summary.refused), (20, 0));
+    assert!(summary.repeated > 5, "{} repeated", summary.repeated);
 }
 
 #[test]

@@ -1,9 +1,13 @@
-//! Misbehaviour on demand: what a server does wrong, where, decided by a seed.
+//! Misbehaviour on demand: what a vendor's side does wrong, where, decided by a seed.
 //!
 //! A server asks once for each connection ([`Misbehaviour::connection`]) and then follows its
 //! [`Conduct`]: it refuses if that says so, asks before each message what to do, and speaks through a
 //! [`Wire`], which is where a connection is cut, in the middle of a packet or between two, falls silent,
 //! or reads slowly. Who misbehaves differs from who does not in nothing else.
+//!
+//! Who connects by itself, to push or to publish, does the same with the connections that it makes, as its
+//! own [`Misbehaviour::apart`]: to refuse is not to connect. A token is nothing that a broker is shown by who
+//! publishes to it, so that none expires there.
 //!
 //! What never happens here: a message that was counted as sent is withheld, a payload is changed.
 
@@ -18,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 pub use spec::{NotASpec, Spec};
-pub use wire::Wire;
+pub use wire::{Duplex, Wire, wired};
 
 /// Noise has at most so many bytes.
 const NOISE_BYTES_MAX: usize = 200;
@@ -36,6 +40,13 @@ pub struct Misbehaviour {
 impl Misbehaviour {
     pub fn new(spec: Spec, seed: u64) -> Arc<Self> {
         Arc::new(Self { spec, seed, connections: AtomicU64::new(0), expired: AtomicBool::new(false) })
+    }
+
+    /// The same again for the n-th that connects by itself, from 1: what others do has no influence on it.
+    pub fn apart(&self, n: u64, has_tokens: bool) -> Arc<Self> {
+        let expired_token = self.spec.expired_token.filter(|_| has_tokens);
+        let spec = Spec { expired_token, ..self.spec.clone() };
+        Self::new(spec, self.seed.wrapping_add(n.wrapping_mul(0xD134_2543_DE82_EF95)))
     }
 
     /// How to behave towards the next connection.
@@ -111,7 +122,7 @@ struct Place {
 }
 
 impl Conduct {
-    /// Whether this connection is refused.
+    /// Whether this connection is refused, or not made.
     pub fn refuses(&self) -> bool {
         self.refuses
     }

@@ -19,6 +19,19 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// How often a slow reader reads.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
+/// A stream of bytes whose type does not matter, with or without misbehaviour.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug> Duplex for S {}
+
+/// `stream`, behaving as `conduct` says; none: well.
+pub fn wired<S: Duplex + 'static>(stream: S, conduct: Option<&Arc<Conduct>>) -> Box<dyn Duplex> {
+    match conduct {
+        None => Box::new(stream),
+        Some(conduct) => Box::new(Wire::new(stream, Arc::clone(conduct))),
+    }
+}
+
 /// A stream that ends, falls silent or reads slowly when its [`Conduct`] says so.
 #[derive(Debug)]
 pub struct Wire<S> {

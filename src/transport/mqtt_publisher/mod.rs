@@ -4,6 +4,9 @@
 //! the next, before anything new and in the order in which it had been sent: QoS 1 and 2 reach the broker
 //! at least once, QoS 0 at most once. The end waits for every acknowledgement.
 //!
+//! Under misbehaviour the same is so of QoS 0: what a cut did not let out whole goes first over the next
+//! connection.
+//!
 //! The first connection is made before the replay begins, so that a wrong address or password is told at
 //! once; a later one is tried again until the replay's end, at growing intervals.
 
@@ -29,8 +32,9 @@ use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use self::flight::Flight;
-use super::dial::{DialError, Stream, Target, dial};
+use super::dial::{DialError, Target, dial};
 use super::fanout::{Item, Member, Taken};
+use super::misbehave::{Conduct, Duplex, Misbehaviour, Next, wired};
 use super::mqtt_server::packets::PacketReader;
 use super::mqtt_server::publish;
 use crate::secret::Secret;
@@ -44,6 +48,9 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 
 /// One write: enough for some hundred messages, little enough that lateness is known soon.
 const BATCH_BYTES: usize = 64 << 10;
+
+/// After a cut, for the broker to read what came before it and to close.
+const LINGER: Duration = Duration::from_secs(1);
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -69,6 +76,8 @@ pub enum PublishError {
     Packet(#[from] PacketError),
     #[error("the connection broke")]
     Io(#[from] io::Error),
+    #[error("not connected, as was asked for")]
+    Misbehaviour,
 }
 
 /// A broker, and the connection to it.
@@ -77,6 +86,8 @@ pub struct MqttPublisher {
     broker: Broker,
     first: Option<Link>,
     flight: Flight,
+    /// Taken, and left behind by a connection that was cut on purpose.
+    held: Vec<Item>,
 }
 
 struct Broker {
@@ -86,12 +97,14 @@ struct Broker {
     tls: Arc<ClientConfig>,
     client_id: String,
     credentials: Option<(String, Secret)>,
+    misbehaviour: Option<Arc<Misbehaviour>>,
 }
 
 #[derive(Debug)]
 struct Link {
-    packets: PacketReader<ReadHalf<Stream>>,
-    write: WriteHalf<Stream>,
+    packets: PacketReader<ReadHalf<Box<dyn Duplex>>>,
+    write: WriteHalf<Box<dyn Duplex>>,
+    conduct: Option<Arc<Conduct>>,
 }
 
 // The client id is no secret, the password is.
@@ -109,9 +122,19 @@ impl MqttPublisher {
         let password = || Secret::new(decoded(url.password().unwrap_or_default()));
         let has_credentials = !url.username().is_empty() || url.password().is_some();
         let credentials = has_credentials.then(|| (decoded(url.username()), password()));
-        let broker = Broker { name: target.to_string(), target, tls, client_id, credentials };
+        let name = target.to_string();
+        let broker = Broker { name, target, tls, client_id, credentials, misbehaviour: None };
         let first = Some(broker.connect().await?);
-        Ok(Self { broker, first, flight: Flight::default() })
+        Ok(Self { broker, first, flight: Flight::default(), held: Vec::new() })
+    }
+
+    /// The same with misbehaviour, from the second connection on: the first was made to see that it can be.
+    pub fn misbehaving(mut self, misbehaviour: Option<Arc<Misbehaviour>>) -> Self {
+        if misbehaviour.is_some() {
+            self.first = None;
+            self.broker.misbehaviour = misbehaviour;
+        }
+        self
     }
 
     /// Publishes what `member` gets until nothing more will come and everything is acknowledged, or it is
@@ -148,18 +171,27 @@ impl MqttPublisher {
     /// One connection's time; Ok if everything was delivered.
     async fn speak(&mut self, mut link: Link, member: &Member) -> Result<(), PublishError> {
         let (answers, owed) = mpsc::channel(ANSWERS_MAX);
-        let shared =
-            Shared { flight: Mutex::new(std::mem::take(&mut self.flight)), settled: Notify::new(), member };
+        let shared = Shared {
+            flight: Mutex::new(std::mem::take(&mut self.flight)),
+            settled: Notify::new(),
+            member,
+            conduct: link.conduct.clone(),
+        };
         // Reading and writing beside each other: a broker that acknowledges while it is being written to
         // never brings both sides to a halt.
-        let mut batch: Vec<Item> = Vec::new();
+        let mut stock = Stock { batch: Vec::new(), held: std::mem::take(&mut self.held) };
         let spoken = tokio::select! {
             read = shared.read(&mut link.packets, answers) => read.map(|()| false),
-            written = shared.write(&mut link.write, owed, &mut batch) => written.map(|()| true),
+            written = shared.write(&mut link.write, owed, &mut stock) => written.map(|()| true),
         };
         // Where the connection ended amidst a write: all but QoS 0 is in flight, and will be published again.
-        if !batch.is_empty() {
-            member.sent(&batch);
+        if !stock.batch.is_empty() {
+            member.sent(&stock.batch);
+        }
+        self.held = stock.held;
+        if spoken.is_err() && link.conduct.is_some() {
+            // Cut, and not reset: what has left arrives.
+            let _ = timeout(LINGER, link.packets.discard()).await;
         }
         self.flight = shared.flight.into_inner().unwrap_or_else(PoisonError::into_inner);
         match spoken {
@@ -179,8 +211,12 @@ impl MqttPublisher {
 
 impl Broker {
     async fn connect(&self) -> Result<Link, PublishError> {
+        let conduct = self.misbehaviour.as_ref().map(Misbehaviour::connection);
+        if conduct.as_ref().is_some_and(|conduct| conduct.refuses()) {
+            return Err(PublishError::Misbehaviour);
+        }
         let stream = dial(&self.target, &self.tls).await?;
-        let (read, mut write) = split(stream);
+        let (read, mut write) = split(wired(stream, conduct.as_ref()));
         let mut packets = PacketReader::new(read);
         let mut connect = Connect::new(self.client_id.clone());
         connect.keep_alive = KEEP_ALIVE_S;
@@ -196,7 +232,7 @@ impl Broker {
         };
         match timeout(CONNACK_TIMEOUT, shaking).await.map_err(|_| PublishError::Silent)?? {
             Some(Packet::ConnAck(answer)) if answer.code == ConnectReturnCode::Success => {
-                Ok(Link { packets, write })
+                Ok(Link { packets, write, conduct })
             }
             Some(Packet::ConnAck(answer)) => Err(PublishError::Refused(refused(answer.code))),
             Some(_) => Err(PublishError::Packet(PacketError::IncorrectPacketFormat)),
@@ -228,13 +264,22 @@ struct Shared<'a> {
     /// Something was acknowledged.
     settled: Notify,
     member: &'a Member,
+    conduct: Option<Arc<Conduct>>,
+}
+
+/// What the writer of a connection has in hand.
+struct Stock {
+    /// Being written.
+    batch: Vec<Item>,
+    /// To be written before anything else is taken.
+    held: Vec<Item>,
 }
 
 impl Shared<'_> {
     /// Reads acknowledgements; ends with the connection.
     async fn read(
         &self,
-        packets: &mut PacketReader<ReadHalf<Stream>>,
+        packets: &mut PacketReader<ReadHalf<Box<dyn Duplex>>>,
         answers: mpsc::Sender<Packet>,
     ) -> Result<(), PublishError> {
         loop {
@@ -262,9 +307,9 @@ impl Shared<'_> {
     /// Writes; Ok when nothing will follow and everything is acknowledged.
     async fn write(
         &self,
-        write: &mut WriteHalf<Stream>,
+        write: &mut WriteHalf<Box<dyn Duplex>>,
         mut answers: mpsc::Receiver<Packet>,
-        batch: &mut Vec<Item>,
+        stock: &mut Stock,
     ) -> Result<(), PublishError> {
         let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut out = BytesMut::with_capacity(BATCH_BYTES);
@@ -272,6 +317,7 @@ impl Shared<'_> {
         flush(write, &mut out).await?;
         let mut finished = false;
         loop {
+            let mut torn = None;
             let room = self.flight().room();
             if finished && self.flight().is_settled() && answers.is_empty() {
                 return Ok(());
@@ -289,27 +335,46 @@ impl Shared<'_> {
                     }
                 },
                 () = self.settled.notified(), if room == 0 || finished => continue,
-                taken = self.member.take(batch, room, BATCH_BYTES), if room > 0 && !finished => match taken {
-                    Taken::Some | Taken::Nothing => self.encode(batch, &mut out),
+                // One by one where a connection may be cut: what comes before the cut has left.
+                taken = stock.take(self.member, if self.conduct.is_some() { 1 } else { room }), if room > 0 && !finished => match taken {
+                    Taken::Some | Taken::Nothing => torn = self.encode(stock, &mut out),
                     Taken::Finished => finished = true,
                     // The other half of `run` has seen it, too, and ends this one.
                     Taken::Dropped(_) => std::future::pending().await,
                 },
             }
             flush(write, &mut out).await?;
-            self.member.sent(batch);
-            batch.clear();
+            self.member.sent(&stock.batch);
+            stock.batch.clear();
+            if let Some(mut torn) = torn {
+                flush(write, &mut torn).await?;
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+            }
         }
     }
 
-    fn encode(&self, batch: &[Item], out: &mut BytesMut) {
+    /// Encodes all of the batch, or as much of it as the conduct has left over: what will not leave whole is
+    /// held for the next connection, and the packet in which this one ends is given back.
+    fn encode(&self, stock: &mut Stock, out: &mut BytesMut) -> Option<BytesMut> {
         let mut flight = self.flight();
-        for item in batch {
+        for (n, item) in stock.batch.iter().enumerate() {
+            match self.conduct.as_ref().map(|c| c.before_message(item.emission.row.payload.len())) {
+                None | Some(Next::Send | Next::Expire) => {}
+                Some(Next::Noise(noise)) => publish::write_noise(item, &noise, out),
+                Some(Next::Last) => {
+                    let mut torn = BytesMut::new();
+                    // Never whole, and so nothing that an identifier would be kept for.
+                    publish::write(item, 1, &mut torn);
+                    stock.held.splice(..0, stock.batch.drain(n..));
+                    return Some(torn);
+                }
+            }
             let has_id = item.qos > 0 && item.emission.publish_head(item.qos).is_some();
             // No more was taken than there is room for.
             let id = has_id.then(|| flight.open(item)).flatten();
             publish::write(item, id.unwrap_or_default(), out);
         }
+        None
     }
 
     fn flight(&self) -> MutexGuard<'_, Flight> {
@@ -317,7 +382,19 @@ impl Shared<'_> {
     }
 }
 
-async fn flush(write: &mut WriteHalf<Stream>, out: &mut BytesMut) -> Result<(), PublishError> {
+impl Stock {
+    /// As [`Member::take`], but first what is held.
+    async fn take(&mut self, member: &Member, room: usize) -> Taken {
+        if self.held.is_empty() {
+            return member.take(&mut self.batch, room, BATCH_BYTES).await;
+        }
+        let first = room.min(self.held.len());
+        self.batch.extend(self.held.drain(..first));
+        Taken::Some
+    }
+}
+
+async fn flush(write: &mut WriteHalf<Box<dyn Duplex>>, out: &mut BytesMut) -> Result<(), PublishError> {
     if !out.is_empty() {
         write.write_all(out).await?;
         write.flush().await?;

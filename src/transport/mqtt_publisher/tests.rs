@@ -216,3 +216,73 @@ async fn a_broker_that_refuses_or_is_not_there_is_told_at_once() {
         "{error}"
     );
 }
+
+/// What a broker gets of 30 messages at QoS 0 and 1 from one who misbehaves, and over how many connections. It
+/// reads on to the end of each, and never what is no packet.
+async fn misbehaves(spec: &str) -> (Vec<String>, usize) {
+    let (listener, url) = listen().await;
+    let fanout = Fanout::new(Clock::System, None);
+    let checked = tokio::spawn(async move {
+        let (_, first) = Peer::accept(&listener, ConnectReturnCode::Success).await;
+        assert!(first.clean_session);
+        listener
+    });
+    let publisher = soon(connect(&url)).await.unwrap();
+    let listener = checked.await.unwrap();
+    let publisher = publisher.misbehaving(Some(Misbehaviour::new(spec.parse().unwrap(), 1).apart(1, false)));
+    let rows = (0..30).map(|seq| row(seq, "t", Some(((seq % 2) as u8, false)))).collect();
+    let member = play(&fanout, rows);
+    let running = tokio::spawn(publisher.run(member));
+    let mut got = Vec::new();
+    let mut connections = 0;
+    'connections: loop {
+        let (mut peer, _) = Peer::accept(&listener, ConnectReturnCode::Success).await;
+        connections += 1;
+        while let Some(packet) = peer.next().await {
+            match packet {
+                Packet::Publish(publish) => {
+                    got.push(String::from_utf8_lossy(&publish.payload).into_owned());
+                    if publish.qos == QoS::AtLeastOnce {
+                        peer.say(Packet::PubAck(PubAck::new(publish.pkid))).await;
+                    }
+                }
+                Packet::Disconnect => break 'connections,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    soon(running).await.unwrap();
+    let summary = fanout.summaries().remove(0);
+    assert_eq!((summary.messages, summary.dropped), (30, 0), "{spec}");
+    (got, connections)
+}
+
+#[tokio::test]
+async fn who_misbehaves_publishes_everything_all_the_same() {
+    let all: Vec<String> = (0..30).map(|seq: u64| seq.to_string()).collect();
+    for spec in ["close=5", "half-packet=5", "close=5,half-packet=8,expired-token=1"] {
+        let (mut got, connections) = misbehaves(spec).await;
+        assert!((4..=16).contains(&connections), "{spec}: {connections} connections");
+        // A PUBACK that a cut overtakes brings its message once more.
+        got.sort_unstable_by_key(|text| text.parse::<u64>().unwrap());
+        got.dedup();
+        assert_eq!(got, all, "{spec}");
+    }
+    let (got, connections) = misbehaves("garbage=1/2").await;
+    assert_eq!(connections, 1);
+    assert!(got.len() > 35, "no noise in {got:?}");
+    let own: Vec<String> = got.into_iter().filter(|text| all.contains(text)).collect();
+    assert_eq!(own, all);
+}
+
+#[tokio::test]
+async fn to_refuse_is_to_make_no_connection() {
+    let (listener, url) = listen().await;
+    let (publisher, _) =
+        tokio::join!(soon(connect(&url)), Peer::accept(&listener, ConnectReturnCode::Success));
+    let refusing = Misbehaviour::new("refuse=1/1".parse().unwrap(), 1);
+    let publisher = publisher.unwrap().misbehaving(Some(refusing));
+    // With nobody there another error would come.
+    drop(listener);
+    assert!(matches!(soon(publisher.broker.connect()).await, Err(PublishError::Misbehaviour)));
+}

@@ -42,6 +42,10 @@ impl Pusher for SensoroPusher {
     fn rule(&self) -> PushRule {
         RULE
     }
+
+    fn has_credentials(&self) -> bool {
+        self.app.is_some()
+    }
 }
 
 #[cfg(test)]
