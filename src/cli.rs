@@ -253,7 +253,7 @@ pub struct Replay {
     #[arg(long)]
     pub tls_insecure: bool,
     /// Where a vendor's pages leave it open, do this in place of the default: pontosense-token-403,
-    /// pontosense-suback-0x80, pontosense-any-clock, pontosense-any-nonce. As often as wanted
+    /// pontosense-suback-0x80, pontosense-any-clock, pontosense-any-nonce, jointech-repush. As often as wanted
     #[arg(long, value_name = "NAME")]
     pub variant: Vec<Variant>,
     /// Accept only the credentials of the configuration

@@ -216,7 +216,7 @@ async fn record(setup: &Setup, recorded: Recorded, rows: Vec<Row>) -> Round {
             let source = config.sources.iter().find(|source| source.name == *name).unwrap();
             PushTarget {
                 to: format!("{name}={base}").parse().unwrap(),
-                pusher: Arc::from(pusher(&vendor_of(&config, name), Some(&source.vendor))),
+                pusher: Arc::from(pusher(&vendor_of(&config, name), Some(&source.vendor), &[])),
             }
         };
         let endpoints = Endpoints::bind(bind(pushed.iter().map(push).collect())).await.unwrap();

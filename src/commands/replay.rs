@@ -297,7 +297,7 @@ fn bind_options(
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
         self_signed_dir: state_folder()?.join("tls"),
         access,
-        pushes: targets::pushes(context, &sources, &args.push)?,
+        pushes: targets::pushes(context, &sources, &args.push, &args.variant)?,
         publishes: args.publish.clone(),
         trust: match &args.tls_ca {
             _ if args.tls_insecure => Trust::Anybody,

@@ -30,6 +30,7 @@ use crate::section::nearest;
 use crate::transport::misbehave::Misbehaviour;
 use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::synthetic::load::{self, Part, Way};
+use crate::vendors::variant::Variant;
 use crate::vendors::{Recorded, pusher};
 
 /// The vendors that have a synthetic side.
@@ -94,7 +95,8 @@ fn plan(args: &Simulate, config: Option<&Config>) -> Result<Plan, Usage> {
         let is_published = part.way == Way::Brokered && !args.broker.is_empty();
         is_named && (!goes_out_only || is_pushed || is_published)
     };
-    let pushes = args.push.iter().map(|push| target(push, &all, config)).collect::<Result<_, _>>()?;
+    let pushes =
+        args.push.iter().map(|push| target(push, &all, config, &args.variant)).collect::<Result<_, _>>()?;
     let parts: Vec<Part> = all.into_iter().filter(is_wanted).map(|part| scaled(part, args)).collect();
     if let Some(push) = args.push.iter().find(|push| parts.iter().all(|part| part.name != push.source)) {
         return Err(Usage(format!("--push {}: that source is left out by --vendor", push.source)));
@@ -149,7 +151,12 @@ fn scaled(mut part: Part, args: &Simulate) -> Part {
 }
 
 /// How the source of `push` is pushed: by its configuration, or with the simulator's own credentials.
-fn target(push: &PushTo, parts: &[Part], config: Option<&Config>) -> Result<PushTarget, Usage> {
+fn target(
+    push: &PushTo,
+    parts: &[Part],
+    config: Option<&Config>,
+    variants: &[Variant],
+) -> Result<PushTarget, Usage> {
     let pushed: Vec<&str> =
         parts.iter().filter(|part| part.way == Way::Pushed).map(|part| part.name.as_str()).collect();
     let Some(part) = parts.iter().find(|part| part.name == push.source && part.way == Way::Pushed) else {
@@ -159,7 +166,7 @@ fn target(push: &PushTo, parts: &[Part], config: Option<&Config>) -> Result<Push
     let configured = config.and_then(|config| config.sources.iter().find(|source| source.name == part.name));
     let own = part.credentials();
     let vendor = configured.map(|source| &source.vendor).or(own.as_ref());
-    Ok(PushTarget { to: push.clone(), pusher: Arc::from(pusher(part.vendor(), vendor)) })
+    Ok(PushTarget { to: push.clone(), pusher: Arc::from(pusher(part.vendor(), vendor, variants)) })
 }
 
 async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: bool) -> anyhow::Result<Report> {

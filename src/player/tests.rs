@@ -430,7 +430,7 @@ fn pushed(seq: u64) -> Row {
 }
 
 fn push_target(url: &str, vendor: &str) -> PushTarget {
-    PushTarget { to: format!("src={url}").parse().unwrap(), pusher: Arc::from(pusher(vendor, None)) }
+    PushTarget { to: format!("src={url}").parse().unwrap(), pusher: Arc::from(pusher(vendor, None, &[])) }
 }
 
 #[tokio::test]

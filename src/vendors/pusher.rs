@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::VendorConfig;
 use super::jointech::config::JointechConfig;
 use super::sensoro::pusher::SensoroPusher;
+use super::variant::Variant;
 use crate::clock::Now;
 use crate::message::{Headers, SourceHeader};
 use crate::secret::Secret;
@@ -67,20 +68,25 @@ impl Pusher for Recorded {
 
 /// Not documented whether it pushes again: the choice here is that it does not.
 const JOINTECH: PushRule = PushRule { timeout: s(10), waits: &[] };
+const JOINTECH_REPUSH: PushRule = PushRule { timeout: s(10), waits: &[s(5), s(30), s(120)] };
 
 /// Nobody's rule, and what most senders do.
 const GENERIC: PushRule = PushRule { timeout: s(10), waits: &[s(1), s(5), s(30)] };
 
 /// How `vendor` pushes; `config` is the configured source, whose header or signature the pushes get.
 /// Without one they have the headers that were recorded.
-pub fn pusher(vendor: &str, config: Option<&VendorConfig>) -> Box<dyn Pusher> {
+pub fn pusher(vendor: &str, config: Option<&VendorConfig>, variants: &[Variant]) -> Box<dyn Pusher> {
+    let jointech = match variants.contains(&Variant::JointechRepush) {
+        true => JOINTECH_REPUSH,
+        false => JOINTECH,
+    };
     match (vendor, config) {
         ("sensoro", Some(VendorConfig::Sensoro(config))) => Box::new(SensoroPusher::new(Some(config))),
         ("sensoro", _) => Box::new(SensoroPusher::new(None)),
         ("jointech", Some(VendorConfig::Jointech(JointechConfig::Webhook(hook)))) => {
-            Box::new(Recorded { header: hook.header.clone(), rule: JOINTECH })
+            Box::new(Recorded { header: hook.header.clone(), rule: jointech })
         }
-        ("jointech", _) => Box::new(Recorded { header: None, rule: JOINTECH }),
+        ("jointech", _) => Box::new(Recorded { header: None, rule: jointech }),
         _ => Box::new(Recorded { header: None, rule: GENERIC }),
     }
 }
@@ -104,21 +110,24 @@ mod tests {
             [("HeaderKey", "old"), ("x-tag", "a")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
         let sent = |pusher: Box<dyn Pusher>| pusher.headers(Now::default(), "http://x/", &recorded, b"");
         let expected = [("x-tag", "a"), ("headerkey", "s3cret")].map(|(n, v)| (n.to_owned(), v.to_owned()));
-        let configured = pusher("jointech", Some(&config));
+        let configured = pusher("jointech", Some(&config), &[]);
         assert!(!format!("{configured:?}").contains("s3cret"));
         assert_eq!(sent(configured), expected);
         for vendor in ["jointech", "sensoro", "generic", "another"] {
-            assert_eq!(sent(pusher(vendor, None)), recorded, "{vendor}");
+            assert_eq!(sent(pusher(vendor, None, &[])), recorded, "{vendor}");
         }
     }
 
     #[test]
     fn vendors_push_again_by_their_own_rule() {
-        let waits =
-            |vendor| pusher(vendor, None).rule().waits.iter().map(Duration::as_secs).collect::<Vec<_>>();
+        let waits = |vendor, variants: &[Variant]| {
+            pusher(vendor, None, variants).rule().waits.iter().map(Duration::as_secs).collect::<Vec<_>>()
+        };
         assert_eq!(
-            (waits("sensoro"), waits("jointech"), waits("generic")),
+            (waits("sensoro", &[]), waits("jointech", &[]), waits("generic", &[])),
             (vec![5, 30, 120], vec![], vec![1, 5, 30])
         );
+        let again = [Variant::JointechRepush];
+        assert_eq!((waits("jointech", &again), waits("generic", &again)), (vec![5, 30, 120], vec![1, 5, 30]));
     }
 }

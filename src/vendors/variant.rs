@@ -15,6 +15,8 @@ pub enum Variant {
     PontosenseAnyClock,
     /// A nonce may be used again at once, in place of after 600 s.
     PontosenseAnyNonce,
+    /// What Jointech's receiver did not take is pushed again, after 5, 30 and 120 s, in place of never.
+    JointechRepush,
     /// In SENSORO's plain events the result stands at the top, in place of in `data`.
     SensoroFlatEvents,
 }
@@ -25,11 +27,12 @@ pub enum Variant {
 pub struct NoVariant;
 
 impl Variant {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::PontosenseToken403,
         Self::PontosenseSuback0x80,
         Self::PontosenseAnyClock,
         Self::PontosenseAnyNonce,
+        Self::JointechRepush,
         Self::SensoroFlatEvents,
     ];
 
@@ -39,6 +42,7 @@ impl Variant {
             Self::PontosenseSuback0x80 => "pontosense-suback-0x80",
             Self::PontosenseAnyClock => "pontosense-any-clock",
             Self::PontosenseAnyNonce => "pontosense-any-nonce",
+            Self::JointechRepush => "jointech-repush",
             Self::SensoroFlatEvents => "sensoro-flat-events",
         }
     }

@@ -280,7 +280,7 @@ async fn pushes(dir: &Path, config: &Config, base: &str, recorded: Recorded) -> 
 fn targets(config: &Config, base: &str) -> Result<Vec<PushTarget>> {
     let pushed = config.sources.iter().filter(|source| source.vendor.webhook_path().is_some());
     let target = |source: &Source| {
-        let pusher = pusher(source.vendor.vendor(), Some(&source.vendor));
+        let pusher = pusher(source.vendor.vendor(), Some(&source.vendor), &[]);
         Ok(PushTarget { to: format!("{}={base}", source.name).parse()?, pusher: pusher.into() })
     };
     pushed.map(target).collect()

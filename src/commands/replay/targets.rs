@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::message::SourceHeader;
 use crate::player::{PushTarget, PushTo};
 use crate::section::nearest;
+use crate::vendors::variant::Variant;
 use crate::vendors::{VendorConfig, pusher, was_pushed};
 
 /// The pushes that were asked for, each by the rule of its source's vendor.
@@ -15,6 +16,7 @@ pub(super) fn pushes(
     context: &Context,
     recorded: &[SourceHeader],
     wanted: &[PushTo],
+    variants: &[Variant],
 ) -> anyhow::Result<Vec<PushTarget>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
@@ -32,7 +34,7 @@ pub(super) fn pushes(
             };
             context.screen.note(format!("{} is pushed with its headers as recorded: {why}", to.source));
         }
-        targets.push(PushTarget { to: to.clone(), pusher: Arc::from(pusher(vendor, configured)) });
+        targets.push(PushTarget { to: to.clone(), pusher: Arc::from(pusher(vendor, configured, variants)) });
     }
     Ok(targets)
 }

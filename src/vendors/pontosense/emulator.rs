@@ -97,7 +97,7 @@ impl Rules {
                 Variant::PontosenseSuback0x80 => rules.other_sensor = OtherSensor::Refuse,
                 Variant::PontosenseAnyClock => rules.clock_tolerance_s = u64::MAX,
                 Variant::PontosenseAnyNonce => rules.nonce_rest_s = 0,
-                Variant::SensoroFlatEvents => {}
+                Variant::JointechRepush | Variant::SensoroFlatEvents => {}
             }
         }
         rules
