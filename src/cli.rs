@@ -230,10 +230,10 @@ pub struct Replay {
     /// Start at once, whether anybody listens or not
     #[arg(long)]
     pub no_wait: bool,
-    /// How long to wait at the end for clients to take and acknowledge what was sent, and for pushes that
-    /// are to be made again
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub drain: Duration,
+    /// How long to wait at the end while no client takes or acknowledges anything and no push is made again
+    /// [default: 10s, and with --push until the last one that the vendor makes again: 125s for SENSORO]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub drain: Option<Duration>,
     /// Write the report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -45,7 +45,7 @@ pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
 use self::reader::ReadAhead;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
-pub use self::targets::{PublishTo, PushTarget, PushTo};
+pub use self::targets::{PublishTo, PushTarget, PushTo, drain_for};
 use crate::message::{Row, SessionId};
 use crate::transport::dial::DialError;
 use crate::transport::fanout::{Fanout, JoinError};
@@ -205,7 +205,7 @@ impl Endpoints {
     {
         let outcome = run(&self.fanout, &options, open).await;
         self.fanout.finish();
-        while tokio::time::timeout(options.drain, self.fanout.empty()).await.is_err() {
+        while !emptied(&self.fanout, &options).await {
             if !self.fanout.drop_idle(NOT_DRAINED) {
                 let _ = tokio::time::timeout(GOODBYE_MAX, self.fanout.empty()).await;
                 break;
@@ -220,6 +220,21 @@ impl Endpoints {
             return Err(PlayError::Empty);
         }
         Ok(Report::new(&options, played, &fanout, ended_ns, stopped))
+    }
+}
+
+/// Whether everybody left before a whole `drain` went by; of a long one no more than the usual goes by once the
+/// replay is stopped.
+async fn emptied(fanout: &Fanout, options: &PlayOptions) -> bool {
+    let stopped = async {
+        options.stop.cancelled().await;
+        tokio::time::sleep(options.drain.min(DEFAULT_DRAIN)).await;
+    };
+    tokio::select! {
+        biased;
+        () = fanout.empty() => true,
+        () = tokio::time::sleep(options.drain) => false,
+        () = stopped => false,
     }
 }
 

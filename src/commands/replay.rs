@@ -32,6 +32,7 @@ use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
     BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
+    drain_for,
 };
 use crate::transport::tls::Trust;
 use crate::units::{human_count, human_duration, human_size};
@@ -113,8 +114,9 @@ async fn play(
     args: &Replay,
 ) -> anyhow::Result<(Report, Option<u8>)> {
     let signals = Signals::catch()?;
+    let drain = args.drain.unwrap_or_else(|| drain_for(&bind.pushes));
     let endpoints = Endpoints::bind(bind).await?;
-    let options = play_options(&chosen, first, args);
+    let options = play_options(&chosen, first, args, drain);
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -240,7 +242,7 @@ pub(super) fn stop_on_signal(context: &Context, mut signals: Signals, stop: Canc
 }
 
 /// `first` is the first message that is selected.
-fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
+fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) -> PlayOptions {
     let start = |session: &crate::archive::SessionSummary| SessionStart {
         session_id: session.session_id,
         started_at_us: session.started_at_us,
@@ -273,7 +275,7 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
             Some(None) => Rounds::Forever,
             Some(Some(times)) => Rounds::Times(times),
         },
-        drain: args.drain,
+        drain,
         stop: CancellationToken::new(),
     }
 }

@@ -25,6 +25,7 @@ use crate::message::{Row, SessionId};
 use crate::player::endpoints::Access;
 use crate::player::{
     BindOptions, Endpoints, Listen, PlayOptions, PublishTo, PushTarget, PushTo, Report, SessionStart, Start,
+    drain_for,
 };
 use crate::section::nearest;
 use crate::transport::misbehave::Misbehaviour;
@@ -175,6 +176,7 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
         context.screen.note(format!("{who} is shown no token: expired-token changes nothing there"));
     }
     let Plan { parts, listen, pushes } = plan;
+    let drain = drain_for(&pushes);
     let pushed_to: Vec<PushTo> = pushes.iter().map(|push| push.to.clone()).collect();
     let endpoints = Endpoints::bind(BindOptions {
         listen,
@@ -209,6 +211,7 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
         start: Start::AtOnce,
         zero_ns: Some(0),
         stop: stop.clone(),
+        drain,
         ..PlayOptions::default()
     };
     let ends_ns = args

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::PlayError;
+use super::{DEFAULT_DRAIN, PlayError};
 use crate::transport::fanout::{Fanout, Member, Wish};
 use crate::transport::http_pusher::HttpPusher;
 use crate::transport::misbehave::Misbehaviour;
@@ -107,6 +108,12 @@ pub struct PushTarget {
     pub pusher: Arc<dyn Pusher>,
 }
 
+/// How long is to be waited at the end where nobody says: as usual, or for the last that a vendor pushes again.
+pub fn drain_for(pushes: &[PushTarget]) -> Duration {
+    let silences = pushes.iter().map(|push| push.pusher.rule().longest_silence());
+    silences.max().unwrap_or_default().max(DEFAULT_DRAIN)
+}
+
 /// All targets of a replay, members of its audience.
 pub(super) struct Targets {
     pushers: Vec<(HttpPusher, Member)>,
@@ -182,6 +189,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vendors::pusher;
 
     #[test]
     fn pushes_name_a_source_and_a_url() {
@@ -200,6 +208,18 @@ mod tests {
         ] {
             assert!(wrong.parse::<PushTo>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_end_waits_for_the_last_time_that_a_vendor_pushes_again() {
+        let drain_s = |vendors: &[&str]| {
+            let target = |vendor: &&str| PushTarget {
+                to: "city=http://x".parse().unwrap(),
+                pusher: Arc::from(pusher(vendor, None, &[])),
+            };
+            drain_for(&vendors.iter().map(target).collect::<Vec<_>>()).as_secs()
+        };
+        assert_eq!((drain_s(&[]), drain_s(&["jointech"]), drain_s(&["jointech", "sensoro"])), (10, 10, 125));
     }
 
     #[test]

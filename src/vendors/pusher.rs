@@ -36,6 +36,13 @@ pub struct PushRule {
     pub waits: &'static [Duration],
 }
 
+impl PushRule {
+    /// How long nothing may happen though the receiver is still to be asked again.
+    pub fn longest_silence(&self) -> Duration {
+        self.waits.iter().max().copied().unwrap_or_default() + self.timeout
+    }
+}
+
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

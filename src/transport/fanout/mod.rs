@@ -409,8 +409,9 @@ impl Member {
         lock(&self.client.sent).refused += 1;
     }
 
-    /// A message is sent once more.
+    /// A message is sent once more, which is not to be idle.
     pub fn repeated(&self) {
+        self.acknowledged();
         lock(&self.client.sent).repeated += 1;
     }
 

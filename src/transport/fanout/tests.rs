@@ -134,6 +134,17 @@ fn at_the_end_only_who_does_nothing_is_dropped() {
 }
 
 #[test]
+fn who_asks_a_receiver_again_is_not_idle() {
+    let fanout = fanout(10);
+    let member = fanout.join_target("push", everything()).unwrap();
+    fanout.finish();
+    member.repeated();
+    assert!(fanout.drop_idle("idle"), "it was asked again since the end");
+    assert!(!fanout.drop_idle("idle"), "and not since then");
+    assert_eq!(take_all(&member).1, Taken::Dropped("idle"));
+}
+
+#[test]
 fn where_there_is_no_time_to_keep_the_stream_waits() {
     let fanout = fanout(4);
     let member = fanout.join("max").unwrap();
