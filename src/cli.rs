@@ -215,7 +215,7 @@ pub struct Replay {
     /// afresh. As often as wanted. Without --listen nothing else is served then
     #[arg(long, value_name = "SOURCE=URL")]
     pub push: Vec<PushTo>,
-    /// Twice as fast is 2, half as fast 1/2
+    /// Twice as fast is 2, half as fast 1/2 or 0.5; from 1/100 to 1000
     #[arg(long, value_name = "N|N/M", default_value = "1")]
     pub speed: Speed,
     /// Keep the recording's time, or go as fast as the slowest client takes it

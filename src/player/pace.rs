@@ -7,23 +7,49 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-/// How fast a replay runs: recorded time over real time, as a ratio of two integers.
+/// How fast a replay runs: recorded time over real time, as a ratio of two integers in lowest terms. What a
+/// user can ask for lies between [`Speed::SLOWEST`] and [`Speed::FASTEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speed {
     numerator: NonZeroU32,
     denominator: NonZeroU32,
 }
 
-/// A speed that is not `N` or `N/M`.
+/// A text that is no speed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a speed: expected a whole number or a ratio of two, as in 2, 10 or 1/4")]
-pub struct NotASpeed {
-    text: String,
+pub enum NotASpeed {
+    #[error("{text:?} is not a speed: expected a number or a ratio of two whole ones, as in 2, 1.5 or 1/4")]
+    Unreadable { text: String },
+    #[error("{text:?} has more than {DECIMALS_MAX} decimals: a ratio says it exactly, as in 1/3")]
+    TooFine { text: String },
+    #[error("{text:?} is out of bounds: expected a speed from {} to {}", Speed::SLOWEST, Speed::FASTEST)]
+    OutOfBounds { text: String },
 }
+
+/// A millionth of a speed is a second in eleven days.
+const DECIMALS_MAX: usize = 6;
 
 impl Speed {
     /// The recording's own speed.
     pub const ORIGINAL: Self = Self { numerator: NonZeroU32::MIN, denominator: NonZeroU32::MIN };
+    pub const SLOWEST: Self = Self { denominator: NonZeroU32::new(100).unwrap(), ..Self::ORIGINAL };
+    pub const FASTEST: Self = Self { numerator: NonZeroU32::new(1_000).unwrap(), ..Self::ORIGINAL };
+
+    /// `numerator / denominator` in lowest terms; none where that is no speed.
+    fn ratio(numerator: u64, denominator: u64) -> Option<Self> {
+        let (mut divisor, mut rest) = (numerator, denominator);
+        while rest > 0 {
+            (divisor, rest) = (rest, divisor % rest);
+        }
+        let lowest = |term: u64| NonZeroU32::new(u32::try_from(term.checked_div(divisor)?).ok()?);
+        Some(Self { numerator: lowest(numerator)?, denominator: lowest(denominator)? })
+    }
+
+    fn is_within_bounds(self) -> bool {
+        let (numerator, denominator) = (u64::from(self.numerator.get()), u64::from(self.denominator.get()));
+        numerator * u64::from(Self::SLOWEST.denominator.get()) >= denominator
+            && numerator <= denominator * u64::from(Self::FASTEST.numerator.get())
+    }
 }
 
 impl Default for Speed {
@@ -36,11 +62,26 @@ impl FromStr for Speed {
     type Err = NotASpeed;
 
     fn from_str(text: &str) -> Result<Self, NotASpeed> {
-        let (numerator, denominator) = text.split_once('/').unwrap_or((text, "1"));
-        match (numerator.trim().parse(), denominator.trim().parse()) {
-            (Ok(numerator), Ok(denominator)) => Ok(Self { numerator, denominator }),
-            _ => Err(NotASpeed { text: text.to_owned() }),
-        }
+        let unreadable = || NotASpeed::Unreadable { text: text.to_owned() };
+        let out_of_bounds = || NotASpeed::OutOfBounds { text: text.to_owned() };
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let whole = |part: &str| match digits(part) {
+            true => part.parse::<u64>().map_err(|_| out_of_bounds()),
+            false => Err(unreadable()),
+        };
+        let (numerator, denominator) = match (text.split_once('/'), text.split_once('.')) {
+            (Some((numerator, denominator)), _) => (whole(numerator.trim())?, whole(denominator.trim())?),
+            (None, Some((units, decimals))) if digits(units) && digits(decimals) => {
+                let decimals = decimals.trim_end_matches('0');
+                if decimals.len() > DECIMALS_MAX {
+                    return Err(NotASpeed::TooFine { text: text.to_owned() });
+                }
+                (whole(&format!("{units}{decimals}"))?, 10u64.pow(decimals.len() as u32))
+            }
+            (None, _) => (whole(text)?, 1),
+        };
+        let speed = Self::ratio(numerator, denominator).ok_or_else(out_of_bounds)?;
+        if speed.is_within_bounds() { Ok(speed) } else { Err(out_of_bounds()) }
     }
 }
 
@@ -96,27 +137,61 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn ratio(numerator: u32, denominator: u32) -> Speed {
+        Speed::ratio(numerator.into(), denominator.into()).unwrap()
+    }
+
     #[test]
     fn speeds_are_read_and_written_as_ratios() {
-        for text in ["1", "2", "1000", "1/4", "3/2"] {
+        for text in ["1", "2", "1000", "1/4", "3/2", "1/100"] {
             assert_eq!(speed(text).to_string(), text);
         }
-        for text in ["", "0", "1/0", "0/1", "-1", "1.5", "1/2/3", "x", "4294967296"] {
-            assert!(text.parse::<Speed>().is_err(), "{text:?} was taken for a speed");
+        for (text, read) in [
+            ("1.5", "3/2"),
+            ("0.25", "1/4"),
+            ("0.01", "1/100"),
+            ("2.0", "2"),
+            ("1.000001", "1000001/1000000"),
+            ("999.9999990", "999999999/1000000"),
+            ("10/4", "5/2"),
+            ("0.1000000000000000000000", "1/10"),
+        ] {
+            assert_eq!(speed(text).to_string(), read, "{text}");
+        }
+        for (text, expected) in [
+            ("", "expected a number"),
+            ("-1", "expected a number"),
+            (".5", "expected a number"),
+            ("1.", "expected a number"),
+            ("1.5/2", "expected a number"),
+            ("1/2/3", "expected a number"),
+            ("1e3", "expected a number"),
+            ("0.0000001", "more than 6 decimals"),
+            ("0", "from 1/100 to 1000"),
+            ("1/0", "from 1/100 to 1000"),
+            ("0/1", "from 1/100 to 1000"),
+            ("1/101", "from 1/100 to 1000"),
+            ("0.009999", "from 1/100 to 1000"),
+            ("1001", "from 1/100 to 1000"),
+            ("1000.000001", "from 1/100 to 1000"),
+            ("4294967296", "from 1/100 to 1000"),
+            ("18446744073709551616", "from 1/100 to 1000"),
+        ] {
+            let error = text.parse::<Speed>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
     fn due_times_scale_by_the_speed() {
-        let at =
-            |speed_text, recorded_ns| PlaybackClock::new(100, 5_000, speed(speed_text)).due_ns(recorded_ns);
+        let at = |text, recorded_ns| PlaybackClock::new(100, 5_000, speed(text)).due_ns(recorded_ns);
         assert_eq!(at("1", 100), 5_000);
         assert_eq!(at("1", 350), 5_250);
         assert_eq!(at("2", 300), 5_100);
         assert_eq!(at("1/4", 200), 5_400);
         assert_eq!(at("3", 110), 5_004, "rounded up: a message is never early");
         assert_eq!(at("1", 40), 5_000, "what precedes the anchor is due at once");
-        assert_eq!(at("1/4294967295", u64::MAX), u64::MAX);
+        assert_eq!(PlaybackClock::new(100, 5_000, ratio(1, u32::MAX)).due_ns(u64::MAX), u64::MAX);
     }
 
     proptest! {
@@ -128,7 +203,7 @@ mod tests {
             numerator in 1..10_000u32,
             denominator in 1..600u32,
         ) {
-            let clock = PlaybackClock::new(0, 0, speed(&format!("{numerator}/{denominator}")));
+            let clock = PlaybackClock::new(0, 0, ratio(numerator, denominator));
             let due_ns = clock.due_ns(recorded_ns);
             let exact = u128::from(recorded_ns) * u128::from(denominator);
             let shown = u128::from(due_ns) * u128::from(numerator);
@@ -137,7 +212,7 @@ mod tests {
 
         #[test]
         fn order_is_kept(a in any::<u64>(), b in any::<u64>(), numerator in 1..u32::MAX, denominator in 1..u32::MAX) {
-            let clock = PlaybackClock::new(7, 9, speed(&format!("{numerator}/{denominator}")));
+            let clock = PlaybackClock::new(7, 9, ratio(numerator, denominator));
             prop_assert!(clock.due_ns(a.min(b)) <= clock.due_ns(a.max(b)));
         }
 
@@ -147,7 +222,7 @@ mod tests {
             denominator in 1..600u32,
         ) {
             // At a whole number of real nanoseconds for each recorded one, the two are inverse.
-            let clock = PlaybackClock::new(1_000, 77, speed(&format!("1/{denominator}")));
+            let clock = PlaybackClock::new(1_000, 77, ratio(1, denominator));
             prop_assert_eq!(clock.recorded_ns(clock.due_ns(recorded_ns)), recorded_ns);
         }
     }
