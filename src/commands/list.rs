@@ -4,6 +4,7 @@ use super::Outcome;
 use super::context::Context;
 use super::output::{Table, print};
 use super::selection::unsealed;
+use crate::clock::Clock;
 use crate::units::{format_time_s, human_count, human_duration, human_size};
 
 pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
@@ -33,10 +34,18 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
                 None if recording => "recording",
                 None => "unfinished",
             };
+            // Of a session that goes on only what is sealed is known; its length is seen at the clock.
+            let duration_ns = match session.ended {
+                None if recording => {
+                    let us = Clock::System.now().wall_us.saturating_sub(session.started_at_us);
+                    u64::try_from(us).unwrap_or(0).saturating_mul(1_000).max(session.duration_ns)
+                }
+                _ => session.duration_ns,
+            };
             table.row([
                 session.name.clone(),
                 format_time_s(session.started_at_us),
-                human_duration(session.duration_ns),
+                human_duration(duration_ns),
                 human_count(session.messages),
                 human_size(session.bytes_stored),
                 session.sources.join(" "),
