@@ -31,8 +31,8 @@ use crate::config::{Config, TlsFiles};
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
-    drain_for,
+    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart,
+    SourceReport, Start, drain_for,
 };
 use crate::transport::tls::Trust;
 use crate::units::{human_count, human_duration, human_size};
@@ -80,7 +80,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     if context.json {
         out.json(&Event::Done(&report))?
     } else {
-        for_people(&mut out, &report)?
+        for_people(&mut out, &report, &args)?
     }
     out.flush()?;
     let is_idle = |client: &&ClientReport| client.messages + client.refused == 0 && client.reason.is_none();
@@ -410,16 +410,26 @@ fn write_report(mut file: File, report: &Report) -> anyhow::Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
+fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyhow::Result<()> {
     let stopped = if report.stopped { " before it was stopped" } else { "" };
+    let goes_out_only = args.listen.is_empty() && args.publish.is_empty() && !args.push.is_empty();
+    let is_meant =
+        |source: &&SourceReport| !goes_out_only || args.push.iter().any(|push| push.source == source.name);
+    let meant = report.sources.iter().filter(is_meant);
+    let (messages, bytes) = meant.fold((0, 0), |(n, bytes), s| (n + s.messages, bytes + s.bytes));
     out.line(format!(
-        "replayed {} messages, {}, in {}{stopped} (speed {}, pace {})",
-        human_count(report.messages),
-        human_size(report.bytes),
+        "{} {} messages, {}, in {}{stopped} (speed {}, pace {})",
+        if goes_out_only { "pushed" } else { "replayed" },
+        human_count(messages),
+        human_size(bytes),
         human_duration(report.duration_ns),
         report.speed,
         report.pace
     ))?;
+    if messages < report.messages {
+        let others = human_count(report.messages - messages);
+        out.line(format!("{others} more are of sources that --push does not name: they went nowhere"))?;
+    }
     if report.clients.is_empty() {
         return out.line("nobody listened");
     }

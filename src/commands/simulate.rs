@@ -69,7 +69,7 @@ pub(super) fn run(context: &Context, args: &Simulate) -> anyhow::Result<Outcome>
     if context.json {
         out.json(&Event::Done(&report))?
     } else {
-        for_people(&mut out, &report)?
+        for_people(&mut out, &report, args.duration)?
     }
     out.flush()?;
     // Who misbehaves on purpose loses on purpose.
@@ -297,7 +297,7 @@ fn announce(
     Ok(())
 }
 
-fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
+fn for_people(out: &mut Out, report: &Report, asked: Option<Duration>) -> anyhow::Result<()> {
     let mut table = Table::new(&["source", "vendor", ">messages", ">bytes"]);
     for source in &report.sources {
         table.row([
@@ -324,5 +324,8 @@ fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
         }
         table.print(out)?;
     }
-    out.line(format!("\nsimulated for {}", human_duration(report.duration_ns)))
+    // The rest was the wait for clients and receivers to take what had been sent.
+    let simulated = Duration::from_nanos(report.duration_ns).min(asked.unwrap_or(Duration::MAX));
+    let simulated_ns = u64::try_from(simulated.as_nanos()).unwrap_or(u64::MAX);
+    out.line(format!("\nsimulated for {}", human_duration(simulated_ns)))
 }
