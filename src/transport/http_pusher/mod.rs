@@ -48,6 +48,29 @@ pub struct HttpPusher {
     waiting: Waiting,
     /// The receiver did not take the last one: said once, not with each.
     is_failing: bool,
+    refusals: Refusals,
+}
+
+/// What was refused for good, for the log: the first is told, the others are counted and told together.
+#[derive(Debug, Default)]
+struct Refusals {
+    told_at: Option<Instant>,
+    untold: u64,
+}
+
+/// How often those are told that were refused since.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+impl Refusals {
+    /// One more at `now`; how many are to be told of, if any.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.told_at.is_some_and(|told_at| now.duration_since(told_at) < TELL_EVERY) {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 /// A message that was not taken yet.
@@ -64,7 +87,14 @@ impl HttpPusher {
     pub fn new(url: Url, pusher: Arc<dyn Pusher>, tls: Arc<ClientConfig>) -> Result<Self, DialError> {
         let target = Target::of(&url, &[("http", 80)], &[("https", 443)])?;
         let connection = Connection::new(target, tls);
-        Ok(Self { url, pusher, connection, waiting: Waiting::default(), is_failing: false })
+        Ok(Self {
+            url,
+            pusher,
+            connection,
+            waiting: Waiting::default(),
+            is_failing: false,
+            refusals: Refusals::default(),
+        })
     }
 
     /// The same with misbehaviour.
@@ -82,6 +112,9 @@ impl HttpPusher {
             () = self.push_all(&member) => None,
         };
         member.end();
+        if self.refusals.untold > 0 {
+            tracing::warn!("{}: {} more messages were refused for good", self.url, self.refusals.untold);
+        }
         if let Some(why) = why {
             member.trace("dropped", || json!({"reason": why}));
         }
@@ -180,12 +213,18 @@ impl HttpPusher {
 
     fn refuse(&mut self, member: &Member, emission: &Emission, why: String) {
         let row = &emission.row;
-        tracing::warn!(
-            "{}: message {} of session {} is refused for good: {why}",
-            self.url,
-            row.seq,
-            row.session_id
-        );
+        match self.refusals.note(Instant::now()) {
+            Some(1) => tracing::warn!(
+                "{}: message {} of session {} is refused for good: {why}",
+                self.url,
+                row.seq,
+                row.session_id
+            ),
+            Some(many) => {
+                tracing::warn!("{}: {many} more messages are refused for good, the last: {why}", self.url)
+            }
+            None => {}
+        }
         member.trace("refused", || json!({"seq": row.seq, "reason": why}));
         self.is_failing = true;
         member.refused();

@@ -296,6 +296,20 @@ async fn to_refuse_is_to_make_no_connection_and_the_vendor_s_rule_goes_on() {
 }
 
 #[test]
+fn of_many_refusals_the_first_is_told_and_then_how_many() {
+    let mut refusals = Refusals::default();
+    let began = Instant::now();
+    let told: Vec<_> = (0..130).map(|s| refusals.note(began + Duration::from_secs(s))).collect();
+    let expected = [(0, Some(1)), (60, Some(60)), (120, Some(60))];
+    assert!(
+        told.iter().enumerate().all(|(s, told)| {
+            *told == expected.iter().find(|(at, _)| *at == s).and_then(|(_, many)| *many)
+        })
+    );
+    assert_eq!(refusals.untold, 9);
+}
+
+#[test]
 fn the_earliest_comes_first_and_room_is_bounded() {
     let mut waiting = Waiting::default();
     let now = Instant::now();
