@@ -384,12 +384,14 @@ pub struct Reindex {}
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  telereel schema                    the vendors and their kinds
   telereel schema jointech           its kinds and all their fields
   telereel schema jointech alarm
   telereel schema delicode --json | jq '.kinds[0].fields[].name'")]
 pub struct Schema {
+    /// None: which there are
     #[arg(value_name = "VENDOR")]
-    pub vendor: String,
+    pub vendor: Option<String>,
     #[arg(value_name = "KIND")]
     pub kind: Option<String>,
 }

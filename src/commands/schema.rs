@@ -3,9 +3,10 @@
 mod common;
 
 use anyhow::bail;
+use serde::Serialize;
 
 use super::context::Context;
-use super::output::print;
+use super::output::{Table, print};
 use super::{Outcome, Usage};
 use crate::cli::Schema;
 use crate::config::VENDORS;
@@ -20,9 +21,10 @@ const GENERIC: &str = "generic";
 const EXAMPLE: &str = include_str!("schema/generic.toml");
 
 pub(super) fn run(context: &Context, args: &Schema) -> anyhow::Result<Outcome> {
-    let (vendor, kind) = (args.vendor.as_str(), args.kind.as_deref());
+    let Some(vendor) = args.vendor.as_deref() else { return vendors(context) };
+    let kind = args.kind.as_deref();
     if vendor == GENERIC {
-        return generic(context, args);
+        return generic(context, kind);
     }
     if let Some(vendor) = describe(vendor, kind)? {
         print(context.json, &vendor, |out| {
@@ -36,15 +38,46 @@ pub(super) fn run(context: &Context, args: &Schema) -> anyhow::Result<Outcome> {
     }
     match kind.filter(|_| kinds(vendor).is_some()).and_then(|kind| common::describe(vendor, kind)) {
         Some(kind) => print(context.json, &kind, |out| out.line(&kind))?,
-        None => bail!(unknown(args)),
+        None => bail!(unknown(vendor, kind)),
     }
     Ok(Outcome::Done)
 }
 
+/// Which vendors there are, and what their messages are.
+#[derive(Serialize)]
+struct Vendors {
+    vendors: Vec<Kinds>,
+    /// Of every source beside its own.
+    common_kinds: [&'static str; COMMON_KINDS.len()],
+}
+
+#[derive(Serialize)]
+struct Kinds {
+    vendor: &'static str,
+    kinds: &'static [&'static str],
+}
+
+fn vendors(context: &Context) -> anyhow::Result<Outcome> {
+    let of = |vendor: &&'static str| Kinds { vendor, kinds: kinds(vendor).unwrap_or_default() };
+    let all = Vendors { vendors: VENDORS.iter().map(of).collect(), common_kinds: COMMON_KINDS };
+    print(context.json, &all, |out| {
+        let mut table = Table::new(&["vendor", "kinds"]);
+        for Kinds { vendor, kinds } in &all.vendors {
+            table.row([(*vendor).to_owned(), kinds.join(" ")]);
+        }
+        table.print(out)?;
+        out.line(format!(
+            "\nEvery source also has the kinds {}. `telereel schema VENDOR [KIND]` shows their fields.",
+            COMMON_KINDS.join(", ")
+        ))
+    })?;
+    Ok(Outcome::Done)
+}
+
 /// The columns of generic sources are their user's: those that the archive knows, and how to declare some.
-fn generic(context: &Context, args: &Schema) -> anyhow::Result<Outcome> {
+fn generic(context: &Context, kind: Option<&str>) -> anyhow::Result<Outcome> {
     let mut declared = VendorDescription { vendor: GENERIC.to_owned(), kinds: declared(context)? };
-    let Some(kind) = &args.kind else {
+    let Some(kind) = kind else {
         print(context.json, &declared, |out| {
             if declared.kinds.is_empty() {
                 out.line("The archive knows no declared kinds of generic sources.")?;
@@ -61,7 +94,7 @@ fn generic(context: &Context, args: &Schema) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let known: Vec<String> = declared.kinds.iter().map(|kind| kind.kind.clone()).collect();
-    declared.kinds.retain(|known| known.kind == *kind);
+    declared.kinds.retain(|known| known.kind == kind);
     if !declared.kinds.is_empty() {
         print(context.json, &declared, |out| out.line(declared.to_string().trim_end()))?;
     } else if let Some(kind) = common::describe(GENERIC, kind) {
@@ -90,14 +123,13 @@ fn declared(context: &Context) -> anyhow::Result<Vec<KindDescription>> {
     Ok(kinds)
 }
 
-fn unknown(args: &Schema) -> Usage {
-    let vendor = &args.vendor;
+fn unknown(vendor: &str, kind: Option<&str>) -> Usage {
     let near = |wanted, names: &[&'static str]| {
         nearest(wanted, names.iter().copied())
             .map(|near| format!(", did you mean `{near}`?"))
             .unwrap_or_default()
     };
-    Usage(match (kinds(vendor), &args.kind) {
+    Usage(match (kinds(vendor), kind) {
         (Some(kinds), Some(kind)) => {
             let all: Vec<&str> = kinds.iter().copied().chain(COMMON_KINDS).collect();
             format!("no kind `{kind}` of {vendor}{}; there are: {}", near(kind, kinds), all.join(", "))
