@@ -85,3 +85,4 @@ pub use sidecar::{Ended, Sidecar, SidecarSource};
 pub use time::format_us;
 pub use unknown::UnknownField;
 pub use verify::{Problem, VerifyOptions, VerifyReport, verify, verify_telling};
+pub use views::View;

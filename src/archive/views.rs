@@ -12,6 +12,7 @@ use std::fs::File;
 
 use arrow::datatypes::{DataType, Field};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use serde::Serialize;
 
 use super::Archive;
 use super::durable::replace;
@@ -63,6 +64,13 @@ const TARGETS: &str = "targets";
 const NOT_POSITIONS: [(&str, &str); 3] =
     [("jointech", "alarm"), ("jointech", "event"), ("jointech", "sublock")];
 
+/// A view, and the statement that makes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct View {
+    pub name: String,
+    pub sql: String,
+}
+
 /// A kind that gets a view.
 struct Kind {
     vendor: String,
@@ -75,27 +83,36 @@ struct Kind {
 impl Archive {
     /// The script of all views over this archive: what `telereel views` prints.
     pub fn views(&self) -> Result<String, ArchiveError> {
-        let kinds = self.kinds_to_view()?;
         let mut sql = template!("head").to_owned();
-        for kind in &kinds {
-            let _ = write!(sql, "\n{}", kind.view());
+        for view in self.view_list()? {
+            let _ = write!(sql, "\n{}", view.sql);
         }
-        for (view, rows, rules, wanted) in [
+        Ok(sql)
+    }
+
+    /// The views one by one, each after those that it reads.
+    pub fn view_list(&self) -> Result<Vec<View>, ArchiveError> {
+        let kinds = self.kinds_to_view()?;
+        let mut views: Vec<View> =
+            kinds.iter().map(|kind| View { name: kind.view_name(), sql: kind.view() }).collect();
+        for (name, view, rows, rules, wanted) in [
             (
+                "positions",
                 template!("positions"),
                 template!("position_rows"),
                 &POSITION[..],
                 Kind::has_position as fn(&Kind) -> bool,
             ),
-            (template!("alarms"), template!("alarm_rows"), &ALARM[..], Kind::has_alarm),
-            (template!("outages"), template!("outage_rows"), &[], Kind::is_link),
-            (template!("devices"), template!("device_rows"), &[], Kind::has_device),
+            ("alarms", template!("alarms"), template!("alarm_rows"), &ALARM[..], Kind::has_alarm),
+            ("outages", template!("outages"), template!("outage_rows"), &[], Kind::is_link),
+            ("devices", template!("devices"), template!("device_rows"), &[], Kind::has_device),
         ] {
             let selects: Vec<String> =
                 kinds.iter().filter(|kind| wanted(kind)).map(|kind| kind.select(rows, rules)).collect();
-            let _ = write!(sql, "\n{}", view.replace("{rows}", selects.join("    UNION ALL\n").trim_end()));
+            let sql = view.replace("{rows}", selects.join("    UNION ALL\n").trim_end());
+            views.push(View { name: name.to_owned(), sql });
         }
-        Ok(sql)
+        Ok(views)
     }
 
     /// Every column that a row of this archive can have, with its type: the envelope's, the typed ones, and the

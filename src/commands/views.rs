@@ -12,6 +12,11 @@ pub(super) fn run(context: &Context, _args: &Views) -> anyhow::Result<Outcome> {
     let path = archive.layout().views().join("duckdb.sql");
     let sql = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut out = Out::new();
+    if context.json {
+        out.json(&archive.view_list()?)?;
+        out.flush()?;
+        return Ok(Outcome::Done);
+    }
     out.line(sql.trim_end())?;
     out.flush()?;
     Ok(Outcome::Done)
