@@ -290,9 +290,10 @@ fn announce(
         }
     }
     if own_names {
-        context
-            .screen
-            .note(format!("to record this:\n\n{}", recipe::text(endpoints, broker.as_deref(), parts)));
+        context.screen.note(format!(
+            "to record this:\n\n{}",
+            recipe::text(endpoints, broker.as_deref(), pushed_to, parts)
+        ));
     }
     Ok(())
 }

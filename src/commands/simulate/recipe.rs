@@ -3,18 +3,27 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use url::{Host, Url};
 
-use crate::player::Endpoints;
+use crate::config::DEFAULT_WEBHOOKS_LISTEN;
+use crate::player::{Endpoints, PushTo};
 use crate::vendors::synthetic::load::{APP_KEY, APP_SECRET, Part};
 
-/// One `[[source]]` for each part that can be recorded from where it is served.
-/// Jointech's is at `broker` where it is not served.
-pub(super) fn text(endpoints: &Endpoints, broker: Option<&str>, parts: &[Part]) -> String {
+/// One `[[source]]` for each part that can be recorded from where it is served, and where to listen if
+/// `pushes` go elsewhere than to a recorder's usual address. Jointech's is at `broker` where it is not served.
+pub(super) fn text(endpoints: &Endpoints, broker: Option<&str>, pushes: &[PushTo], parts: &[Part]) -> String {
     let http = endpoints.http_url();
     let mqtt = endpoints.mqtt_url().or_else(|| broker.map(str::to_owned));
-    let mut text = String::new();
+    // A recorder has one such listener: that of the first.
+    let mut text = pushes.first().and_then(|push| listener(&push.url)).unwrap_or_default();
     for part in parts {
-        let Some(keys) = keys(part, http.as_deref(), mqtt.as_deref()) else { continue };
+        let Some(mut keys) = keys(part, http.as_deref(), mqtt.as_deref()) else { continue };
+        let push = pushes.iter().find(|push| push.source == part.name);
+        if let (Some(push), Some(path)) = (push, part.path()) {
+            let below = push.url.path().trim_end_matches('/');
+            let received = keys.iter_mut().filter(|(key, _)| *key == "path");
+            received.for_each(|(_, value)| *value = json!(format!("{below}{path}")));
+        }
         let _ = writeln!(text, "[[source]]\nname = {}\nvendor = {}", json!(part.name), json!(part.vendor()));
         for (key, value) in keys {
             // JSON's strings, integers and lists of them are TOML's.
@@ -30,6 +39,23 @@ pub(super) fn text(endpoints: &Endpoints, broker: Option<&str>, parts: &[Part]) 
         text.push('\n');
     }
     text
+}
+
+/// `[webhooks]` of a recorder that receives what is pushed to `url`; none where it is the usual one.
+fn listener(url: &Url) -> Option<String> {
+    let port = url.port_or_known_default()?;
+    let is_here = match url.host()? {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    };
+    let is_tls = url.scheme() == "https";
+    let address = format!("{}:{port}", if is_here { "127.0.0.1" } else { "0.0.0.0" });
+    if address == DEFAULT_WEBHOOKS_LISTEN && !is_tls {
+        return None;
+    }
+    let tls = if is_tls { "tls = { cert = \"cert.pem\", key = \"key.pem\" }\n" } else { "" };
+    Some(format!("[webhooks]\nlisten = {}\n{tls}\n", json!(address)))
 }
 
 /// What a source of this part is set up with; none where nobody serves it.
@@ -69,4 +95,27 @@ fn keys(part: &Part, http: Option<&str>, mqtt: Option<&str>) -> Option<Vec<(&'st
             ("access_key", setting("access_key")),
         ],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_listens_where_pushes_go() {
+        for (url, expected) in [
+            ("http://127.0.0.1:7081", None),
+            ("http://localhost:7081/base", None),
+            ("http://127.0.0.1:9000", Some("[webhooks]\nlisten = \"127.0.0.1:9000\"\n\n")),
+            ("http://recorder:7081", Some("[webhooks]\nlisten = \"0.0.0.0:7081\"\n\n")),
+            (
+                "https://recorder",
+                Some(
+                    "[webhooks]\nlisten = \"0.0.0.0:443\"\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\n\n",
+                ),
+            ),
+        ] {
+            assert_eq!(listener(&Url::parse(url).unwrap()).as_deref(), expected, "{url}");
+        }
+    }
 }
