@@ -338,7 +338,13 @@ async fn rest(state: &HttpState, method: &Method, uri: &Uri, headers: &HeaderMap
     let answer = state.services.http(state.fanout.clock().now(), &request);
     // A connection may flow, or stop flowing, by what was asked for.
     state.mqtt.rules_changed();
-    reply(answer)
+    let mut response = reply(answer);
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED
+        && let Some(method) = state.services.method(uri.path())
+    {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(method));
+    }
+    response
 }
 
 fn reply(answer: HttpReply) -> Response {

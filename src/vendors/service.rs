@@ -94,6 +94,11 @@ impl Services {
         self.pontosense.serves(path)
     }
 
+    /// The method that `path` is asked with, for the `Allow` of a 405.
+    pub fn method(&self, path: &str) -> Option<&'static str> {
+        self.pontosense.method(path)
+    }
+
     /// Answers a REST request; its path is one that is served.
     pub fn http(&self, now: Now, request: &HttpRequest) -> HttpReply {
         self.pontosense.http(now, request)

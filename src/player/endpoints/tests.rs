@@ -144,6 +144,8 @@ async fn what_is_wrong_with_a_call_is_told() {
     assert!(answer.contains(r#"{"code":400,"message":"expected {\"sn\""#), "{answer}");
     let start = "PUT /v1/tenants/3/sensors/A/actions/location/start HTTP/1.1";
     assert!(ask(&authority, start, "").await.starts_with("HTTP/1.1 204 "));
+    let posted = ask(&authority, &start.replace("PUT", "POST"), "").await;
+    assert!(posted.starts_with("HTTP/1.1 405 ") && posted.contains("allow: PUT\r\n"), "{posted}");
     let long = "x".repeat(REQUEST_BYTES_MAX + 1);
     assert!(ask(&authority, "POST /v1/iot/tokens HTTP/1.1", &long).await.starts_with("HTTP/1.1 413 "));
 }

@@ -147,6 +147,15 @@ enum Route {
     Stop { sn: String },
 }
 
+impl Route {
+    fn method(&self) -> &'static str {
+        match self {
+            Route::Tokens => "POST",
+            Route::Start { .. } | Route::Stop { .. } => "PUT",
+        }
+    }
+}
+
 impl Pontosense {
     pub fn new(recorded: Arc<Recorded>, rng: &mut dyn Rng) -> Self {
         let rules = Rules::varied(&recorded.variants);
@@ -159,10 +168,15 @@ impl Pontosense {
         route(path).is_some()
     }
 
+    /// The method that `path` is asked with, if it is one of the REST interface.
+    pub fn method(&self, path: &str) -> Option<&'static str> {
+        route(path).map(|route| route.method())
+    }
+
     pub fn http(&self, now: Now, request: &HttpRequest) -> HttpReply {
         let path = request.path_and_query.split('?').next().unwrap_or_default();
         let Some(route) = route(path) else { return error(404, "nothing is served here") };
-        let method = if matches!(route, Route::Tokens) { "POST" } else { "PUT" };
+        let method = route.method();
         if request.method != method {
             return error(405, &format!("expected {method}"));
         }
