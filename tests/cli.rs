@@ -252,6 +252,15 @@ fn the_declared_fields_are_shown() {
     assert!(code == 0 && stdout.contains("gap_ns"), "{stdout}");
     let (code, stdout, _) = run(telereel(&folder).args(["schema", "generic"]));
     assert!(code == 0 && stdout.contains("[[kind.field]]"), "{stdout}");
+    let (code, stdout, _) = run(telereel(&folder).args(["schema", "--json"]));
+    let vendors: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let of = |vendor: &str| {
+        let mut vendors = vendors["vendors"].as_array().unwrap().iter();
+        vendors.find(|v| v["vendor"] == vendor).unwrap()["kinds"].clone()
+    };
+    assert_eq!((code, of("sensoro")), (0, serde_json::json!(["telemetry", "event"])));
+    let (code, stdout, _) = run(telereel(&folder).arg("schema"));
+    assert!(code == 0 && stdout.contains("delicode") && stdout.contains("person_position"), "{stdout}");
     refused(telereel(&folder).args(["schema", "jointech", "alarms"]), 2, &["did you mean `alarm`?"]);
     refused(
         telereel(&folder).args(["schema", "acme"]),
@@ -441,6 +450,18 @@ fn what_recover_writes_can_be_read_by_whom_the_configuration_lets() {
         assert_eq!(std::fs::metadata(&views).unwrap().permissions().mode() & 0o777, 0o640, "{args:?}");
     };
     check(&["recover"]);
+    let (_, script, _) = run(telereel(&folder).arg("views"));
+    let (_, stdout, _) = run(telereel(&folder).args(["views", "--json"]));
+    let list: Vec<serde_json::Value> = serde_json::from_str(&stdout).unwrap();
+    assert!(list.iter().any(|view| view["name"] == "generic_message"), "{stdout}");
+    for view in list {
+        let sql = view["sql"].as_str().unwrap();
+        assert!(script.contains(sql.trim_end()), "{sql}");
+        assert!(
+            sql.contains(&format!("CREATE OR REPLACE VIEW {} AS", view["name"].as_str().unwrap())),
+            "{sql}"
+        );
+    }
     // Where there is no configuration, as the archive is.
     std::fs::rename(folder.path().join("telereel.toml"), folder.path().join("elsewhere.toml")).unwrap();
     check(&["recover"]);

@@ -55,9 +55,9 @@ impl fmt::Debug for StartOptions {
 /// Why a recording could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("webhooks.listen")]
+    #[error("cannot listen for webhooks (webhooks.listen in the configuration)")]
     ListenWebhooks { source: ListenError },
-    #[error("console.listen")]
+    #[error("cannot listen for status and console (console.listen in the configuration)")]
     ListenConsole { source: ListenError },
     #[error(
         "console.listen = \"{listen}\" can be reached from other machines: set console.token, or listen on 127.0.0.1"

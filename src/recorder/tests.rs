@@ -322,6 +322,19 @@ async fn a_port_in_use_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_the_console_that_is_in_use_is_told_as_the_console_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = StdListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config(&dir.path().join("archive"), vec![webhook("hook", "/")]);
+    config.console.listen = taken.local_addr().unwrap().to_string();
+    let console: Option<start::ConsoleRoutes> = Some(|_, _| axum::Router::new());
+    let options = StartOptions { console, ..StartOptions::default() };
+    let error = Recorder::start(&config, options).await.unwrap_err();
+    assert!(error.to_string().contains("console.listen"), "{error}");
+    assert!(!error.to_string().contains("webhooks"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_console_beyond_loopback_needs_a_token() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("archive");
