@@ -48,6 +48,11 @@ fn a_broker_is_recorded_and_replayed_to_paho() {
 }
 
 #[test]
+fn a_simulated_vendor_publishes_to_a_broker_what_paho_and_the_archive_get() {
+    scenario("simulate.py");
+}
+
+#[test]
 fn webhooks_are_answered_recorded_and_replayed() {
     scenario("webhook.py");
 }
