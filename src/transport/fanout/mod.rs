@@ -272,8 +272,7 @@ impl Fanout {
         summaries
     }
 
-    /// Median lateness of the last tenth of the replay minus that of its first tenth, over all clients,
-    /// in microseconds: what a clock that runs wrong would let grow.
+    /// Median lateness of the last tenth minus that of the first, in us: what a wrong clock would let grow.
     pub fn drift_us(&self) -> i64 {
         lock(&self.drift).us()
     }
