@@ -410,6 +410,15 @@ fn write_report(mut file: File, report: &Report) -> anyhow::Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
+/// How it ended with a client, where there is something to say.
+pub(super) fn ended(client: &ClientReport) -> String {
+    match (client.refused, client.reason) {
+        (0, reason) => reason.unwrap_or("").to_owned(),
+        (refused, None) => format!("{} refused for good", human_count(refused)),
+        (refused, Some(reason)) => format!("{} refused for good; {reason}", human_count(refused)),
+    }
+}
+
 fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyhow::Result<()> {
     let stopped = if report.stopped { " before it was stopped" } else { "" };
     let goes_out_only = args.listen.is_empty() && args.publish.is_empty() && !args.push.is_empty();
@@ -455,11 +464,7 @@ fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyhow::Result<(
             human_count(client.dropped),
             client.lateness_us.p50.to_string(),
             client.lateness_us.p99.to_string(),
-            match (client.refused, client.reason) {
-                (0, reason) => reason.unwrap_or("").to_owned(),
-                (refused, None) => format!("{} refused for good", human_count(refused)),
-                (refused, Some(reason)) => format!("{} refused for good; {reason}", human_count(refused)),
-            },
+            ended(client),
         ]);
     }
     table.print(out)

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::output::{Out, Table};
-use super::replay::{draw, state_folder, stop_on_signal};
+use super::replay::{draw, ended, state_folder, stop_on_signal};
 use super::signals::Signals;
 use super::{Outcome, Usage};
 use crate::cli::Simulate;
@@ -320,7 +320,7 @@ fn for_people(out: &mut Out, report: &Report, asked: Option<Duration>) -> anyhow
                 client.endpoint.clone(),
                 human_count(client.messages),
                 human_count(client.dropped),
-                client.reason.unwrap_or("").to_owned(),
+                ended(client),
             ]);
         }
         table.print(out)?;
