@@ -250,6 +250,7 @@ impl Source {
                 }
                 self.answer(inbound, Answer::Reply(reply));
             }
+            Effect::Secret(secret) => self.task.redaction.learn(&secret),
             Effect::Ready { conn } => self.ready(conn),
             Effect::GiveUp { reason } => {
                 let reason = self.task.redaction.words(reason);

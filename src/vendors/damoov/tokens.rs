@@ -251,12 +251,14 @@ impl Tokens {
         };
         match (status, access_token(&reply)) {
             (200..=299, Some(token)) => {
+                fx.push(Effect::Secret(Secret::new(token)));
                 self.access = Some(Secret::new(token));
                 self.is_discarded = false;
                 self.failures_in_a_row = 0;
                 self.generation = self.generation.wrapping_add(1);
                 self.ends = ends(now, token).filter(|ends| ends.at_us > now.wall_us);
                 if let Some(token) = refresh_token(&reply) {
+                    fx.push(Effect::Secret(Secret::new(token)));
                     self.refresh = Some(Secret::new(token));
                 }
                 Outcome::Renewed { by: way.name() }

@@ -581,6 +581,21 @@ fn words_of_the_server_hold_no_token() {
 }
 
 #[test]
+fn every_token_that_is_given_is_told_before_it_is_shown() {
+    let mut hand = hand(refreshing());
+    hand.give(Input::Start);
+    hand.open(0);
+    hand.text(0, &error(401, "JWT expired"));
+    hand.pass(2 * SECOND_NS);
+    let body = r#"{"Result":{"AccessToken":{"Token":"jwt-1"},"RefreshToken":"refresh-1"}}"#;
+    let result = Ok(HttpResponse { status: 200, retry_after_s: None, body: body.into() });
+    let fx = hand.effects(Input::Response { call: 0, result });
+    let secrets = ["jwt-1", "refresh-1"].map(|secret| Effect::Secret(Secret::new(secret)));
+    assert_eq!(fx[..2], secrets);
+    assert!(fx.len() > 2, "and then it is used");
+}
+
+#[test]
 fn stop_closes_everything() {
     let mut hand = renewing(refreshing());
     hand.open(1);

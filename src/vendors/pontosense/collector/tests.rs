@@ -29,6 +29,7 @@ struct World {
     requests: Vec<HttpSend>,
     events: Vec<crate::vendors::LinkEvent>,
     configs: Vec<(String, String)>,
+    secrets: Vec<String>,
     /// What the next calls and dials are answered with, by what they begin with: taken one by one.
     answers: Vec<(&'static str, Answer)>,
 }
@@ -74,6 +75,7 @@ impl World {
             requests: Vec::new(),
             events: Vec::new(),
             configs: Vec::new(),
+            secrets: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -223,6 +225,7 @@ impl World {
                 format!("record {} {}", record.conn, record.channel)
             }
             Effect::Ready { conn } => format!("ready {conn}"),
+            Effect::Secret(secret) => return self.secrets.push(secret.expose().to_owned()),
             other => panic!("{other:?}"),
         };
         self.lines.push(format!("{} {line}", seconds(self.now.steady_ns - self.start_ns)));
@@ -333,6 +336,20 @@ fn reporting_tokens_and_connections_are_renewed_in_time() {
     client_ids.dedup();
     assert_eq!(client_ids.len(), 6, "another client id each time");
     assert_eq!(world.configs.len(), 2, "once each: it did not change");
+}
+
+#[test]
+fn every_token_is_told_before_it_is_shown_to_anybody() {
+    let mut world = World::started(&["A", "B"], &[]);
+    assert_eq!((world.secrets.len(), world.dials.len()), (2, 2));
+    world.until(40 * 60);
+    assert_eq!(world.secrets, ["t/+="; 4]);
+    let token = |lines: Vec<Effect>| matches!(lines[0], Effect::Secret(_));
+    let reply = r#"{"token":"t","host":"broker"}"#;
+    let mut hand = Hand::of(&source(VendorConfig::Pontosense(config(&["A"]))));
+    hand.give(Input::Start);
+    let result = Ok(HttpResponse { status: 200, retry_after_s: None, body: reply.into() });
+    assert!(token(hand.effects(Input::Response { call: 0, result })));
 }
 
 #[test]
