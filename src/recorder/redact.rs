@@ -305,6 +305,7 @@ mod tests {
             app_secret: Secret::new("geheim"),
             public_url: None,
             verify_signature: true,
+            signature_max_age: None,
         });
         let redaction = Redaction::of(&crate::vendors::testing::source(sensoro));
         assert_eq!(redaction.words(format!("1234 {app_key} geheim")), "1234 … …");

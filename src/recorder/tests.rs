@@ -202,6 +202,7 @@ fn sensoro(verify_signature: bool) -> Source {
         app_secret: Secret::new("geheim"),
         public_url: None,
         verify_signature,
+        signature_max_age: None,
     });
     Source { vendor, ..webhook("city", "/city") }
 }
