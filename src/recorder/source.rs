@@ -379,14 +379,16 @@ impl Source {
             return;
         }
         self.deliveries.clear();
-        let mut open: Vec<Conn> = self.conns.keys().copied().collect();
-        open.sort_unstable();
-        self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);
-        // Each session tells by itself that it began during an outage.
-        self.still_down();
+        // Those that wait for a token, to be dialled with it, have their numbers already.
+        let mut open: Vec<Conn> = self.conns.keys().copied().chain(self.strands.begun()).collect();
         if self.task.tls.is_none() {
             open.push(0); // Webhooks have one connection, and it is always open.
         }
+        open.sort_unstable();
+        open.dedup();
+        self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);
+        // Each session tells by itself that it began during an outage.
+        self.still_down();
         for conn in open {
             // A connection that is still being made is no news of a stream that flows.
             let strand = self.strands.by_conn(conn);

@@ -19,6 +19,9 @@ use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::{Source, TlsOptions, VendorConfig};
 
+mod numbers;
+mod peer;
+
 /// Guards a test that would otherwise hang for ever.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("should not take this long")
