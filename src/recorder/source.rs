@@ -201,10 +201,19 @@ impl Source {
             self.gate.forget(*conn);
         }
         let closed = if let Input::Closed { conn, .. } = &input { Some(*conn) } else { None };
+        // What else is recorded, a token reply's configuration, say, ends no stream's silence.
+        let came = match &input {
+            Input::Frame { conn, at, .. } => Some((*conn, *at)),
+            Input::Pushed { at, .. } => Some((0, *at)),
+            _ => None,
+        };
         let now = self.task.clock.now();
         let mut fx = std::mem::take(&mut self.fx);
         self.task.collector.on(now, &mut self.task.rng, input, &mut fx);
         for effect in fx.drain(..) {
+            if let (Some((conn, at)), Effect::Record { .. }) = (came, &effect) {
+                self.heard(conn, at);
+            }
             self.carry_out(effect).await;
         }
         self.fx = fx;
@@ -284,14 +293,12 @@ impl Source {
     async fn record(&mut self, record: Record, ack: Option<Ack>) {
         if self.task.excluded.get(usize::from(record.kind)).copied().unwrap_or(false) {
             // Not wanted, but taken: who waits for an acknowledgement gets it, in its turn.
-            self.heard(record.conn, record.at);
             if let Some(ack) = ack {
                 self.gate.settle_behind(ack);
                 self.acknowledge();
             }
             return;
         }
-        self.heard(record.conn, record.at);
         let at = record.at;
         let bytes = record.payload.len() as u64;
         let delivery_id = record.delivery_id.clone();

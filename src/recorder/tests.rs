@@ -20,6 +20,7 @@ use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::{Source, TlsOptions, VendorConfig};
 
 mod numbers;
+mod options;
 mod peer;
 
 /// Guards a test that would otherwise hang for ever.
