@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde_json::json;
+
 use super::peer::{Peer, Said};
 use super::*;
 use crate::clock::{Clock, ManualClock};
@@ -208,6 +210,11 @@ async fn tried(case: &Case) {
     stop(recorder).await;
 
     let root = &config.archive.path;
+    let first = links(root).into_iter().find(|event| event["event"] == "connecting").unwrap();
+    let effective = ["exclude_kinds", "stall_after_ms", "redact_query", "redact_headers"]
+        .map(|option| first["options"][option].clone());
+    let given = [json!([case.unwanted]), json!(30_000), json!(["kunde"]), json!(["x-tag"])];
+    assert_eq!(effective, given, "{what}");
     let stalled = links(root).iter().filter(|event| event["event"] == "stalled").count();
     assert_eq!(
         (stored(root, case.unwanted).len(), stored(root, case.wanted).len(), stalled),
