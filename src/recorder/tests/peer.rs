@@ -61,7 +61,7 @@ impl Peer {
     async fn rest(mut self, mut stream: TcpStream) {
         let (mut said, mut part) = (String::new(), [0; 4 << 10]);
         // A request of ours ends with its body, or has none.
-        while !said.ends_with('}') && !(said.starts_with("PUT") && said.ends_with("\r\n\r\n")) {
+        while !(said.ends_with('}') || said.starts_with("PUT") && said.ends_with("\r\n\r\n")) {
             match stream.read(&mut part).await {
                 Ok(read @ 1..) => said.push_str(&String::from_utf8_lossy(&part[..read])),
                 _ => return,
