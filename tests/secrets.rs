@@ -52,6 +52,8 @@ enum Peer {
     Mqtt,
     /// A REST interface that comes before anything else.
     Http,
+    /// An interface that gives tokens in this reply, and a WebSocket that they are shown to.
+    Tokens(&'static str),
     /// Nobody: the source is pushed to at this path, with this header.
     Pushes(&'static str, Option<(&'static str, &'static str)>),
 }
@@ -143,6 +145,22 @@ fn cases() -> Vec<Case> {
             peer: Peer::Http,
             connections: 1,
             secrets: &["ponto-secret-quokka"],
+        },
+        Case {
+            name: "pontosense-token",
+            config: "vendor = \"pontosense\"\napi_url = \"http://127.0.0.1:{port}\"\napi_key = \"ak\"\nsecret = \"ponto-secret-skunk\"\nsensors = [\"ATR_1\"]\nmqtt_url = \"ws://127.0.0.1:{port}\"",
+            peer: Peer::Tokens(r#"{"token":"given/to+ponto=narwhal","data":{"zones":[]}}"#),
+            connections: 4,
+            secrets: &["ponto-secret-skunk", "given/to+ponto=narwhal"],
+        },
+        Case {
+            name: "damoov-token",
+            config: "vendor = \"damoov\"\nurl = \"ws://127.0.0.1:{port}/realtime/api/v1/ws/realtime\"\ninstance_id = \"i-3\"\nlogin = { url = \"http://127.0.0.1:{port}/login\", email = \"a@example.com\", password = \"damoov-login-lemur\" }",
+            peer: Peer::Tokens(
+                r#"{"Result":{"AccessToken":{"Token":"given.damoov-access-walrus"},"RefreshToken":"given-damoov-refresh-tapir"}}"#,
+            ),
+            connections: 4,
+            secrets: &["damoov-login-lemur", "given.damoov-access-walrus", "given-damoov-refresh-tapir"],
         },
         Case {
             name: "sensoro",
@@ -432,6 +450,7 @@ fn misbehave(listener: TcpListener, peer: Peer) -> Receiver<()> {
 fn serve(mut stream: TcpStream, peer: Peer, n: usize, done: &Sender<()>) {
     stream.set_read_timeout(Some(LISTENS)).unwrap();
     match (peer, n % 3) {
+        (Peer::Tokens(reply), _) => give_or_take(stream, reply),
         // Words back, and a status that refuses.
         (Peer::WebSocket | Peer::Http, 0) => {
             let said = listen(&mut stream);
@@ -468,6 +487,17 @@ fn serve(mut stream: TcpStream, peer: Peer, n: usize, done: &Sender<()>) {
     let _ = done.send(());
 }
 
+/// Gives a token to whoever asks for one, and sends off whoever shows it.
+fn give_or_take(mut stream: TcpStream, reply: &str) {
+    let mut first = [0];
+    if stream.peek(&mut first).is_ok() && first == *b"G" {
+        return close_with_words(stream);
+    }
+    listen(&mut stream);
+    let length = reply.len();
+    let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{reply}");
+}
+
 fn listen(stream: &mut TcpStream) -> String {
     let mut said = vec![0; 16 << 10];
     let read = stream.read(&mut said).unwrap_or(0);
@@ -479,7 +509,10 @@ fn listen(stream: &mut TcpStream) -> String {
 fn close_with_words(stream: TcpStream) {
     let mut said = String::new();
     #[expect(clippy::result_large_err, reason = "the library's own type")]
-    let note = |request: &Request, response: Response| {
+    let note = |request: &Request, mut response: Response| {
+        if let Some(protocol) = request.headers().get("sec-websocket-protocol") {
+            response.headers_mut().insert("sec-websocket-protocol", protocol.clone());
+        }
         let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         said = shown.map_or_else(|| request.uri().to_string(), str::to_owned);
         Ok(response)

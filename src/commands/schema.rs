@@ -147,7 +147,7 @@ mod tests {
     fn the_example_is_a_declaration() {
         let kinds = Declaration::parse_all(EXAMPLE, "example").unwrap();
         check_vendor(&kinds).unwrap();
-        assert_eq!(kinds[0].fields().len(), 9);
+        assert_eq!(kinds[0].fields().len(), 10);
     }
 
     #[test]

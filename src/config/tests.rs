@@ -438,6 +438,10 @@ fn sensoro_needs_an_app_and_checks_the_form_of_its_key() {
     let VendorConfig::Sensoro(sensoro) = &config.sources[0].vendor else { panic!() };
     assert_eq!((sensoro.path.as_str(), sensoro.app_id.as_str()), ("/c", "1"));
     assert!(sensoro.app_key.is_none() && sensoro.public_url.is_none() && sensoro.verify_signature);
+    assert!(sensoro.signature_max_age.is_none(), "no page of the vendor's asks for one");
+    let config = parse(&format!("{APP}signature_max_age = \"5m\"")).unwrap();
+    let VendorConfig::Sensoro(sensoro) = &config.sources[0].vendor else { panic!() };
+    assert_eq!(sensoro.signature_max_age, Some(Duration::from_secs(300)));
 
     let key = |key: String| format!("{APP}app_key = \"{key}\"");
     assert!(parse(&key("A".repeat(43))).is_ok());

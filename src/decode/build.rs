@@ -197,10 +197,14 @@ impl Source<'_> {
             split: raw.split.as_ref().map(|split| self.split(split)).transpose()?,
             codes: self.codes(raw, tables)?,
             true_values: raw.true_values.clone(),
+            takes_json: raw.json,
             line: self.line(raw.name.span().start),
         };
         if !field.true_values.is_empty() && !matches!(field.data_type, FieldType::Bool) {
             return Err(self.error(&raw.name, name, "`true_values` are for the type `bool`"));
+        }
+        if field.takes_json && !matches!(field.data_type, FieldType::String) {
+            return Err(self.error(&raw.name, name, "`json` is for the type `string`"));
         }
         let is_list = matches!(field.data_type, FieldType::Strings { .. } | FieldType::Structs { .. });
         if is_list && field.split.is_some() {

@@ -168,6 +168,8 @@ pub struct Field {
     pub codes: Option<Codes>,
     /// For booleans that are a special value of a number: true where the number is one of these.
     pub(super) true_values: Vec<f64>,
+    /// For strings: an object or an array is taken as its JSON.
+    pub(super) takes_json: bool,
     pub(super) line: usize,
 }
 

@@ -1,8 +1,10 @@
-//! One pass over a JSON text that puts what the plan asks for into a row. No tree is built; what
-//! nobody declared is skipped.
+//! One pass over a JSON text that puts what the plan asks for into a row. No tree is built, but of what a column
+//! takes as JSON; what nobody declared is skipped.
 
 use std::fmt::{self, Display};
 
+use serde::Deserialize as _;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use serde_json::de::Read;
@@ -111,6 +113,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 Ok(true)
             });
         }
+        if self.takes_json() {
+            return self.json(MapAccessDeserializer::new(map));
+        }
         if self.node().children.is_empty() {
             self.mismatch(&"an object");
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
@@ -134,6 +139,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 element.begin();
                 Ok(seq.next_element_seed(Reader::new(&list.plan, element, parser))?.is_some())
             });
+        }
+        if self.takes_json() {
+            return self.json(SeqAccessDeserializer::new(seq));
         }
         if !self.node().has_indices {
             self.mismatch(&"an array");
@@ -228,6 +236,19 @@ impl<'a> Reader<'a> {
         if node.leaves.is_empty() {
             self.mismatch(&Found(scalar));
         }
+    }
+
+    /// Whether all that is wanted of this node is its JSON.
+    fn takes_json(&self) -> bool {
+        let node = self.node();
+        let mut leaves = node.leaves.iter();
+        node.children.is_empty() && leaves.any(|leaf| self.plan.fields[leaf.slot].takes_json)
+    }
+
+    fn json<'de, D: Deserializer<'de>>(&mut self, value: D) -> Result<(), D::Error> {
+        let value = serde_json::Value::deserialize(value)?;
+        self.take(Scalar::Text(&value.to_string()));
+        Ok(())
     }
 
     fn take(&mut self, scalar: Scalar<'_>) {

@@ -32,7 +32,8 @@
 //! unix_s_or_rfc3339`), `split`
 //! (`{ separator = ",", position = 0 }` or `{ separator = ";", key = "x", key_separator = ":" }`),
 //! `codes` (a table `[codes.NAME]` of code = "label") with `name_id` (the id of the `…_name` column
-//! beside a `…_code`), `true_values` (a bool that is a special value of a number), `element_id` and
+//! beside a `…_code`), `true_values` (a bool that is a special value of a number), `json = true` (a string that takes an object or
+//! an array as its JSON), `element_id` and
 //! `[[field.member]]` (lists; a member with the path `$key` takes the key of a map). A kind may also
 //! say `null_together = [{ fields = […], value = 0 }]`: all null where all have that value,
 //! `encrypted = { member = "encryptData", clear = "data" }`: the decrypted content is read as if it stood

@@ -95,6 +95,8 @@ pub(super) struct RawField {
     pub(super) sentinels: Vec<RawScalar>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) true_values: Vec<f64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) json: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) split: Option<Spanned<RawSplit>>,
     #[serde(skip_serializing_if = "Option::is_none")]

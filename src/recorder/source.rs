@@ -201,10 +201,19 @@ impl Source {
             self.gate.forget(*conn);
         }
         let closed = if let Input::Closed { conn, .. } = &input { Some(*conn) } else { None };
+        // What else is recorded, a token reply's configuration, say, ends no stream's silence.
+        let came = match &input {
+            Input::Frame { conn, at, .. } => Some((*conn, *at)),
+            Input::Pushed { at, .. } => Some((0, *at)),
+            _ => None,
+        };
         let now = self.task.clock.now();
         let mut fx = std::mem::take(&mut self.fx);
         self.task.collector.on(now, &mut self.task.rng, input, &mut fx);
         for effect in fx.drain(..) {
+            if let (Some((conn, at)), Effect::Record { .. }) = (came, &effect) {
+                self.heard(conn, at);
+            }
             self.carry_out(effect).await;
         }
         self.fx = fx;
@@ -250,6 +259,7 @@ impl Source {
                 }
                 self.answer(inbound, Answer::Reply(reply));
             }
+            Effect::Secret(secret) => self.task.redaction.learn(&secret),
             Effect::Ready { conn } => self.ready(conn),
             Effect::GiveUp { reason } => {
                 let reason = self.task.redaction.words(reason);
@@ -283,14 +293,12 @@ impl Source {
     async fn record(&mut self, record: Record, ack: Option<Ack>) {
         if self.task.excluded.get(usize::from(record.kind)).copied().unwrap_or(false) {
             // Not wanted, but taken: who waits for an acknowledgement gets it, in its turn.
-            self.heard(record.conn, record.at);
             if let Some(ack) = ack {
                 self.gate.settle_behind(ack);
                 self.acknowledge();
             }
             return;
         }
-        self.heard(record.conn, record.at);
         let at = record.at;
         let bytes = record.payload.len() as u64;
         let delivery_id = record.delivery_id.clone();
@@ -378,14 +386,16 @@ impl Source {
             return;
         }
         self.deliveries.clear();
-        let mut open: Vec<Conn> = self.conns.keys().copied().collect();
-        open.sort_unstable();
-        self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);
-        // Each session tells by itself that it began during an outage.
-        self.still_down();
+        // Those that wait for a token, to be dialled with it, have their numbers already.
+        let mut open: Vec<Conn> = self.conns.keys().copied().chain(self.strands.begun()).collect();
         if self.task.tls.is_none() {
             open.push(0); // Webhooks have one connection, and it is always open.
         }
+        open.sort_unstable();
+        open.dedup();
+        self.first_conn = open.first().copied().unwrap_or(self.last_conn + 1);
+        // Each session tells by itself that it began during an outage.
+        self.still_down();
         for conn in open {
             // A connection that is still being made is no news of a stream that flows.
             let strand = self.strands.by_conn(conn);

@@ -19,6 +19,10 @@ use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::{Source, TlsOptions, VendorConfig};
 
+mod numbers;
+mod options;
+mod peer;
+
 /// Guards a test that would otherwise hang for ever.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("should not take this long")
@@ -202,6 +206,7 @@ fn sensoro(verify_signature: bool) -> Source {
         app_secret: Secret::new("geheim"),
         public_url: None,
         verify_signature,
+        signature_max_age: None,
     });
     Source { vendor, ..webhook("city", "/city") }
 }

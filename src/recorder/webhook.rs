@@ -227,7 +227,39 @@ fn plain(status: StatusCode, words: &'static str) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
     use super::*;
+
+    #[tokio::test]
+    async fn endless_requests_are_refused_once_as_many_wait_as_a_source_takes() {
+        let (pushes, mut waiting) = mpsc::channel(PUSHES_MAX);
+        let stats = Arc::new(SourceStats::new("hook", "generic"));
+        let route = Route { path: "/".to_owned(), pushes, stats: Arc::clone(&stats) };
+        let router = router(vec![route], 1_000, Clock::System);
+        let (told, mut answers) = mpsc::channel(PUSHES_MAX + 10);
+        for _ in 0..PUSHES_MAX + 10 {
+            let (service, told) = (TowerToHyperService::new(router.clone()), told.clone());
+            tokio::spawn(async move {
+                let request = axum::http::Request::post("/").body(Body::from("{}")).unwrap();
+                let answer = service.call(request).await.unwrap();
+                told.send(answer.status()).await.unwrap();
+            });
+        }
+        // The source takes none meanwhile.
+        for _ in 0..10 {
+            assert_eq!(answers.recv().await, Some(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        assert_eq!(stats.lock().refused, 10);
+        waiting.close();
+        while let Some(push) = waiting.recv().await {
+            push.answer.send(Answer::TooLarge).unwrap();
+        }
+        for _ in 0..PUSHES_MAX {
+            assert_eq!(answers.recv().await, Some(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+    }
 
     #[test]
     fn borders_of_segments_count() {

@@ -134,3 +134,33 @@ fn request(call: HttpCall) -> Result<Request<Body>, HttpError> {
     }
     Ok(request)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::transport::tls::{Trust, client_config};
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut_off_with_an_error() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1_024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            let mut sent = 0_usize;
+            while stream.write_all(&[b'x'; 64 << 10]).await.is_ok() {
+                sent += 64 << 10;
+            }
+            sent
+        });
+        let timeout = Duration::from_secs(30);
+        let request = HttpCall { method: Method::GET, url, headers: vec![], body: Bytes::new(), timeout };
+        let error = call(request, &client_config(&Trust::Anybody).unwrap()).await.unwrap_err();
+        assert!(matches!(error, HttpError::Answer { .. }), "{error}");
+        // What the two systems hold comes on top.
+        assert!(server.await.unwrap() < ANSWER_BYTES_MAX + (16 << 20));
+    }
+}

@@ -23,7 +23,7 @@ mod sniff;
 mod source;
 pub mod synthetic;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod topic;
 pub mod variant;
 mod webhook;
@@ -37,6 +37,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
+use crate::secret::Secret;
 
 pub use pusher::{PushRule, Pusher, pusher, was_pushed};
 pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, source_header};
@@ -241,6 +242,8 @@ pub enum Effect {
     Record { record: Record, ack: Option<Ack> },
     /// Answer a webhook request without recording it.
     Refuse { inbound: Inbound, reply: HttpReply },
+    /// The vendor has given us a token: it is to appear nowhere. Comes before anything that may hold it.
+    Secret(Secret),
     /// Something happened to a connection: recorded as a row of kind `link`.
     Link(LinkEvent),
     /// Data can come from now on: the connection is made, and whatever the vendor wants beyond that

@@ -73,8 +73,21 @@ fn settings(source: &Source) -> Value {
         VendorConfig::Sensoro(config) => sensoro::settings(config),
         VendorConfig::Generic(config) => generic::settings(config),
     };
-    if !source.exclude_kinds.is_empty() {
-        settings["exclude_kinds"] = json!(source.exclude_kinds);
+    // What every source may be told, where it is: names only, no values.
+    for (option, names) in [
+        ("exclude_kinds", &source.exclude_kinds),
+        ("redact_query", &source.redact_query),
+        ("redact_headers", &source.redact_headers),
+    ] {
+        if !names.is_empty() {
+            settings[option] = json!(names);
+        }
+    }
+    if let Some(stall_after) = source.stall_after {
+        settings["stall_after_ms"] = json!(u64::try_from(stall_after.as_millis()).unwrap_or(u64::MAX));
+    }
+    if source.tls.insecure {
+        settings["tls_insecure"] = json!(true);
     }
     settings
 }

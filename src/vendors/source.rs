@@ -8,6 +8,7 @@ use super::delicode::config::DelicodeConfig;
 use super::generic::config::{GenericConfig, GenericTransport};
 use super::jointech::config::JointechConfig;
 use super::pontosense::config::PontosenseConfig;
+use super::sensoro::cipher::Cipher;
 use super::sensoro::config::SensoroConfig;
 use crate::secret::Secret;
 
@@ -35,12 +36,16 @@ impl Source {
             VendorConfig::Damoov(config) => {
                 let password = config.login.as_ref().map(|login| &login.password);
                 let tokens = config.access_token.iter().chain(&config.refresh_token).chain(password);
-                (tokens.collect(), vec![&config.url])
+                let urls = config.refresh_url.iter().chain(config.login.as_ref().map(|login| &login.url));
+                (tokens.collect(), urls.chain([&config.url]).map(String::as_str).collect())
             }
             VendorConfig::Pontosense(config) => {
                 (vec![&config.secret], config.mqtt_url.as_deref().into_iter().collect())
             }
-            VendorConfig::Sensoro(config) => (vec![&config.app_secret], vec![]),
+            VendorConfig::Sensoro(config) => {
+                let app_key = config.app_key.as_ref().map(Cipher::app_key);
+                ([&config.app_secret].into_iter().chain(app_key).collect(), vec![])
+            }
             VendorConfig::Jointech(JointechConfig::Webhook(config)) => {
                 (config.header.iter().map(|(_, value)| value).collect(), vec![])
             }

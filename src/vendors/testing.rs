@@ -31,10 +31,11 @@ impl Hand {
         fx
     }
 
-    /// Gives an input and returns the effects as lines, [`Effect::Ready`] left out.
+    /// Gives an input and returns the effects as lines; [`Effect::Ready`] and [`Effect::Secret`] are left out.
     pub(super) fn give(&mut self, input: Input) -> Vec<String> {
         let effects = self.effects(input);
-        let shown = effects.iter().filter(|effect| !matches!(effect, Effect::Ready { .. }));
+        let is_shown = |effect: &&Effect| !matches!(effect, Effect::Ready { .. } | Effect::Secret(_));
+        let shown = effects.iter().filter(is_shown);
         shown.map(|effect| self.line(effect)).collect()
     }
 
@@ -123,6 +124,7 @@ impl Hand {
                 let reason = link.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
                 format!("link {} {}{gap}{reason}", link.event, link.conn)
             }
+            Effect::Secret(secret) => format!("secret {}", secret.expose()),
             Effect::Ready { conn } => format!("ready {conn}"),
             Effect::GiveUp { reason } => format!("give up: {reason}"),
         }
@@ -130,7 +132,7 @@ impl Hand {
 }
 
 /// A source with everything but the vendor's part left at its default.
-pub(super) fn source(vendor: crate::vendors::VendorConfig) -> crate::vendors::Source {
+pub(crate) fn source(vendor: crate::vendors::VendorConfig) -> crate::vendors::Source {
     crate::vendors::Source {
         name: "s".into(),
         vendor,

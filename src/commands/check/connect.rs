@@ -109,6 +109,7 @@ async fn one(source: Source, tls: Arc<ClientConfig>, mut rng: StdRng) -> Attempt
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut input = Input::Start;
     let mut outcomes = Outcomes::of(&source);
+    let mut redaction = Redaction::of(&source);
     let attempt = loop {
         if let Input::Closed { conn, .. } = &input {
             lines.handles.remove(conn);
@@ -116,6 +117,9 @@ async fn one(source: Source, tls: Arc<ClientConfig>, mut rng: StdRng) -> Attempt
         let mut effects = Vec::new();
         collector.on(clock.now(), &mut rng, input, &mut effects);
         for effect in effects {
+            if let Effect::Secret(secret) = &effect {
+                redaction.learn(secret);
+            }
             if let Some((conn, attempt)) = lines.carry_out(effect, &mut outcomes) {
                 outcomes.note(conn, attempt);
             }
@@ -134,7 +138,7 @@ async fn one(source: Source, tls: Arc<ClientConfig>, mut rng: StdRng) -> Attempt
     lines.close(&mut arrivals).await;
     match attempt {
         // Some say back what they were told.
-        Attempt::Failed { reason } => Attempt::Failed { reason: Redaction::of(&source).words(reason) },
+        Attempt::Failed { reason } => Attempt::Failed { reason: redaction.words(reason) },
         attempt => attempt,
     }
 }
@@ -248,7 +252,7 @@ impl Lines {
                 _ => {}
             },
             // A message that came meanwhile is the recorder's to keep; unacknowledged, it is sent again.
-            Effect::Record { .. } | Effect::Refuse { .. } => {}
+            Effect::Record { .. } | Effect::Refuse { .. } | Effect::Secret(_) => {}
         }
         None
     }

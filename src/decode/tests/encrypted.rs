@@ -87,13 +87,20 @@ fn a_time_of_any_format_is_the_same_moment() {
 #[test]
 fn an_event_has_its_result_wherever_it_stands() {
     let event = builtin::built_in("sensoro", "event");
-    for body in [
-        r#"{"taskId":123,"resultCode":1}"#,
-        r#"{"taskId":"123","data":{"resultCode":1,"resultData":{"a":1}}}"#,
-        r#"{"data":{"taskId":"123","resultCode":1}}"#,
+    for (body, details) in [
+        (r#"{"taskId":123,"resultCode":1}"#, None),
+        (
+            r#"{"taskId":123,"resultCode":1,"resultData":{"b":[1,{"a":null}]}}"#,
+            Some(r#"{"b":[1,{"a":null}]}"#),
+        ),
+        (r#"{"taskId":"123","data":{"resultCode":1,"resultData":{"a":"\u00e9"}}}"#, Some(r#"{"a":"é"}"#)),
+        (r#"{"data":{"taskId":"123","resultCode":1,"resultData":[1.5]}}"#, Some("[1.5]")),
+        (r#"{"data":{"taskId":"123","resultCode":1,"resultData":"done"}}"#, Some("done")),
+        (r#"{"data":{"taskId":"123","resultCode":1,"resultData":null}}"#, None),
     ] {
         let message = decode(&event, body);
         assert_eq!((message.text("task_id"), message.int("result_code")), (Some("123"), Some(1)), "{body}");
+        assert_eq!(message.text("result_data"), details, "{body}");
         assert_eq!(
             (message.text("result_name"), message.error.as_deref(), &message.device_id),
             (Some("failure"), None, &None)

@@ -149,3 +149,38 @@ async fn what_is_wrong_with_a_call_is_told() {
     let long = "x".repeat(REQUEST_BYTES_MAX + 1);
     assert!(ask(&authority, "POST /v1/iot/tokens HTTP/1.1", &long).await.starts_with("HTTP/1.1 413 "));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_mqtt_connections_wait_until_others_end() {
+    async fn said(stream: &mut TcpStream, bytes: &[u8], answer: &[u8]) {
+        stream.write_all(bytes).await.unwrap();
+        hear(stream, answer).await;
+    }
+    async fn hear(stream: &mut TcpStream, answer: &[u8]) {
+        let mut heard = vec![0; answer.len()];
+        let read = tokio::time::timeout(Duration::from_secs(30), stream.read_exact(&mut heard)).await;
+        read.expect("should not take this long").unwrap();
+        assert_eq!(heard, answer);
+    }
+    const CONNECT: &[u8] = b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0";
+    const CONNACK: &[u8] = &[0x20, 2, 0, 0];
+    let options =
+        BindOptions { listen: vec!["mqtt://127.0.0.1:0".parse().unwrap()], ..BindOptions::default() };
+    let endpoints = Endpoints::bind(options).await.unwrap();
+    let address = endpoints.mqtt_url().unwrap().strip_prefix("mqtt://").unwrap().to_owned();
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        said(&mut stream, CONNECT, CONNACK).await;
+        open.push(stream);
+    }
+    // The system takes it in, and keeps what it says.
+    let mut waiting = TcpStream::connect(&address).await.unwrap();
+    waiting.write_all(CONNECT).await.unwrap();
+    for stream in &mut open {
+        said(stream, &[0xC0, 0], &[0xD0, 0]).await;
+    }
+    assert_eq!(waiting.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    open.pop();
+    hear(&mut waiting, CONNACK).await;
+}

@@ -29,7 +29,14 @@ impl Source {
             event.more.insert("options".to_owned(), self.task.header.settings.clone());
         }
         self.note(&event, now);
+        let conn = event.conn;
+        let has_failed = matches!(event.event, "refused" | "disconnected");
+        let is_over = has_failed && !self.conns.contains_key(&conn);
         self.store(event, now);
+        if is_over {
+            // It was never dialled: nothing else will tell of its end.
+            self.strands.closed(conn);
+        }
     }
 
     /// At the start of a session: the outages that last, as the refusals that they are. No news of them.

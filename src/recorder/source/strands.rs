@@ -63,6 +63,11 @@ impl Strands {
         self.conns.push((conn, index));
     }
 
+    /// The connections that have begun and not ended.
+    pub(super) fn begun(&self) -> impl Iterator<Item = Conn> {
+        self.conns.iter().map(|(conn, _)| *conn)
+    }
+
     pub(super) fn closed(&mut self, conn: Conn) {
         self.conns.retain(|(known, _)| *known != conn);
     }

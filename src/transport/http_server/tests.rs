@@ -80,3 +80,44 @@ async fn a_stop_reaches_websockets_and_waits_for_them() {
     assert_eq!(last.into_text().unwrap(), "goodbye");
     soon(server).await.unwrap();
 }
+
+/// Asks for a page on a connection that stays open, and reads the answer.
+async fn ask(stream: &mut TcpStream) {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    answer(stream).await;
+}
+
+async fn answer(stream: &mut TcpStream) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nhere") {
+        answer.push(soon(stream.read_u8()).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn endless_connections_wait_until_others_end() {
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let router = Router::new().route("/", get(|| async { "here" }));
+    let server = tokio::spawn(serve(listener, None, router, stop.clone()));
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ask(&mut stream).await;
+        open.push(stream);
+    }
+    // The system takes it in, and keeps what it says.
+    let mut waiting = TcpStream::connect(address).await.unwrap();
+    waiting.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    for stream in &mut open {
+        ask(stream).await;
+    }
+    let early = waiting.try_read(&mut [0]).unwrap_err();
+    assert_eq!(early.kind(), io::ErrorKind::WouldBlock);
+    open.pop();
+    answer(&mut waiting).await;
+    stop.cancel();
+    drop((open, waiting));
+    soon(server).await.unwrap();
+}

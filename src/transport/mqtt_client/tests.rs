@@ -202,6 +202,22 @@ async fn a_topic_that_is_no_text_breaks_the_connection() {
 }
 
 #[tokio::test]
+async fn the_longest_topic_arrives_and_an_endless_packet_breaks_the_connection() {
+    let (_handle, mut arrivals, mut broker) = subscribed().await;
+    let topic = "t".repeat(65_535);
+    let length = topic.len() + 2;
+    broker.send(&[0x30, length as u8 | 0x80, (length >> 7) as u8 | 0x80, (length >> 14) as u8]).await;
+    broker.send(&[&[0xFF, 0xFF], topic.as_bytes()].concat()).await;
+    let Input::Frame { frame: Frame::Publish { topic: came, .. }, .. } = next(&mut arrivals).await else {
+        panic!("a message arrives");
+    };
+    assert_eq!(came, topic);
+    // Only its beginning is ever sent: nothing is made ready for the rest.
+    broker.send(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b'a']).await;
+    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::Broken);
+}
+
+#[tokio::test]
 async fn a_broker_that_goes_away_is_told() {
     for (sent, detail) in [
         (&b""[..], "closed by the broker"),

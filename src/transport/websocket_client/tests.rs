@@ -82,6 +82,15 @@ async fn the_peers_close_code_is_told() {
 }
 
 #[tokio::test]
+async fn a_frame_without_end_breaks_the_connection() {
+    let (_handle, mut arrivals, mut server) = open().await;
+    // A text of 256 MiB: only its beginning is ever sent.
+    let head = [0x81, 127, 0, 0, 0, 0, 0x10, 0, 0, 0, b'x'];
+    tokio::io::AsyncWriteExt::write_all(server.get_mut(), &head).await.unwrap();
+    assert_eq!(closed(&mut arrivals).await.cause, CloseCause::Broken);
+}
+
+#[tokio::test]
 async fn a_line_that_breaks_is_told_apart_from_a_close() {
     let (_handle, mut arrivals, server) = open().await;
     rustix::net::sockopt::set_socket_linger(server.get_ref(), Some(Duration::ZERO)).unwrap();

@@ -5,8 +5,16 @@
 //! itself; one that states none is used until it is refused. One that had ended already when it came
 //! (somebody's clock is wrong) is treated as one that states none.
 //!
-//! Refresh tokens may be replaced with each refresh. They are kept in memory only: after a restart the
-//! configured one is tried, and where it has been used up, the login.
+//! # Over a restart
+//!
+//! Nothing of this is kept on disk: a token in a file beside the archive would be a secret that is copied, shared and
+//! kept for years with it. So a restart begins with what is configured:
+//!
+//! * the configured access token, and where that has ended, the configured refresh token. The vendor may replace a
+//!   refresh token whenever it is used; where it takes the old one no longer (400, 401, 403), the login follows. Who
+//!   configures no login must put a fresh refresh token into the configuration then: the source gives up and says so;
+//! * the logins of the last hour are forgotten. A recorder that is started anew time and again may ask for more than
+//!   five; the vendor's refusal (429) is waited out like any other failure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -251,12 +259,14 @@ impl Tokens {
         };
         match (status, access_token(&reply)) {
             (200..=299, Some(token)) => {
+                fx.push(Effect::Secret(Secret::new(token)));
                 self.access = Some(Secret::new(token));
                 self.is_discarded = false;
                 self.failures_in_a_row = 0;
                 self.generation = self.generation.wrapping_add(1);
                 self.ends = ends(now, token).filter(|ends| ends.at_us > now.wall_us);
                 if let Some(token) = refresh_token(&reply) {
+                    fx.push(Effect::Secret(Secret::new(token)));
                     self.refresh = Some(Secret::new(token));
                 }
                 Outcome::Renewed { by: way.name() }

@@ -59,6 +59,7 @@ pub(in crate::vendors) fn sources() -> Vec<Source> {
             app_secret: secret(),
             public_url: None,
             verify_signature: false,
+            signature_max_age: None,
         }),
         VendorConfig::Pontosense(PontosenseConfig {
             api_url: format!("https://{SECRET}:{SECRET}@example.com"),

@@ -40,6 +40,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone)]
 pub struct Cipher {
     key: [u8; 32],
+    /// As it is configured, for whoever must keep it out of sight.
+    app_key: Secret,
 }
 
 impl std::fmt::Debug for Cipher {
@@ -74,7 +76,12 @@ impl Cipher {
             return None;
         }
         let key = LENIENT.decode(app_key.expose()).ok()?;
-        Some(Self { key: key.try_into().ok()? })
+        Some(Self { key: key.try_into().ok()?, app_key: app_key.clone() })
+    }
+
+    /// What it was made of.
+    pub fn app_key(&self) -> &Secret {
+        &self.app_key
     }
 
     /// Opens the text of `encryptData`.

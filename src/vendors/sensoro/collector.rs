@@ -1,5 +1,7 @@
 //! Taking what the vendor pushes: check the signature, open what is encrypted, answer once durable.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -44,7 +46,7 @@ impl SensoroCollector {
 
     fn pushed(&mut self, inbound: Inbound, at: Now, request: HttpRequest, fx: &mut Vec<Effect>) {
         if self.config.verify_signature
-            && let Err(why) = self.check(&request)
+            && let Err(why) = self.check(&request, at)
         {
             return fx.push(Effect::Refuse { inbound, reply: plain(401, why) });
         }
@@ -70,7 +72,7 @@ impl SensoroCollector {
     }
 
     /// Whether a request is signed with our AppSecret; if not, why, in words for the one who sent it.
-    fn check(&self, request: &HttpRequest) -> Result<(), &'static str> {
+    fn check(&self, request: &HttpRequest, at: Now) -> Result<(), &'static str> {
         let (Some(nonce), Some(signature)) = (request.header(NONCE_HEADER), request.header(SIGNATURE_HEADER))
         else {
             return Err("X-ACCESS-NONCE and X-ACCESS-SIGNATURE are required");
@@ -85,12 +87,18 @@ impl SensoroCollector {
                 signed.is_signed_with(&self.config.app_secret, &signature)
             })
         };
-        if signed_over(&request.body)
-            || reprinted(&request.body).is_some_and(|body| signed_over(body.as_bytes()))
-        {
-            Ok(())
-        } else {
-            Err("X-ACCESS-SIGNATURE does not match: another AppSecret, or another URL than public_url says")
+        let is_signed = signed_over(&request.body)
+            || reprinted(&request.body).is_some_and(|body| signed_over(body.as_bytes()));
+        if !is_signed {
+            return Err(
+                "X-ACCESS-SIGNATURE does not match: another AppSecret, or another URL than public_url says",
+            );
+        }
+        match self.config.signature_max_age {
+            Some(max) if !is_fresh(nonce, max, at) => {
+                Err("X-ACCESS-NONCE is too far from this clock's time (signature_max_age)")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -152,6 +160,13 @@ impl SensoroCollector {
             link(fx, "warning", 0, Some(words), Map::new());
         }
     }
+}
+
+/// Whether `nonce`, Unix time in milliseconds, is within `max` of our clock, either way.
+fn is_fresh(nonce: &str, max: Duration, at: Now) -> bool {
+    let apart_ms =
+        nonce.trim().parse::<i64>().map(|nonce_ms| nonce_ms.abs_diff(at.wall_us.div_euclid(1_000)));
+    apart_ms.is_ok_and(|apart_ms| u128::from(apart_ms) <= max.as_millis())
 }
 
 /// The body as the vendor's sample receiver checks it; its parser takes an absent body for `{}`.

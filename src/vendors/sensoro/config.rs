@@ -1,8 +1,10 @@
 //! The configuration of a `sensoro` source.
 
+use std::time::Duration;
+
 use super::cipher::{APP_KEY_CHARS, Cipher};
 use crate::secret::Secret;
-use crate::section::values::{flag, secret, text, url, webhook_path};
+use crate::section::values::{duration, flag, secret, text, url, webhook_path};
 use crate::section::{Item, Section};
 
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct SensoroConfig {
     /// without. Its query is that of the request.
     pub public_url: Option<String>,
     pub verify_signature: bool,
+    /// How far from now the time that was signed may lie, either way; none: any time will do.
+    pub signature_max_age: Option<Duration>,
 }
 
 /// Reads the keys of a source that are this vendor's.
@@ -27,6 +31,7 @@ pub fn read(section: &Section<'_>) -> Option<SensoroConfig> {
     let app_secret = section.need("app_secret", "the secret that pushes are signed with (AppSecret)", secret);
     let public_url = section.get_or("public_url", |item| url(&["https", "http"])(item).map(Some), None);
     let verify_signature = section.get_or("verify_signature", flag, true);
+    let signature_max_age = section.get_or("signature_max_age", |item| duration(item).map(Some), None);
     Some(SensoroConfig {
         path: path?,
         app_id: app_id?,
@@ -34,6 +39,7 @@ pub fn read(section: &Section<'_>) -> Option<SensoroConfig> {
         app_secret: app_secret?,
         public_url: public_url?,
         verify_signature: verify_signature?,
+        signature_max_age: signature_max_age?,
     })
 }
 

@@ -38,6 +38,7 @@ pub(super) fn settings(config: &SensoroConfig) -> Value {
         "safe_mode": config.app_key.is_some(),
         "public_url": config.public_url.as_deref().map(public_url),
         "verify_signature": config.verify_signature,
+        "signature_max_age_ms": config.signature_max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
     })
 }
 

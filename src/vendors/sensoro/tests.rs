@@ -17,6 +17,7 @@ pub(super) fn config() -> SensoroConfig {
         app_secret: Secret::new(APP_SECRET),
         public_url: None,
         verify_signature: true,
+        signature_max_age: None,
     }
 }
 

@@ -207,6 +207,7 @@ impl Part {
             app_secret: Secret::new(APP_SECRET),
             public_url: None,
             verify_signature: true,
+            signature_max_age: None,
         }))
     }
 

@@ -41,6 +41,7 @@ fn reply(token: &str) -> String {
 }
 
 fn sent(fx: &mut Vec<Effect>) -> (Call, HttpSend) {
+    fx.retain(|effect| !matches!(effect, Effect::Secret(_)));
     match fx.remove(0) {
         Effect::Http { call, request } => (call, request),
         other => panic!("{other:?}"),

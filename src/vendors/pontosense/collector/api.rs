@@ -10,6 +10,7 @@ use url::Url;
 
 use super::sensor::nanoseconds;
 use crate::clock::Now;
+use crate::secret::Secret;
 use crate::vendors::pontosense::config::PontosenseConfig;
 use crate::vendors::pontosense::signature::authorization;
 use crate::vendors::pontosense::{AUTHORIZER, AUTHORIZER_ITEM, TOKENS_PATH, encode};
@@ -68,7 +69,7 @@ fn signed(
 /// A credential for one sensor's WebSocket.
 #[derive(Clone)]
 pub(super) struct Token {
-    token: String,
+    token: Secret,
     /// Scheme, host and port of the broker.
     base: Url,
     /// Steady time (ns).
@@ -82,13 +83,17 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
+    pub(super) fn secret(&self) -> Secret {
+        self.token.clone()
+    }
+
     /// The WebSocket's address for a client that calls itself `client_id`.
     pub(super) fn url(&self, client_id: &str) -> String {
         let mut url = self.base.clone();
         if matches!(url.path(), "" | "/") {
             url.set_path(MQTT_PATH);
         }
-        let (token, client_id) = (encode(&self.token), encode(client_id));
+        let (token, client_id) = (encode(self.token.expose()), encode(client_id));
         url.set_query(Some(&format!("token={token}&clientId={client_id}&{AUTHORIZER_ITEM}={AUTHORIZER}")));
         url.into()
     }
@@ -116,7 +121,8 @@ pub(super) fn read_token(
     })?;
     let life_ns = life_ns(now, reply.expire_time.as_str());
     let base = base(config, reply.host.as_deref())?;
-    let token = Token { token: reply.token, base, expires_ns: now.steady_ns.saturating_add(life_ns) };
+    let token =
+        Token { token: Secret::new(reply.token), base, expires_ns: now.steady_ns.saturating_add(life_ns) };
     let data = reply.data.map(|data| Bytes::copy_from_slice(data.get().as_bytes()));
     Ok((token, data.filter(|data| &data[..] != b"null")))
 }

@@ -87,6 +87,28 @@ fn a_signed_push_is_taken_and_any_other_is_not() {
 }
 
 #[test]
+fn a_signature_may_have_to_be_fresh() {
+    const MAX: Duration = Duration::from_secs(300);
+    for (max, apart_ms, is_taken) in [
+        (None, 3_600_000_000, true),
+        (Some(MAX), 0, true),
+        (Some(MAX), 300_000, true),
+        (Some(MAX), 300_001, false),
+        (Some(MAX), -300_000, true),
+        (Some(MAX), -300_001, false),
+    ] {
+        let mut hand = hand(SensoroConfig { signature_max_age: max, ..config() });
+        hand.now.wall_us = (NONCE.parse::<i64>().unwrap() + apart_ms) * 1_000;
+        let headers = [("host", "example.com"), ("x-access-nonce", NONCE), ("x-access-signature", SIGNATURE)];
+        let expected = if is_taken { taken_as("telemetry") } else { vec!["refuse 3 401".to_owned()] };
+        assert_eq!(hand.post("POST", PATH, &headers, PLAIN), expected, "{max:?} {apart_ms}");
+    }
+    for nonce in ["", "soon", "9223372036854775808"] {
+        assert!(!is_fresh(nonce, Duration::MAX, Now::default()), "{nonce}");
+    }
+}
+
+#[test]
 fn the_body_may_be_signed_as_javascript_prints_it() {
     let spaced = PLAIN.replace(':', ": ").replace("23.5", "23.50").replace("sn\"", "\\u0073n\"");
     let headers = [("host", "example.com"), ("x-access-nonce", NONCE), ("x-access-signature", SIGNATURE)];

@@ -33,6 +33,7 @@ impl Sensor {
             Ok(read) => read,
             Err(failure) => return self.no_token(turn, &failure),
         };
+        turn.fx.push(Effect::Secret(token.secret()));
         self.token_backoff = Backoff::default();
         if self.is_flowing {
             self.refused_backoff = refused_backoff();
