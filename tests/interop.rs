@@ -53,6 +53,11 @@ fn a_simulated_vendor_publishes_to_a_broker_what_paho_and_the_archive_get() {
 }
 
 #[test]
+fn the_mqtt_endpoint_is_a_server_to_paho() {
+    scenario("mqtt_sessions.py");
+}
+
+#[test]
 fn webhooks_are_answered_recorded_and_replayed() {
     scenario("webhook.py");
 }

@@ -1,14 +1,17 @@
 //! What clients of a vendor's service see on the wire, beside the messages.
 
+use axum::http::HeaderValue;
 use futures_util::{SinkExt, StreamExt};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Connect, Packet, Subscribe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
+use crate::vendors::service::REQUEST_BYTES_MAX;
 
 async fn bind() -> (Endpoints, String) {
     let options = BindOptions {
@@ -169,7 +172,7 @@ async fn endless_mqtt_connections_wait_until_others_end() {
     let endpoints = Endpoints::bind(options).await.unwrap();
     let address = endpoints.mqtt_url().unwrap().strip_prefix("mqtt://").unwrap().to_owned();
     let mut open = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
+    for _ in 0..mqtt::CONNECTIONS_MAX {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         said(&mut stream, CONNECT, CONNACK).await;
         open.push(stream);
@@ -180,7 +183,7 @@ async fn endless_mqtt_connections_wait_until_others_end() {
     for stream in &mut open {
         said(stream, &[0xC0, 0], &[0xD0, 0]).await;
     }
-    assert_eq!(waiting.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(waiting.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     open.pop();
     hear(&mut waiting, CONNACK).await;
 }

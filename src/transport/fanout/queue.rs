@@ -73,6 +73,8 @@ pub struct Item {
     pub qos: u8,
     /// For MQTT: in place of the message's own.
     pub topic: Option<ByteString>,
+    /// It waited for a client that was away: that it is late is the client's doing.
+    pub is_held: bool,
 }
 
 impl Item {
@@ -81,7 +83,7 @@ impl Item {
     pub fn publish_head(&self) -> Option<Bytes> {
         match &self.topic {
             None => self.emission.publish_head(self.qos).cloned(),
-            Some(topic) => publish::head(topic, self.qos, false, self.emission.row.payload.len()),
+            Some(topic) => publish::head(topic, self.qos, false, self.emission.payload().len()),
         }
     }
 }
@@ -115,11 +117,17 @@ pub(super) struct Queue {
     bytes: usize,
     /// Taken and not yet flushed.
     in_hand: u64,
+    /// It can acknowledge what is not published at QoS 1 or 2, too.
+    acknowledges: bool,
+    /// In lockstep: taken and not acknowledged yet, by `seq`.
+    unacknowledged: Vec<u64>,
     dropped: u64,
     finished: bool,
     reason: Option<&'static str>,
     /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
     over: bool,
+    /// Its client has gone and means to come back ([`super::Member::go_away`]).
+    away: bool,
     /// Grows with whatever the client takes, gets or acknowledges.
     progress: u64,
     progress_seen: u64,
@@ -134,10 +142,13 @@ impl Queue {
             items: VecDeque::new(),
             bytes: 0,
             in_hand: 0,
+            acknowledges: false,
+            unacknowledged: Vec::new(),
             dropped: 0,
             finished: false,
             reason: None,
             over: false,
+            away: false,
             progress: 0,
             progress_seen: 0,
         }
@@ -148,7 +159,22 @@ impl Queue {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.over
+        self.wish.is_some() && !self.over && !self.away
+    }
+
+    /// From now on what is offered waits for the client's return, but for what has QoS 0.
+    pub(super) fn go_away(&mut self) {
+        self.away = true;
+        self.items.iter_mut().for_each(|item| item.is_held = true);
+    }
+
+    pub(super) fn come_back(&mut self, in_hand: usize) {
+        self.away = false;
+        self.in_hand = in_hand as u64;
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
@@ -157,6 +183,9 @@ impl Queue {
         }
         let Some(wish) = &self.wish else { return Offer::Unwanted };
         let Some(qos) = wish.qos_for(emission) else { return Offer::Unwanted };
+        if self.away && qos == 0 {
+            return Offer::Unwanted;
+        }
         let topic = wish.topic_for(emission);
         let was_empty = self.items.is_empty();
         let bytes = cost(emission);
@@ -165,11 +194,18 @@ impl Queue {
             return Offer::Full;
         }
         self.bytes += bytes;
-        self.items.push_back(Item { emission: Arc::clone(emission), qos, topic });
+        self.items.push_back(Item { emission: Arc::clone(emission), qos, topic, is_held: self.away });
         Offer::Queued { was_empty }
     }
 
-    pub(super) fn take(&mut self, batch: &mut Vec<Item>, items_max: usize, bytes_max: usize) -> Taken {
+    /// `account`: what can be acknowledged is to be.
+    pub(super) fn take(
+        &mut self,
+        batch: &mut Vec<Item>,
+        items_max: usize,
+        bytes_max: usize,
+        account: bool,
+    ) -> Taken {
         if let Some(reason) = self.reason {
             return Taken::Dropped(reason);
         }
@@ -179,6 +215,9 @@ impl Queue {
             let Some(item) = self.items.pop_front() else { break };
             bytes += cost(&item.emission);
             items += 1;
+            if account && (self.acknowledges || item.qos > 0) {
+                self.unacknowledged.push(item.emission.row.seq);
+            }
             batch.push(item);
         }
         self.bytes -= bytes;
@@ -198,6 +237,25 @@ impl Queue {
 
     pub(super) fn advance(&mut self) {
         self.progress += 1;
+    }
+
+    pub(super) fn acknowledges(&mut self) {
+        self.acknowledges = true;
+    }
+
+    pub(super) fn acknowledge(&mut self, seq: u64) {
+        if let Some(at) = self.unacknowledged.iter().position(|known| *known == seq) {
+            self.unacknowledged.swap_remove(at);
+        }
+        self.progress += 1;
+    }
+
+    /// Whether the client has all that it was offered, or is not there to have it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.over
+            || self.away
+            || self.reason.is_some()
+            || (self.items.is_empty() && self.in_hand == 0 && self.unacknowledged.is_empty())
     }
 
     /// Whether there was progress since this was asked before.
@@ -250,5 +308,5 @@ impl Queue {
 }
 
 fn cost(emission: &Emission) -> usize {
-    emission.row.payload.len() + emission.row.channel.len() + ITEM_BYTES
+    emission.payload().len() + emission.row.channel.len() + ITEM_BYTES
 }

@@ -358,13 +358,13 @@ impl Shared<'_> {
     fn encode(&self, stock: &mut Stock, out: &mut BytesMut) -> Option<BytesMut> {
         let mut flight = self.flight();
         for (n, item) in stock.batch.iter().enumerate() {
-            match self.conduct.as_ref().map(|c| c.before_message(item.emission.row.payload.len())) {
+            match self.conduct.as_ref().map(|c| c.before_message(item.emission.payload().len())) {
                 None | Some(Next::Send | Next::Expire) => {}
                 Some(Next::Noise(noise)) => publish::write_noise(item, &noise, out),
                 Some(Next::Last) => {
                     let mut torn = BytesMut::new();
                     // Never whole, and so nothing that an identifier would be kept for.
-                    publish::write(item, 1, &mut torn);
+                    publish::write(item, 1, false, &mut torn);
                     stock.held.splice(..0, stock.batch.drain(n..));
                     return Some(torn);
                 }
@@ -372,7 +372,7 @@ impl Shared<'_> {
             let has_id = item.qos > 0 && item.emission.publish_head(item.qos).is_some();
             // No more was taken than there is room for.
             let id = has_id.then(|| flight.open(item)).flatten();
-            publish::write(item, id.unwrap_or_default(), out);
+            publish::write(item, id.unwrap_or_default(), false, out);
         }
         None
     }
