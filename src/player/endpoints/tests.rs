@@ -1,7 +1,5 @@
 //! What clients of a vendor's service see on the wire, beside the messages.
 
-use std::io;
-
 use axum::http::HeaderValue;
 use futures_util::{SinkExt, StreamExt};
 use rumqttc::mqttbytes::QoS;
@@ -12,7 +10,6 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::mqtt::CONNECTIONS_MAX;
 use super::*;
 use crate::vendors::service::REQUEST_BYTES_MAX;
 

@@ -1,0 +1,83 @@
+//! What a replay came to, for a file and for people.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::cli::Replay;
+use crate::commands::output::{Out, Table};
+use crate::player::{ClientReport, Report, SourceReport};
+use crate::units::{human_count, human_duration, human_size};
+
+pub(super) fn create(path: &Path) -> anyhow::Result<(&Path, File)> {
+    let file = File::create(path).with_context(|| format!("cannot write the report {}", path.display()))?;
+    Ok((path, file))
+}
+
+pub(super) fn write(mut file: File, report: &Report) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(report)?;
+    text.push('\n');
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+/// How it ended with a client, where there is something to say.
+pub(in crate::commands) fn ended(client: &ClientReport) -> String {
+    match (client.refused, client.reason) {
+        (0, reason) => reason.unwrap_or("").to_owned(),
+        (refused, None) => format!("{} refused for good", human_count(refused)),
+        (refused, Some(reason)) => format!("{} refused for good; {reason}", human_count(refused)),
+    }
+}
+
+pub(super) fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyhow::Result<()> {
+    let stopped = if report.stopped { " before it was stopped" } else { "" };
+    let goes_out_only = args.listen.is_empty() && args.publish.is_empty() && !args.push.is_empty();
+    let is_meant =
+        |source: &&SourceReport| !goes_out_only || args.push.iter().any(|push| push.source == source.name);
+    let meant = report.sources.iter().filter(is_meant);
+    let (messages, bytes) = meant.fold((0, 0), |(n, bytes), s| (n + s.messages, bytes + s.bytes));
+    out.line(format!(
+        "{} {} messages, {}, in {}{stopped} (speed {}, pace {})",
+        if goes_out_only { "pushed" } else { "replayed" },
+        human_count(messages),
+        human_size(bytes),
+        human_duration(report.duration_ns),
+        report.speed,
+        report.pace
+    ))?;
+    if messages < report.messages {
+        let others = human_count(report.messages - messages);
+        out.line(format!("{others} more are of sources that --push does not name: they went nowhere"))?;
+    }
+    if report.clients.is_empty() {
+        return out.line("nobody listened");
+    }
+    let late = &report.lateness_us;
+    let drift = match report.drift_us {
+        0 => "no drift".to_owned(),
+        us => {
+            let how = if us > 0 { "more" } else { "less" };
+            format!("the last tenth was {} us {how} late than the first", us.unsigned_abs())
+        }
+    };
+    out.line(format!(
+        "lateness: p50 {} us, p99 {} us, at most {} us; {drift}",
+        late.p50, late.p99, late.max
+    ))?;
+    let mut table =
+        Table::new(&[">client", "endpoint", ">messages", ">dropped", ">p50 us", ">p99 us", "ended"]);
+    for client in &report.clients {
+        table.row([
+            client.id.to_string(),
+            client.endpoint.clone(),
+            human_count(client.messages),
+            human_count(client.dropped),
+            client.lateness_us.p50.to_string(),
+            client.lateness_us.p99.to_string(),
+            ended(client),
+        ]);
+    }
+    table.print(out)
+}
