@@ -254,6 +254,9 @@ impl Endpoints {
             never = stopped => match never {},
         };
         self.fanout.finish();
+        if outcome.as_ref().is_ok_and(|played| played.stopped) {
+            self.fanout.leave_away();
+        }
         while tokio::time::timeout(options.drain, self.fanout.empty()).await.is_err() {
             if !self.fanout.drop_idle(NOT_DRAINED) {
                 let _ = tokio::time::timeout(GOODBYE_MAX, self.fanout.empty()).await;

@@ -66,7 +66,7 @@ impl Member {
             let emission = &item.emission;
             sent.messages += 1;
             sent.bytes += emission.payload().len() as u64;
-            if let Some(due_ns) = emission.due_ns {
+            if let Some(due_ns) = emission.due_ns.filter(|_| !item.is_held) {
                 let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
                 sent.lateness.record(late_us);
                 drift.record(emission.index, late_us);

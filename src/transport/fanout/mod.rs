@@ -9,6 +9,7 @@
 //! What never happens here: a payload is copied, a socket is touched, the player waits for a client
 //! at the original pace.
 
+mod away;
 mod bell;
 mod emission;
 mod lateness;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use self::away::AWAY_TOO_LONG;
 pub use self::bell::Doorbell;
 pub use self::emission::Emission;
 use self::lateness::Drift;
@@ -307,7 +309,8 @@ impl Client {
                 }
                 Offer::Full if flow == Flow::Drop => {
                     queue.count_dropped(1);
-                    return self.drop_out(&mut queue, TOO_SLOW);
+                    let reason = if queue.is_away() { AWAY_TOO_LONG } else { TOO_SLOW };
+                    return self.drop_out(&mut queue, reason);
                 }
                 Offer::Full => {
                     let (guard, waited) = match self.writable.wait_timeout(queue, LOOK_UP) {

@@ -73,6 +73,8 @@ pub struct Item {
     pub qos: u8,
     /// For MQTT: in place of the message's own.
     pub topic: Option<ByteString>,
+    /// It waited for a client that was away: that it is late is the client's doing.
+    pub is_held: bool,
 }
 
 impl Item {
@@ -124,6 +126,8 @@ pub(super) struct Queue {
     reason: Option<&'static str>,
     /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
     over: bool,
+    /// Its client has gone and means to come back ([`super::Member::go_away`]).
+    away: bool,
     /// Grows with whatever the client takes, gets or acknowledges.
     progress: u64,
     progress_seen: u64,
@@ -144,6 +148,7 @@ impl Queue {
             finished: false,
             reason: None,
             over: false,
+            away: false,
             progress: 0,
             progress_seen: 0,
         }
@@ -154,7 +159,22 @@ impl Queue {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.over
+        self.wish.is_some() && !self.over && !self.away
+    }
+
+    /// From now on what is offered waits for the client's return, but for what has QoS 0.
+    pub(super) fn go_away(&mut self) {
+        self.away = true;
+        self.items.iter_mut().for_each(|item| item.is_held = true);
+    }
+
+    pub(super) fn come_back(&mut self, in_hand: usize) {
+        self.away = false;
+        self.in_hand = in_hand as u64;
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
@@ -163,6 +183,9 @@ impl Queue {
         }
         let Some(wish) = &self.wish else { return Offer::Unwanted };
         let Some(qos) = wish.qos_for(emission) else { return Offer::Unwanted };
+        if self.away && qos == 0 {
+            return Offer::Unwanted;
+        }
         let topic = wish.topic_for(emission);
         let was_empty = self.items.is_empty();
         let bytes = cost(emission);
@@ -171,7 +194,7 @@ impl Queue {
             return Offer::Full;
         }
         self.bytes += bytes;
-        self.items.push_back(Item { emission: Arc::clone(emission), qos, topic });
+        self.items.push_back(Item { emission: Arc::clone(emission), qos, topic, is_held: self.away });
         Offer::Queued { was_empty }
     }
 
@@ -227,9 +250,10 @@ impl Queue {
         self.progress += 1;
     }
 
-    /// Whether the client has all that it was offered.
+    /// Whether the client has all that it was offered, or is not there to have it.
     pub(super) fn is_settled(&self) -> bool {
         self.over
+            || self.away
             || self.reason.is_some()
             || (self.items.is_empty() && self.in_hand == 0 && self.unacknowledged.is_empty())
     }

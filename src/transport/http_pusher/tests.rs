@@ -271,7 +271,7 @@ fn the_earliest_comes_first_and_room_is_bounded() {
     let now = Instant::now();
     let pending = |index: u64, bytes: usize| {
         let emission = Arc::new(Emission::new(row(index, "/", &"x".repeat(bytes)), index, None));
-        Pending { item: Item { emission, qos: 0, topic: None }, failures: 1, left_ns: None }
+        Pending { item: Item { emission, qos: 0, topic: None, is_held: false }, failures: 1, left_ns: None }
     };
     for (index, after_s) in [(0, 30), (1, 5), (2, 30), (3, 5)] {
         waiting.push(now + Duration::from_secs(after_s), pending(index, 1));
