@@ -286,6 +286,17 @@ async fn mqtt_over_websocket_may_split_and_join_packets() {
 }
 
 #[tokio::test]
+async fn mqtt_in_text_frames_is_closed() {
+    let endpoints = bind(&["http://127.0.0.1:0"]).await;
+    let mut socket = websocket(&endpoints.http_url().unwrap(), "/mqtt").await;
+    // [MQTT-6.0.0-1]
+    socket.send(Frame::text("\u{10}\r\0\u{4}MQTT\u{4}\u{2}\0<\0\u{1}c")).await.unwrap();
+    while let Some(Ok(frame)) = socket.next().await {
+        assert!(frame.is_close(), "{frame:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_dropped_and_the_others_get_everything() {
     let endpoints = bind(&["http://127.0.0.1:0"]).await;
     let fanout = Arc::clone(&endpoints.fanout);

@@ -83,7 +83,7 @@ impl Flight {
         for Flying { item, .. } in flying {
             // As many as there were before fit again.
             if let Some(id) = self.open(&item) {
-                publish::write(&item, id, out);
+                publish::write(&item, id, false, out);
             }
         }
     }

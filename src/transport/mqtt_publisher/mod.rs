@@ -308,7 +308,7 @@ impl Shared<'_> {
             let has_id = item.qos > 0 && item.emission.publish_head(item.qos).is_some();
             // No more was taken than there is room for.
             let id = has_id.then(|| flight.open(item)).flatten();
-            publish::write(item, id.unwrap_or_default(), out);
+            publish::write(item, id.unwrap_or_default(), false, out);
         }
     }
 

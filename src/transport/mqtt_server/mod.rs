@@ -1,34 +1,66 @@
-//! An MQTT 3.1.1 endpoint that publishes a replay and nothing else.
+//! An MQTT 3.1.1 endpoint that publishes a replay, and what its clients publish to each other.
 //!
 //! One server for TCP, TLS and WebSocket: it takes any byte stream. Clients subscribe as with a
 //! broker, and get each message at the lower of its recorded and their granted QoS, once however
-//! many of their filters match. What a client publishes is acknowledged and goes nowhere.
+//! many of their filters match.
+//!
+//! ```text
+//! fan-out --(what is replayed)--> Member \
+//!                                         Session -> connection::writer -> socket
+//! socket -> connection::reader -> Broker / (what clients publish, retained messages, wills)
+//! ```
+//!
+//! What is replayed keeps its own topic, QoS and retain flag as recorded, and is not retained by this server
+//! (see [`retained`]). What clients publish goes to all whose filters match, the publisher among them, and
+//! has no part in the replay's report and digest. The two come in no particular order to each other.
+//!
+//! A persistent session (CleanSession 0) stays in the audience while its client is away: what has QoS 1 or 2
+//! waits in the bounded queues that a connected client has, what has QoS 0 does not. Where a queue runs over,
+//! the session is over, so that the client sees by session present 0 that it missed something; the report
+//! counts it as a client that was dropped. A client that is away is not ready: nobody starts for its sake. At
+//! the end it may come back for what waits for it as long as `--drain`; a replay that is stopped does not wait.
 //!
 //! A connection may be under a vendor's [`MqttPolicy`]: it says who connects, what is subscribed to, and
-//! when which messages flow on which topic; the packets are the same.
+//! when which messages flow on which topic; the packets are the same. Such a connection has no persistent
+//! session and no will, and what its client publishes is acknowledged and goes nowhere.
 //!
-//! Deliberate limits: no session outlives its connection (session present is always 0), no message
-//! is retained or sent twice, wills are read and forgotten, a connection has at most
-//! [`FILTERS_MAX`] filters and [`window::WINDOW`] messages without acknowledgement.
+//! Deliberate limits:
+//!
+//! * MQTT 5 and 3.1 are answered with return code 1, which clients of both know [MQTT-3.1.2-2].
+//! * A connection has at most [`FILTERS_MAX`] filters with 1 MiB (further ones get 0x80), [`window::WINDOW`] messages
+//!   without acknowledgement, and packets of [`packets::PACKET_BYTES_MAX`]; sessions that are away, retained
+//!   messages and what waits for a client are bounded in [`broker`], [`retained`] and [`inbox`].
+//! * A client whose queue runs over, or that takes nothing for half a minute, is dropped; a publication at
+//!   QoS 0 for which there is no room is not.
+//! * At the end a connection is closed when its client has, and has acknowledged, what was replayed; what clients
+//!   publish then is not waited for.
+//! * Sessions and retained messages end with the replay; the wills of those whom its end disconnects are not
+//!   published.
+//! * Nobody is refused a topic, and `$` topics are topics like others but for wildcards [MQTT-4.7.2-1].
 
+mod broker;
 mod connection;
+mod inbox;
 pub mod over_websocket;
 pub(super) mod packets;
+mod publication;
 pub mod publish;
+mod retained;
+mod rules;
+mod session;
 pub mod topic;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rumqttc::mqttbytes::v4::ConnectAuth;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use self::broker::Broker;
 use crate::secret::Secret;
 use crate::transport::fanout::Fanout;
 use crate::transport::misbehave::Conduct;
@@ -36,6 +68,9 @@ use crate::vendors::service::MqttPolicy;
 
 /// Filters of one connection: each is looked at for each message.
 pub const FILTERS_MAX: usize = 256;
+
+/// All of them together: a topic may have 64 KiB.
+const FILTERS_BYTES_MAX: usize = 1 << 20;
 
 /// Who may connect.
 #[derive(Clone, Debug)]
@@ -63,8 +98,7 @@ impl Credentials {
 pub struct MqttServer {
     fanout: Arc<Fanout>,
     credentials: Credentials,
-    /// By client identifier: a newcomer with the same one takes the place.
-    connected: Mutex<HashMap<String, CancellationToken>>,
+    broker: Broker,
     /// Counts the changes of what policies look at.
     rules: watch::Sender<u64>,
 }
@@ -72,10 +106,11 @@ pub struct MqttServer {
 impl MqttServer {
     pub fn new(fanout: Arc<Fanout>, credentials: Credentials) -> Arc<Self> {
         let rules = watch::Sender::new(0);
-        Arc::new(Self { fanout, credentials, connected: Mutex::default(), rules })
+        Arc::new(Self { fanout, credentials, broker: Broker::default(), rules })
     }
 
-    /// Speaks MQTT on `stream` until the client leaves, is evicted or dropped, or the replay is over.
+    /// Speaks MQTT on `stream` until the client leaves, is evicted or dropped, or the replay is over; then, where
+    /// its session persists, stays with that until another connection takes it or it is over.
     /// `endpoint` is the name in the report.
     pub async fn serve<S>(&self, stream: S, endpoint: &str)
     where
@@ -103,37 +138,5 @@ impl MqttServer {
     /// Every connection under a policy is to look at it again.
     pub fn rules_changed(&self) {
         self.rules.send_modify(|changes| *changes = changes.wrapping_add(1));
-    }
-
-    /// Enters a client; whoever has the same identifier is evicted. None for a client without one.
-    fn enter(&self, client_id: &str) -> Seat<'_> {
-        let token = CancellationToken::new();
-        if !client_id.is_empty() {
-            let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(before) = connected.insert(client_id.to_owned(), token.clone()) {
-                before.cancel();
-            }
-        }
-        Seat { server: self, client_id: client_id.to_owned(), evicted: token }
-    }
-}
-
-/// A client's place among the connected; given up when dropped.
-struct Seat<'a> {
-    server: &'a MqttServer,
-    client_id: String,
-    evicted: CancellationToken,
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        if self.client_id.is_empty() {
-            return;
-        }
-        // Looked at under the lock that evictions are made under: an evicted client's place is its successor's.
-        let mut connected = self.server.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.evicted.is_cancelled() {
-            connected.remove(&self.client_id);
-        }
     }
 }

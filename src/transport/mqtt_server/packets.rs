@@ -5,7 +5,9 @@ use rumqttc::mqttbytes::Error;
 use rumqttc::mqttbytes::v4::Packet;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A subscriber sends subscriptions and acknowledgements; what it publishes is only acknowledged.
+use super::rules;
+
+/// A subscriber sends subscriptions and acknowledgements, and what a device under test answers.
 pub const PACKET_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
@@ -23,6 +25,9 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
     /// May be cancelled without loss.
     pub async fn next(&mut self) -> Result<Option<Packet>, Error> {
         loop {
+            if rules::has_needless_body(&self.buffer) {
+                return Err(Error::MalformedPacket);
+            }
             match Packet::read(&mut self.buffer, PACKET_BYTES_MAX) {
                 Ok(packet) => return Ok(Some(packet)),
                 Err(Error::InsufficientBytes(_)) => {}
@@ -84,6 +89,7 @@ mod tests {
         );
         assert_eq!(read_all(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]), [Err(())]);
         assert_eq!(read_all(&[0xF0, 0]), [Err(())]);
+        assert_eq!(read_all(&[0xC0, 1, 0]), [Err(())], "a PINGREQ has no body");
     }
 
     proptest! {

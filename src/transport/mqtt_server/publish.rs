@@ -34,18 +34,28 @@ pub fn head(topic: &str, qos: u8, retain: bool, payload_bytes: usize) -> Option<
     Some(head.freeze())
 }
 
-/// Appends the PUBLISH of `item` to `out`, with `packet_id` where its QoS has one. Nothing is appended
-/// for what MQTT cannot say.
-pub fn write(item: &Item, packet_id: u16, out: &mut BytesMut) {
-    let Some(head) = item.publish_head() else { return };
-    let payload = item.emission.payload();
+/// Appends the PUBLISH of `item` to `out`, with `packet_id` where its QoS has one, and `dup` where it may have
+/// been sent before. Nothing is appended for what MQTT cannot say.
+pub fn write(item: &Item, packet_id: u16, dup: bool, out: &mut BytesMut) {
+    if let Some(head) = item.publish_head() {
+        put(&head, item.qos, packet_id, dup, item.emission.payload(), out);
+    }
+}
+
+/// Appends the PUBLISH that begins with `head`, encoded at `qos`, to `out`.
+pub fn put(head: &[u8], qos: u8, packet_id: u16, dup: bool, payload: &[u8], out: &mut BytesMut) {
+    const DUP: u8 = 0b1000;
     out.reserve(head.len() + payload.len());
+    let start = out.len();
     match head.split_last_chunk::<2>() {
-        Some((start, _)) if item.qos > 0 => {
-            out.put_slice(start);
+        Some((most, _)) if qos > 0 => {
+            out.put_slice(most);
             out.put_u16(packet_id);
+            if let Some(flags) = out.get_mut(start).filter(|_| dup) {
+                *flags |= DUP;
+            }
         }
-        _ => out.put_slice(&head),
+        _ => out.put_slice(head),
     }
     out.put_slice(payload);
 }

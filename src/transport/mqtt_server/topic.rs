@@ -22,6 +22,11 @@ pub fn is_filter(filter: &str) -> bool {
     true
 }
 
+/// Whether `topic` is a name that can be published to: not empty, no wildcard, no NUL.
+pub fn is_name(topic: &str) -> bool {
+    !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['#', '+', '\0'])
+}
+
 /// Whether a well-formed `filter` matches `topic`. A wildcard in the first level does not match a
 /// topic that begins with `$`.
 pub fn matches(filter: &str, topic: &str) -> bool {
@@ -90,5 +95,11 @@ mod tests {
             assert!(!is_filter(filter), "{filter:?}");
         }
         assert!(!is_filter(&"a".repeat(65_536)));
+        for name in ["a", "/", "$a/ü", " "] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "a/+", "#", "a\0", &"a".repeat(65_536)] {
+            assert!(!is_name(name));
+        }
     }
 }

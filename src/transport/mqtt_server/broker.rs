@@ -1,0 +1,196 @@
+//! The sessions of an endpoint, who has which, and what passes between clients.
+//!
+//! One lock is held for each publication and each change of subscriptions, so that all clients see the
+//! publications of one publisher in its order [MQTT-4.6.0-6], and a retained message is either there when a
+//! subscription is made or relayed to it. Locks are taken in this order: broker, session, fan-out.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+
+use super::publication::Publication;
+use super::retained::Retained;
+use super::session::Session;
+use crate::transport::fanout::{JoinError, Member};
+
+/// Sessions that wait for their clients at a time; beyond it the one that has waited longest is over.
+pub const AWAY_MAX: usize = 256;
+
+/// The reason given to a session that had to make room.
+const TOO_MANY_AWAY: &str = "away, and too many others were as well";
+
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// By client identifier: a newcomer with the same one takes the place.
+    Named(String),
+    /// As `Named`, among those under a vendor's rules.
+    UnderRules(String),
+    /// A client without an identifier, by the number of its place.
+    Nameless(u64),
+}
+
+/// Why a session cannot be had.
+#[derive(Debug)]
+pub enum EnterError {
+    Join(JoinError),
+    /// Another newcomer took the place meanwhile.
+    Evicted,
+}
+
+/// A connection's hold on its session.
+#[derive(Debug)]
+pub struct Place {
+    key: Key,
+    pub session: Arc<Session>,
+    /// The session was there before.
+    pub is_present: bool,
+    /// Another connection wants the place.
+    pub evicted: CancellationToken,
+    _lease: OwnedMutexGuard<()>,
+}
+
+#[derive(Debug, Default)]
+pub struct Broker {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    seats: HashMap<Key, Seat>,
+    nameless: u64,
+    retained: Retained,
+    /// Counts those that go away, so that the longest away is known.
+    leaves: u64,
+}
+
+#[derive(Debug)]
+struct Seat {
+    session: Arc<Session>,
+    evict: CancellationToken,
+    /// When it went away, by [`Inner::leaves`]; none while it is connected.
+    left: Option<u64>,
+}
+
+impl Broker {
+    pub fn nameless(&self) -> Key {
+        let mut inner = self.lock();
+        inner.nameless += 1;
+        Key::Nameless(inner.nameless)
+    }
+
+    /// Gives a newcomer its place, with the session of before where there is one and `is_clean` does not
+    /// forbid it. Whoever has the place is evicted, and has left it when this returns.
+    pub async fn enter(
+        &self,
+        key: Key,
+        is_clean: bool,
+        join: impl Fn() -> Result<Member, JoinError>,
+    ) -> Result<Place, EnterError> {
+        let evicted = CancellationToken::new();
+        let before = {
+            let mut inner = self.lock();
+            match inner.seats.get_mut(&key) {
+                None => return inner.take(key, is_clean, evicted, join),
+                Some(seat) => {
+                    mem::replace(&mut seat.evict, evicted.clone()).cancel();
+                    Arc::clone(&seat.session)
+                }
+            }
+        };
+        let lease = Arc::clone(&before.lease).lock_owned().await;
+        let mut inner = self.lock();
+        // Looked at under the lock that evictions are made under: from here on the seat is ours.
+        if evicted.is_cancelled() {
+            return Err(EnterError::Evicted);
+        }
+        if !is_clean && before.is_persistent && !before.member.is_dropped() {
+            if let Some(seat) = inner.seats.get_mut(&key) {
+                seat.left = None;
+            }
+            return Ok(Place { key, session: before, is_present: true, evicted, _lease: lease });
+        }
+        inner.seats.remove(&key);
+        // It leaves the audience before its successor joins.
+        drop(before);
+        inner.take(key, is_clean, evicted, join)
+    }
+
+    /// The connection of `place` has ended, its session waits for the next one.
+    pub fn go_away(&self, place: &Place) {
+        let mut inner = self.lock();
+        place.session.go_away();
+        inner.leaves += 1;
+        let left = inner.leaves;
+        if let Some(seat) = inner.seats.get_mut(&place.key) {
+            seat.left = Some(left);
+        }
+        let away = inner.seats.values().filter_map(|seat| Some((seat.left?, seat)));
+        if away.clone().count() > AWAY_MAX
+            && let Some((_, longest)) = away.min_by_key(|(left, _)| *left)
+        {
+            longest.session.member.drop_out(TOO_MANY_AWAY);
+        }
+    }
+
+    /// The session of `place` is over, unless another connection takes it on.
+    pub fn leave(&self, place: &Place) {
+        let mut inner = self.lock();
+        if !place.evicted.is_cancelled() {
+            inner.seats.remove(&place.key);
+        } else if place.session.is_persistent {
+            // An evicted connection's seat is its successor's, and perhaps its session.
+            return;
+        }
+        place.session.member.end();
+    }
+
+    /// Passes a client's publication on to all whose filters match, and keeps it if it is to be retained.
+    pub fn publish(&self, publication: &Arc<Publication>) {
+        let mut inner = self.lock();
+        if publication.retain && !inner.retained.keep(publication) {
+            tracing::warn!("no room to retain the publication on {:?}", publication.topic);
+        }
+        inner.seats.values().for_each(|seat| seat.session.relay(publication));
+    }
+
+    /// Sets `filters`, and sends what is retained for each of them.
+    pub fn subscribe(&self, session: &Session, filters: &[(String, u8)]) {
+        let inner = self.lock();
+        for (filter, qos) in filters {
+            {
+                let known = &mut session.state().filters;
+                match known.iter_mut().find(|(name, _)| name == filter) {
+                    Some((_, granted)) => *granted = *qos,
+                    None => known.push((filter.clone(), *qos)),
+                }
+            }
+            inner.retained.matching(filter).for_each(|kept| session.relay_retained(kept, *qos));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn take(
+        &mut self,
+        key: Key,
+        is_clean: bool,
+        evicted: CancellationToken,
+        join: impl Fn() -> Result<Member, JoinError>,
+    ) -> Result<Place, EnterError> {
+        let member = join().map_err(EnterError::Join)?;
+        let session = Session::new(member, !is_clean && matches!(key, Key::Named(_)));
+        // Nobody else knows of it yet.
+        let lease = Arc::clone(&session.lease).try_lock_owned().map_err(|_| EnterError::Evicted)?;
+        let seat = Seat { session: Arc::clone(&session), evict: evicted.clone(), left: None };
+        self.seats.insert(key.clone(), seat);
+        Ok(Place { key, session, is_present: false, evicted, _lease: lease })
+    }
+}

@@ -1,0 +1,197 @@
+//! Persistent sessions: what waits for a client that is away, what is sent again, and when they end.
+
+use super::*;
+use crate::transport::fanout::{AWAY_TOO_LONG, TOO_SLOW};
+
+fn persistent(client_id: &str) -> Connect {
+    Connect { clean_session: false, ..Connect::new(client_id) }
+}
+
+async fn gone(mut client: Client) {
+    client.say(Packet::Disconnect).await;
+    assert_eq!(client.hear().await, None);
+}
+
+/// Waits until nobody is ready, which is so once the session is away.
+async fn until_away(fanout: &Fanout) {
+    while fanout.progress().1 > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_has_qos_1_or_2_waits_for_the_client_s_return() {
+    let (fanout, server) = server();
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    client.subscribe("#", QoS::ExactlyOnce).await;
+    gone(client).await;
+    until_away(&fanout).await;
+    for qos in [0, 1, 2] {
+        deliver(&fanout, "t", qos, b"while away");
+    }
+    let mut sender = Client::connected(&server, "sender").await;
+    for (qos, pkid) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 1)] {
+        sender.say(Packet::Publish(Publish { pkid, ..Publish::new("t", qos, "by another") })).await;
+    }
+    sender.expect(Packet::PubAck(PubAck::new(1))).await;
+
+    let mut client = Client::connected_with(&server, persistent("c"), true).await;
+    let mut received = Vec::new();
+    for _ in 0..3 {
+        let publish = client.expect_publish().await;
+        received.push((publish.payload.to_vec(), publish.qos as u8, publish.dup));
+    }
+    received.sort();
+    assert_eq!(
+        received,
+        [
+            (b"by another".to_vec(), 1, false),
+            (b"while away".to_vec(), 1, false),
+            (b"while away".to_vec(), 2, false)
+        ]
+    );
+    deliver(&fanout, "t", 0, b"again there");
+    assert_eq!(client.expect_publish().await.payload, &b"again there"[..]);
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_is_sent_again_in_its_order_with_dup() {
+    let (fanout, server) = server();
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    client.subscribe("#", QoS::ExactlyOnce).await;
+    let mut ids = Vec::new();
+    for (qos, payload) in [(1, b"a"), (2, b"b"), (2, b"c"), (1, b"d")] {
+        deliver(&fanout, "t", qos, payload);
+        ids.push(client.expect_publish().await.pkid);
+    }
+    client.say(Packet::PubRec(PubRec::new(ids[2]))).await;
+    client.expect(Packet::PubRel(PubRel::new(ids[2]))).await;
+    client.say(Packet::PubAck(PubAck::new(ids[3]))).await;
+    client.settled().await;
+    // Neither a goodbye nor an end: the successor comes while the connection is there.
+    let mut successor = Client::connected_with(&server, persistent("c"), true).await;
+    for (id, payload) in [(ids[0], "a"), (ids[1], "b")] {
+        let publish = successor.expect_publish().await;
+        assert_eq!((publish.pkid, &publish.payload[..], publish.dup), (id, payload.as_bytes(), true));
+    }
+    successor.expect(Packet::PubRel(PubRel::new(ids[2]))).await;
+    assert_eq!(client.hear().await, None);
+    for packet in [
+        Packet::PubAck(PubAck::new(ids[0])),
+        Packet::PubComp(PubComp::new(ids[2])),
+        Packet::PubRec(PubRec::new(ids[1])),
+    ] {
+        successor.say(packet).await;
+    }
+    successor.expect(Packet::PubRel(PubRel::new(ids[1]))).await;
+    fanout.finish();
+    successor.say(Packet::PubComp(PubComp::new(ids[1]))).await;
+    assert_eq!(successor.hear().await, None);
+    drop((client, successor));
+    fanout.empty().await;
+    let summaries = fanout.summaries();
+    assert_eq!(summaries.len(), 1, "one client, whatever its connections");
+    assert_eq!((summaries[0].messages, summaries[0].repeated, summaries[0].dropped), (4, 2, 0));
+}
+
+#[tokio::test]
+async fn a_publication_that_was_received_and_not_released_is_not_passed_on_twice() {
+    let (_, server) = server();
+    let mut watcher = Client::subscribed(&server, "w", "#", QoS::AtMostOnce).await;
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    let publish = Publish { pkid: 7, ..Publish::new("t", QoS::ExactlyOnce, "x") };
+    client.say(Packet::Publish(publish.clone())).await;
+    client.expect(Packet::PubRec(PubRec::new(7))).await;
+    watcher.expect_publish().await;
+    drop(client);
+    let mut client = Client::connected_with(&server, persistent("c"), true).await;
+    client.say(Packet::Publish(Publish { dup: true, ..publish })).await;
+    client.expect(Packet::PubRec(PubRec::new(7))).await;
+    watcher.settled().await;
+}
+
+#[tokio::test]
+async fn a_clean_session_ends_the_one_before_and_leaves_none() {
+    let (fanout, server) = server();
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    client.subscribe("#", QoS::AtLeastOnce).await;
+    gone(client).await;
+    let client = Client::connected(&server, "c").await;
+    deliver(&fanout, "t", 1, b"not subscribed to any more");
+    gone(client).await;
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    client.settled().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_away_for_too_long_finds_no_session_and_is_counted_as_dropped() {
+    let fanout = Fanout::with_bounds(Clock::System, None, 1 << 20, 3);
+    let server = MqttServer::new(Arc::clone(&fanout), Credentials::Any);
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    client.subscribe("#", QoS::AtLeastOnce).await;
+    gone(client).await;
+    until_away(&fanout).await;
+    for n in 0..5u8 {
+        deliver(&fanout, "t", 1, &[n]);
+    }
+    let _client = Client::connected_with(&server, persistent("c"), false).await;
+    let summaries = fanout.summaries();
+    assert_eq!((summaries[0].dropped, summaries[0].reason), (4, Some(AWAY_TOO_LONG)));
+}
+
+#[tokio::test]
+async fn sessions_that_are_away_are_bounded_and_the_longest_away_goes_first() {
+    let (_, server) = server();
+    for n in 0..=broker::AWAY_MAX {
+        gone(Client::connected_with(&server, persistent(&n.to_string()), false).await).await;
+    }
+    let last = broker::AWAY_MAX.to_string();
+    let _last = Client::connected_with(&server, persistent(&last), true).await;
+    let _second = Client::connected_with(&server, persistent("1"), true).await;
+    let _first = Client::connected_with(&server, persistent("0"), false).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_replay_waits_for_those_for_whom_something_waits() {
+    for waits in [false, true] {
+        let (fanout, server) = server();
+        let mut client = Client::connected_with(&server, persistent("c"), false).await;
+        client.subscribe("#", QoS::AtLeastOnce).await;
+        gone(client).await;
+        until_away(&fanout).await;
+        if waits {
+            deliver(&fanout, "t", 1, b"x");
+        }
+        fanout.finish();
+        if waits {
+            let mut client = Client::connected_with(&server, persistent("c"), true).await;
+            let publish = client.expect_publish().await;
+            client.say(Packet::PubAck(PubAck::new(publish.pkid))).await;
+            assert_eq!(client.hear().await, None);
+        }
+        fanout.empty().await;
+        assert_eq!(fanout.summaries()[0].reason, None);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_come_back_is_given_up_with_the_others_and_at_once_by_a_stop() {
+    for stopped in [false, true] {
+        let (fanout, server) = server();
+        let mut client = Client::connected_with(&server, persistent("c"), false).await;
+        client.subscribe("#", QoS::AtLeastOnce).await;
+        gone(client).await;
+        until_away(&fanout).await;
+        deliver(&fanout, "t", 1, b"x");
+        fanout.finish();
+        if stopped {
+            fanout.leave_away();
+        } else {
+            assert!(!fanout.drop_idle(TOO_SLOW));
+        }
+        fanout.empty().await;
+        let summary = &fanout.summaries()[0];
+        let expected = if stopped { (0, None) } else { (1, Some(TOO_SLOW)) };
+        assert_eq!((summary.dropped, summary.reason), expected);
+    }
+}
