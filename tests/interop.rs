@@ -48,6 +48,11 @@ fn a_broker_is_recorded_and_replayed_to_paho() {
 }
 
 #[test]
+fn the_mqtt_endpoint_is_a_server_to_paho() {
+    scenario("mqtt_sessions.py");
+}
+
+#[test]
 fn webhooks_are_answered_recorded_and_replayed() {
     scenario("webhook.py");
 }
