@@ -28,9 +28,13 @@ struct Client {
 
 impl Client {
     fn open(server: &Arc<MqttServer>) -> Self {
+        Self::open_under(server, None)
+    }
+
+    fn open_under(server: &Arc<MqttServer>, conduct: Option<Arc<Conduct>>) -> Self {
         let (ours, theirs) = duplex(1 << 16);
         let server = Arc::clone(server);
-        tokio::spawn(async move { server.serve(theirs, "mqtt").await });
+        tokio::spawn(async move { server.serve_under(theirs, "mqtt", None, conduct).await });
         let (read, write) = split(ours);
         Self { packets: PacketReader::new(read), write }
     }

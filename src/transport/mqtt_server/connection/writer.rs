@@ -29,8 +29,6 @@ struct Batch {
     out: BytesMut,
     /// The replayed messages in it.
     items: Vec<Item>,
-    /// Taken, and not sent any more on this connection.
-    left: Vec<Item>,
     /// Everything before this place in the window's order is sent with it.
     order: u64,
     is_last: bool,
@@ -96,11 +94,7 @@ impl Connection<'_> {
         self.session.member.sent(&batch.items);
         batch.items.clear();
         if self.session.is_persistent {
-            let window = &mut self.session.state().window;
-            window.flushed(batch.order);
-            for item in batch.left.drain(..).filter(|item| item.qos > 0) {
-                window.open(item.qos, Some(item.emission.row.seq), Some(Parcel::Replayed(item)));
-            }
+            self.session.state().window.flushed(batch.order);
         }
         if batch.is_last { Err(Ended::Misbehaviour) } else { Ok(()) }
     }
@@ -151,6 +145,7 @@ impl Connection<'_> {
     fn encode(&self, taken: &mut Vec<Item>, batch: &mut Batch) {
         let mut state = self.session.state();
         let mut taken = taken.drain(..);
+        let mut left = None;
         for item in taken.by_ref() {
             let mut is_last = false;
             match self.conduct.as_ref().map(|c| c.before_message(item.emission.payload().len())) {
@@ -160,6 +155,7 @@ impl Connection<'_> {
                 Some(Next::Expire) => {
                     self.expire_token();
                     batch.is_last = true;
+                    left = Some(item);
                     break;
                 }
             }
@@ -181,7 +177,11 @@ impl Connection<'_> {
             batch.items.push(item);
             batch.order = state.window.next_order();
         }
-        batch.left.extend(taken);
+        // What this connection will not be sent is for the next one, where there can be one.
+        let left = left.into_iter().chain(taken).filter(|item| item.qos > 0 && self.session.is_persistent);
+        for item in left {
+            state.window.open(item.qos, Some(item.emission.row.seq), Some(Parcel::Replayed(item)));
+        }
     }
 
     /// Only vendors with rules of their own have tokens.

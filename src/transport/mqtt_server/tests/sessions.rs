@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::transport::fanout::{AWAY_TOO_LONG, TOO_SLOW};
+use crate::transport::misbehave::Misbehaviour;
 
 fn persistent(client_id: &str) -> Connect {
     Connect { clean_session: false, ..Connect::new(client_id) }
@@ -108,6 +109,38 @@ async fn a_publication_that_was_received_and_not_released_is_not_passed_on_twice
     client.say(Packet::Publish(Publish { dup: true, ..publish })).await;
     client.expect(Packet::PubRec(PubRec::new(7))).await;
     watcher.settled().await;
+}
+
+#[tokio::test]
+async fn what_a_connection_that_breaks_had_taken_is_for_the_next_one() {
+    let (fanout, server) = server();
+    let breaks = Misbehaviour::new("close=5".parse().unwrap(), 1).connection();
+    let mut client = Client::open_under(&server, Some(breaks));
+    client.say(Packet::Connect(persistent("c"))).await;
+    client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))).await;
+    client.subscribe("#", QoS::AtLeastOnce).await;
+    // All in one batch, and more than the connection lives to see.
+    (0..20u8).for_each(|n| deliver(&fanout, "t", 1, &[n]));
+    let mut received = Vec::new();
+    while let Some(Packet::Publish(publish)) = client.hear().await {
+        received.push(publish.payload[0]);
+        client.write.write_all(&[0x40, 2, 0, publish.pkid as u8]).await.unwrap_or_default();
+    }
+    assert!((1..20).contains(&received.len()), "{received:?}");
+    let mut client = Client::connected_with(&server, persistent("c"), true).await;
+    while received.last() != Some(&19) {
+        let publish = client.expect_publish().await;
+        received.push(publish.payload[0]);
+        client.say(Packet::PubAck(PubAck::new(publish.pkid))).await;
+    }
+    received.sort_unstable();
+    received.dedup();
+    assert_eq!(received, (0..20).collect::<Vec<u8>>());
+    fanout.finish();
+    assert_eq!(client.hear().await, None);
+    drop(client);
+    fanout.empty().await;
+    assert_eq!(fanout.summaries()[0].messages, 20, "each counts once");
 }
 
 #[tokio::test]
