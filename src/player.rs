@@ -20,6 +20,7 @@
 //! a message leaves before it is due.
 
 pub mod endpoints;
+pub mod faults;
 mod listen;
 pub mod pace;
 mod reader;

@@ -38,7 +38,15 @@ use super::row::{Row, Value};
 /// Moves the declared times in the messages of one kind.
 #[derive(Debug)]
 pub struct Rebase {
-    /// The kind's times alone.
+    /// One for each declaration that the kind has.
+    parts: Vec<Part>,
+    whole: Vec<u8>,
+}
+
+/// What one declaration says of times.
+#[derive(Debug)]
+struct Part {
+    /// The times alone.
     plan: Plan,
     /// Slots of the plan that say when the message was made; the first that has a value counts.
     event_at: Vec<usize>,
@@ -46,12 +54,63 @@ pub struct Rebase {
     /// The place of what is encrypted, if times are declared in it.
     inside: Option<NodeId>,
     row: Row,
-    whole: Vec<u8>,
 }
 
 impl Rebase {
-    /// None for a kind that declares no times: there is nothing to move in it.
-    pub fn new(declaration: &Declaration) -> Option<Self> {
+    /// By what the kind's declarations say together: several sources, or several versions of one, may have
+    /// declared it differently. None for a kind that declares no times: there is nothing to move in it.
+    pub fn new(declarations: &[Declaration]) -> Option<Self> {
+        let parts: Vec<Part> = declarations.iter().filter_map(Part::new).collect();
+        (!parts.is_empty()).then_some(Self { parts, whole: Vec::new() })
+    }
+
+    /// The payload with its times moved by `shift_us` microseconds; none: it stays as it is.
+    pub fn payload(&self, payload: &[u8], shift_us: i64) -> Option<Vec<u8>> {
+        self.moved(payload, shift_us, |_| Some(ROOT))
+    }
+
+    /// The same for what was decrypted of a message. Where nothing is declared of what is encrypted, all
+    /// of it was.
+    pub fn clear(&self, clear: &[u8], shift_us: i64) -> Option<Vec<u8>> {
+        self.moved(clear, shift_us, |part| if part.encrypted.is_some() { part.inside } else { Some(ROOT) })
+    }
+
+    /// Whether the kind declares times in what its vendor encrypts, so that moving them takes the key.
+    pub fn is_in_clear(&self) -> bool {
+        self.parts.iter().any(|part| part.inside.is_some())
+    }
+
+    /// The payload with `sealed` (plain ASCII) as its ciphertext; none if it has no place for one.
+    pub fn with_sealed(&self, payload: &[u8], sealed: &str) -> Option<Vec<u8>> {
+        let member = self.parts.iter().find_map(|part| part.encrypted.as_ref())?.member();
+        is_json(payload).then_some(())?;
+        let range = Walk::new(payload, 0).text_of_member(&member)?;
+        edited(payload, vec![Edit { range, new: sealed.to_owned() }])
+    }
+
+    /// The time that the vendor put into the message, as it is decoded.
+    pub fn event_at_us(&mut self, payload: &[u8], clear: Option<&[u8]>) -> Option<i64> {
+        self.parts.iter_mut().find_map(|part| part.event_at_us(payload, clear, &mut self.whole))
+    }
+
+    fn moved(&self, body: &[u8], shift_us: i64, node: impl Fn(&Part) -> Option<NodeId>) -> Option<Vec<u8>> {
+        // What is no JSON to its end is not decoded either.
+        if shift_us == 0 || !is_json(body) {
+            return None;
+        }
+        let mut edits = Vec::new();
+        for part in &self.parts {
+            let Some(node) = node(part) else { continue };
+            let mut walk = Walk::new(body, shift_us);
+            walk.value(&part.plan, node, 0)?;
+            edits.extend(walk.into_edits());
+        }
+        edited(body, edits)
+    }
+}
+
+impl Part {
+    fn new(declaration: &Declaration) -> Option<Self> {
         let is_wanted = |field: &&Field| !times(field).is_empty();
         let fields: Vec<Field> = declaration.fields.iter().filter(is_wanted).map(only_times).collect();
         if fields.is_empty() {
@@ -74,46 +133,13 @@ impl Rebase {
             plan,
             encrypted,
             inside,
-            whole: Vec::new(),
         })
     }
 
-    /// The payload with its times moved by `shift_us` microseconds; none: it stays as it is.
-    pub fn payload(&self, payload: &[u8], shift_us: i64) -> Option<Vec<u8>> {
-        self.moved(payload, ROOT, shift_us)
-    }
-
-    /// The same for what was decrypted of a message.
-    pub fn clear(&self, clear: &[u8], shift_us: i64) -> Option<Vec<u8>> {
-        match (&self.encrypted, self.inside) {
-            (Some(_), inside) => self.moved(clear, inside?, shift_us),
-            // Nothing is declared of what is encrypted: all of it was.
-            (None, _) => self.moved(clear, ROOT, shift_us),
-        }
-    }
-
-    /// Whether the kind declares times in what its vendor encrypts, so that moving them takes the key.
-    pub fn is_in_clear(&self) -> bool {
-        self.inside.is_some()
-    }
-
-    /// The payload with `sealed` (plain ASCII) as its ciphertext; none if it has no place for one.
-    pub fn with_sealed(&self, payload: &[u8], sealed: &str) -> Option<Vec<u8>> {
-        let member = self.encrypted.as_ref()?.member();
-        is_json(payload).then_some(())?;
-        let range = Walk::new(payload, 0).text_of_member(&member)?;
-        edited(payload, vec![Edit { range, new: sealed.to_owned() }])
-    }
-
-    /// The time that the vendor put into the message, as it is decoded.
-    pub fn event_at_us(&mut self, payload: &[u8], clear: Option<&[u8]>) -> Option<i64> {
-        let joined = match (&self.encrypted, clear) {
-            (Some(encrypted), Some(clear)) => encrypted.join(payload, clear, &mut self.whole),
-            _ => false,
-        };
-        let body = match clear {
-            _ if joined => &self.whole,
-            Some(clear) if self.encrypted.is_none() => clear,
+    fn event_at_us(&mut self, payload: &[u8], clear: Option<&[u8]>, whole: &mut Vec<u8>) -> Option<i64> {
+        let body = match (clear, &self.encrypted) {
+            (Some(clear), Some(encrypted)) if encrypted.join(payload, clear, whole) => whole,
+            (Some(clear), None) => clear,
             _ => payload,
         };
         self.row.begin();
@@ -122,16 +148,6 @@ impl Rebase {
             Value::Int(us) => Some(*us),
             _ => None,
         })
-    }
-
-    fn moved(&self, body: &[u8], node: NodeId, shift_us: i64) -> Option<Vec<u8>> {
-        // What is no JSON to its end is not decoded either.
-        if shift_us == 0 || !is_json(body) {
-            return None;
-        }
-        let mut walk = Walk::new(body, shift_us);
-        walk.value(&self.plan, node, 0)?;
-        edited(body, walk.into_edits())
     }
 }
 

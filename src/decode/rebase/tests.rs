@@ -23,8 +23,12 @@ fn time(format: &str, more: &str) -> Declaration {
     ))
 }
 
+fn rebase(declaration: &Declaration) -> Option<Rebase> {
+    Rebase::new(std::slice::from_ref(declaration))
+}
+
 fn moved(declaration: &Declaration, body: &str, shift_us: i64) -> String {
-    let new = Rebase::new(declaration).unwrap().payload(body.as_bytes(), shift_us);
+    let new = rebase(declaration).unwrap().payload(body.as_bytes(), shift_us);
     new.map_or_else(|| body.to_owned(), |new| String::from_utf8(new).unwrap())
 }
 
@@ -135,7 +139,7 @@ fn nothing_but_the_digits_changes() {
     let new = " {\"x\":-0.0,\t\"t\" : \"2024\\u002d02-28T10\\u003A00:01Z\" ,\"\\u0074\":\"2024-02-28T10:00:01Z\",\n\"y\":\"\\/\"} ";
     assert_eq!(moved(&at, old, 1_000_000), new, "of a key that is repeated, each");
     let broken = b"{\"x\":\"\xFF\",\"t\":\"2024-02-28T10:00:00Z\"}";
-    let new = Rebase::new(&at).unwrap().payload(broken, 1_000_000).unwrap();
+    let new = rebase(&at).unwrap().payload(broken, 1_000_000).unwrap();
     assert_eq!(new, b"{\"x\":\"\xFF\",\"t\":\"2024-02-28T10:00:01Z\"}");
 }
 
@@ -206,7 +210,7 @@ fn times_are_found_wherever_they_are_declared() {
 fn kinds_without_times_have_nothing_to_move() {
     let with_times: Vec<_> = all()
         .iter()
-        .filter(|declaration| Rebase::new(declaration).is_some())
+        .filter(|declaration| rebase(declaration).is_some())
         .map(|declaration| declaration.kind().to_owned())
         .collect();
     let expected =
@@ -222,7 +226,7 @@ fn what_is_encrypted_is_moved_in_clear() {
     let text = declaration
         .text()
         .replace("kind = \"k\"", "kind = \"k\"\nencrypted = { member = \"sealed\", clear = \"data\" }");
-    let mut rebase = Rebase::new(&parse(&text)).unwrap();
+    let mut rebase = rebase(&parse(&text)).unwrap();
     assert!(rebase.is_in_clear());
     let (payload, clear) = (br#"{"t":5,"sealed":"old", "data":0}"#, br#"{"at":7,"t":5}"#);
     let new = rebase.payload(payload, 1_000_000).unwrap();
@@ -236,8 +240,18 @@ fn what_is_encrypted_is_moved_in_clear() {
     }
     // The vendor's own: its times lie outside of what it encrypts, and so its ciphertext stays.
     for (_, text) in builtin("sensoro").unwrap() {
-        assert!(!Rebase::new(&parse(text)).unwrap().is_in_clear());
+        assert!(!rebase(&parse(text)).unwrap().is_in_clear());
     }
+}
+
+/// Two versions of a declaration: what either of them says is a time is moved, and once.
+#[test]
+fn several_declarations_of_a_kind_move_together() {
+    let other = "[[field]]\nname = \"sent_at\"\nid = 101\ntype = \"timestamp\"\ntime = \"unix_ms\"\n\
+                 role = \"time\"\npath = \"s\"\n";
+    let declarations = [time("unix_s", ""), time("unix_s", other)];
+    let new = Rebase::new(&declarations).unwrap().payload(br#"{"t":5,"s":7}"#, 1_000_000);
+    assert_eq!(new.unwrap(), br#"{"t":6,"s":1007}"#);
 }
 
 /// All fixtures by all declarations: what is not of a kind has no times, as a rule, and must not break.
@@ -305,7 +319,7 @@ fn assert_moved(old: &ArrayRef, new: &ArrayRef, shift_us: i64, step_us: i64) -> 
 
 /// Moves `body` by `shift_us`, decodes both and compares; how many times there are.
 fn check(declaration: &Declaration, body: &[u8], shift_us: i64) -> usize {
-    let Some(mut rebase) = Rebase::new(declaration) else { return 0 };
+    let Some(mut rebase) = rebase(declaration) else { return 0 };
     assert_eq!(rebase.payload(body, 0), None);
     let new = rebase.payload(body, shift_us).unwrap_or_else(|| body.to_vec());
     let mut decoder = Decoder::new(Some(declaration));
@@ -357,7 +371,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), shift_us: i64) {
         for declaration in all() {
-            let _ = Rebase::new(declaration).and_then(|rebase| rebase.payload(&bytes, shift_us));
+            let _ = rebase(declaration).and_then(|rebase| rebase.payload(&bytes, shift_us));
         }
     }
 
@@ -369,7 +383,7 @@ proptest! {
     ) {
         let declaration = time(format, "");
         for body in [text.clone(), format!("{{\"t\":{text}}}"), format!("{{\"t\":\"{text}\"}}")] {
-            if let Some(new) = Rebase::new(&declaration).unwrap().payload(body.as_bytes(), shift_us) {
+            if let Some(new) = rebase(&declaration).unwrap().payload(body.as_bytes(), shift_us) {
                 prop_assert!(serde_json::from_slice::<IgnoredAny>(&new).is_ok(), "{body}");
             }
         }
@@ -386,7 +400,7 @@ proptest! {
         let number = format!("{whole}{fraction}{exponent}");
         let body = if quoted { format!("{{\"t\":\"{number}\"}}") } else { format!("{{\"t\":{number}}}") };
         let declaration = time("unix_s", "");
-        let mut rebase = Rebase::new(&declaration).unwrap();
+        let mut rebase = rebase(&declaration).unwrap();
         let old_us = rebase.event_at_us(body.as_bytes(), None).unwrap();
         let new = moved(&declaration, &body, shift_s * 1_000_000);
         let new_us = rebase.event_at_us(new.as_bytes(), None).unwrap();
