@@ -9,9 +9,11 @@
 //! What never happens here: a payload is copied, a socket is touched, the player waits for a client
 //! at the original pace.
 
+mod bell;
 mod emission;
 mod lateness;
 mod queue;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +26,13 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use self::bell::Doorbell;
 pub use self::emission::Emission;
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
+pub use self::summary::ClientSummary;
 use crate::clock::Clock;
 use crate::transport::trace::Trace;
 
@@ -42,9 +46,6 @@ const QUEUE_ITEMS_MAX: usize = 100_000;
 /// Under [`Flow::Wait`], a client that takes nothing for this long is not slow but gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// Clients that have a summary of their own: a vendor that is simulated for months sees many come and go.
-const SUMMARIES_MAX: usize = 1_000;
-
 /// How late a waiting thread may notice a stop.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -55,25 +56,6 @@ pub enum Flow {
     Drop,
     /// The stream waits for the client.
     Wait,
-}
-
-/// What a client of a replay went through.
-#[derive(Clone, Debug)]
-pub struct ClientSummary {
-    pub id: u64,
-    pub endpoint: String,
-    /// Flushed to its socket.
-    pub messages: u64,
-    pub bytes: u64,
-    /// Addressed to it and not sent, because it was too slow.
-    pub dropped: u64,
-    /// Sent, and refused for good by a receiver that was pushed to.
-    pub refused: u64,
-    /// Sent once more because the receiver had not taken it.
-    pub repeated: u64,
-    /// Why it was disconnected before the end; none if it stayed or left by itself.
-    pub reason: Option<&'static str>,
-    pub lateness: Lateness,
 }
 
 /// Why a client cannot join.
@@ -388,7 +370,7 @@ impl Member {
         for item in batch {
             let emission = &item.emission;
             sent.messages += 1;
-            sent.bytes += emission.row.payload.len() as u64;
+            sent.bytes += emission.payload().len() as u64;
             if let Some(due_ns) = emission.due_ns {
                 let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
                 sent.lateness.record(late_us);
@@ -454,7 +436,7 @@ impl Drop for Member {
         let mut room = lock(&self.fanout.room);
         if was_ready {
             let sent = std::mem::take(&mut *lock(&client.sent));
-            note(
+            summary::note(
                 &mut room.summaries,
                 ClientSummary {
                     id: client.id,
@@ -473,24 +455,6 @@ impl Drop for Member {
         drop(room);
         self.fanout.left.notify_waiters();
         self.fanout.changed.notify_all();
-    }
-}
-
-/// Keeps a summary; beyond the bound it is added to the latest of its endpoint.
-fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
-    let is_full = summaries.len() >= SUMMARIES_MAX;
-    let like = |kept: &&mut ClientSummary| is_full && kept.endpoint == summary.endpoint;
-    match summaries.iter_mut().rev().find(like) {
-        None => summaries.push(summary),
-        Some(kept) => {
-            kept.messages += summary.messages;
-            kept.bytes += summary.bytes;
-            kept.dropped += summary.dropped;
-            kept.refused += summary.refused;
-            kept.repeated += summary.repeated;
-            kept.reason = summary.reason.or(kept.reason);
-            kept.lateness.add(&summary.lateness);
-        }
     }
 }
 

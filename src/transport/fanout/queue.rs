@@ -81,7 +81,7 @@ impl Item {
     pub fn publish_head(&self) -> Option<Bytes> {
         match &self.topic {
             None => self.emission.publish_head(self.qos).cloned(),
-            Some(topic) => publish::head(topic, self.qos, false, self.emission.row.payload.len()),
+            Some(topic) => publish::head(topic, self.qos, false, self.emission.payload().len()),
         }
     }
 }
@@ -250,5 +250,5 @@ impl Queue {
 }
 
 fn cost(emission: &Emission) -> usize {
-    emission.row.payload.len() + emission.row.channel.len() + ITEM_BYTES
+    emission.payload().len() + emission.row.channel.len() + ITEM_BYTES
 }
