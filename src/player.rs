@@ -27,6 +27,7 @@ mod listen;
 pub mod pace;
 mod prepare;
 mod reader;
+pub mod rebase;
 mod report;
 mod scheduler;
 mod stages;
@@ -49,8 +50,10 @@ use tokio_util::sync::CancellationToken;
 pub use self::control::Control;
 pub use self::endpoints::{Access, BindOptions, Endpoints};
 pub use self::event::Position;
+pub use self::faults::Faults;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
+pub use self::rebase::Rebasing;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
 use self::stages::Stages;
 use self::stock::Stock;
@@ -83,6 +86,9 @@ pub struct PlayOptions {
     pub speed: Speed,
     pub pace: Pace,
     pub rounds: Rounds,
+    /// Moves the times in payloads; none: they leave as recorded.
+    pub rebasing: Option<Rebasing>,
+    pub faults: Option<Faults>,
     /// After the last message: how long a client may neither take nor acknowledge anything.
     pub drain: Duration,
     /// Ends the replay early: what was emitted is delivered, then clients are closed.
@@ -98,6 +104,8 @@ impl Default for PlayOptions {
             speed: Speed::ORIGINAL,
             pace: Pace::Original,
             rounds: Rounds::ONCE,
+            rebasing: None,
+            faults: None,
             drain: DEFAULT_DRAIN,
             stop: CancellationToken::new(),
         }

@@ -1,5 +1,6 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
+mod shaping;
 mod targets;
 
 use std::collections::HashMap;
@@ -31,7 +32,8 @@ use crate::config::{Config, TlsFiles};
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
+    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Rebasing, Report, Rounds, SessionStart,
+    Start,
 };
 use crate::transport::tls::Trust;
 use crate::units::{human_count, human_duration, human_size};
@@ -72,9 +74,12 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         context.screen.note(gap);
     }
     let bind = bind_options(context, &archive, &chosen, &first, &args)?;
+    let (sources, now) = (&bind.recorded.sources, Clock::System.now());
+    let rebasing = shaping::rebasing(context, &archive, sources, &args.push, &args.shaping, now)?;
     // Opened before the replay, which may take a day, and not after it.
     let report_file = args.report.as_deref().map(create_report).transpose()?;
-    let (report, code) = super::runtime()?.block_on(play(context, archive, chosen, &first, bind, &args))?;
+    let (report, code) =
+        super::runtime()?.block_on(play(context, archive, chosen, &first, bind, rebasing, &args))?;
     let mut out = Out::new();
     if context.json {
         out.json(&Event::Done(&report))?
@@ -110,11 +115,13 @@ async fn play(
     chosen: Chosen,
     first: &Row,
     bind: BindOptions,
+    rebasing: Option<Rebasing>,
     args: &Replay,
 ) -> anyhow::Result<(Report, Option<u8>)> {
     let signals = Signals::catch()?;
     let endpoints = Endpoints::bind(bind).await?;
-    let options = play_options(&chosen, first, args);
+    let mut options = play_options(&chosen, first, args);
+    (options.rebasing, options.faults) = (rebasing, shaping::faults(&args.shaping));
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -273,6 +280,8 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
             Some(None) => Rounds::Forever,
             Some(Some(times)) => Rounds::Times(times),
         },
+        rebasing: None,
+        faults: None,
         drain: args.drain,
         stop: CancellationToken::new(),
     }

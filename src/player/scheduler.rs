@@ -12,11 +12,13 @@ use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Happening, Planned};
+use super::faults::{DISCONNECTED, Fault, FaultReport, Struck};
 use super::pace::PlaybackClock;
 use super::prepare::Preparation;
 use super::stock::{Beginning, Next, Stock};
 use super::{Pace, PlayOptions, Start};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
+use crate::message::Row;
 use crate::transport::fanout::{Doorbell, Emission, Fanout, Flow};
 
 /// How long before a due time the sleep ends: a sleeping thread wakes 25 to 75 us late on an idle
@@ -40,6 +42,9 @@ pub(super) struct Played {
     /// Messages that were late because they had not been read in time.
     pub reader_late: u64,
     pub digest: Sha256,
+    /// Over what left, where that can differ.
+    pub sent_digest: Option<Sha256>,
+    pub faults: Vec<FaultReport>,
     /// Messages and bytes by name and vendor of their source.
     pub sources: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
 }
@@ -83,12 +88,15 @@ fn play(
     };
     let start_ns = clock.now().steady_ns + lead_ns;
     played.started_ns = Some(start_ns);
-    let zero_ns = options.zero_ns.unwrap_or(first.at_ns);
+    let zero_ns = options.zero_ns.unwrap_or(first.as_recorded_ns());
     let playback = PlaybackClock::new(zero_ns, start_ns, options.speed);
     if options.pace == Pace::Max && !sleep_until(clock, start_ns, stop) {
         return played;
     }
+    let lead_us = i64::try_from(start_ns.saturating_sub(clock.now().steady_ns) / 1_000).unwrap_or(0);
+    let start = Now { wall_us: clock.now().wall_us.saturating_add(lead_us), steady_ns: start_ns };
     let mut preparation = Preparation::new(options);
+    preparation.started(start, zero_ns);
     let mut planned = Some((first, false));
     while let Some((row, waited)) = planned {
         let due_ns = match options.pace {
@@ -97,9 +105,31 @@ fn play(
         };
         // All that can be done before the due time is.
         let Planned { at_ns, index, what, digest, .. } = row;
-        let Happening::Message { row, changes } = what else {
-            planned = next(ahead, bell, stop);
-            continue;
+        let (row, changes) = match what {
+            Happening::Message { row, changes } => (row, changes),
+            other => {
+                if due_ns.is_some_and(|due_ns| !sleep_until(clock, due_ns, stop)) {
+                    break;
+                }
+                match other {
+                    Happening::Dropped { row } => {
+                        let struck = Struck { index, seq: Some(row.seq), ns: None };
+                        played.count(&row, digest);
+                        preparation.struck(Fault::Drop, struck);
+                        fanout.note_fault(Fault::Drop.name(), &struck);
+                    }
+                    Happening::Disconnect => {
+                        // Behind the message before it.
+                        let struck = Struck { index: index.saturating_sub(1), seq: None, ns: None };
+                        preparation.struck(Fault::Disconnect, struck);
+                        fanout.note_fault(Fault::Disconnect.name(), &struck);
+                        fanout.disconnect(DISCONNECTED);
+                    }
+                    _ => {}
+                }
+                planned = next(ahead, bell, stop);
+                continue;
+            }
         };
         let payload = preparation.payload(&row, at_ns, changes);
         let emission = Arc::new(Emission::changed(*row, payload, index, due_ns));
@@ -112,18 +142,29 @@ fn play(
                 break;
             }
         }
-        played.messages += 1;
-        played.bytes += emission.row.payload.len() as u64;
-        played.digest = digest;
-        let (name, vendor) = (&emission.row.source, &emission.row.vendor);
-        let (messages, bytes) = played.sources.entry((Arc::clone(name), Arc::clone(vendor))).or_default();
-        *messages += 1;
-        *bytes += emission.row.payload.len() as u64;
+        if changes.copy == 0 {
+            played.count(&emission.row, digest);
+        }
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
         fanout.deliver(&emission, flow, stop);
+        preparation.left(&emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
         planned = next(ahead, bell, stop);
     }
+    (played.sent_digest, played.faults) = preparation.into_account();
     played
+}
+
+impl Played {
+    /// A message was emitted, as far as the recording goes: it left, or a fault took it.
+    fn count(&mut self, row: &Row, digest: Sha256) {
+        self.messages += 1;
+        self.bytes += row.payload.len() as u64;
+        self.digest = digest;
+        let (name, vendor) = (&row.source, &row.vendor);
+        let (messages, bytes) = self.sources.entry((Arc::clone(name), Arc::clone(vendor))).or_default();
+        *messages += 1;
+        *bytes += row.payload.len() as u64;
+    }
 }
 
 /// The next event and whether it had to be waited for; none at the end or on a stop.

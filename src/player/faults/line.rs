@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Changes, Faults};
+use super::Faults;
+use crate::player::event::{Changes, Late};
 
 /// What is held back at most: some seconds of a busy recording.
 const HELD_MAX: usize = 8_192;
@@ -11,19 +12,17 @@ const HELD_BYTES_MAX: usize = 8 << 20;
 
 /// What comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::player) enum Shaped<M> {
+pub(super) enum Shaped<M> {
     Message(M, Changes),
     /// A message that does not leave.
     Dropped(M),
-    /// Whoever is connected is disconnected; behind this message.
-    Disconnect {
-        index: u64,
-    },
+    /// Whoever is connected is disconnected, directly behind this message.
+    Disconnect(M),
 }
 
 /// Takes messages in the order of the time line and gives what leaves, in the order in which it does.
 #[derive(Debug)]
-pub(in crate::player) struct Line<M> {
+pub(super) struct Line<M> {
     faults: Faults,
     held: BinaryHeap<Reverse<Held<M>>>,
     bytes: usize,
@@ -39,13 +38,14 @@ pub(in crate::player) struct Line<M> {
 struct Held<M> {
     at_ns: u64,
     nth: u64,
+    since_ns: u64,
     bytes: usize,
     message: M,
     changes: Changes,
 }
 
 impl<M: Clone> Line<M> {
-    pub(in crate::player) fn new(faults: Faults) -> Self {
+    pub(super) fn new(faults: Faults) -> Self {
         Self::with_bounds(faults, HELD_MAX, HELD_BYTES_MAX)
     }
 
@@ -55,7 +55,7 @@ impl<M: Clone> Line<M> {
 
     /// Takes the message that is the emission `index` and `seq` of its session; `bytes` is what it costs to
     /// hold it. False as soon as `out` wants no more.
-    pub(in crate::player) fn message(
+    pub(super) fn message(
         &mut self,
         at_ns: u64,
         (index, seq): (u64, u64),
@@ -64,35 +64,37 @@ impl<M: Clone> Line<M> {
         out: &mut impl FnMut(u64, Shaped<M>) -> bool,
     ) -> bool {
         let fate = self.faults.fate(index, seq);
-        let changes = fate.changes;
-        let mut at_ns = at_ns;
-        if !fate.is_dropped {
-            at_ns = at_ns.saturating_add(changes.delay_ns).saturating_add(changes.jitter_ns);
-        }
-        let at_ns = self.queue_up(at_ns);
+        let late = fate.changes.late;
+        let own_ns = if fate.is_dropped { 0 } else { late.delay_ns.saturating_add(late.jitter_ns) };
+        let recorded_ns = at_ns;
+        let at_ns = self.queue_up(recorded_ns.saturating_add(own_ns));
         if !self.release(at_ns, out) {
             return false;
         }
+        let changes = Changes { delay_ns: at_ns - recorded_ns, ..fate.changes };
+        let last = fate.is_followed_by_disconnect.then(|| message.clone());
         let is_wanted = if fate.is_dropped {
             out(at_ns, Shaped::Dropped(message))
         } else {
             self.leave(at_ns, bytes, message, changes, fate.copy_ns, out)
         };
-        is_wanted && (!fate.is_followed_by_disconnect || out(at_ns, Shaped::Disconnect { index }))
+        is_wanted && last.is_none_or(|last| out(at_ns, Shaped::Disconnect(last)))
     }
 
     /// When something that is no message and comes at `at_ns` is to pass; what leaves before it does now.
-    pub(in crate::player) fn pass(
-        &mut self,
-        at_ns: u64,
-        out: &mut impl FnMut(u64, Shaped<M>) -> bool,
-    ) -> Option<u64> {
+    pub(super) fn pass(&mut self, at_ns: u64, out: &mut impl FnMut(u64, Shaped<M>) -> bool) -> Option<u64> {
         let at_ns = self.queue_up(at_ns);
         self.release(at_ns, out).then_some(at_ns)
     }
 
+    /// Forgets what is held.
+    pub(super) fn wind(&mut self) {
+        (self.bytes, self.behind_ns) = (0, 0);
+        self.held.clear();
+    }
+
     /// Nothing follows: what is held leaves in its time.
-    pub(in crate::player) fn finish(&mut self, out: &mut impl FnMut(u64, Shaped<M>) -> bool) -> bool {
+    pub(super) fn finish(&mut self, out: &mut impl FnMut(u64, Shaped<M>) -> bool) -> bool {
         self.release(u64::MAX, out)
     }
 
@@ -110,29 +112,36 @@ impl<M: Clone> Line<M> {
         copy_ns: Option<u64>,
         out: &mut impl FnMut(u64, Shaped<M>) -> bool,
     ) -> bool {
-        let leaves_ns = at_ns.saturating_add(changes.reorder_ns);
-        let copy = copy_ns.map(|ns| (leaves_ns.saturating_add(ns), message.clone()));
-        let is_wanted = if leaves_ns > at_ns {
-            self.hold(leaves_ns, bytes, message, changes);
-            true
-        } else {
-            out(at_ns, Shaped::Message(message, changes))
-        };
-        let Some((copy_at_ns, copy)) = copy.filter(|_| is_wanted) else {
-            return is_wanted && self.keep_bounds(at_ns, out);
-        };
-        let changes = Changes { is_copy: true, ..changes };
-        if copy_at_ns > at_ns {
-            self.hold(copy_at_ns, bytes, copy, changes);
-            return self.keep_bounds(at_ns, out);
+        let copy = copy_ns.map(|ns| (changes.late.reorder_ns.saturating_add(ns), message.clone()));
+        if !self.leave_after(at_ns, changes.late.reorder_ns, bytes, message, changes, out) {
+            return false;
         }
-        out(at_ns, Shaped::Message(copy, changes))
+        let Some((after_ns, copy)) = copy else { return true };
+        self.leave_after(at_ns, after_ns, bytes, copy, Changes { copy: 1, ..changes }, out)
     }
 
-    fn hold(&mut self, at_ns: u64, bytes: usize, message: M, changes: Changes) {
+    /// At once, or held for a time.
+    fn leave_after(
+        &mut self,
+        at_ns: u64,
+        after_ns: u64,
+        bytes: usize,
+        message: M,
+        changes: Changes,
+        out: &mut impl FnMut(u64, Shaped<M>) -> bool,
+    ) -> bool {
+        if after_ns == 0 {
+            return out(at_ns, Shaped::Message(message, changes));
+        }
+        let until_ns = at_ns.saturating_add(after_ns);
+        self.hold(Held { at_ns: until_ns, nth: 0, since_ns: at_ns, bytes, message, changes });
+        self.keep_bounds(at_ns, out)
+    }
+
+    fn hold(&mut self, held: Held<M>) {
         self.count += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.held.push(Reverse(Held { at_ns, nth: self.count, bytes, message, changes }));
+        self.bytes = self.bytes.saturating_add(held.bytes);
+        self.held.push(Reverse(Held { nth: self.count, ..held }));
     }
 
     /// Lets go what was to leave until now.
@@ -159,10 +168,12 @@ impl<M: Clone> Line<M> {
     fn let_go(&mut self, latest_ns: u64, out: &mut impl FnMut(u64, Shaped<M>) -> bool) -> bool {
         let Some(Reverse(held)) = self.held.pop() else { return true };
         self.bytes = self.bytes.saturating_sub(held.bytes);
-        let early_ns = held.at_ns.saturating_sub(latest_ns);
-        let reorder_ns = held.changes.reorder_ns.saturating_sub(early_ns);
-        let changes = Changes { reorder_ns, ..held.changes };
-        out(held.at_ns.min(latest_ns), Shaped::Message(held.message, changes))
+        let at_ns = held.at_ns.min(latest_ns);
+        let late = held.changes.late;
+        let held_ns = at_ns.saturating_sub(held.since_ns);
+        let late = Late { reorder_ns: late.reorder_ns.min(held_ns), ..late };
+        let delay_ns = held.changes.delay_ns.saturating_add(held_ns);
+        out(at_ns, Shaped::Message(held.message, Changes { late, delay_ns, ..held.changes }))
     }
 }
 

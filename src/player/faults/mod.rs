@@ -33,6 +33,7 @@ mod corrupt;
 mod dice;
 mod line;
 mod spec;
+mod stage;
 mod tally;
 
 use std::fmt;
@@ -41,11 +42,16 @@ use serde::Serialize;
 
 pub(super) use self::corrupt::corrupt;
 use self::dice::{Dice, below};
-pub(super) use self::line::{Line, Shaped};
+use self::line::{Line, Shaped};
 use self::spec::Rule;
 pub use self::spec::{FaultSpec, NotAFault};
+pub(super) use self::stage::FaultStage;
 pub(super) use self::tally::Tally;
 pub use self::tally::{FaultReport, Struck};
+use super::event::Changes;
+
+/// The reason given to clients that a fault disconnects.
+pub const DISCONNECTED: &str = "disconnected on purpose: a fault of --faults";
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -108,19 +114,6 @@ pub(super) struct Fate {
     pub(super) changes: Changes,
 }
 
-/// What was done to a message that leaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    pub delay_ns: u64,
-    pub jitter_ns: u64,
-    /// For how long it was held while others left.
-    pub reorder_ns: u64,
-    /// It left before.
-    pub is_copy: bool,
-    /// Its bytes are to be changed, by this chance.
-    pub corrupt: Option<u64>,
-}
-
 impl Faults {
     pub fn new(spec: FaultSpec, seed: u64) -> Self {
         Self { rules: spec.rules, dice: Dice::new(seed) }
@@ -136,9 +129,9 @@ impl Faults {
             }
             let changes = &mut fate.changes;
             match rule.fault {
-                Fault::Delay => changes.delay_ns = rule.size_ns,
-                Fault::Jitter => changes.jitter_ns = below(roll.size, rule.size_ns.saturating_add(1)),
-                Fault::Reorder => changes.reorder_ns = 1 + below(roll.size, rule.size_ns),
+                Fault::Delay => changes.late.delay_ns = rule.size_ns,
+                Fault::Jitter => changes.late.jitter_ns = below(roll.size, rule.size_ns.saturating_add(1)),
+                Fault::Reorder => changes.late.reorder_ns = 1 + below(roll.size, rule.size_ns),
                 Fault::Corrupt => changes.corrupt = Some(roll.size),
                 Fault::Drop => fate.is_dropped = true,
                 Fault::Duplicate => fate.copy_ns = Some(rule.size_ns),
@@ -149,20 +142,18 @@ impl Faults {
     }
 }
 
-impl Changes {
-    /// Which faults these are, and how much of each: nanoseconds, where it is a time.
-    pub(super) fn faults(&self) -> impl Iterator<Item = (Fault, Option<u64>)> {
-        let time = |fault, ns: u64| (ns > 0).then_some((fault, Some(ns)));
-        [
-            time(Fault::Delay, self.delay_ns),
-            time(Fault::Jitter, self.jitter_ns),
-            time(Fault::Reorder, self.reorder_ns),
-            self.is_copy.then_some((Fault::Duplicate, None)),
-            self.corrupt.map(|_| (Fault::Corrupt, None)),
-        ]
-        .into_iter()
-        .flatten()
-    }
+/// Which faults a message leaves with, and how much of each: nanoseconds, where it is a time.
+pub(super) fn of_changes(changes: &Changes) -> impl Iterator<Item = (Fault, Option<u64>)> {
+    let time = |fault, ns: u64| (ns > 0).then_some((fault, Some(ns)));
+    [
+        time(Fault::Delay, changes.late.delay_ns),
+        time(Fault::Jitter, changes.late.jitter_ns),
+        time(Fault::Reorder, changes.late.reorder_ns),
+        (changes.copy > 0).then_some((Fault::Duplicate, None)),
+        changes.corrupt.map(|_| (Fault::Corrupt, None)),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ fn struck(spec: &str, fault: Fault, seed: u64) -> Vec<(u64, Option<u64>)> {
             fate.copy_ns.map(|ns| (Fault::Duplicate, Some(ns))),
             fate.changes.corrupt.map(|chance| (Fault::Corrupt, Some(chance))),
         ];
-        let changed = fate.changes.faults().filter(|(fault, _)| *fault != Fault::Corrupt);
+        let changed = of_changes(&fate.changes).filter(|(fault, _)| *fault != Fault::Corrupt);
         let found = changed.chain(others.into_iter().flatten()).find(|(found, _)| *found == fault);
         found.map(|(_, size)| (index, size))
     };
@@ -110,7 +110,7 @@ fn what_follows_waits_behind_a_delay() {
     let late: Vec<u64> = out
         .iter()
         .filter_map(|(_, shaped)| match shaped {
-            Shaped::Message(_, changes) => Some(changes.delay_ns),
+            Shaped::Message(_, changes) => Some(changes.late.delay_ns),
             _ => None,
         })
         .collect();
@@ -125,7 +125,8 @@ fn jitter_keeps_the_order_and_its_size() {
     for (at_ns, shaped) in out {
         let Shaped::Message(n, changes) = shaped else { panic!("{shaped:?}") };
         assert!(at_ns >= n * MS && at_ns <= n * MS + 20 * MS);
-        sizes.push(changes.jitter_ns);
+        assert_eq!(changes.delay_ns, at_ns - n * MS, "what it waited behind is told, too");
+        sizes.push(changes.late.jitter_ns);
     }
     assert!(sizes.iter().any(|ns| *ns < 2 * MS) && sizes.iter().any(|ns| *ns > 18 * MS));
 }
@@ -141,8 +142,9 @@ fn a_reordered_message_leaves_within_its_window() {
     assert!(out.windows(2).all(|pair| pair[0].0 <= pair[1].0), "time never runs back");
     for (at_ns, shaped) in &out {
         let Shaped::Message(n, changes) = shaped else { panic!("{shaped:?}") };
-        assert_eq!(*at_ns, n * MS + changes.reorder_ns);
-        assert!(changes.reorder_ns <= 20 * MS);
+        assert_eq!(*at_ns, n * MS + changes.late.reorder_ns);
+        assert_eq!(changes.delay_ns, changes.late.reorder_ns);
+        assert!(changes.late.reorder_ns <= 20 * MS);
     }
     // Those that were not held are in order among themselves.
     let held = struck("reorder=1/10:20ms", Fault::Reorder, 1);
@@ -152,7 +154,7 @@ fn a_reordered_message_leaves_within_its_window() {
 
 #[test]
 fn duplicates_leave_directly_behind_or_later() {
-    let copy = |shaped: &Shaped<u64>| matches!(shaped, Shaped::Message(_, changes) if changes.is_copy);
+    let copy = |shaped: &Shaped<u64>| matches!(shaped, Shaped::Message(_, changes) if changes.copy == 1);
     let out = run("duplicate=@1@2", 1, 4);
     assert_eq!(left(&out), [0, 1, 1, 2, 2, 3]);
     assert_eq!(
@@ -183,7 +185,7 @@ fn a_disconnect_follows_its_message_even_if_that_was_dropped() {
         ("disconnect=@1,drop=@1", Shaped::Dropped(1)),
     ] {
         let out = run(spec, 1, 3);
-        assert_eq!(out[1..3], [(MS, first), (MS, Shaped::Disconnect { index: 1 })], "{spec}");
+        assert_eq!(out[1..3], [(MS, first), (MS, Shaped::Disconnect(1))], "{spec}");
     }
 }
 
@@ -248,7 +250,7 @@ proptest! {
         let mut first: Vec<u64> = out
             .iter()
             .filter_map(|(_, shaped)| match shaped {
-                Shaped::Message(n, changes) if !changes.is_copy => Some(*n),
+                Shaped::Message(n, changes) if changes.copy == 0 => Some(*n),
                 Shaped::Dropped(n) => Some(*n),
                 _ => None,
             })

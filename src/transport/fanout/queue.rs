@@ -117,6 +117,8 @@ pub(super) struct Queue {
     in_hand: u64,
     dropped: u64,
     finished: bool,
+    /// Why the client is to be disconnected when nothing waits for it any more.
+    leaving: Option<&'static str>,
     reason: Option<&'static str>,
     /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
     over: bool,
@@ -136,6 +138,7 @@ impl Queue {
             in_hand: 0,
             dropped: 0,
             finished: false,
+            leaving: None,
             reason: None,
             over: false,
             progress: 0,
@@ -148,11 +151,11 @@ impl Queue {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.over
+        self.wish.is_some() && !self.over && self.leaving.is_none()
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
-        if self.over || self.reason.is_some() {
+        if self.over || self.leaving.is_some() || self.reason.is_some() {
             return Offer::Unwanted;
         }
         let Some(wish) = &self.wish else { return Offer::Unwanted };
@@ -184,6 +187,10 @@ impl Queue {
         self.bytes -= bytes;
         self.in_hand += items as u64;
         self.progress += items as u64;
+        if let (0, Some(reason)) = (items, self.leaving) {
+            self.reason = Some(reason);
+            return Taken::Dropped(reason);
+        }
         match items {
             0 if self.finished && self.items.is_empty() => Taken::Finished,
             0 => Taken::Nothing,
@@ -219,6 +226,11 @@ impl Queue {
         self.dropped += self.items.len() as u64;
         self.items = VecDeque::new();
         self.bytes = 0;
+    }
+
+    /// The client is to be disconnected when it has what waits for it.
+    pub(super) fn leave(&mut self, reason: &'static str) {
+        self.leaving.get_or_insert(reason);
     }
 
     pub(super) fn finish(&mut self) {
