@@ -29,16 +29,6 @@ pub struct Planned {
     pub digest: Sha256,
 }
 
-impl Planned {
-    /// [`Planned::at_ns`] without what faults added to it.
-    pub fn as_recorded_ns(&self) -> u64 {
-        match &self.what {
-            Happening::Message { changes, .. } => self.at_ns.saturating_sub(changes.delay_ns),
-            _ => self.at_ns,
-        }
-    }
-}
-
 /// What happens.
 #[derive(Clone, Debug)]
 pub enum Happening {

@@ -52,7 +52,11 @@ mod tests {
         let dice = Dice::new(1);
         let rolls = [(Fault::Drop, 0), (Fault::Drop, 1), (Fault::Delay, 1)]
             .map(|(fault, index)| dice.roll(fault, index));
-        let expected = [[499_128_055_402_418_928, 0], [0, 0], [0, 0]];
+        let expected = [
+            [499_128_055_402_418_928, 2_691_826_264_064_934_794],
+            [1_283_675_473_906_963_850, 5_897_214_313_325_562_355],
+            [14_678_491_107_455_398_810, 680_846_180_277_055_314],
+        ];
         assert_eq!(rolls.map(|roll| [roll.chance, roll.size]), expected);
         assert_ne!(Dice::new(2).roll(Fault::Drop, 0), dice.roll(Fault::Drop, 0));
     }
