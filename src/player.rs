@@ -16,8 +16,8 @@
 //! user gave a `from`, it is that moment ([`PlayOptions::zero_ns`]). The clock starts when the clients
 //! that are waited for are ready. It goes on to its end though they leave, and though none came.
 //!
-//! What never happens here: a payload is changed unless that was asked for, the player waits for a client at the original pace,
-//! a message leaves before it is due.
+//! What never happens here: a payload is changed unless that was asked for, the player waits for a client at the
+//! original pace, a message leaves before it is due.
 
 pub mod control;
 pub mod endpoints;

@@ -13,8 +13,11 @@ const APP_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 const DOOR: &str = "kind = \"opened\"\nmatch = { path = \"door\" }\n[[field]]\nname = \"opened_at\"\nid = 100\n\
                     type = \"timestamp\"\ntime = \"rfc3339\"\nrole = \"time\"\npath = \"door.at\"\n";
 
+/// Paths and bodies.
+type Bodies = Vec<(String, String)>;
+
 /// An HTTP server that takes everything, and the bodies by path.
-fn receiver() -> (String, Arc<Mutex<Vec<(String, String)>>>) {
+fn receiver() -> (String, Arc<Mutex<Bodies>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let received = Arc::new(Mutex::new(Vec::new()));

@@ -215,7 +215,9 @@ impl<'a> Walk<'a> {
         let mut depth = 0_usize;
         loop {
             match self.peek()? {
-                b'"' => drop(self.string()?),
+                b'"' => {
+                    self.string()?;
+                }
                 b'{' | b'[' => {
                     depth += 1;
                     self.at += 1;
@@ -225,7 +227,9 @@ impl<'a> Walk<'a> {
                     self.at += 1;
                 }
                 b',' | b':' if depth > 0 => self.at += 1,
-                _ => drop(self.token()?),
+                _ => {
+                    self.token()?;
+                }
             }
             if depth == 0 {
                 return Some(());
