@@ -31,6 +31,11 @@ pub(super) fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
         report.speed,
         report.pace
     ))?;
+    if !report.faults.is_empty() {
+        let counts =
+            report.faults.iter().map(|fault| format!("{} {}", fault.fault, human_count(fault.count)));
+        out.line(format!("faults: {}", counts.collect::<Vec<_>>().join(", ")))?;
+    }
     if report.clients.is_empty() {
         return out.line("nobody listened");
     }

@@ -59,6 +59,7 @@ fn every_spelling_keeps_its_form() {
         ("unix_s", "-5", 10 * second, "5"),
         ("unix_s", "5", -10 * second, "-5"),
         ("unix_s", "0.25", -second, "-0.75"),
+        ("unix_s", "-5", 500_000, "-5"),
         ("unix_s", "\".5\"", second, "\"1.5\""),
         ("unix_s", "\"5.\"", second, "\"6.\""),
         ("unix_s", "1.6409952E9", 100 * second, "1.6409953E9"),
