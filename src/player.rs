@@ -36,7 +36,7 @@ mod stages;
 mod stock;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;

@@ -230,6 +230,12 @@ impl Control {
         }
     }
 
+    /// How many wait for something at this moment.
+    #[cfg(test)]
+    pub(crate) fn watching(&self) -> usize {
+        self.watchers.load(Ordering::SeqCst)
+    }
+
     pub(super) fn bell(&self) -> &Arc<Doorbell> {
         &self.bell
     }
