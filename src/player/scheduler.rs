@@ -388,6 +388,11 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             Happening::Message { .. } => {}
             Happening::Dropped { row } => {
                 self.played.count(&row);
+                let emitted = self.played.messages;
+                // Whoever waits for it would wait for ever.
+                self.control.show(|shown| {
+                    (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
+                });
                 self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
             }
             Happening::Disconnect => {

@@ -16,8 +16,8 @@ use crate::vendors::replay_topic;
 pub struct Emission {
     /// As recorded.
     pub row: Row,
-    /// What leaves in place of what is in the row, if anything does.
-    changed: Option<Changed>,
+    /// What leaves in place of what is in the row, if anything does. Nearly always nothing, hence the box.
+    changed: Option<Box<Changed>>,
     /// Its place in the replay, from 0, loops counted on.
     pub index: u64,
     /// The steady time at which it is to leave; none where there is no time to keep.
@@ -65,7 +65,7 @@ impl Emission {
     pub fn changed(row: Row, changed: Option<Changed>, index: u64, due_ns: Option<u64>) -> Self {
         Self {
             row,
-            changed,
+            changed: changed.map(Box::new),
             index,
             due_ns,
             topic: OnceLock::new(),
