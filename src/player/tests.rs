@@ -21,6 +21,7 @@ use super::*;
 
 mod access;
 mod hostile;
+mod lockstep;
 mod shape;
 
 use crate::clock::Clock;
