@@ -1,6 +1,8 @@
 //! The command line as it is typed: clap's types and nothing else. Each verb turns its arguments
 //! into what it works with (`commands`).
 
+mod shaping;
+
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::shaping::Shaping;
 use crate::archive::Filter;
 use crate::player::{Listen, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
@@ -196,6 +199,7 @@ pub struct Filters {
   telereel replay tuesday --push city=http://127.0.0.1:9000 -c telereel.toml
   telereel replay tuesday --publish mqtt://user:password@broker:1883
   telereel replay tuesday --listen http://127.0.0.1:0 --pace max --exec pytest -x
+  telereel replay tuesday --rebase-time --faults drop=1/100,disconnect=@500 --seed 7
 
 Clients connect to ws://HOST/ws (any session), ws://HOST/realtime/api/v1/ws/realtime (Damoov's protocol),
 ws://HOST/websocket_realtime (Delicode's) or mqtt://HOST (recorded topics; all else under telereel/{vendor}/{source}/{kind}/{device}).")]
@@ -273,7 +277,9 @@ pub struct Replay {
     /// TELEREEL_MQTT; end when it ends, with its exit code, or with 1 if it did not connect
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
-    // Last: its help heading is that of everything after it.
+    // These last: their help headings are those of everything after them.
+    #[command(flatten)]
+    pub shaping: Shaping,
     #[command(flatten)]
     pub filters: Filters,
 }

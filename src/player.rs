@@ -16,16 +16,19 @@
 //! user gave a `from`, it is that moment ([`PlayOptions::zero_ns`]). The clock starts when the clients
 //! that are waited for are ready. It goes on to its end though they leave, and though none came.
 //!
-//! What never happens here: a payload is changed, the player waits for a client at the original pace,
-//! a message leaves before it is due.
+//! What never happens here: a payload is changed unless that was asked for, the player waits for a client at the
+//! original pace, a message leaves before it is due.
 
 pub mod control;
 pub mod endpoints;
 pub mod event;
+pub mod faults;
 mod listen;
 pub mod pace;
+mod played;
 mod prepare;
 mod reader;
+pub mod rebase;
 mod report;
 mod scheduler;
 mod sleep;
@@ -50,8 +53,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::control::{Control, Order};
 pub use self::endpoints::{Access, BindOptions, Endpoints};
 pub use self::event::Position;
+pub use self::faults::Faults;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
+use self::played::Played;
+pub use self::rebase::Rebasing;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
 use self::sleep::Asleep;
 use self::stages::Stages;
@@ -93,6 +99,9 @@ pub struct PlayOptions {
     /// Under [`Pace::Lockstep`]: who takes longer is disconnected.
     pub ack_timeout: Duration,
     pub rounds: Rounds,
+    /// Moves the times in payloads; none: they leave as recorded.
+    pub rebasing: Option<Rebasing>,
+    pub faults: Option<Faults>,
     /// After the last message: how long a client may neither take nor acknowledge anything.
     pub drain: Duration,
     /// Ends the replay early: what was emitted is delivered, then clients are closed.
@@ -111,6 +120,8 @@ impl Default for PlayOptions {
             pace: Pace::Original,
             ack_timeout: DEFAULT_ACK_TIMEOUT,
             rounds: Rounds::ONCE,
+            rebasing: None,
+            faults: None,
             drain: DEFAULT_DRAIN,
             stop: CancellationToken::new(),
         }
@@ -304,7 +315,7 @@ async fn run<F, I, E>(
     control: &Arc<Control>,
     options: &PlayOptions,
     open: F,
-) -> Result<scheduler::Played, PlayError>
+) -> Result<Played, PlayError>
 where
     F: FnMut(Position) -> Result<I, E> + Send + 'static,
     I: Iterator<Item = Result<Row, E>>,

@@ -3,6 +3,9 @@
 // Clippy does not take the helpers of an integration test for test code.
 #![allow(clippy::unwrap_used)]
 
+#[path = "cli/shaping.rs"]
+mod shaping;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;

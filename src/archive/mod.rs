@@ -40,6 +40,7 @@
 
 mod catalog;
 mod columns;
+mod declarations;
 mod decoding;
 mod durable;
 mod error;

@@ -16,9 +16,8 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection
 use serde::Serialize;
 
 use super::Archive;
-use super::durable::files_in;
 use super::error::{ArchiveError, IoContext};
-use crate::decode::{Declaration, KnownPaths, declaration};
+use crate::decode::KnownPaths;
 use crate::index::SegmentRow;
 
 /// Messages of a kind: some milliseconds of parsing.
@@ -88,25 +87,12 @@ pub(super) fn unknown_fields(
     Ok(fields)
 }
 
-/// What the declarations of a kind know: those beside the data, or else the built-in one. Sources may
-/// declare a kind differently, and then what any of them knows is known.
+/// What the declarations of a kind know: what any of them knows is known.
 fn known_paths(archive: &Archive, vendor: &str, kind: &str) -> Result<Option<KnownPaths>, ArchiveError> {
     let mut known = None;
-    let mut add = |text: &str| {
-        // What is no declaration any more knows nothing; `verify` is for damage.
-        if let Ok(declaration) = Declaration::parse(text, kind) {
-            known.get_or_insert_with(KnownPaths::default).add(&declaration);
-        }
-    };
-    let is_of_kind = |path: &Path| {
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        name.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    };
-    let folder = archive.layout().schema().join(vendor);
-    for path in files_in(&*archive.disk, &folder, "toml")?.into_iter().filter(|path| is_of_kind(path)) {
-        add(&String::from_utf8_lossy(&archive.disk.read(&path).doing("read", &path)?));
+    for declaration in archive.declarations(vendor, kind)? {
+        known.get_or_insert_with(KnownPaths::default).add(&declaration);
     }
-    declaration(vendor, kind).into_iter().for_each(add);
     Ok(known)
 }
 

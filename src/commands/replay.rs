@@ -4,6 +4,7 @@ mod keyboard;
 pub(super) mod report;
 pub(super) mod screen;
 mod search;
+mod shaping;
 mod targets;
 
 use std::collections::HashMap;
@@ -33,8 +34,8 @@ use crate::console::replay::api;
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
-    drain_for,
+    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Rebasing, Report, Rounds, SessionStart,
+    Start, drain_for,
 };
 use crate::transport::tls::Trust;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
@@ -68,9 +69,12 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         context.screen.note(gap);
     }
     let bind = bind_options(context, &archive, &chosen, &first, &args)?;
+    let (sources, now) = (&bind.recorded.sources, Clock::System.now());
+    let rebasing = shaping::rebasing(context, &archive, sources, &args.push, &args.shaping, now)?;
     // Opened before the replay, which may take a day, and not after it.
     let report_file = args.report.as_deref().map(report::create).transpose()?;
-    let (report, code) = super::runtime()?.block_on(play(context, archive, chosen, &first, bind, &args))?;
+    let (report, code) =
+        super::runtime()?.block_on(play(context, archive, chosen, &first, bind, rebasing, &args))?;
     let mut out = Out::new();
     if context.json {
         out.json(&Event::Done(&report))?
@@ -107,12 +111,14 @@ async fn play(
     chosen: Chosen,
     first: &Row,
     bind: BindOptions,
+    rebasing: Option<Rebasing>,
     args: &Replay,
 ) -> anyhow::Result<(Report, Option<u8>)> {
     let signals = Signals::catch()?;
     let drain = args.drain.unwrap_or_else(|| drain_for(&bind.pushes));
     let endpoints = Endpoints::bind(bind).await?;
-    let options = play_options(&chosen, first, args, drain);
+    let mut options = play_options(&chosen, first, args, drain);
+    (options.rebasing, options.faults) = (rebasing, shaping::faults(&args.shaping));
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -267,6 +273,8 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
             Some(None) => Rounds::Forever,
             Some(Some(times)) => Rounds::Times(times),
         },
+        rebasing: None,
+        faults: None,
         drain,
         stop: CancellationToken::new(),
     }

@@ -124,6 +124,11 @@ impl Encrypted {
         serde_json::from_str(&self.member).unwrap_or_default()
     }
 
+    /// The name of the member that would hold its content.
+    pub(super) fn clear(&self) -> String {
+        serde_json::from_str(&self.clear).unwrap_or_default()
+    }
+
     /// Writes to `whole` what the payload would be in clear; of repeated keys the last counts. False if
     /// the payload is no object.
     pub(super) fn join(&self, payload: &[u8], clear: &[u8], whole: &mut Vec<u8>) -> bool {

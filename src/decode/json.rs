@@ -15,7 +15,7 @@ use super::row::{Found, Row, Value, expected_type};
 use super::value::{Scalar, trim};
 
 /// How often JSON may stand in a string in a string at one place of the plan.
-const STRINGS_DEEP_MAX: u8 = 3;
+pub(super) const STRINGS_DEEP_MAX: u8 = 3;
 
 /// Reads a whole body into `row`, which has just begun; the error is the parser's.
 pub(super) fn read(plan: &Plan, row: &mut Row, body: &[u8]) -> Result<(), serde_json::Error> {

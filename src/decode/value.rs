@@ -102,7 +102,7 @@ pub(super) fn convert<'a>(field: &Field, scalar: Scalar<'a>) -> Result<Converted
 
 impl Sentinels {
     #[inline]
-    fn has_text(&self, text: &str) -> bool {
+    pub(super) fn has_text(&self, text: &str) -> bool {
         text.len() <= self.text_bytes_max && self.texts.iter().any(|sentinel| **sentinel == *text)
     }
 
@@ -175,7 +175,7 @@ fn text(scalar: Scalar<'_>) -> Converted<'_> {
     }
 }
 
-fn timestamp(format: TimeFormat, scalar: Scalar<'_>) -> Option<i64> {
+pub(super) fn timestamp(format: TimeFormat, scalar: Scalar<'_>) -> Option<i64> {
     let scaled = |scale: i64| match (int(scalar), scalar) {
         (_, Scalar::Bool(_)) => None,
         (Some(n), _) => time::in_range(n.checked_mul(scale)?),

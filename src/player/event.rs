@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::message::Row;
 
 /// An event with its place in the replay.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Planned {
     /// Played before it, in recorded time; never less than that of the event before.
     pub at_ns: u64,
@@ -30,7 +30,7 @@ pub struct Planned {
 }
 
 /// What happens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Happening {
     /// A message leaves, changed as faults decided.
     Message { row: Box<Row>, changes: Changes },
@@ -51,8 +51,19 @@ pub struct Changes {
     pub corrupt: Option<u64>,
     /// The n-th repetition of the message by a fault; 0 is the message itself.
     pub copy: u32,
-    /// Late by a fault, against the recording.
+    /// Late by faults, against the recording: its own, and those of what it waits behind.
     pub delay_ns: u64,
+    /// Which faults of its own make it late.
+    pub late: Late,
+}
+
+/// By how much each of the faults that keep a message back does so, in nanoseconds; 0: not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    pub delay_ns: u64,
+    pub jitter_ns: u64,
+    /// For how long it is held while others leave.
+    pub reorder_ns: u64,
 }
 
 /// Where a round of reading begins.

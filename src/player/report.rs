@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::scheduler::Played;
+use super::faults::{DISCONNECTED, FaultReport};
+use super::played::Played;
 use super::{Pace, PlayOptions};
 use crate::message::SessionId;
 use crate::transport::fanout::{ClientSummary, Fanout, Lateness};
@@ -36,8 +37,8 @@ pub struct Report {
     /// What the messages were.
     pub sources: Vec<SourceReport>,
     pub clients: Vec<ClientReport>,
-    /// What was done to the stream on purpose; nothing yet.
-    pub faults: Vec<String>,
+    /// What was done to the stream on purpose.
+    pub faults: Vec<FaultReport>,
     /// Messages that were late because the archive was not read in time.
     pub reader_late: u64,
     /// The replay was stopped before its end.
@@ -117,9 +118,11 @@ impl From<((Arc<str>, Arc<str>), (u64, u64))> for SourceReport {
 }
 
 impl Report {
-    /// Whether a client was disconnected for being slow, or a push refused for good: exit code 3.
+    /// Whether a client was disconnected for being slow, or a push refused for good: exit code 3. What was
+    /// asked for is no loss.
     pub fn has_loss(&self) -> bool {
-        self.clients.iter().any(|client| client.reason.is_some() || client.refused > 0)
+        let is_lost = |reason| reason != DISCONNECTED;
+        self.clients.iter().any(|client| client.reason.is_some_and(is_lost) || client.refused > 0)
     }
 
     pub(super) fn new(options: &PlayOptions, played: Played, fanout: &Fanout, ended_ns: u64) -> Self {
@@ -146,7 +149,7 @@ impl Report {
             digest,
             sources: played.sources.into_iter().map(SourceReport::from).collect(),
             clients: summaries.into_iter().map(ClientReport::from).collect(),
-            faults: Vec::new(),
+            faults: played.faults,
             reader_late: played.reader_late,
             stopped: played.stopped,
         }

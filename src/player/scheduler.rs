@@ -9,15 +9,16 @@
 
 mod orders;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use sha2::Sha256;
 
 use super::control::{Control, Shown, State, Steps, Tape, Ticket};
-use super::event::{Happening, Planned};
+use super::event::{Changes, Happening, Planned};
+use super::faults::{DISCONNECTED, Fault, Struck};
 use super::pace::{PlaybackClock, Speed};
+use super::played::Played;
 use super::prepare::Preparation;
 use super::sleep::Sleep;
 use super::stock::{Beginning, Next, Stock, Stretch};
@@ -28,26 +29,6 @@ use crate::transport::fanout::{Emission, Fanout, Flow, NOT_ACKNOWLEDGED};
 /// Between the moment at which the clients are ready and the first due time: a client that
 /// subscribes to several things one after the other gets all of them from the first message.
 const LEAD_NS: u64 = 50_000_000;
-
-/// What a replay came to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Played {
-    pub messages: u64,
-    pub bytes: u64,
-    /// When the clock started; none if it did not come to that.
-    pub started_ns: Option<u64>,
-    /// Messages that were late because they had not been read in time.
-    pub reader_late: u64,
-    /// The speed at the end.
-    pub speed: Speed,
-    /// Ended before its end.
-    pub stopped: bool,
-    pub digest: Sha256,
-    /// The same over what left, where it can differ.
-    pub sent_digest: Option<Sha256>,
-    /// Messages and bytes by name and vendor of their source.
-    pub sources: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
-}
 
 /// Plays what `stock` gets to `fanout` until its end, or a stop.
 pub(super) fn run(
@@ -66,7 +47,7 @@ pub(super) fn run(
     let Scheduler { mut played, preparation, speed, .. } = scheduler;
     played.stopped = control.stopped().is_cancelled();
     played.speed = speed;
-    played.sent_digest = preparation.sent_digest();
+    (played.sent_digest, played.faults) = preparation.into_account();
     played
 }
 
@@ -86,7 +67,7 @@ enum What {
     /// As it was read: bytes may depend on when the replay starts.
     Planned(Happening),
     /// Ready to leave.
-    Message(Arc<Emission>),
+    Message(Arc<Emission>, Changes),
 }
 
 /// A step that is being made.
@@ -293,7 +274,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
                 let payload = self.preparation.payload(&row, at_ns, changes);
                 let emission = Arc::new(Emission::changed(*row, payload, index, None));
                 emission.topic();
-                What::Message(emission)
+                What::Message(emission, changes)
             }
             what => what,
         };
@@ -353,18 +334,18 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         if due_ns.is_none() {
             self.tape = Tape::Held { at_ns };
         }
-        let emission = match what {
+        let (emission, changes) = match what {
             What::Planned(happening) => {
                 let is_counted = matches!(happening, Happening::Dropped { .. });
                 self.note_down(index + u64::from(is_counted), digest);
-                self.carry_out(happening);
+                self.carry_out(happening, index);
                 return self.show();
             }
-            What::Message(mut emission) => {
+            What::Message(mut emission, changes) => {
                 if let Some(emission) = Arc::get_mut(&mut emission) {
                     emission.due_ns = due_ns;
                 }
-                emission
+                (emission, changes)
             }
         };
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
@@ -376,13 +357,11 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         self.emitted_here += 1;
         self.note_down(index + 1, digest);
         let row = &emission.row;
-        self.played.messages += 1;
-        self.played.bytes += row.payload.len() as u64;
-        let (name, vendor) = (&row.source, &row.vendor);
-        let (messages, bytes) =
-            self.played.sources.entry((Arc::clone(name), Arc::clone(vendor))).or_default();
-        *messages += 1;
-        *bytes += row.payload.len() as u64;
+        if changes.copy == 0 {
+            self.played.count(row);
+        }
+        let fanout = self.fanout;
+        self.preparation.left(&emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
         let emitted = self.played.messages;
         self.control.show(|shown| {
             (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
@@ -404,11 +383,33 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     }
 
     /// What is no message.
-    fn carry_out(&mut self, happening: Happening) {
+    fn carry_out(&mut self, happening: Happening, index: u64) {
         match happening {
-            Happening::Message { .. } | Happening::Dropped { .. } => {}
-            Happening::SourceDown { .. } | Happening::SourceUp { .. } | Happening::Disconnect => {}
+            Happening::Message { .. } => {}
+            Happening::Dropped { row } => {
+                self.played.count(&row);
+                let emitted = self.played.messages;
+                // Whoever waits for it would wait for ever.
+                self.control.show(|shown| {
+                    (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
+                });
+                self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
+            }
+            Happening::Disconnect => {
+                // Behind the message before it.
+                self.struck(
+                    Fault::Disconnect,
+                    Struck { index: index.saturating_sub(1), seq: None, ns: None },
+                );
+                self.fanout.disconnect(DISCONNECTED);
+            }
+            Happening::SourceDown { .. } | Happening::SourceUp { .. } => {}
         }
+    }
+
+    fn struck(&mut self, fault: Fault, struck: Struck) {
+        self.preparation.struck(fault, struck);
+        self.fanout.note_fault(fault.name(), &struck);
     }
 
     /// Counts a message that was sent while stepping.

@@ -4,6 +4,7 @@
 
 use super::PlayOptions;
 use super::event::Stage;
+use super::faults::FaultStage;
 
 /// The stages of one replay.
 pub(super) struct Stages {
@@ -14,8 +15,10 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    pub(super) fn of(_options: &PlayOptions) -> Self {
-        Self { past: Vec::new(), shape: Vec::new() }
+    pub(super) fn of(options: &PlayOptions) -> Self {
+        let faults = options.faults.clone().map(FaultStage::new);
+        let shape = faults.into_iter().map(|stage| Box::new(stage) as Box<dyn Stage>).collect();
+        Self { past: Vec::new(), shape }
     }
 
     pub(super) fn wind(&mut self) {

@@ -233,7 +233,8 @@ impl Shelf {
     }
 }
 
-fn cost(planned: &Planned) -> usize {
+/// What an event costs in memory.
+pub(super) fn cost(planned: &Planned) -> usize {
     let (Happening::Message { row, .. } | Happening::Dropped { row }) = &planned.what else {
         return ROW_BYTES;
     };

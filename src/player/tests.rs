@@ -1,5 +1,6 @@
 //! Replays over real sockets.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +22,7 @@ use super::*;
 mod access;
 mod hostile;
 mod lockstep;
+mod shape;
 
 use crate::clock::Clock;
 use crate::message::{KindHeader, Mqtt, SourceHeader};

@@ -36,6 +36,15 @@ struct Sent<'a> {
 }
 
 #[derive(Serialize)]
+struct Fault<'a, S> {
+    event: &'a str,
+    fault: &'a str,
+    #[serde(flatten)]
+    struck: &'a S,
+    at_ns: u64,
+}
+
+#[derive(Serialize)]
 struct Did<'a> {
     event: &'a str,
     client: u64,
@@ -62,6 +71,11 @@ impl Trace {
             due_ns: emission.due_ns,
             sent_ns,
         });
+    }
+
+    /// A fault did something to the stream.
+    pub fn fault(&self, fault: &str, struck: &impl Serialize, at_ns: u64) {
+        self.write(&Fault { event: "fault", fault, struck, at_ns });
     }
 
     /// `client` sent or answered something.

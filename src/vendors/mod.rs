@@ -16,6 +16,7 @@ mod mqtt;
 pub mod pontosense;
 mod pusher;
 mod registry;
+mod sealer;
 pub mod sensoro;
 pub mod service;
 mod settings;
@@ -39,8 +40,9 @@ use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 use crate::secret::Secret;
 
-pub use pusher::{PushRule, Pusher, pusher, was_pushed};
+pub use pusher::{PushRule, Pusher, pusher, signs, was_pushed};
 pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, source_header};
+pub use sealer::Sealer;
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;
 use variant::Variant;

@@ -98,6 +98,11 @@ pub fn pusher(vendor: &str, config: Option<&VendorConfig>, variants: &[Variant])
     }
 }
 
+/// Whether the vendor signs what it pushes, body included.
+pub fn signs(vendor: &str) -> bool {
+    vendor == "sensoro"
+}
+
 /// Whether a source was pushed to us, by its recorded settings; none if they do not say.
 pub fn was_pushed(source: &SourceHeader) -> Option<bool> {
     Some(source.settings.get("transport")?.as_str()? == "webhook")

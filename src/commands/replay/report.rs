@@ -51,6 +51,11 @@ pub(super) fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyho
         let others = human_count(report.messages - messages);
         out.line(format!("{others} more are of sources that --push does not name: they went nowhere"))?;
     }
+    if !report.faults.is_empty() {
+        let counts =
+            report.faults.iter().map(|fault| format!("{} {}", fault.fault, human_count(fault.count)));
+        out.line(format!("faults: {}", counts.collect::<Vec<_>>().join(", ")))?;
+    }
     if report.clients.is_empty() {
         return out.line("nobody listened");
     }

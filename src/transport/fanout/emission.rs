@@ -16,8 +16,8 @@ use crate::vendors::replay_topic;
 pub struct Emission {
     /// As recorded.
     pub row: Row,
-    /// What leaves in place of the row's payload, if anything does.
-    changed: Option<Bytes>,
+    /// What leaves in place of what is in the row, if anything does. Nearly always nothing, hence the box.
+    changed: Option<Box<Changed>>,
     /// Its place in the replay, from 0, loops counted on.
     pub index: u64,
     /// The steady time at which it is to leave; none where there is no time to keep.
@@ -28,16 +28,44 @@ pub struct Emission {
     heads: [OnceLock<Option<Bytes>>; 3],
 }
 
+/// What of a message is not as recorded when it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    pub payload: Bytes,
+    pub clear: Option<Bytes>,
+    /// Microseconds since the Unix epoch, as are those of the row.
+    pub received_at_us: i64,
+    pub event_at_us: Option<i64>,
+}
+
+impl Changed {
+    /// Nothing is changed yet.
+    pub fn of(row: &Row) -> Self {
+        Self {
+            payload: row.payload.clone(),
+            clear: row.clear.clone(),
+            received_at_us: row.received_at_us,
+            event_at_us: row.event_at_us,
+        }
+    }
+
+    /// The row as a client is to see it.
+    fn into_row(self, row: &Row) -> Row {
+        let Self { payload, clear, received_at_us, event_at_us } = self;
+        Row { payload, clear, received_at_us, event_at_us, ..row.clone() }
+    }
+}
+
 impl Emission {
     pub fn new(row: Row, index: u64, due_ns: Option<u64>) -> Self {
         Self::changed(row, None, index, due_ns)
     }
 
     /// As [`Emission::new`], with other bytes than those recorded.
-    pub fn changed(row: Row, changed: Option<Bytes>, index: u64, due_ns: Option<u64>) -> Self {
+    pub fn changed(row: Row, changed: Option<Changed>, index: u64, due_ns: Option<u64>) -> Self {
         Self {
             row,
-            changed,
+            changed: changed.map(Box::new),
             index,
             due_ns,
             topic: OnceLock::new(),
@@ -49,7 +77,7 @@ impl Emission {
 
     /// The bytes that leave.
     pub fn payload(&self) -> &Bytes {
-        self.changed.as_ref().unwrap_or(&self.row.payload)
+        self.changed.as_ref().map_or(&self.row.payload, |changed| &changed.payload)
     }
 
     /// The MQTT topic that it leaves on.
@@ -75,7 +103,11 @@ impl Emission {
     pub fn envelope_frame(&self) -> Message {
         let frame = self.envelope.get_or_init(|| {
             // Strings and integers only: serialising them does not fail.
-            Message::Text(envelope::to_json_with(&self.row, self.payload()).unwrap_or_default().into())
+            let json = match self.changed.clone() {
+                None => envelope::to_json(&self.row),
+                Some(changed) => envelope::to_json(&changed.into_row(&self.row)),
+            };
+            Message::Text(json.unwrap_or_default().into())
         });
         frame.clone()
     }

@@ -23,12 +23,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::away::AWAY_TOO_LONG;
 pub use self::bell::Doorbell;
-pub use self::emission::Emission;
+pub use self::emission::{Changed, Emission};
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
 pub use self::member::Member;
@@ -273,6 +274,22 @@ impl Fanout {
             }
         }
         others
+    }
+
+    /// Disconnects whoever has come, for `reason`, when it has got what was delivered to it so far; those that we
+    /// went to stay. They may join again at once.
+    pub fn disconnect(&self, reason: &'static str) {
+        for client in lock(&self.room).members.iter().filter(|client| !client.is_target) {
+            lock(&client.queue).leave(reason);
+            client.readable.notify_one();
+        }
+    }
+
+    /// Notes in the trace, if there is one, what a fault did to the stream.
+    pub fn note_fault(&self, fault: &str, struck: &impl Serialize) {
+        if let Some(trace) = &self.trace {
+            trace.fault(fault, struck, self.clock.now().steady_ns);
+        }
     }
 
     /// The clients that were ready at some time and have left, in the order in which they came.

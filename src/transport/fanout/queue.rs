@@ -123,6 +123,8 @@ pub(super) struct Queue {
     unacknowledged: Vec<u64>,
     dropped: u64,
     finished: bool,
+    /// Why the client is to be disconnected when nothing waits for it any more.
+    leaving: Option<&'static str>,
     reason: Option<&'static str>,
     /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
     over: bool,
@@ -146,6 +148,7 @@ impl Queue {
             unacknowledged: Vec::new(),
             dropped: 0,
             finished: false,
+            leaving: None,
             reason: None,
             over: false,
             away: false,
@@ -159,7 +162,7 @@ impl Queue {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.over && !self.away
+        self.wish.is_some() && !self.over && !self.away && self.leaving.is_none()
     }
 
     /// From now on what is offered waits for the client's return, but for what has QoS 0.
@@ -178,7 +181,7 @@ impl Queue {
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
-        if self.over || self.reason.is_some() {
+        if self.over || self.leaving.is_some() || self.reason.is_some() {
             return Offer::Unwanted;
         }
         let Some(wish) = &self.wish else { return Offer::Unwanted };
@@ -223,6 +226,10 @@ impl Queue {
         self.bytes -= bytes;
         self.in_hand += items as u64;
         self.progress += items as u64;
+        if let (0, Some(reason)) = (items, self.leaving) {
+            self.reason = Some(reason);
+            return Taken::Dropped(reason);
+        }
         match items {
             0 if self.finished && self.items.is_empty() => Taken::Finished,
             0 => Taken::Nothing,
@@ -277,6 +284,11 @@ impl Queue {
         self.dropped += self.items.len() as u64;
         self.items = VecDeque::new();
         self.bytes = 0;
+    }
+
+    /// The client is to be disconnected when it has what waits for it.
+    pub(super) fn leave(&mut self, reason: &'static str) {
+        self.leaving.get_or_insert(reason);
     }
 
     pub(super) fn finish(&mut self) {
