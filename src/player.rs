@@ -3,7 +3,8 @@
 //! The sole wiring of the replay path:
 //!
 //! ```text
-//! rows -> reader thread -> stock -> scheduler thread -> fan-out -> one task per client -> sockets
+//! rows -> reader thread [line, stages] -> stock -> scheduler thread -> fan-out -> one task per client -> sockets
+//!             ^ where to begin                      ^ orders: [`Control`]
 //! ```
 //!
 //! What is pushed to and published to are members of the same audience as clients that come, so that

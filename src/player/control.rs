@@ -35,6 +35,9 @@ pub enum Order {
     Toggle,
     Seek(To),
     Speed(Speed),
+    /// To the next whole step up, or down.
+    Faster,
+    Slower,
     Step(Steps),
     /// Plays a stretch, or all, again and again.
     Repeat(Repeat),

@@ -189,6 +189,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             return self.rest();
         }
         if !self.is_open && !self.opens() {
+            // Whoever ordered a step is not to wait for clients with it.
+            if let Some(Stepping { ticket, .. }) = &self.stepping {
+                self.control.obey(*ticket);
+            }
             self.sleep.sleep(None);
             return true;
         }

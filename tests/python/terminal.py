@@ -9,6 +9,7 @@ import signal
 import subprocess
 import termios
 import threading
+import urllib.error
 import urllib.request
 
 from common import FOLDER, TELEREEL, configure, listening, start, stop, until
@@ -56,6 +57,11 @@ class Terminal:
     def key(self, keys):
         os.write(self.master, keys)
 
+    def order(self, **action):
+        request = urllib.request.Request(self.url, json.dumps(action).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
     def until(self, **expected):
         def look():
             with urllib.request.urlopen(self.url) as answer:
@@ -74,6 +80,13 @@ terminal.key(b".")
 terminal.until(emitted=1)
 terminal.key(b"s")
 terminal.until(emitted=2)
+# To what a search in the recording finds, from here on and not before.
+assert terminal.order(action="step", until={"where": "payload = '3'"})["emitted"] == 4
+try:
+    terminal.order(action="step", until={"where": "payload = '1'"})
+    raise AssertionError("it was found behind the place")
+except urllib.error.HTTPError as refused:
+    assert refused.code == 409 and "no message" in json.load(refused)["error"]
 terminal.key(b"++")
 terminal.until(speed="4")
 terminal.key(b"-")
@@ -82,7 +95,7 @@ terminal.key(b"\x1b[D")
 terminal.until(position_ns=0)
 terminal.key(b"q")
 terminal.ended(0)
-assert b"space pauses" in terminal.shown and b"replayed 2 messages" in terminal.shown, terminal.shown
+assert b"space pauses" in terminal.shown and b"replayed 4 messages" in terminal.shown, terminal.shown
 
 terminal = Terminal()
 terminal.key(b" ")

@@ -70,12 +70,12 @@ fn key(sequence: &[u8]) -> Option<Key> {
 }
 
 impl Key {
-    fn order(self, control: &Control) -> Order {
+    fn order(self) -> Order {
         match self {
             Key::Toggle => Order::Toggle,
             Key::Seek(seconds) => Order::Seek(To::By(seconds * SECOND_NS)),
-            Key::Faster => Order::Speed(control.snapshot().speed.faster()),
-            Key::Slower => Order::Speed(control.snapshot().speed.slower()),
+            Key::Faster => Order::Faster,
+            Key::Slower => Order::Slower,
             Key::Step => Order::Step(Steps::ONE),
             Key::Stop => Order::Stop,
         }
@@ -146,7 +146,7 @@ fn obey(control: &Control) {
             Ok(read) => {
                 for key in keys.decode(&bytes[..read]) {
                     // Over, or too much of it: there is nobody to tell.
-                    let _ = control.order(key.order(control));
+                    let _ = control.order(key.order());
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -32,6 +32,8 @@ impl<S: Sleep> Scheduler<'_, S> {
             Order::Toggle if self.is_to_play => self.pause(),
             Order::Toggle => self.play(),
             Order::Speed(speed) => self.change_speed(speed),
+            Order::Faster => self.change_speed(self.speed.faster()),
+            Order::Slower => self.change_speed(self.speed.slower()),
             Order::Seek(to) => {
                 let place_ns = self.place(to);
                 if self.stretch.and_then(|stretch| stretch.to_ns).is_some_and(|to_ns| place_ns >= to_ns) {

@@ -264,6 +264,11 @@ fn a_replay_waits_for_its_clients_unless_told_twice_to_play() {
         [State::Paused, State::Waiting]
     );
     assert_eq!(in_ms(&ran.emitted), [(0, Some(40 + lead_ms)), (1, Some(50 + lead_ms))]);
+    // A step waits for them as well, and whoever ordered it does not.
+    let ran =
+        play(&rows, paused.clone(), &[order(5, steps(1)), (6, Act::Look), (40, Act::Ready), (95, Act::Look)]);
+    assert_eq!(in_ms(&ran.emitted), [(0, None)]);
+    assert_eq!(ran.seen.iter().map(|(_, seen)| seen.emitted).collect::<Vec<_>>(), [0, 1]);
     // They are there long since: nothing more is waited for.
     let ran = play(&rows, paused, &[(5, Act::Ready), order(200, Order::Play)]);
     assert_eq!(in_ms(&ran.emitted), [(0, Some(200 + lead_ms)), (1, Some(210 + lead_ms))]);
