@@ -44,6 +44,7 @@ mod decoding;
 mod durable;
 mod error;
 mod filter;
+mod gaps;
 mod info;
 mod kinds;
 mod layout;
@@ -70,7 +71,8 @@ mod writers;
 
 pub use error::ArchiveError;
 pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
-pub use info::{ChannelCount, DeviceCount, Gap, KindCount, SessionInfo, SourceCount};
+pub use gaps::Gap;
+pub use info::{ChannelCount, DeviceCount, KindCount, SessionInfo, SourceCount};
 pub use layout::{Layout, PartName};
 pub use lock::Lock;
 pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
