@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fanout::Emission;
 use crate::message::SessionId;
@@ -54,7 +54,7 @@ impl Trace {
     /// `emission` was flushed to `client` at `sent_ns`.
     pub fn sent(&self, client: u64, emission: &Emission, sent_ns: u64) {
         self.write(&Sent {
-            event: "sent",
+            event: if emission.is_retold() { "state" } else { "sent" },
             client,
             session_id: emission.row.session_id,
             seq: emission.row.seq,
@@ -62,6 +62,11 @@ impl Trace {
             due_ns: emission.due_ns,
             sent_ns,
         });
+    }
+
+    /// From `at_ns` on exactly these sources are down.
+    pub fn outages(&self, down: &[Value], at_ns: u64) {
+        self.write(&json!({"event": "outages", "at_ns": at_ns, "down": down}));
     }
 
     /// `client` sent or answered something.

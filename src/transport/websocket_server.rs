@@ -15,7 +15,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -147,6 +147,10 @@ impl Client {
                         flushing = true;
                     }
                     Taken::Finished => return Ok(end(close_code::NORMAL, "the replay is over")),
+                    Taken::Cut => {
+                        self.hear_out();
+                        return Ok(End::Gone);
+                    }
                     Taken::Dropped(why) => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 },
                 message = self.stream.next() => match message.transpose()? {
@@ -165,6 +169,12 @@ impl Client {
                 () = at(wake), if wake.is_some() => self.tell(ClientInput::Tick),
             }
         }
+    }
+
+    /// Takes what has come from the client already: unread, it would turn the end of the connection into a
+    /// reset, which may overtake what was sent.
+    fn hear_out(&mut self) {
+        while let Some(Some(Ok(_))) = self.stream.next().now_or_never() {}
     }
 
     /// Feeds all of `batch`, or as much of it as the server's conduct has left over.

@@ -85,6 +85,19 @@ pub fn is_emitted(vendor: &str, kind: &str) -> bool {
     !matches!((vendor, kind), (_, "link" | "control") | ("pontosense", "config"))
 }
 
+/// The sensors of a recorded source that has a connection for each of them, and the channels of their messages.
+pub fn sensors(source: &SourceHeader) -> Vec<(String, String)> {
+    let list =
+        source.settings.get("sensors").and_then(Value::as_array).filter(|_| source.vendor == "pontosense");
+    let names = list.into_iter().flatten().filter_map(Value::as_str);
+    names.map(|sn| (sn.to_owned(), pontosense::topic(sn))).collect()
+}
+
+/// Whether a source was recorded by subscribing to a broker's topics.
+pub fn was_subscribed(source: &SourceHeader) -> bool {
+    source.settings.get("transport").and_then(Value::as_str) == Some("mqtt")
+}
+
 /// The emulator for a WebSocket client that asked for `path` (without query); none if nothing is served there.
 pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>> {
     match path {

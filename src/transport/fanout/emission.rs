@@ -6,10 +6,14 @@ use axum::extract::ws::{Message, Utf8Bytes};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::StateChange;
 use crate::envelope;
 use crate::message::Row;
 use crate::transport::mqtt_server::publish;
 use crate::vendors::replay_topic;
+
+/// The end of the envelope of a message that is told again.
+const RETOLD_MEMBER: &str = r#","replayed_state":true}"#;
 
 /// A message on its way to all clients.
 #[derive(Debug)]
@@ -19,6 +23,10 @@ pub struct Emission {
     pub index: u64,
     /// The steady time at which it is to leave; none where there is no time to keep.
     pub due_ns: Option<u64>,
+    /// What it does to what is known of a thing; none where that is not remembered.
+    pub state: Option<StateChange>,
+    /// It is told again, to a client that came late.
+    is_retold: bool,
     topic: OnceLock<ByteString>,
     raw: OnceLock<Message>,
     envelope: OnceLock<Message>,
@@ -31,11 +39,22 @@ impl Emission {
             row,
             index,
             due_ns,
+            state: None,
+            is_retold: false,
             topic: OnceLock::new(),
             raw: OnceLock::new(),
             envelope: OnceLock::new(),
             heads: [const { OnceLock::new() }; 3],
         }
+    }
+
+    /// The same message as it is told to a client that comes late: marked where the protocol can.
+    pub fn retold(&self) -> Self {
+        Self { is_retold: true, ..Self::new(self.row.clone(), self.index, None) }
+    }
+
+    pub fn is_retold(&self) -> bool {
+        self.is_retold
     }
 
     /// The MQTT topic that it leaves on.
@@ -61,7 +80,11 @@ impl Emission {
     pub fn envelope_frame(&self) -> Message {
         let frame = self.envelope.get_or_init(|| {
             // Strings and integers only: serialising them does not fail.
-            Message::Text(envelope::to_json(&self.row).unwrap_or_default().into())
+            let mut json = envelope::to_json(&self.row).unwrap_or_default();
+            if self.is_retold && json.pop().is_some() {
+                json.push_str(RETOLD_MEMBER);
+            }
+            Message::Text(json.into())
         });
         frame.clone()
     }
@@ -72,7 +95,7 @@ impl Emission {
         let qos = qos.min(2);
         self.heads[usize::from(qos)]
             .get_or_init(|| {
-                let retain = self.row.mqtt.is_some_and(|mqtt| mqtt.retain);
+                let retain = self.is_retold || self.row.mqtt.is_some_and(|mqtt| mqtt.retain);
                 publish::head(self.topic(), qos, retain, self.row.payload.len())
             })
             .as_ref()

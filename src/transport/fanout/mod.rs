@@ -11,7 +11,10 @@
 
 mod emission;
 mod lateness;
+mod past;
 mod queue;
+mod state;
+mod strands;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +30,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::emission::Emission;
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
+use self::past::Past;
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
+pub use self::state::{StateChange, StateKey, StateTable};
+pub use self::strands::{Down, Strands};
 use crate::clock::Clock;
 use crate::transport::trace::Trace;
 
@@ -64,6 +70,10 @@ pub struct ClientSummary {
     pub endpoint: String,
     /// Flushed to its socket.
     pub messages: u64,
+    /// Told again because it came late, or because the replay was moved: not among `messages`.
+    pub states: u64,
+    /// Its connection was closed because what it came for was down.
+    pub cut: bool,
     pub bytes: u64,
     /// Addressed to it and not sent, because it was too slow.
     pub dropped: u64,
@@ -98,6 +108,7 @@ pub struct Fanout {
     left: Notify,
     drift: Mutex<Drift>,
     emitted: AtomicU64,
+    past: Past,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +139,7 @@ struct Client {
 #[derive(Debug, Default)]
 struct Sent {
     messages: u64,
+    states: u64,
     bytes: u64,
     refused: u64,
     repeated: u64,
@@ -156,6 +168,7 @@ impl Fanout {
             left: Notify::new(),
             drift: Mutex::default(),
             emitted: AtomicU64::new(0),
+            past: Past::default(),
         })
     }
 
@@ -214,6 +227,7 @@ impl Fanout {
 
     /// Hands `emission` to every client that wishes for it.
     pub fn deliver(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+        self.past.note(emission);
         let members = Arc::clone(&lock(&self.room).members);
         for client in members.iter() {
             client.offer(emission, flow, stop);
@@ -347,7 +361,7 @@ impl Member {
 
     /// Sets what the client receives from now on; the first wish makes it ready.
     pub fn wish(&self, wish: Wish) {
-        lock(&self.client.queue).wish(wish);
+        self.fanout.past.wish(&self.client, wish);
         // Taken and given back, so that `wait_ready` is either before its look or in its wait.
         drop(lock(&self.fanout.room));
         self.fanout.changed.notify_all();
@@ -364,7 +378,7 @@ impl Member {
                     self.client.writable.notify_all();
                     return taken;
                 }
-                Taken::Finished | Taken::Dropped(_) => return taken,
+                Taken::Finished | Taken::Cut | Taken::Dropped(_) => return taken,
             }
         }
     }
@@ -387,6 +401,10 @@ impl Member {
         let mut drift = lock(&self.fanout.drift);
         for item in batch {
             let emission = &item.emission;
+            if emission.is_retold() {
+                sent.states += 1;
+                continue;
+            }
             sent.messages += 1;
             sent.bytes += emission.row.payload.len() as u64;
             if let Some(due_ns) = emission.due_ns {
@@ -447,9 +465,9 @@ impl Drop for Member {
     fn drop(&mut self) {
         let client = &self.client;
         self.end();
-        let (was_ready, dropped, reason) = {
+        let (was_ready, dropped, reason, cut) = {
             let queue = lock(&client.queue);
-            (queue.was_ready(), queue.dropped(), queue.reason())
+            (queue.was_ready(), queue.dropped(), queue.reason(), queue.is_cut())
         };
         let mut room = lock(&self.fanout.room);
         if was_ready {
@@ -460,6 +478,8 @@ impl Drop for Member {
                     id: client.id,
                     endpoint: client.endpoint.clone(),
                     messages: sent.messages,
+                    states: sent.states,
+                    cut,
                     bytes: sent.bytes,
                     refused: sent.refused,
                     repeated: sent.repeated,
@@ -484,6 +504,8 @@ fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
         None => summaries.push(summary),
         Some(kept) => {
             kept.messages += summary.messages;
+            kept.states += summary.states;
+            kept.cut |= summary.cut;
             kept.bytes += summary.bytes;
             kept.dropped += summary.dropped;
             kept.refused += summary.refused;

@@ -81,7 +81,9 @@ impl Item {
     pub fn publish_head(&self) -> Option<Bytes> {
         match &self.topic {
             None => self.emission.publish_head(self.qos).cloned(),
-            Some(topic) => publish::head(topic, self.qos, false, self.emission.row.payload.len()),
+            Some(topic) => {
+                publish::head(topic, self.qos, self.emission.is_retold(), self.emission.row.payload.len())
+            }
         }
     }
 }
@@ -94,6 +96,8 @@ pub enum Taken {
     Nothing,
     /// Nothing, and nothing will follow.
     Finished,
+    /// Nothing, and the connection is to break: what the client came for is down.
+    Cut,
     /// The client is to be disconnected, for this reason.
     Dropped(&'static str),
 }
@@ -111,12 +115,17 @@ pub(super) struct Queue {
     bytes_max: usize,
     items_max: usize,
     wish: Option<Wish>,
+    /// Until the message with this index, what was wished for before still holds.
+    before: Option<(u64, Option<Wish>)>,
     items: VecDeque<Item>,
+    /// Of `items`, those that are bounded: what is told again is bounded where it is kept.
+    bounded: usize,
     bytes: usize,
     /// Taken and not yet flushed.
     in_hand: u64,
     dropped: u64,
     finished: bool,
+    cut: bool,
     reason: Option<&'static str>,
     /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
     over: bool,
@@ -131,11 +140,14 @@ impl Queue {
             bytes_max,
             items_max,
             wish: None,
+            before: None,
             items: VecDeque::new(),
+            bounded: 0,
             bytes: 0,
             in_hand: 0,
             dropped: 0,
             finished: false,
+            cut: false,
             reason: None,
             over: false,
             progress: 0,
@@ -147,24 +159,68 @@ impl Queue {
         self.wish = Some(wish);
     }
 
+    /// The same from the message with index `upto` on; of what was before it, those of `states` are told
+    /// that were not wished for until now.
+    pub(super) fn wish_from<'s>(
+        &mut self,
+        upto: u64,
+        wish: Wish,
+        states: impl Iterator<Item = &'s Arc<Emission>>,
+    ) {
+        let before = self.wish.replace(wish);
+        let is_new = |state: &&Arc<Emission>| before.as_ref().is_none_or(|b| b.qos_for(state).is_none());
+        self.tell(states.filter(is_new));
+        self.before = Some((upto, before));
+    }
+
+    /// Tells those of `states` that are wished for.
+    pub(super) fn tell<'s>(&mut self, states: impl Iterator<Item = &'s Arc<Emission>>) {
+        let Some(wish) = self.wish.as_ref().filter(|_| !self.over && !self.cut && self.reason.is_none())
+        else {
+            return;
+        };
+        for state in states {
+            if let Some(qos) = wish.qos_for(state) {
+                let topic = wish.topic_for(state);
+                self.items.push_back(Item { emission: Arc::clone(state), qos, topic });
+            }
+        }
+    }
+
+    pub(super) fn current_wish(&self) -> Option<&Wish> {
+        self.wish.as_ref().filter(|_| !self.over)
+    }
+
+    /// Nothing is taken any more but what waits, and then the connection breaks; false if that was so.
+    pub(super) fn cut(&mut self) -> bool {
+        !std::mem::replace(&mut self.cut, true)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.over
+        self.wish.is_some() && !self.over && !self.cut
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
-        if self.over || self.reason.is_some() {
+        if self.over || self.cut || self.reason.is_some() {
             return Offer::Unwanted;
         }
-        let Some(wish) = &self.wish else { return Offer::Unwanted };
+        self.before.take_if(|(upto, _)| emission.index >= *upto);
+        let wish = self.before.as_ref().map_or(&self.wish, |(_, before)| before);
+        let Some(wish) = wish else { return Offer::Unwanted };
         let Some(qos) = wish.qos_for(emission) else { return Offer::Unwanted };
         let topic = wish.topic_for(emission);
         let was_empty = self.items.is_empty();
         let bytes = cost(emission);
         // One message always fits, whatever its size.
-        if !was_empty && (self.items.len() >= self.items_max || self.bytes + bytes > self.bytes_max) {
+        if self.bounded > 0 && (self.bounded >= self.items_max || self.bytes + bytes > self.bytes_max) {
             return Offer::Full;
         }
         self.bytes += bytes;
+        self.bounded += 1;
         self.items.push_back(Item { emission: Arc::clone(emission), qos, topic });
         Offer::Queued { was_empty }
     }
@@ -177,14 +233,19 @@ impl Queue {
         let mut items = 0;
         while items < items_max && bytes < bytes_max {
             let Some(item) = self.items.pop_front() else { break };
-            bytes += cost(&item.emission);
+            let item_bytes = cost(&item.emission);
+            bytes += item_bytes;
             items += 1;
+            if !item.emission.is_retold() {
+                self.bytes -= item_bytes;
+                self.bounded -= 1;
+            }
             batch.push(item);
         }
-        self.bytes -= bytes;
         self.in_hand += items as u64;
         self.progress += items as u64;
         match items {
+            0 if self.cut && self.items.is_empty() => Taken::Cut,
             0 if self.finished && self.items.is_empty() => Taken::Finished,
             0 => Taken::Nothing,
             _ => Taken::Some,
@@ -216,9 +277,8 @@ impl Queue {
 
     pub(super) fn drop_all(&mut self, reason: &'static str) {
         self.reason.get_or_insert(reason);
-        self.dropped += self.items.len() as u64;
-        self.items = VecDeque::new();
-        self.bytes = 0;
+        self.dropped += self.bounded as u64;
+        self.forget();
     }
 
     pub(super) fn finish(&mut self) {
@@ -236,7 +296,12 @@ impl Queue {
         if self.reason.is_some() {
             self.dropped += std::mem::take(&mut self.in_hand);
         }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.items = VecDeque::new();
+        self.bounded = 0;
         self.bytes = 0;
     }
 
@@ -249,6 +314,6 @@ impl Queue {
     }
 }
 
-fn cost(emission: &Emission) -> usize {
+pub(super) fn cost(emission: &Emission) -> usize {
     emission.row.payload.len() + emission.row.channel.len() + ITEM_BYTES
 }

@@ -4,7 +4,7 @@ use tokio::runtime::Builder;
 use super::*;
 use crate::message::{Mqtt, Row, Selection, SessionId};
 
-fn emission(index: u64, channel: &str, qos: u8, payload_bytes: usize) -> Arc<Emission> {
+pub(super) fn emission(index: u64, channel: &str, qos: u8, payload_bytes: usize) -> Arc<Emission> {
     let row = Row {
         vendor: "generic".into(),
         kind: "message".into(),
@@ -29,20 +29,20 @@ fn emission(index: u64, channel: &str, qos: u8, payload_bytes: usize) -> Arc<Emi
     Arc::new(Emission::new(row, index, Some(0)))
 }
 
-fn fanout(items_max: usize) -> Arc<Fanout> {
+pub(super) fn fanout(items_max: usize) -> Arc<Fanout> {
     Fanout::with_bounds(Clock::System, None, 1 << 20, items_max)
 }
 
-fn everything() -> Wish {
+pub(super) fn everything() -> Wish {
     Wish::Rows(Selection::default())
 }
 
-fn stop() -> CancellationToken {
+pub(super) fn stop() -> CancellationToken {
     CancellationToken::new()
 }
 
 /// Takes all that is there; the indices, and what came after them.
-fn take_all(member: &Member) -> (Vec<u64>, Taken) {
+pub(super) fn take_all(member: &Member) -> (Vec<u64>, Taken) {
     let runtime = Builder::new_current_thread().build().unwrap();
     let mut indices = Vec::new();
     loop {

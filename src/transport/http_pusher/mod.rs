@@ -107,7 +107,8 @@ impl HttpPusher {
                             self.push(member, Pending { item, failures: 0, left_ns: None }, rule).await;
                         }
                     }
-                    Taken::Finished => finished = true,
+                    // Nobody cuts a receiver that we went to.
+                    Taken::Finished | Taken::Cut => finished = true,
                     Taken::Dropped(_) => return,
                 },
             }

@@ -291,7 +291,8 @@ impl Shared<'_> {
                 () = self.settled.notified(), if room == 0 || finished => continue,
                 taken = self.member.take(batch, room, BATCH_BYTES), if room > 0 && !finished => match taken {
                     Taken::Some | Taken::Nothing => self.encode(batch, &mut out),
-                    Taken::Finished => finished = true,
+                    // Nobody cuts a broker that we went to.
+                    Taken::Finished | Taken::Cut => finished = true,
                     // The other half of `run` has seen it, too, and ends this one.
                     Taken::Dropped(_) => std::future::pending().await,
                 },

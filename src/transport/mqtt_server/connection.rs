@@ -53,6 +53,8 @@ pub(super) enum Ended {
     KeepAlive(u16),
     #[error("another client took its identifier")]
     Evicted,
+    #[error("what it came for is down, as it was when this was recorded")]
+    Down,
     #[error("dropped: {0}")]
     Dropped(&'static str),
     #[error("by the vendor's rules: {0}")]
@@ -366,6 +368,7 @@ impl Session {
                 taken = self.member.take(&mut batch, room, BATCH_BYTES), if room > 0 && !finished => match taken {
                     Taken::Some | Taken::Nothing => is_last = self.encode(&mut batch, &mut out),
                     Taken::Finished => finished = true,
+                    Taken::Cut => return Err(Ended::Down),
                     Taken::Dropped(why) => return Err(Ended::Dropped(why)),
                 },
             }
