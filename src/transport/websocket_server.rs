@@ -181,7 +181,7 @@ impl Client {
     async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<(), SocketError> {
         let mut fed = 0;
         for item in batch.iter() {
-            match self.conduct.as_ref().map(|c| c.before_message(item.emission.row.payload.len())) {
+            match self.conduct.as_ref().map(|c| c.before_message(item.emission.payload().len())) {
                 None | Some(Next::Send) => {}
                 Some(Next::Noise(noise)) => self.sink.feed(noise_frame(noise)).await?,
                 Some(Next::Last) => {

@@ -18,7 +18,10 @@ const RETOLD_MEMBER: &str = r#","replayed_state":true}"#;
 /// A message on its way to all clients.
 #[derive(Debug)]
 pub struct Emission {
+    /// As recorded.
     pub row: Row,
+    /// What leaves in place of the row's payload, if anything does.
+    changed: Option<Bytes>,
     /// Its place in the replay, from 0, loops counted on.
     pub index: u64,
     /// The steady time at which it is to leave; none where there is no time to keep.
@@ -35,8 +38,14 @@ pub struct Emission {
 
 impl Emission {
     pub fn new(row: Row, index: u64, due_ns: Option<u64>) -> Self {
+        Self::changed(row, None, index, due_ns)
+    }
+
+    /// As [`Emission::new`], with other bytes than those recorded.
+    pub fn changed(row: Row, changed: Option<Bytes>, index: u64, due_ns: Option<u64>) -> Self {
         Self {
             row,
+            changed,
             index,
             due_ns,
             state: None,
@@ -50,11 +59,16 @@ impl Emission {
 
     /// The same message as it is told to a client that comes late: marked where the protocol can.
     pub fn retold(&self) -> Self {
-        Self { is_retold: true, ..Self::new(self.row.clone(), self.index, None) }
+        Self { is_retold: true, ..Self::changed(self.row.clone(), self.changed.clone(), self.index, None) }
     }
 
     pub fn is_retold(&self) -> bool {
         self.is_retold
+    }
+
+    /// The bytes that leave.
+    pub fn payload(&self) -> &Bytes {
+        self.changed.as_ref().unwrap_or(&self.row.payload)
     }
 
     /// The MQTT topic that it leaves on.
@@ -66,11 +80,11 @@ impl Emission {
     pub fn raw_frame(&self) -> Message {
         let frame = self.raw.get_or_init(|| {
             if self.row.is_binary {
-                return Message::Binary(self.row.payload.clone());
+                return Message::Binary(self.payload().clone());
             }
-            match Utf8Bytes::try_from(self.row.payload.clone()) {
+            match Utf8Bytes::try_from(self.payload().clone()) {
                 Ok(text) => Message::Text(text),
-                Err(_) => Message::Binary(self.row.payload.clone()),
+                Err(_) => Message::Binary(self.payload().clone()),
             }
         });
         frame.clone()
@@ -80,7 +94,7 @@ impl Emission {
     pub fn envelope_frame(&self) -> Message {
         let frame = self.envelope.get_or_init(|| {
             // Strings and integers only: serialising them does not fail.
-            let mut json = envelope::to_json(&self.row).unwrap_or_default();
+            let mut json = envelope::to_json_with(&self.row, self.payload()).unwrap_or_default();
             if self.is_retold && json.pop().is_some() {
                 json.push_str(RETOLD_MEMBER);
             }
@@ -96,7 +110,7 @@ impl Emission {
         self.heads[usize::from(qos)]
             .get_or_init(|| {
                 let retain = self.is_retold || self.row.mqtt.is_some_and(|mqtt| mqtt.retain);
-                publish::head(self.topic(), qos, retain, self.row.payload.len())
+                publish::head(self.topic(), qos, retain, self.payload().len())
             })
             .as_ref()
     }

@@ -9,12 +9,14 @@
 //! What never happens here: a payload is copied, a socket is touched, the player waits for a client
 //! at the original pace.
 
+mod bell;
 mod emission;
 mod lateness;
 mod past;
 mod queue;
 mod state;
 mod strands;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +29,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use self::bell::Doorbell;
 pub use self::emission::Emission;
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
@@ -35,6 +38,7 @@ pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
 pub use self::state::{StateChange, StateKey, StateTable};
 pub use self::strands::{Down, Strands};
+pub use self::summary::ClientSummary;
 use crate::clock::Clock;
 use crate::transport::trace::Trace;
 
@@ -48,9 +52,6 @@ const QUEUE_ITEMS_MAX: usize = 100_000;
 /// Under [`Flow::Wait`], a client that takes nothing for this long is not slow but gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// Clients that have a summary of their own: a vendor that is simulated for months sees many come and go.
-const SUMMARIES_MAX: usize = 1_000;
-
 /// How late a waiting thread may notice a stop.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -61,29 +62,6 @@ pub enum Flow {
     Drop,
     /// The stream waits for the client.
     Wait,
-}
-
-/// What a client of a replay went through.
-#[derive(Clone, Debug)]
-pub struct ClientSummary {
-    pub id: u64,
-    pub endpoint: String,
-    /// Flushed to its socket.
-    pub messages: u64,
-    /// Told again because it came late, or because the replay was moved: not among `messages`.
-    pub states: u64,
-    /// Its connection was closed because what it came for was down.
-    pub cut: bool,
-    pub bytes: u64,
-    /// Addressed to it and not sent, because it was too slow.
-    pub dropped: u64,
-    /// Sent, and refused for good by a receiver that was pushed to.
-    pub refused: u64,
-    /// Sent once more because the receiver had not taken it.
-    pub repeated: u64,
-    /// Why it was disconnected before the end; none if it stayed or left by itself.
-    pub reason: Option<&'static str>,
-    pub lateness: Lateness,
 }
 
 /// Why a client cannot join.
@@ -406,7 +384,7 @@ impl Member {
                 continue;
             }
             sent.messages += 1;
-            sent.bytes += emission.row.payload.len() as u64;
+            sent.bytes += emission.payload().len() as u64;
             if let Some(due_ns) = emission.due_ns {
                 let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
                 sent.lateness.record(late_us);
@@ -472,7 +450,7 @@ impl Drop for Member {
         let mut room = lock(&self.fanout.room);
         if was_ready {
             let sent = std::mem::take(&mut *lock(&client.sent));
-            note(
+            summary::note(
                 &mut room.summaries,
                 ClientSummary {
                     id: client.id,
@@ -493,26 +471,6 @@ impl Drop for Member {
         drop(room);
         self.fanout.left.notify_waiters();
         self.fanout.changed.notify_all();
-    }
-}
-
-/// Keeps a summary; beyond the bound it is added to the latest of its endpoint.
-fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
-    let is_full = summaries.len() >= SUMMARIES_MAX;
-    let like = |kept: &&mut ClientSummary| is_full && kept.endpoint == summary.endpoint;
-    match summaries.iter_mut().rev().find(like) {
-        None => summaries.push(summary),
-        Some(kept) => {
-            kept.messages += summary.messages;
-            kept.states += summary.states;
-            kept.cut |= summary.cut;
-            kept.bytes += summary.bytes;
-            kept.dropped += summary.dropped;
-            kept.refused += summary.refused;
-            kept.repeated += summary.repeated;
-            kept.reason = summary.reason.or(kept.reason);
-            kept.lateness.add(&summary.lateness);
-        }
     }
 }
 

@@ -82,7 +82,7 @@ impl Item {
         match &self.topic {
             None => self.emission.publish_head(self.qos).cloned(),
             Some(topic) => {
-                publish::head(topic, self.qos, self.emission.is_retold(), self.emission.row.payload.len())
+                publish::head(topic, self.qos, self.emission.is_retold(), self.emission.payload().len())
             }
         }
     }
@@ -315,5 +315,5 @@ impl Queue {
 }
 
 pub(super) fn cost(emission: &Emission) -> usize {
-    emission.row.payload.len() + emission.row.channel.len() + ITEM_BYTES
+    emission.payload().len() + emission.row.channel.len() + ITEM_BYTES
 }
