@@ -24,6 +24,7 @@ pub mod endpoints;
 pub mod event;
 mod listen;
 pub mod pace;
+mod past;
 mod prepare;
 mod reader;
 mod report;
@@ -50,6 +51,7 @@ pub use self::endpoints::{Access, BindOptions, Endpoints};
 pub use self::event::Position;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
+pub use self::past::{Cuts, Outage, Outages, RowsBefore, StateOptions, has_state_part};
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
 use self::stages::Stages;
 use self::stock::Stock;
@@ -82,6 +84,11 @@ pub struct PlayOptions {
     pub speed: Speed,
     pub pace: Pace,
     pub rounds: Rounds,
+    /// What becomes of the recording's outages; to be reproduced, the endpoints must know as well
+    /// ([`Endpoints::reproduce_outages`]).
+    pub outages: Outages,
+    /// What is told to clients that come late; the endpoints must know as well ([`Endpoints::keep_state`]).
+    pub state: Option<StateOptions>,
     /// After the last message: how long a client may neither take nor acknowledge anything.
     pub drain: Duration,
     /// Ends the replay early: what was emitted is delivered, then clients are closed.
@@ -97,6 +104,8 @@ impl Default for PlayOptions {
             speed: Speed::ORIGINAL,
             pace: Pace::Original,
             rounds: Rounds::ONCE,
+            outages: Outages::default(),
+            state: None,
             drain: DEFAULT_DRAIN,
             stop: CancellationToken::new(),
         }
@@ -255,10 +264,11 @@ where
 
     let (reader_ended, read) = oneshot::channel();
     let (sessions, stages) = (options.sessions.clone(), Stages::of(options));
+    let cuts = options.outages.cuts();
     let stock = Arc::clone(&ahead);
     thread::Builder::new()
         .name("replay-reader".to_owned())
-        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, stages)))
+        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, cuts, stages)))
         .map_err(PlayError::Thread)?;
 
     let (scheduler_ended, played) = oneshot::channel();

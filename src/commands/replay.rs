@@ -1,5 +1,6 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
+mod past;
 mod targets;
 
 use std::collections::HashMap;
@@ -31,7 +32,8 @@ use crate::config::{Config, TlsFiles};
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
+    BindOptions, ClientReport, Endpoints, Listen, Outages, Pace, PlayOptions, Report, Rounds, SessionStart,
+    Start,
 };
 use crate::transport::tls::Trust;
 use crate::units::{human_count, human_duration, human_size};
@@ -67,6 +69,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         context.screen.note(unsealed);
     }
     if args.pace == cli::Pace::Original
+        && !matches!(args.outages, cli::OutagesChoice::Skip(_))
         && let Some(gap) = chosen.longest_gap()
     {
         context.screen.note(gap);
@@ -113,8 +116,10 @@ async fn play(
     args: &Replay,
 ) -> anyhow::Result<(Report, Option<u8>)> {
     let signals = Signals::catch()?;
+    let sources = bind.recorded.sources.clone();
     let endpoints = Endpoints::bind(bind).await?;
-    let options = play_options(&chosen, first, args);
+    let mut options = play_options(&chosen, first, args);
+    past::apply(context, (&archive, &chosen), &sources, &endpoints, &mut options, args)?;
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -275,6 +280,9 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
         },
         drain: args.drain,
         stop: CancellationToken::new(),
+        // These follow from more than the arguments.
+        outages: Outages::default(),
+        state: None,
     }
 }
 

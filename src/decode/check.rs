@@ -46,6 +46,9 @@ fn state_can_end(declaration: &Declaration, all: &[Declaration]) -> Result<(), S
     let Some(ending) = ending else {
         return fail(format!("no other kind is named `{}`", end.kind));
     };
+    if !ending.state_key.is_empty() {
+        return fail(format!("`{}` has a state of its own", end.kind));
+    }
     let is_missing = |name: &&String| {
         name.as_str() != "device_id" && ending.fields.iter().all(|field| field.name != name.as_str())
     };

@@ -12,6 +12,7 @@ use std::error::Error as StdError;
 use sha2::Sha256;
 
 use super::event::{self, Changes, Happening, Planned, Position, add_to_digest};
+use super::past::Cuts;
 use super::stages::Stages;
 use super::stock::{Beginning, Stock};
 use super::{PlayError, SessionStart};
@@ -27,6 +28,7 @@ pub(super) fn read<F, I, E>(
     stock: &Stock,
     mut open: F,
     sessions: &[SessionStart],
+    cuts: Cuts,
     mut stages: Stages,
 ) -> Result<(), PlayError>
 where
@@ -42,7 +44,7 @@ where
         }
     }
     let _close = Close(stock);
-    let line = Line { offsets_ns: offsets_ns(sessions) };
+    let line = Line { offsets_ns: offsets_ns(sessions), cuts };
     while let Some(beginning) = stock.beginning() {
         stages.wind();
         let read = line.play(&mut open, beginning, &mut stages, &mut |planned| stock.push(planned));
@@ -57,6 +59,8 @@ where
 struct Line {
     /// Where each session begins on the line that starts with the earliest of them.
     offsets_ns: HashMap<SessionId, u64>,
+    /// By which the line is shorter. Wherever else `recorded_ns` is spoken of, it is a place on this line.
+    cuts: Cuts,
 }
 
 /// How a round lies on the time line: what was recorded at `recorded_ns` is at `at_ns`.
@@ -122,12 +126,19 @@ impl Line {
                 Position::Start => 0,
                 Position::At(from_ns) => from_ns,
             };
+            if let Position::At(from_ns) = position {
+                past.iter_mut().for_each(|stage| stage.begin(from_ns, laid.at_ns(from_ns)));
+            }
             let mut span: Option<(u64, u64)> = None;
             let mut messages = 0u64;
-            for row in open(position)? {
+            let place = match position {
+                Position::Start => Position::Start,
+                Position::At(from_ns) => Position::At(self.cuts.recorded_ns(from_ns)),
+            };
+            for row in open(place)? {
                 let row = row?;
                 let offset_ns = self.offsets_ns.get(&row.session_id).copied().unwrap_or(0);
-                let recorded_ns = offset_ns.saturating_add(row.elapsed_ns);
+                let recorded_ns = self.cuts.played_ns(offset_ns.saturating_add(row.elapsed_ns));
                 if recorded_ns < from_ns {
                     continue;
                 }
@@ -226,7 +237,7 @@ mod tests {
         beginning: Beginning,
         mut emit: impl FnMut(Planned) -> bool,
     ) {
-        let line = Line { offsets_ns: offsets_ns(sessions) };
+        let line = Line { offsets_ns: offsets_ns(sessions), cuts: Cuts::default() };
         let mut stages = Stages { past: Vec::new(), shape: Vec::new() };
         line.play(&mut |_| open(), beginning, &mut stages, &mut emit).unwrap();
     }

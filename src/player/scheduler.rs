@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Happening, Planned};
 use super::pace::PlaybackClock;
+use super::past::Past;
 use super::prepare::Preparation;
 use super::stock::{Beginning, Next, Stock};
 use super::{Pace, PlayOptions, Start};
 use crate::clock::Clock;
-use crate::transport::fanout::{Doorbell, Emission, Fanout, Flow};
+use crate::transport::fanout::{Doorbell, Fanout, Flow};
 
 /// How long before a due time the sleep ends: a sleeping thread wakes 25 to 75 us late on an idle
 /// machine. The rest is spun, so this is also what one message costs in CPU at most.
@@ -89,6 +90,7 @@ fn play(
         return played;
     }
     let mut preparation = Preparation::new(options);
+    let mut past = Past::new(options);
     let mut planned = Some((first, false));
     while let Some((row, waited)) = planned {
         let due_ns = match options.pace {
@@ -98,11 +100,15 @@ fn play(
         // All that can be done before the due time is.
         let Planned { at_ns, index, what, digest, .. } = row;
         let Happening::Message { row, changes } = what else {
+            if due_ns.is_some_and(|due_ns| !sleep_until(clock, due_ns, stop)) {
+                break;
+            }
+            past.happen(what, index, fanout);
             planned = next(ahead, bell, stop);
             continue;
         };
         let payload = preparation.payload(&row, at_ns, changes);
-        let emission = Arc::new(Emission::changed(*row, payload, index, due_ns));
+        let emission = Arc::new(past.emission(*row, payload, index, due_ns));
         emission.topic();
         if let Some(due_ns) = due_ns {
             if waited && clock.now().steady_ns > due_ns {

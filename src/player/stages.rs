@@ -4,6 +4,7 @@
 
 use super::PlayOptions;
 use super::event::Stage;
+use super::past::{OutageStage, Outages, StateStage};
 
 /// The stages of one replay.
 pub(super) struct Stages {
@@ -14,8 +15,15 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    pub(super) fn of(_options: &PlayOptions) -> Self {
-        Self { past: Vec::new(), shape: Vec::new() }
+    pub(super) fn of(options: &PlayOptions) -> Self {
+        let mut past: Vec<Box<dyn Stage>> = Vec::new();
+        if let Outages::Reproduce(outages) = &options.outages {
+            past.push(Box::new(OutageStage::new(outages, options.zero_ns)));
+        }
+        if let Some(state) = &options.state {
+            past.push(Box::new(StateStage::new(state, options.outages.cuts(), options.zero_ns)));
+        }
+        Self { past, shape: Vec::new() }
     }
 
     pub(super) fn wind(&mut self) {

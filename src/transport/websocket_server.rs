@@ -16,7 +16,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::transport::fanout::{Item, Member, Taken, Wish};
@@ -159,12 +159,19 @@ impl Client {
                         self.tell(ClientInput::Text(ByteString::from(text.as_str())));
                     }
                     Some(Message::Binary(bytes)) => {
-                        self.member.trace("binary", || json!({"bytes": bytes.len()}));
+                        self.member.trace("binary", || Value::Object(trace::bytes_of(&bytes)));
                         self.tell(ClientInput::Binary(bytes));
                     }
                     // The library answers pings itself, with the next read or flush.
                     Some(Message::Ping(_) | Message::Pong(_)) => {}
-                    Some(Message::Close(_)) | None => return Ok(End::Gone),
+                    Some(Message::Close(frame)) => {
+                        self.member.trace("close", || match &frame {
+                            Some(frame) => json!({"code": frame.code, "reason": frame.reason.as_str()}),
+                            None => json!({}),
+                        });
+                        return Ok(End::Gone);
+                    }
+                    None => return Ok(End::Gone),
                 },
                 () = at(wake), if wake.is_some() => self.tell(ClientInput::Tick),
             }

@@ -39,7 +39,9 @@ use crate::clock::Now;
 use crate::message::{Headers, Mqtt, Selection};
 
 pub use pusher::{PushRule, Pusher, pusher, was_pushed};
-pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, sensors, source_header, was_subscribed};
+pub use registry::{
+    VENDORS, collector, emulator, is_emitted, kinds, reach, sensors, source_header, was_subscribed,
+};
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;
 use variant::Variant;

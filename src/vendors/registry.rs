@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Collector, Emulator, Recorded, damoov, delicode, generic, jointech, pontosense, sensoro};
 use crate::decode;
-use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
+use crate::message::{COMMON_KINDS, KindHeader, Selection, SourceHeader};
 use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
@@ -104,6 +104,18 @@ pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>
         damoov::PATH => Some(Box::new(damoov::emulator::DamoovEmulator::new(recorded))),
         delicode::PATH => Some(Box::new(delicode::emulator::DelicodeEmulator::new(recorded))),
         generic::emulator::PATH => Some(Box::new(generic::emulator::GenericEmulator::new(recorded))),
+        _ => None,
+    }
+}
+
+/// What a client that asks for `path` with this raw query could get at most; none if nothing is served there, or
+/// not for that query.
+pub fn reach(path: &str, query: &str) -> Option<Selection> {
+    let of = |vendor: &str| Selection { vendors: vec![vendor.to_owned()], ..Selection::default() };
+    match path {
+        damoov::PATH => Some(of("damoov")),
+        delicode::PATH => Some(of("delicode")),
+        generic::emulator::PATH => generic::emulator::selection(query),
         _ => None,
     }
 }

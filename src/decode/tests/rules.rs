@@ -115,6 +115,8 @@ fn a_state_is_ended_by_a_kind_that_has_its_key() {
     assert!(check_vendor(&[seen.clone(), kind("lost", "")]).is_ok());
     let error = check_vendor(&[seen.clone(), kind("gone", "")]).unwrap_err();
     assert_eq!(error.to_string(), "seen.toml, line 3, state_ended_by: no other kind is named `lost`");
+    let error = check_vendor(&[seen.clone(), kind("lost", "state_key = [\"person\"]")]).unwrap_err();
+    assert!(error.what.contains("has a state of its own"), "{error}");
     let without = Declaration::parse("kind = \"lost\"", "lost.toml").unwrap();
     let error = check_vendor(&[seen, without]).unwrap_err();
     assert!(error.what.contains("has no field `person`"), "{error}");

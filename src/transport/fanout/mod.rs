@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,7 @@ pub use self::bell::Doorbell;
 pub use self::emission::Emission;
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
+pub use self::past::OutageCount;
 use self::past::Past;
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
@@ -467,6 +468,11 @@ impl Drop for Member {
                 },
             );
         }
+        self.trace("left", || match (reason, cut) {
+            (Some(reason), _) => json!({"reason": reason}),
+            (None, true) => json!({"reason": "outage"}),
+            (None, false) => json!({}),
+        });
         room.members = Arc::new(room.members.iter().filter(|c| c.id != client.id).cloned().collect());
         drop(room);
         self.fanout.left.notify_waiters();

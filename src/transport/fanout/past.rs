@@ -3,8 +3,10 @@
 //!
 //! Locks are taken in this order: what is down, what is known, a client's queue.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::strands::{Down, Strands};
@@ -15,6 +17,8 @@ use crate::message::Selection;
 pub(super) struct Past {
     known: OnceLock<Mutex<Known>>,
     strands: OnceLock<Mutex<Strands>>,
+    closed: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// What clients that come are told.
@@ -26,10 +30,11 @@ struct Known {
     upto: Option<u64>,
 }
 
-/// What became of connections when something went down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outage {
+/// What outages did to connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OutageCount {
     pub closed: u64,
+    pub refused: u64,
 }
 
 impl Past {
@@ -49,6 +54,7 @@ impl Past {
         let known = self.known.get().map(lock);
         let mut queue = lock(&client.queue);
         if strands.is_some_and(|strands| strands.has_left(&wish)) && queue.cut() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             client.readable.notify_one();
         }
         match known.as_deref().filter(|_| !client.is_target) {
@@ -96,8 +102,8 @@ impl Fanout {
 
     /// From now on exactly these are down: whoever is served by nothing else loses its connection once it has
     /// what was sent before.
-    pub fn set_down(&self, down: &[Down]) -> Outage {
-        let Some(mut strands) = self.past.strands() else { return Outage::default() };
+    pub fn set_down(&self, down: &[Down]) {
+        let Some(mut strands) = self.past.strands() else { return };
         strands.set(down);
         if let Some(trace) = &self.trace {
             let down: Vec<_> =
@@ -105,15 +111,32 @@ impl Fanout {
             trace.outages(&down, self.clock.now().steady_ns);
         }
         let members = Arc::clone(&lock(&self.room).members);
-        let mut outage = Outage::default();
         for client in members.iter() {
             let mut queue = lock(&client.queue);
             if queue.current_wish().is_some_and(|wish| strands.has_left(wish)) && queue.cut() {
-                outage.closed += 1;
+                self.past.closed.fetch_add(1, Ordering::Relaxed);
                 client.readable.notify_one();
             }
         }
-        outage
+    }
+
+    /// Somebody came for what is down, and was sent away.
+    pub fn refuse(&self) {
+        self.past.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What outages did so far; none where they are not reproduced.
+    pub fn outages(&self) -> Option<OutageCount> {
+        self.past.strands.get()?;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(OutageCount { closed: count(&self.past.closed), refused: count(&self.past.refused) })
+    }
+
+    /// Notes in the trace, if there is one, how a request that was no upgrade was answered.
+    pub fn trace_http(&self, method: &str, path: &str, status: u16) {
+        if let Some(trace) = &self.trace {
+            trace.http(method, path, status, self.clock.now().steady_ns);
+        }
     }
 
     /// Whether all that can give rows of `selection` is down now: nobody is there to connect to.
@@ -271,12 +294,14 @@ mod tests {
         let there = join("there");
         let target = fanout.join_target("push", Wish::Everything).unwrap();
         deliver(&fanout, &[sets(0, "a")]);
-        assert_eq!(fanout.set_down(&down), Outage { closed: 1 });
-        assert_eq!(fanout.set_down(&down), Outage { closed: 0 }, "once");
+        fanout.set_down(&down);
+        fanout.set_down(&down);
+        assert_eq!(fanout.outages(), Some(OutageCount { closed: 1, refused: 0 }), "once");
         assert!(fanout.is_down(&Selection::default()) && fanout.plain_mqtt_is_down());
         deliver(&fanout, &[sets(1, "a")]);
         assert_eq!(take_all(&there), (vec![0], Taken::Cut));
         assert_eq!(take_all(&join("meanwhile")), (vec![], Taken::Cut));
+        assert_eq!(fanout.outages(), Some(OutageCount { closed: 1, refused: 1 }));
         assert_eq!(take_all(&target), (vec![0, 1], Taken::Nothing));
         fanout.set_down(&[]);
         assert!(!fanout.is_down(&Selection::default()));

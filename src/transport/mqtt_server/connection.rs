@@ -24,6 +24,7 @@ use super::window::Window;
 use super::{FILTERS_MAX, MqttServer, publish, topic};
 use crate::transport::fanout::{Item, JoinError, Member, Taken, Wish};
 use crate::transport::misbehave::{Conduct, Next};
+use crate::transport::trace;
 use crate::vendors::service::{Grant, MqttPolicy, Standing};
 
 /// A client that connects and says nothing.
@@ -37,6 +38,8 @@ const BATCH_BYTES: usize = 64 << 10;
 
 /// Answers that wait to be written; a client that sends more without reading waits itself.
 const ANSWERS_MAX: usize = 64;
+
+const DOWN: &str = "what it came for is down, as it was when this was recorded";
 
 /// Why a connection ended, where it did not by DISCONNECT or with the replay.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +56,7 @@ pub(super) enum Ended {
     KeepAlive(u16),
     #[error("another client took its identifier")]
     Evicted,
-    #[error("what it came for is down, as it was when this was recorded")]
+    #[error("{DOWN}")]
     Down,
     #[error("dropped: {0}")]
     Dropped(&'static str),
@@ -154,6 +157,10 @@ fn admit(
     }
     if !is_admitted && !server.credentials.accept(&connect.auth) {
         return Err((ConnectReturnCode::BadUserNamePassword, "unknown user name or password"));
+    }
+    if !is_admitted && server.fanout.plain_mqtt_is_down() {
+        server.fanout.refuse();
+        return Err((ConnectReturnCode::ServiceUnavailable, DOWN));
     }
     server.fanout.join(endpoint).map_err(|error| match error {
         JoinError::Full => (ConnectReturnCode::ServiceUnavailable, "too many clients"),
@@ -441,11 +448,8 @@ impl Session {
 
     fn published(&self, publish: &Publish) -> Option<Packet> {
         self.member.trace("publish", || {
-            json!({
-                "topic": String::from_utf8_lossy(&publish.topic),
-                "qos": publish.qos as u8,
-                "bytes": publish.payload.len(),
-            })
+            let topic = String::from_utf8_lossy(&publish.topic);
+            trace::publication(&topic, publish.qos as u8, publish.retain, &publish.payload)
         });
         match publish.qos {
             QoS::AtMostOnce => None,
