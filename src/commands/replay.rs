@@ -157,8 +157,12 @@ async fn play(
     }
     let progress = endpoints.progress();
     // Both to their ends: a client whose replay fails or is over has its own goodbye to say.
-    let both =
-        async { tokio::join!(endpoints.play(options, move |_| scan(&archive, &chosen.options)), ended) };
+    let both = async {
+        tokio::join!(
+            endpoints.play(options, move |position| scan(&archive, &chosen.options_at(position))),
+            ended
+        )
+    };
     tokio::select! {
         (report, code) = both => Ok((report?, code?)),
         // The screen is the client's, where one is run.
@@ -268,11 +272,16 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
             Some(Bound::Wall(us)) => Some(us.abs_diff(earliest_us).saturating_mul(1_000)),
             Some(Bound::Seq(_)) | None => None,
         },
+        end_ns: chosen.end_ns(),
         speed: args.speed,
         pace: match args.pace {
             cli::Pace::Original => Pace::Original,
             cli::Pace::Max => Pace::Max,
+            cli::Pace::Lockstep => Pace::Lockstep,
+            cli::Pace::Step => Pace::Step,
         },
+        ack_timeout: args.ack_timeout,
+        start_paused: args.start_paused,
         rounds: match args.rounds {
             None => Rounds::ONCE,
             Some(None) => Rounds::Forever,

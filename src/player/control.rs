@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::shown::Shown;
+pub(super) use self::shown::{Shown, Tape};
 pub use self::shown::{Snapshot, State};
 use super::Rounds;
 use super::pace::Speed;
@@ -151,11 +151,10 @@ impl Control {
         if orders.over {
             return Err(Refused::Over);
         }
-        if orders.waiting.len() >= ORDERS_MAX {
-            return Err(Refused::TooMany);
-        }
         if order == Order::Stop {
             self.stop.cancel();
+        } else if orders.waiting.len() >= ORDERS_MAX {
+            return Err(Refused::TooMany);
         }
         orders.waiting.push_back(order);
         orders.given += 1;
@@ -236,11 +235,6 @@ impl Control {
         order.map(|order| (ticket, order))
     }
 
-    /// Whether an order waits.
-    pub(super) fn has_orders(&self) -> bool {
-        self.ordered.load(Ordering::Acquire)
-    }
-
     /// All orders up to this one are carried out.
     pub(super) fn obey(&self, ticket: Ticket) {
         self.show(|shown| shown.obeyed = shown.obeyed.max(ticket.0));
@@ -254,12 +248,16 @@ impl Control {
         }
     }
 
-    /// Takes no order any more, and shows that it is over.
-    pub(super) fn end(&self) {
+    /// Takes no order any more.
+    pub(super) fn close(&self) {
         let mut orders = lock(&self.orders);
         orders.over = true;
         orders.waiting.clear();
-        drop(orders);
+    }
+
+    /// Shows that it is over.
+    pub(super) fn end(&self) {
+        self.close();
         self.show(|shown| shown.state = State::Done);
     }
 }

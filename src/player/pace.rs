@@ -67,6 +67,11 @@ impl PlaybackClock {
         Self { recorded_ns, steady_ns, speed }
     }
 
+    /// The same clock at another speed from the steady time `now_ns` on; what it shows then does not jump.
+    pub fn at_speed(&self, now_ns: u64, speed: Speed) -> Self {
+        Self { recorded_ns: self.recorded_ns(now_ns), steady_ns: self.steady_ns.max(now_ns), speed }
+    }
+
     /// The steady time at which what was recorded at `recorded_ns` is due. Rounded up, so that
     /// nothing is early; what lies before the anchor is due at the anchor; a time that a `u64`
     /// cannot hold (centuries) is due at its end.

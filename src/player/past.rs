@@ -17,9 +17,9 @@ pub(super) use self::state::{StateKeys, StateStage};
 use bytes::Bytes;
 
 use super::PlayOptions;
-use super::event::{Happening, Planned};
+use super::event::Planned;
 use crate::message::Row;
-use crate::transport::fanout::{Emission, Fanout};
+use crate::transport::fanout::Emission;
 
 /// What becomes of the recording's outages.
 #[derive(Clone, Debug, Default)]
@@ -41,9 +41,17 @@ impl Outages {
             Outages::Silence | Outages::Reproduce(_) => Cuts::default(),
         }
     }
+
+    /// Where on the line that is played a moment of the recording lies.
+    pub(super) fn played_ns(&self, recorded_ns: u64) -> u64 {
+        match self {
+            Outages::Skip(cuts) => cuts.played_ns(recorded_ns),
+            Outages::Silence | Outages::Reproduce(_) => recorded_ns,
+        }
+    }
 }
 
-/// The past at the scheduler: what it does when its time has come.
+/// The past at the scheduler.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     keys: Option<StateKeys>,
@@ -54,29 +62,12 @@ impl Past {
         Self { keys: options.state.as_ref().map(|state| StateKeys::new(&state.sources)) }
     }
 
-    /// A message, with what it does to what is known. Before its time has come.
-    pub(super) fn emission(
-        &mut self,
-        row: Row,
-        changed: Option<Bytes>,
-        index: u64,
-        due_ns: Option<u64>,
-    ) -> Emission {
+    /// A message, with what it does to what is known, before its time has come.
+    pub(super) fn emission(&mut self, row: Row, changed: Option<Bytes>, index: u64) -> Emission {
         let state = self.keys.as_mut().and_then(|keys| keys.change(&row));
-        let mut emission = Emission::changed(row, changed, index, due_ns);
+        let mut emission = Emission::changed(row, changed, index, None);
         emission.state = state;
         emission
-    }
-
-    /// Carries out what is of the past, now; the next message has the index `next`.
-    pub(super) fn happen(&self, what: Happening, next: u64, fanout: &Fanout) {
-        match what {
-            Happening::Down { down } => {
-                fanout.set_down(&down);
-            }
-            Happening::State { known } => fanout.restate(*known, next),
-            Happening::Message { .. } | Happening::Dropped { .. } | Happening::Disconnect => {}
-        }
     }
 }
 

@@ -227,8 +227,12 @@ impl Client {
                 ServerEffect::Send(text) => self.answers.push_back(Message::Text(text.to_string().into())),
                 ServerEffect::Ready { selection, format } => {
                     self.format = format;
+                    if format == Format::Envelope {
+                        self.member.acknowledges();
+                    }
                     self.member.wish(Wish::Rows(selection));
                 }
+                ServerEffect::Acknowledged { seq } => self.member.settled(seq),
                 ServerEffect::Close { code, reason } => return Some(End::Close { code, reason }),
             }
         }

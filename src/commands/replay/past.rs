@@ -42,6 +42,7 @@ pub(super) fn apply(
                 let gaps = if count == 1 { "one gap is" } else { &format!("{count} gaps are") };
                 context.screen.note(format!("{gaps} cut, by {} in all", human_duration(cut_ns)));
             }
+            options.end_ns = options.end_ns.map(|end_ns| cuts.played_ns(end_ns));
             Outages::Skip(cuts)
         }
     };

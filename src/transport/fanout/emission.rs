@@ -1,6 +1,7 @@
 //! One message as it leaves: the row, when it is due, and its encodings, each made once for all clients.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::ws::{Message, Utf8Bytes};
 use bytes::Bytes;
@@ -28,6 +29,9 @@ pub struct Emission {
     pub due_ns: Option<u64>,
     /// What it does to what is known of a thing; none where that is not remembered.
     pub state: Option<StateChange>,
+    /// The n-th message, from 1, that was handed out since states are kept; 0 where they are not. Faults let
+    /// `index` run back, not this.
+    serial: AtomicU64,
     /// It is told again, to a client that came late.
     is_retold: bool,
     topic: OnceLock<ByteString>,
@@ -49,6 +53,7 @@ impl Emission {
             index,
             due_ns,
             state: None,
+            serial: AtomicU64::new(0),
             is_retold: false,
             topic: OnceLock::new(),
             raw: OnceLock::new(),
@@ -60,6 +65,14 @@ impl Emission {
     /// The same message as it is told to a client that comes late: marked where the protocol can.
     pub fn retold(&self) -> Self {
         Self { is_retold: true, ..Self::changed(self.row.clone(), self.changed.clone(), self.index, None) }
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn number(&self, serial: u64) {
+        self.serial.store(serial, Ordering::Relaxed);
     }
 
     pub fn is_retold(&self) -> bool {

@@ -12,6 +12,7 @@
 mod bell;
 mod emission;
 mod lateness;
+mod member;
 mod past;
 mod queue;
 mod state;
@@ -20,12 +21,10 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +32,7 @@ pub use self::bell::Doorbell;
 pub use self::emission::Emission;
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
+pub use self::member::Member;
 pub use self::past::OutageCount;
 use self::past::Past;
 pub use self::queue::{Item, Taken, Wish};
@@ -82,8 +82,10 @@ pub struct Fanout {
     queue_bytes_max: usize,
     queue_items_max: usize,
     room: Mutex<Room>,
-    /// Somebody became ready or left.
-    changed: Condvar,
+    /// Rung when somebody became ready or left, and in lockstep when somebody has what was sent.
+    bell: OnceLock<Arc<Doorbell>>,
+    /// Who can acknowledge is waited for.
+    lockstep: AtomicBool,
     left: Notify,
     drift: Mutex<Drift>,
     emitted: AtomicU64,
@@ -143,7 +145,8 @@ impl Fanout {
             queue_bytes_max,
             queue_items_max,
             room: Mutex::default(),
-            changed: Condvar::new(),
+            bell: OnceLock::new(),
+            lockstep: AtomicBool::new(false),
             left: Notify::new(),
             drift: Mutex::default(),
             emitted: AtomicU64::new(0),
@@ -188,20 +191,46 @@ impl Fanout {
         Ok(Member { fanout: Arc::clone(self), client })
     }
 
-    /// Waits until `wanted` clients are ready to receive; false if `stop` came first.
-    pub fn wait_ready(&self, wanted: NonZeroUsize, stop: &CancellationToken) -> bool {
-        let mut room = lock(&self.room);
-        while !stop.is_cancelled() {
-            let is_ready = |client: &&Arc<Client>| !client.is_target && lock(&client.queue).is_ready();
-            if room.members.iter().filter(is_ready).count() >= wanted.get() {
-                return true;
+    /// From here on `bell` is rung for the one who plays; `lockstep`: also for what clients have got, and
+    /// acknowledgements are kept account of.
+    pub fn play(&self, bell: Arc<Doorbell>, lockstep: bool) {
+        self.lockstep.store(lockstep, Ordering::Release);
+        let _ = self.bell.set(bell);
+    }
+
+    /// How many clients are ready to receive.
+    pub fn ready(&self) -> usize {
+        let members = Arc::clone(&lock(&self.room).members);
+        members.iter().filter(|client| !client.is_target && lock(&client.queue).is_ready()).count()
+    }
+
+    /// Whether everybody has what was sent: flushed, and acknowledged by those who can.
+    pub fn is_settled(&self) -> bool {
+        let members = Arc::clone(&lock(&self.room).members);
+        members.iter().all(|client| lock(&client.queue).is_settled())
+    }
+
+    /// Disconnects those who do not have what was sent.
+    pub fn drop_unsettled(&self, reason: &'static str) {
+        let members = Arc::clone(&lock(&self.room).members);
+        for client in members.iter() {
+            let mut queue = lock(&client.queue);
+            if !queue.is_settled() {
+                client.drop_out(&mut queue, reason);
             }
-            room = match self.changed.wait_timeout(room, LOOK_UP) {
-                Ok((room, _)) => room,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
         }
-        false
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = self.bell.get() {
+            bell.ring();
+        }
+    }
+
+    fn ring_in_lockstep(&self) {
+        if self.lockstep.load(Ordering::Acquire) {
+            self.ring();
+        }
     }
 
     /// Hands `emission` to every client that wishes for it.
@@ -216,10 +245,7 @@ impl Fanout {
 
     /// How many messages were handed out so far, and how many clients are ready for more.
     pub fn progress(&self) -> (u64, usize) {
-        let members = Arc::clone(&lock(&self.room).members);
-        let is_ready = |client: &&Arc<Client>| !client.is_target && lock(&client.queue).is_ready();
-        let ready = members.iter().filter(is_ready).count();
-        (self.emitted.load(Ordering::Relaxed), ready)
+        (self.emitted.load(Ordering::Relaxed), self.ready())
     }
 
     /// Nothing will follow: clients send what waits for them and close.
@@ -325,160 +351,8 @@ pub const TOO_SLOW: &str = "too slow: its queue ran over";
 /// The reason given to a client that took nothing for half a minute.
 pub const STALLED: &str = "stalled: it took nothing for 30 s";
 
-/// A client's own handle; leaves when dropped.
-#[derive(Debug)]
-pub struct Member {
-    fanout: Arc<Fanout>,
-    client: Arc<Client>,
-}
-
-impl Member {
-    /// The n-th client of this replay, from 1.
-    pub fn id(&self) -> u64 {
-        self.client.id
-    }
-
-    /// Sets what the client receives from now on; the first wish makes it ready.
-    pub fn wish(&self, wish: Wish) {
-        self.fanout.past.wish(&self.client, wish);
-        // Taken and given back, so that `wait_ready` is either before its look or in its wait.
-        drop(lock(&self.fanout.room));
-        self.fanout.changed.notify_all();
-    }
-
-    /// Takes at most `items_max` messages and stops after about `bytes_max` bytes; waits until there
-    /// is at least one, or nothing will follow. May be cancelled without loss.
-    pub async fn take(&self, batch: &mut Vec<Item>, items_max: usize, bytes_max: usize) -> Taken {
-        loop {
-            let taken = lock(&self.client.queue).take(batch, items_max, bytes_max);
-            match taken {
-                Taken::Nothing => self.client.readable.notified().await,
-                Taken::Some => {
-                    self.client.writable.notify_all();
-                    return taken;
-                }
-                Taken::Finished | Taken::Cut | Taken::Dropped(_) => return taken,
-            }
-        }
-    }
-
-    /// Resolves with the reason when the client is to be disconnected at once.
-    pub async fn dropped(&self) -> &'static str {
-        self.client.dropped.cancelled().await;
-        lock(&self.client.queue).reason().unwrap_or(TOO_SLOW)
-    }
-
-    /// `batch`, taken before, was flushed to the socket just now.
-    pub fn sent(&self, batch: &[Item]) {
-        self.sent_at(batch, self.fanout.clock.now().steady_ns);
-    }
-
-    /// `batch`, taken before, is settled; it was flushed to the socket at `now_ns`.
-    pub fn sent_at(&self, batch: &[Item], now_ns: u64) {
-        lock(&self.client.queue).settle(batch.len());
-        let mut sent = lock(&self.client.sent);
-        let mut drift = lock(&self.fanout.drift);
-        for item in batch {
-            let emission = &item.emission;
-            if emission.is_retold() {
-                sent.states += 1;
-                continue;
-            }
-            sent.messages += 1;
-            sent.bytes += emission.payload().len() as u64;
-            if let Some(due_ns) = emission.due_ns {
-                let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
-                sent.lateness.record(late_us);
-                drift.record(emission.index, late_us);
-            }
-        }
-        drop((sent, drift));
-        if let Some(trace) = &self.fanout.trace {
-            for item in batch {
-                trace.sent(self.id(), &item.emission, now_ns);
-            }
-        }
-    }
-
-    /// A message that was taken before is given up, because its receiver refused it for good.
-    pub fn refused(&self) {
-        lock(&self.client.queue).settle(1);
-        lock(&self.client.sent).refused += 1;
-    }
-
-    /// A message is sent once more.
-    pub fn repeated(&self) {
-        lock(&self.client.sent).repeated += 1;
-    }
-
-    /// Something that was sent was acknowledged.
-    pub fn acknowledged(&self) {
-        lock(&self.client.queue).advance();
-    }
-
-    /// Nothing more is sent: what follows is the goodbye, in which nothing can be lost.
-    pub fn end(&self) {
-        lock(&self.client.queue).end();
-        self.client.writable.notify_all();
-    }
-
-    /// Notes in the trace, if there is one, what the client sent or answered.
-    pub fn trace(&self, event: &str, detail: impl FnOnce() -> Value) {
-        if let Some(trace) = &self.fanout.trace {
-            trace.client(
-                self.id(),
-                &self.client.endpoint,
-                event,
-                detail(),
-                self.fanout.clock.now().steady_ns,
-            );
-        }
-    }
-
-    pub fn clock(&self) -> &Clock {
-        &self.fanout.clock
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let client = &self.client;
-        self.end();
-        let (was_ready, dropped, reason, cut) = {
-            let queue = lock(&client.queue);
-            (queue.was_ready(), queue.dropped(), queue.reason(), queue.is_cut())
-        };
-        let mut room = lock(&self.fanout.room);
-        if was_ready {
-            let sent = std::mem::take(&mut *lock(&client.sent));
-            summary::note(
-                &mut room.summaries,
-                ClientSummary {
-                    id: client.id,
-                    endpoint: client.endpoint.clone(),
-                    messages: sent.messages,
-                    states: sent.states,
-                    cut,
-                    bytes: sent.bytes,
-                    refused: sent.refused,
-                    repeated: sent.repeated,
-                    dropped,
-                    reason,
-                    lateness: sent.lateness,
-                },
-            );
-        }
-        self.trace("left", || match (reason, cut) {
-            (Some(reason), _) => json!({"reason": reason}),
-            (None, true) => json!({"reason": "outage"}),
-            (None, false) => json!({}),
-        });
-        room.members = Arc::new(room.members.iter().filter(|c| c.id != client.id).cloned().collect());
-        drop(room);
-        self.fanout.left.notify_waiters();
-        self.fanout.changed.notify_all();
-    }
-}
+/// The reason given to a client that did not acknowledge in time.
+pub const NOT_ACKNOWLEDGED: &str = "not acknowledged within --ack-timeout";
 
 /// A panic elsewhere must not take the replay with it: what these locks guard is whole at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -25,9 +25,12 @@ pub(super) struct Past {
 #[derive(Debug, Default)]
 struct Known {
     table: StateTable,
-    /// Messages with a smaller index are in the table, if they belong there; none before the start, when a
-    /// client that comes is in time for everything.
-    upto: Option<u64>,
+    /// Given up by tables that were replaced.
+    forgotten: u64,
+    /// The last message that was noted, by its serial: that and all before are in the table, if they belong there.
+    upto: u64,
+    /// Before that a client that comes is in time for everything.
+    has_begun: bool,
 }
 
 /// What outages did to connections.
@@ -45,7 +48,9 @@ impl Past {
         if let Some(change) = &emission.state {
             known.table.apply(change, || Arc::new(emission.retold()));
         }
-        known.upto = Some(emission.index + 1);
+        known.upto += 1;
+        known.has_begun = true;
+        emission.number(known.upto);
     }
 
     /// Gives a client its wish, and what is known of it that it was not told before.
@@ -58,7 +63,7 @@ impl Past {
             client.readable.notify_one();
         }
         match known.as_deref().filter(|_| !client.is_target) {
-            Some(Known { table, upto: Some(upto) }) => {
+            Some(Known { table, upto, has_begun: true }) => {
                 queue.wish_from(*upto, wish, table.iter());
                 client.readable.notify_one();
             }
@@ -83,12 +88,13 @@ impl Fanout {
     }
 
     /// The clock starts, or has been moved: `table` is what is known at that place, and all clients are told of
-    /// it. The next message has the index `next`.
-    pub fn restate(&self, table: StateTable, next: u64) {
+    /// it.
+    pub fn restate(&self, table: StateTable) {
         let Some(known) = self.past.known.get() else { return };
         let members = Arc::clone(&lock(&self.room).members);
         let mut known = lock(known);
-        *known = Known { table, upto: Some(next) };
+        known.forgotten += known.table.forgotten();
+        (known.table, known.has_begun) = (table, true);
         for client in members.iter().filter(|client| !client.is_target) {
             lock(&client.queue).tell(known.table.iter());
             client.readable.notify_one();
@@ -97,7 +103,10 @@ impl Fanout {
 
     /// Things whose last message was given up because there were too many.
     pub fn forgotten_states(&self) -> u64 {
-        self.past.known.get().map_or(0, |known| lock(known).table.forgotten())
+        self.past.known.get().map_or(0, |known| {
+            let known = lock(known);
+            known.forgotten + known.table.forgotten()
+        })
     }
 
     /// From now on exactly these are down: whoever is served by nothing else loses its connection once it has
@@ -237,7 +246,7 @@ mod tests {
         let mut table = StateTable::default();
         let change = StateChange::Sets(StateKey::new(b"a"));
         table.apply(&change, || Arc::new(sets(0, "a").retold()));
-        fanout.restate(table, 0);
+        fanout.restate(table);
         deliver(&fanout, &[sets(0, "x")]);
         assert_eq!(take_all(&client).0, [0, 0]);
         assert_eq!(take_all(&target).0, [0], "what we go to is told nothing twice");

@@ -115,7 +115,7 @@ pub(super) struct Queue {
     bytes_max: usize,
     items_max: usize,
     wish: Option<Wish>,
-    /// Until the message with this index, what was wished for before still holds.
+    /// Up to the message with this serial, what was wished for before still holds.
     before: Option<(u64, Option<Wish>)>,
     items: VecDeque<Item>,
     /// Of `items`, those that are bounded: what is told again is bounded where it is kept.
@@ -123,6 +123,10 @@ pub(super) struct Queue {
     bytes: usize,
     /// Taken and not yet flushed.
     in_hand: u64,
+    /// It can acknowledge what is not published at QoS 1 or 2, too.
+    acknowledges: bool,
+    /// In lockstep: taken and not acknowledged yet, by `seq`.
+    unacknowledged: Vec<u64>,
     dropped: u64,
     finished: bool,
     cut: bool,
@@ -145,6 +149,8 @@ impl Queue {
             bounded: 0,
             bytes: 0,
             in_hand: 0,
+            acknowledges: false,
+            unacknowledged: Vec::new(),
             dropped: 0,
             finished: false,
             cut: false,
@@ -159,8 +165,8 @@ impl Queue {
         self.wish = Some(wish);
     }
 
-    /// The same from the message with index `upto` on; of what was before it, those of `states` are told
-    /// that were not wished for until now.
+    /// The same from behind the message with the serial `upto`; of what was before, those of `states` are
+    /// told that were not wished for until now.
     pub(super) fn wish_from<'s>(
         &mut self,
         upto: u64,
@@ -208,7 +214,7 @@ impl Queue {
         if self.over || self.cut || self.reason.is_some() {
             return Offer::Unwanted;
         }
-        self.before.take_if(|(upto, _)| emission.index >= *upto);
+        self.before.take_if(|(upto, _)| emission.serial() > *upto);
         let wish = self.before.as_ref().map_or(&self.wish, |(_, before)| before);
         let Some(wish) = wish else { return Offer::Unwanted };
         let Some(qos) = wish.qos_for(emission) else { return Offer::Unwanted };
@@ -225,7 +231,14 @@ impl Queue {
         Offer::Queued { was_empty }
     }
 
-    pub(super) fn take(&mut self, batch: &mut Vec<Item>, items_max: usize, bytes_max: usize) -> Taken {
+    /// `account`: what can be acknowledged is to be.
+    pub(super) fn take(
+        &mut self,
+        batch: &mut Vec<Item>,
+        items_max: usize,
+        bytes_max: usize,
+        account: bool,
+    ) -> Taken {
         if let Some(reason) = self.reason {
             return Taken::Dropped(reason);
         }
@@ -239,6 +252,9 @@ impl Queue {
             if !item.emission.is_retold() {
                 self.bytes -= item_bytes;
                 self.bounded -= 1;
+            }
+            if account && !item.emission.is_retold() && (self.acknowledges || item.qos > 0) {
+                self.unacknowledged.push(item.emission.row.seq);
             }
             batch.push(item);
         }
@@ -259,6 +275,24 @@ impl Queue {
 
     pub(super) fn advance(&mut self) {
         self.progress += 1;
+    }
+
+    pub(super) fn acknowledges(&mut self) {
+        self.acknowledges = true;
+    }
+
+    pub(super) fn acknowledge(&mut self, seq: u64) {
+        if let Some(at) = self.unacknowledged.iter().position(|known| *known == seq) {
+            self.unacknowledged.swap_remove(at);
+        }
+        self.progress += 1;
+    }
+
+    /// Whether the client has all that it was offered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.over
+            || self.reason.is_some()
+            || (self.items.is_empty() && self.in_hand == 0 && self.unacknowledged.is_empty())
     }
 
     /// Whether there was progress since this was asked before.
