@@ -20,6 +20,7 @@ use super::*;
 
 mod access;
 mod hostile;
+mod past;
 
 use crate::clock::Clock;
 use crate::message::{KindHeader, Mqtt, SourceHeader};

@@ -219,7 +219,7 @@ mod tests {
         let answer = r#"{ "cmd":"unlock",  "n":1.0 }"#;
         assert_eq!(told(answer.as_bytes()), json!({"bytes": answer.len(), "payload": answer}));
         assert_eq!(told(b"\xff\0"), json!({"bytes": 2, "payload_base64": "/wA="}));
-        assert_eq!(told(br#"{"user":"u","password":"p"}"#)["payload"], r#"{"user":"u","password":"…"}"#);
+        assert_eq!(told(br#"{"password":"p","user":"u"}"#)["payload"], r#"{"password":"…","user":"u"}"#);
         let long = "ä".repeat(TEXT_BYTES_MAX);
         let told_long = told(long.as_bytes());
         assert_eq!((told_long["cut"].clone(), told_long["bytes"].clone()), (json!(true), json!(long.len())));

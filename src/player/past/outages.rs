@@ -53,11 +53,15 @@ impl OutageStage {
 impl Stage for OutageStage {
     fn on(&mut self, event: Planned, out: &mut dyn FnMut(Planned) -> bool) -> bool {
         let (recorded_ns, at_ns, round) = (event.recorded_ns, event.at_ns, event.round);
+        let is_unbroken = self.onset.begun.is_some();
         if let Some((from_ns, begins_ns)) = self.onset.of(&event) {
+            // Between the last message of a round and the first of the next nobody is refused.
+            if !is_unbroken && !self.end(out) {
+                return false;
+            }
             self.next = self.changes.partition_point(|(ns, _)| *ns <= from_ns);
             let down = self.next.checked_sub(1).map_or_else(Arc::default, |n| Arc::clone(&self.changes[n].1));
-            // At the very start nothing is down yet.
-            if (self.last.is_some() || !down.is_empty()) && !self.say(down, from_ns, begins_ns, round, out) {
+            if (self.is_down || !down.is_empty()) && !self.say(down, from_ns, begins_ns, round, out) {
                 return false;
             }
         }
@@ -188,7 +192,7 @@ mod tests {
     fn each_round_begins_as_the_first_did() {
         let mut stage = OutageStage::new(&[outage("a", 100, 300)], None);
         assert_eq!(play(&mut stage, &[(0, 50, 50), (0, 200, 200)]), ["50", "100: a", "200"]);
-        assert_eq!(play(&mut stage, &[(1, 50, 300), (1, 200, 450)]), ["300: ", "300", "350: a", "450"]);
+        assert_eq!(play(&mut stage, &[(1, 50, 300), (1, 200, 450)]), ["200: ", "300", "350: a", "450"]);
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Past {
             client.readable.notify_one();
         }
         match known.as_deref().filter(|_| !client.is_target) {
-            Some(Known { table, upto, has_begun: true }) => {
+            Some(Known { table, upto, has_begun: true, .. }) => {
                 queue.wish_from(*upto, wish, table.iter());
                 client.readable.notify_one();
             }
