@@ -100,8 +100,10 @@ impl Stage for OutageStage {
 fn changes(outages: &[Outage]) -> Vec<(u64, Arc<[Down]>)> {
     let mut edges: Vec<(u64, bool, &Down)> = outages
         .iter()
-        .filter(|outage| outage.from_ns < outage.to_ns)
-        .flat_map(|o| [(o.from_ns, true, &o.what), (o.to_ns, false, &o.what)])
+        // What was received in the very moment of the loss was received.
+        .map(|outage| (outage.from_ns.saturating_add(1), outage.to_ns, &outage.what))
+        .filter(|(from_ns, to_ns, _)| from_ns < to_ns)
+        .flat_map(|(from_ns, to_ns, what)| [(from_ns, true, what), (to_ns, false, what)])
         .collect();
     edges.sort();
     // Outages of one thing may overlap, of sessions that were recorded beside each other.
@@ -176,7 +178,7 @@ mod tests {
     fn what_is_down_is_said_between_the_messages() {
         let mut stage = OutageStage::new(&[outage("a", 100, 300), outage("b", 200, 250)], None);
         let events = play(&mut stage, &[(0, 50, 50), (0, 220, 220), (0, 300, 300), (0, 400, 400)]);
-        assert_eq!(events, ["50", "100: a", "200: a b", "220", "250: a", "300: ", "300", "400"]);
+        assert_eq!(events, ["50", "101: a", "201: a b", "220", "250: a", "300: ", "300", "400"]);
         assert!(end(&mut stage).is_empty());
     }
 
@@ -191,8 +193,8 @@ mod tests {
     #[test]
     fn each_round_begins_as_the_first_did() {
         let mut stage = OutageStage::new(&[outage("a", 100, 300)], None);
-        assert_eq!(play(&mut stage, &[(0, 50, 50), (0, 200, 200)]), ["50", "100: a", "200"]);
-        assert_eq!(play(&mut stage, &[(1, 50, 300), (1, 200, 450)]), ["200: ", "300", "350: a", "450"]);
+        assert_eq!(play(&mut stage, &[(0, 50, 50), (0, 200, 200)]), ["50", "101: a", "200"]);
+        assert_eq!(play(&mut stage, &[(1, 50, 300), (1, 200, 450)]), ["200: ", "300", "351: a", "450"]);
     }
 
     #[test]
@@ -210,9 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_the_moment_of_the_loss_comes_first() {
+        let mut stage = OutageStage::new(&[outage("a", 100, 300)], None);
+        assert_eq!(play(&mut stage, &[(0, 100, 100), (0, 300, 300)]), ["100", "101: a", "300: ", "300"]);
+    }
+
+    #[test]
     fn overlapping_outages_of_one_thing_are_one() {
         let mut stage =
-            OutageStage::new(&[outage("a", 100, 300), outage("a", 200, 400), outage("a", 5, 5)], None);
-        assert_eq!(play(&mut stage, &[(0, 0, 0), (0, 500, 500)]), ["0", "100: a", "400: ", "500"]);
+            OutageStage::new(&[outage("a", 100, 300), outage("a", 200, 400), outage("a", 5, 6)], None);
+        assert_eq!(play(&mut stage, &[(0, 0, 0), (0, 500, 500)]), ["0", "101: a", "400: ", "500"]);
     }
 }
