@@ -34,7 +34,7 @@ mod stages;
 mod stock;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -306,11 +306,10 @@ where
 
     let (reader_ended, read) = oneshot::channel();
     let (sessions, stages) = (options.sessions.clone(), Stages::of(options));
-    let cuts = options.outages.cuts();
     let stock = Arc::clone(&ahead);
     thread::Builder::new()
         .name("replay-reader".to_owned())
-        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, cuts, stages)))
+        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, stages)))
         .map_err(PlayError::Thread)?;
 
     let (scheduler_ended, played) = oneshot::channel();

@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 12;
 const GAP_TOLD_US: u64 = 3_600_000_000;
 
 /// What a user chose from an archive.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chosen {
     /// Oldest first; all sessions where only a stretch of time was named.
     pub(super) sessions: Vec<SessionSummary>,

@@ -17,6 +17,7 @@ pub(super) use self::shown::{Shown, Tape};
 pub use self::shown::{Snapshot, State};
 use super::Rounds;
 use super::pace::Speed;
+use crate::clock::Now;
 use crate::message::{Row, Selection, SessionId};
 use crate::transport::fanout::{Doorbell, Fanout};
 
@@ -61,6 +62,10 @@ pub enum Steps {
     Count(NonZeroU64),
     /// Up to and with the first message that meets this.
     Until(Until),
+}
+
+impl Steps {
+    pub const ONE: Self = Self::Count(NonZeroU64::MIN);
 }
 
 /// Which message ends a step.
@@ -168,7 +173,18 @@ impl Control {
     /// How it stands at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let (_, clients) = self.fanout.progress();
-        lock(&self.shown).snapshot(self.fanout.clock().now().steady_ns, clients)
+        lock(&self.shown).snapshot(self.now().steady_ns, clients)
+    }
+
+    /// Where in the recording it is, in nanoseconds since the earliest session's start; and up to which message
+    /// everything was sent, if it was not wound since.
+    pub fn place(&self) -> (u64, Option<(SessionId, u64)>) {
+        let shown = lock(&self.shown);
+        (shown.recorded_ns(self.now().steady_ns), shown.seq.filter(|_| shown.is_last))
+    }
+
+    pub fn now(&self) -> Now {
+        self.fanout.clock().now()
     }
 
     /// Resolves when the order is carried out or cannot be any more.
@@ -212,6 +228,12 @@ impl Control {
             }
             changed.await;
         }
+    }
+
+    /// How many wait for something at this moment.
+    #[cfg(test)]
+    pub(crate) fn watching(&self) -> usize {
+        self.watchers.load(Ordering::SeqCst)
     }
 
     pub(super) fn bell(&self) -> &Arc<Doorbell> {

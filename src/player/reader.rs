@@ -12,7 +12,6 @@ use std::error::Error as StdError;
 use sha2::Sha256;
 
 use super::event::{self, Changes, Happening, Planned, Position, add_to_digest};
-use super::past::Cuts;
 use super::stages::Stages;
 use super::stock::{Beginning, Stock};
 use super::{PlayError, SessionStart};
@@ -28,7 +27,6 @@ pub(super) fn read<F, I, E>(
     stock: &Stock,
     mut open: F,
     sessions: &[SessionStart],
-    cuts: Cuts,
     mut stages: Stages,
 ) -> Result<(), PlayError>
 where
@@ -44,7 +42,7 @@ where
         }
     }
     let _close = Close(stock);
-    let line = Line { offsets_ns: offsets_ns(sessions), cuts };
+    let line = Line { offsets_ns: offsets_ns(sessions) };
     while let Some(beginning) = stock.beginning() {
         stages.wind();
         let ends_at = |recorded_ns| stock.ends_at(recorded_ns);
@@ -60,8 +58,6 @@ where
 struct Line {
     /// Where each session begins on the line that starts with the earliest of them.
     offsets_ns: HashMap<SessionId, u64>,
-    /// By which the line is shorter. Wherever else `recorded_ns` is spoken of, it is a place on this line.
-    cuts: Cuts,
 }
 
 /// How a round lies on the time line: what was recorded at `recorded_ns` is at `at_ns`.
@@ -111,7 +107,7 @@ impl Line {
         I: Iterator<Item = Result<Row, E>>,
     {
         let Beginning { mut position, at_ns, mut skip, index, digest, rounds, stretch } = beginning;
-        let Stages { past, shape } = stages;
+        let Stages { past, shape, cuts } = stages;
         let mut counted = Counted { index, digest };
         let mut out = |mut event: Planned| {
             counted.count(&mut event);
@@ -138,12 +134,12 @@ impl Line {
             let mut is_cut = false;
             let place = match position {
                 Position::Start => Position::Start,
-                Position::At(from_ns) => Position::At(self.cuts.recorded_ns(from_ns)),
+                Position::At(from_ns) => Position::At(cuts.recorded_ns(from_ns)),
             };
             for row in open(place)? {
                 let row = row?;
                 let offset_ns = self.offsets_ns.get(&row.session_id).copied().unwrap_or(0);
-                let recorded_ns = self.cuts.played_ns(offset_ns.saturating_add(row.elapsed_ns));
+                let recorded_ns = cuts.played_ns(offset_ns.saturating_add(row.elapsed_ns));
                 if recorded_ns < from_ns {
                     continue;
                 }
@@ -214,8 +210,8 @@ mod tests {
     use sha2::Digest as _;
 
     use super::*;
-    use crate::player::Rounds;
     use crate::player::tests::row;
+    use crate::player::{Cuts, Rounds};
 
     fn planned(
         rows: &[(u8, u64)],
@@ -248,8 +244,8 @@ mod tests {
         beginning: Beginning,
         mut emit: impl FnMut(Planned) -> bool,
     ) {
-        let line = Line { offsets_ns: offsets_ns(sessions), cuts: Cuts::default() };
-        let mut stages = Stages { past: Vec::new(), shape: Vec::new() };
+        let line = Line { offsets_ns: offsets_ns(sessions) };
+        let mut stages = Stages { past: Vec::new(), shape: Vec::new(), cuts: Cuts::default() };
         line.play(&mut |_| open(), beginning, &mut stages, &|_| {}, &mut emit).unwrap();
     }
 

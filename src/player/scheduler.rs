@@ -388,7 +388,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         *bytes += row.payload.len() as u64;
         let emitted = self.played.messages;
         self.control.show(|shown| {
-            (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
+            (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
             (shown.at_ns, shown.recorded_ns) = (at_ns, recorded_ns);
             if due_ns.is_none() {
                 shown.tape = Tape::Held { at_ns };

@@ -4,7 +4,7 @@
 
 use super::PlayOptions;
 use super::event::Stage;
-use super::past::{OutageStage, Outages, StateStage};
+use super::past::{Cuts, OutageStage, Outages, StateStage};
 
 /// The stages of one replay.
 pub(super) struct Stages {
@@ -12,6 +12,9 @@ pub(super) struct Stages {
     pub(super) past: Vec<Box<dyn Stage>>,
     /// After it.
     pub(super) shape: Vec<Box<dyn Stage>>,
+    /// By which the line is shorter than the recording: wherever else `recorded_ns` is spoken of, it is a place
+    /// on this line.
+    pub(super) cuts: Cuts,
 }
 
 impl Stages {
@@ -23,7 +26,7 @@ impl Stages {
         if let Some(state) = &options.state {
             past.push(Box::new(StateStage::new(state, options.outages.cuts(), options.zero_ns)));
         }
-        Self { past, shape: Vec::new() }
+        Self { past, shape: Vec::new(), cuts: options.outages.cuts() }
     }
 
     pub(super) fn wind(&mut self) {

@@ -112,6 +112,8 @@ impl<S: Sleep> Scheduler<'_, S> {
         self.tape = Tape::Held { at_ns };
         self.next = None;
         self.starved = false;
+        // Passed over, those of this moment that were sent still are.
+        self.control.show(|shown| shown.is_last &= skip > 0);
         self.stock.begin(Beginning {
             position: Position::At(recorded_ns),
             at_ns: Some(at_ns),

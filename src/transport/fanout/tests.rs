@@ -267,7 +267,7 @@ fn in_lockstep_everybody_has_it_who_flushed_it_or_can_acknowledge_and_did() {
     assert!(fanout.is_settled());
     // At QoS 0 there is nothing to acknowledge.
     fanout.deliver(&emission(8, "a", 0, 1), Flow::Wait, &stop());
-    [raw, mqtt, envelope].map(flush);
+    members.iter().for_each(flush);
     assert!(!fanout.is_settled());
     fanout.drop_unsettled(NOT_ACKNOWLEDGED);
     assert!(fanout.is_settled());
