@@ -303,6 +303,7 @@ where
 {
     let ahead = Arc::new(Stock::new(Arc::clone(control.bell())));
     fanout.play(Arc::clone(control.bell()), options.pace == Pace::Lockstep);
+    control.shorten(options.outages.cuts());
 
     let (reader_ended, read) = oneshot::channel();
     let (sessions, stages) = (options.sessions.clone(), Stages::of(options));

@@ -79,7 +79,9 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         report::for_people(&mut out, &report)?
     }
     out.flush()?;
-    let is_idle = |client: &&ClientReport| client.messages + client.refused == 0 && client.reason.is_none();
+    let is_idle = |client: &&ClientReport| {
+        client.messages + client.states + client.refused == 0 && client.reason.is_none() && !client.outage
+    };
     for client in report.clients.iter().filter(is_idle) {
         if report.messages > 0 && !report.stopped {
             context.screen.note(format!(

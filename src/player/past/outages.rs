@@ -92,7 +92,7 @@ impl Stage for OutageStage {
     fn wind(&mut self) {
         self.onset = Onset::new(self.onset.zero_ns);
         // Whatever was said may not have been heard.
-        self.is_down = true;
+        self.is_down |= self.last.is_some();
     }
 }
 

@@ -93,11 +93,14 @@ async fn read_to_end(stream: &mut TcpStream) -> Vec<Packet> {
     std::iter::from_fn(|| Packet::read(&mut bytes, 1 << 20).ok()).collect()
 }
 
-fn payloads(packets: &[Packet]) -> Vec<&[u8]> {
-    let payload = |packet| match packet {
-        &Packet::Publish(ref publish) => Some(&publish.payload[..]),
+fn payload(packet: &Packet) -> Option<&[u8]> {
+    match packet {
+        Packet::Publish(publish) => Some(&publish.payload),
         _ => None,
-    };
+    }
+}
+
+fn payloads(packets: &[Packet]) -> Vec<&[u8]> {
     packets.iter().filter_map(payload).collect()
 }
 
