@@ -61,3 +61,8 @@ fn sensoro_pushes_are_checked_recorded_and_pushed_again() {
 fn pontosense_is_recorded_and_replayed_to_the_vendor_s_documented_program() {
     scenario("pontosense.py");
 }
+
+#[test]
+fn a_replay_is_controlled_by_keys_and_leaves_the_terminal_as_it_was() {
+    scenario("terminal.py");
+}

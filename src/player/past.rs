@@ -14,12 +14,16 @@ pub use self::outages::Outage;
 pub(super) use self::outages::OutageStage;
 pub use self::state::{RowsBefore, StateOptions, has_state_part};
 pub(super) use self::state::{StateKeys, StateStage};
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use super::PlayOptions;
-use super::event::Planned;
-use crate::message::Row;
-use crate::transport::fanout::Emission;
+use super::event::{Changes, Planned};
+use super::prepare::Preparation;
+use super::reader::offsets_ns;
+use crate::message::{Row, SessionId};
+use crate::transport::fanout::{Emission, StateTable};
 
 /// What becomes of the recording's outages.
 #[derive(Clone, Debug, Default)]
@@ -55,11 +59,35 @@ impl Outages {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     keys: Option<StateKeys>,
+    offsets_ns: HashMap<SessionId, u64>,
+    cuts: Cuts,
 }
 
 impl Past {
     pub(super) fn new(options: &PlayOptions) -> Self {
-        Self { keys: options.state.as_ref().map(|state| StateKeys::new(&state.sources)) }
+        Self {
+            keys: options.state.as_ref().map(|state| StateKeys::new(&state.sources)),
+            offsets_ns: offsets_ns(&options.sessions),
+            cuts: options.outages.cuts(),
+        }
+    }
+
+    /// What is `known` at a place of the recording and of the time line, with its bytes as they would have left
+    /// had it been played from there.
+    pub(super) fn prepared(
+        &self,
+        known: StateTable,
+        (recorded_ns, at_ns): (u64, u64),
+        preparation: &mut Preparation,
+    ) -> StateTable {
+        known.map(|emission| {
+            let row = &emission.row;
+            let offset_ns = self.offsets_ns.get(&row.session_id).copied().unwrap_or(0);
+            let row_ns = self.cuts.played_ns(offset_ns.saturating_add(row.elapsed_ns));
+            let left_ns = at_ns.saturating_sub(recorded_ns.saturating_sub(row_ns));
+            let changed = preparation.payload(row, left_ns, Changes::default())?;
+            Some(Emission::changed(row.clone(), Some(changed), 0, None).retold())
+        })
     }
 
     /// A message, with what it does to what is known, before its time has come.

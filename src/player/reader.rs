@@ -195,7 +195,7 @@ impl Line {
 }
 
 /// Where each session begins on the time line that starts with the earliest of them.
-fn offsets_ns(sessions: &[SessionStart]) -> HashMap<SessionId, u64> {
+pub(super) fn offsets_ns(sessions: &[SessionStart]) -> HashMap<SessionId, u64> {
     let earliest_us = sessions.iter().map(|session| session.started_at_us).min().unwrap_or(0);
     let offset_ns =
         |session: &SessionStart| session.started_at_us.abs_diff(earliest_us).saturating_mul(1_000);

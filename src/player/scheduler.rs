@@ -411,7 +411,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         match happening {
             Happening::Message { .. } | Happening::Dropped { .. } => {}
             Happening::Down { down } => self.fanout.set_down(&down),
-            Happening::State { known } => self.fanout.restate(*known),
+            Happening::State { known } => {
+                let place = (self.recorded_ns, self.at_ns);
+                self.fanout.restate(self.past.prepared(*known, place, &mut self.preparation));
+            }
             Happening::Disconnect => {}
         }
     }

@@ -20,6 +20,7 @@ use super::*;
 
 mod access;
 mod hostile;
+mod lockstep;
 mod past;
 
 use crate::clock::Clock;

@@ -89,6 +89,7 @@ impl Member {
     pub fn refused(&self) {
         lock(&self.client.queue).settle(1);
         lock(&self.client.sent).refused += 1;
+        self.fanout.ring_in_lockstep();
     }
 
     /// The client can acknowledge each message, and is to: its protocol has something for it. (That of

@@ -95,6 +95,18 @@ impl StateTable {
         self.order.values().filter_map(|key| Some(&self.entries.get(key)?.1))
     }
 
+    /// With other messages where `change` gives one.
+    pub fn map(mut self, mut change: impl FnMut(&Emission) -> Option<Emission>) -> Self {
+        for (key, (_, state)) in &mut self.entries {
+            if let Some(changed) = change(state) {
+                self.bytes -= cost(key, state);
+                *state = Arc::new(changed);
+                self.bytes += cost(key, state);
+            }
+        }
+        self
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -153,6 +165,19 @@ mod tests {
         let mut table = StateTable::default();
         assert_eq!(after(&mut table, &[sets("a"), sets("b"), ends("a"), ends("never known")]), [1]);
         assert_eq!(after(&mut table, &[sets("a"), ends("b")]), [0]);
+    }
+
+    #[test]
+    fn what_is_changed_stays_in_its_place_and_is_counted() {
+        let mut table = StateTable::default();
+        after(&mut table, &[sets("a"), sets("b")]);
+        let longer = |known: &Emission| {
+            (known.index == 0).then(|| Emission::new(emission(7, "a", 0, 500).row.clone(), 7, None))
+        };
+        let mut table = table.map(longer);
+        assert_eq!(table.iter().map(|known| known.index).collect::<Vec<_>>(), [7, 1]);
+        after(&mut table, &[ends("a"), ends("b")]);
+        assert_eq!(table.bytes, 0);
     }
 
     #[test]

@@ -255,6 +255,10 @@ impl Shared<'_> {
             };
             self.settled.notify_one();
             self.member.acknowledged();
+            // A PUBREC is half of it.
+            if let (Some(seq), true) = (seq, name != "pubrec") {
+                self.member.settled(seq);
+            }
             self.member.trace(name, || json!({"packet_id": id, "seq": seq}));
         }
     }
