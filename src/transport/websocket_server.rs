@@ -15,8 +15,8 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::json;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::transport::fanout::{Item, Member, Taken, Wish};
@@ -147,6 +147,10 @@ impl Client {
                         flushing = true;
                     }
                     Taken::Finished => return Ok(end(close_code::NORMAL, "the replay is over")),
+                    Taken::Cut => {
+                        self.hear_out();
+                        return Ok(End::Gone);
+                    }
                     Taken::Dropped(why) => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 },
                 message = self.stream.next() => match message.transpose()? {
@@ -155,16 +159,29 @@ impl Client {
                         self.tell(ClientInput::Text(ByteString::from(text.as_str())));
                     }
                     Some(Message::Binary(bytes)) => {
-                        self.member.trace("binary", || json!({"bytes": bytes.len()}));
+                        self.member.trace("binary", || Value::Object(trace::bytes_of(&bytes)));
                         self.tell(ClientInput::Binary(bytes));
                     }
                     // The library answers pings itself, with the next read or flush.
                     Some(Message::Ping(_) | Message::Pong(_)) => {}
-                    Some(Message::Close(_)) | None => return Ok(End::Gone),
+                    Some(Message::Close(frame)) => {
+                        self.member.trace("close", || match &frame {
+                            Some(frame) => json!({"code": frame.code, "reason": frame.reason.as_str()}),
+                            None => json!({}),
+                        });
+                        return Ok(End::Gone);
+                    }
+                    None => return Ok(End::Gone),
                 },
                 () = at(wake), if wake.is_some() => self.tell(ClientInput::Tick),
             }
         }
+    }
+
+    /// Takes what has come from the client already: unread, it would turn the end of the connection into a
+    /// reset, which may overtake what was sent.
+    fn hear_out(&mut self) {
+        while let Some(Some(Ok(_))) = self.stream.next().now_or_never() {}
     }
 
     /// Feeds all of `batch`, or as much of it as the server's conduct has left over.

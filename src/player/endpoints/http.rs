@@ -39,10 +39,28 @@ pub(super) struct HttpState {
     pub(super) services: Arc<Services>,
 }
 
-/// Any request: a call of a vendor's REST interface, an upgrade to one of the WebSocket endpoints, or an
-/// answer that says what there is.
+/// Any request, and how it was answered in the trace.
 pub(super) async fn answer(
     State(state): State<HttpState>,
+    life: Extension<Life>,
+    conduct: Option<Extension<Arc<Conduct>>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let fanout = Arc::clone(&state.fanout);
+    let response = respond(state, life, conduct, upgrade, request).await;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Without the query, which may hold a token.
+        fanout.trace_http(method.as_str(), &path, response.status().as_u16());
+    }
+    response
+}
+
+/// Any request: a call of a vendor's REST interface, an upgrade to one of the WebSocket endpoints, or an
+/// answer that says what there is.
+async fn respond(
+    state: HttpState,
     life: Extension<Life>,
     conduct: Option<Extension<Arc<Conduct>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -79,17 +97,26 @@ pub(super) async fn answer(
         let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"telereel\"")];
         return (StatusCode::UNAUTHORIZED, challenge, "credentials are required\n").into_response();
     }
+    let query = uri.query().unwrap_or_default().to_owned();
+    if vendors::reach(&path, &query).is_some_and(|rows| state.fanout.is_down(&rows)) {
+        return down(&state.fanout);
+    }
     let member = match state.fanout.join(&path) {
         Ok(member) => member,
         Err(error @ (JoinError::Full | JoinError::Over)) => {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
         }
     };
-    let query = uri.query().unwrap_or_default().to_owned();
     upgrade.on_upgrade(move |socket| async move {
         let _hold = life.hold();
         websocket_server::serve(socket, emulator, query, member, conduct).await;
     })
+}
+
+/// Nobody is there, as nobody was there when this was recorded.
+fn down(fanout: &Fanout) -> Response {
+    fanout.refuse();
+    (StatusCode::SERVICE_UNAVAILABLE, "down, as it was when this was recorded\n").into_response()
 }
 
 /// A call of a vendor's REST interface.
@@ -143,6 +170,11 @@ fn mqtt(
     }
     if let Admission::Refused(answer) = admission {
         return reply(answer);
+    }
+    if let Admission::Under(policy) = &admission
+        && state.fanout.is_down(&policy.reach())
+    {
+        return down(&state.fanout);
     }
     upgrade.protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
         let _hold = life.hold();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::queue::{Item, Taken, Wish};
 use super::summary::{self, ClientSummary};
@@ -25,7 +25,7 @@ impl Member {
 
     /// Sets what the client receives from now on; the first wish makes it ready.
     pub fn wish(&self, wish: Wish) {
-        lock(&self.client.queue).wish(wish);
+        self.fanout.past.wish(&self.client, wish);
         self.fanout.ring();
     }
 
@@ -41,7 +41,7 @@ impl Member {
                     self.client.writable.notify_all();
                     return taken;
                 }
-                Taken::Finished | Taken::Dropped(_) => return taken,
+                Taken::Finished | Taken::Cut | Taken::Dropped(_) => return taken,
             }
         }
     }
@@ -64,6 +64,10 @@ impl Member {
         let mut drift = lock(&self.fanout.drift);
         for item in batch {
             let emission = &item.emission;
+            if emission.is_retold() {
+                sent.states += 1;
+                continue;
+            }
             sent.messages += 1;
             sent.bytes += emission.payload().len() as u64;
             if let Some(due_ns) = emission.due_ns.filter(|_| !item.is_held) {
@@ -141,10 +145,15 @@ impl Drop for Member {
     fn drop(&mut self) {
         let client = &self.client;
         self.end();
-        let (was_ready, dropped, reason) = {
+        let (was_ready, dropped, reason, cut) = {
             let queue = lock(&client.queue);
-            (queue.was_ready(), queue.dropped(), queue.reason())
+            (queue.was_ready(), queue.dropped(), queue.reason(), queue.is_cut())
         };
+        self.trace("left", || match (reason, cut) {
+            (Some(reason), _) => json!({"reason": reason}),
+            (None, true) => json!({"reason": "outage"}),
+            (None, false) => json!({}),
+        });
         let mut room = lock(&self.fanout.room);
         if was_ready {
             let sent = std::mem::take(&mut *lock(&client.sent));
@@ -154,6 +163,8 @@ impl Drop for Member {
                     id: client.id,
                     endpoint: client.endpoint.clone(),
                     messages: sent.messages,
+                    states: sent.states,
+                    cut,
                     bytes: sent.bytes,
                     refused: sent.refused,
                     repeated: sent.repeated,

@@ -14,7 +14,10 @@ mod bell;
 mod emission;
 mod lateness;
 mod member;
+mod past;
 mod queue;
+mod state;
+mod strands;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -33,8 +36,12 @@ pub use self::emission::{Changed, Emission};
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
 pub use self::member::Member;
+pub use self::past::OutageCount;
+use self::past::Past;
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
+pub use self::state::{StateChange, StateKey, StateTable};
+pub use self::strands::{Down, Strands};
 pub use self::summary::ClientSummary;
 use crate::clock::Clock;
 use crate::transport::trace::Trace;
@@ -85,6 +92,7 @@ pub struct Fanout {
     left: Notify,
     drift: Mutex<Drift>,
     emitted: AtomicU64,
+    past: Past,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +123,7 @@ struct Client {
 #[derive(Debug, Default)]
 struct Sent {
     messages: u64,
+    states: u64,
     bytes: u64,
     refused: u64,
     repeated: u64,
@@ -144,6 +153,7 @@ impl Fanout {
             left: Notify::new(),
             drift: Mutex::default(),
             emitted: AtomicU64::new(0),
+            past: Past::default(),
         })
     }
 
@@ -228,6 +238,7 @@ impl Fanout {
 
     /// Hands `emission` to every client that wishes for it.
     pub fn deliver(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+        self.past.note(emission);
         let members = Arc::clone(&lock(&self.room).members);
         for client in members.iter() {
             client.offer(emission, flow, stop);

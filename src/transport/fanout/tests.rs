@@ -34,11 +34,11 @@ pub(super) fn fanout(items_max: usize) -> Arc<Fanout> {
     Fanout::with_bounds(Clock::System, None, 1 << 20, items_max)
 }
 
-fn everything() -> Wish {
+pub(super) fn everything() -> Wish {
     Wish::Rows(Selection::default())
 }
 
-fn stop() -> CancellationToken {
+pub(super) fn stop() -> CancellationToken {
     CancellationToken::new()
 }
 
