@@ -53,7 +53,7 @@ pub use self::endpoints::{Access, BindOptions, Endpoints};
 pub use self::event::Position;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
-pub use self::past::{Cuts, Outage, Outages, RowsBefore, StateOptions, has_state_part};
+pub use self::past::{Cuts, Outage, Outages, OutagesWanted, RowsBefore, StateOptions, has_state_part};
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
 use self::sleep::Asleep;
 use self::stages::Stages;
