@@ -6,7 +6,6 @@ mod shaping;
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -14,7 +13,7 @@ use clap_complete::Shell;
 
 pub use self::shaping::Shaping;
 use crate::archive::Filter;
-use crate::player::{Listen, PublishTo, PushTo, Speed};
+use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
 use crate::units::{Moment, parse_duration, parse_moment};
 use crate::vendors::synthetic::load::Rate;
@@ -245,7 +244,7 @@ pub struct Replay {
     /// What becomes of recorded outages: reproduce closes and refuses connections for as long; silence sends
     /// nothing; skip=2s cuts every gap that is longer, whatever it came from, to that length (skip alone: 2s)
     #[arg(long, value_name = "WHAT", default_value = "silence")]
-    pub outages: OutagesChoice,
+    pub outages: OutagesWanted,
     /// Tell a client that comes late, after a seek and with --from, first the last message of each thing, as
     /// the kind's declaration names it (`telereel schema`): positions and measurements, never alarms
     #[arg(long)]
@@ -351,31 +350,6 @@ pub enum Pace {
     Max,
     Lockstep,
     Step,
-}
-
-/// What `--outages` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutagesChoice {
-    Reproduce,
-    Silence,
-    /// Gaps are cut to this length.
-    Skip(Duration),
-}
-
-impl FromStr for OutagesChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        /// Long enough for a client to be at rest between two bursts.
-        const SKIP_TO: Duration = Duration::from_secs(2);
-        match text.split_once('=') {
-            None if text == "reproduce" => Ok(Self::Reproduce),
-            None if text == "silence" => Ok(Self::Silence),
-            None if text == "skip" => Ok(Self::Skip(SKIP_TO)),
-            Some(("skip", length)) => Ok(Self::Skip(parse_duration(length)?)),
-            _ => Err("expected reproduce, silence, skip or a length as in skip=2s".to_owned()),
-        }
-    }
 }
 
 #[derive(Args, Debug)]

@@ -35,8 +35,8 @@ use crate::console::replay::api;
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Outages, Pace, PlayOptions, Rebasing, Report, Rounds,
-    SessionStart, Start, drain_for,
+    BindOptions, ClientReport, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing, Report,
+    Rounds, SessionStart, Start, drain_for,
 };
 use crate::transport::tls::Trust;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         context.screen.note(unsealed);
     }
     if args.pace == cli::Pace::Original
-        && !matches!(args.outages, cli::OutagesChoice::Skip(_))
+        && !matches!(args.outages, OutagesWanted::Skip(_))
         && let Some(gap) = chosen.longest_gap()
     {
         context.screen.note(gap);

@@ -8,12 +8,14 @@
 mod cuts;
 mod outages;
 mod state;
+mod wanted;
 
 pub use self::cuts::Cuts;
 pub use self::outages::Outage;
 pub(super) use self::outages::OutageStage;
 pub use self::state::{RowsBefore, StateOptions, has_state_part};
 pub(super) use self::state::{StateKeys, StateStage};
+pub use self::wanted::OutagesWanted;
 use std::collections::HashMap;
 
 use super::PlayOptions;

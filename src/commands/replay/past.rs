@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::super::context::Context;
 use super::super::selection::Chosen;
 use crate::archive::{Archive, ArchiveError, Bound, ScanOptions, SessionSummary, envelopes, scan};
-use crate::cli::{OutagesChoice, Replay};
+use crate::cli::Replay;
 use crate::message::{Selection, SourceHeader};
 use crate::player::{
-    Cuts, Endpoints, Outage, Outages, PlayOptions, RowsBefore, StateOptions, has_state_part,
+    Cuts, Endpoints, Outage, Outages, OutagesWanted, PlayOptions, RowsBefore, StateOptions, has_state_part,
 };
 use crate::transport::fanout::Down;
 use crate::units::human_duration;
@@ -23,8 +23,8 @@ pub(super) fn apply(
     args: &Replay,
 ) -> anyhow::Result<()> {
     options.outages = match args.outages {
-        OutagesChoice::Silence => Outages::Silence,
-        OutagesChoice::Reproduce => {
+        OutagesWanted::Silence => Outages::Silence,
+        OutagesWanted::Reproduce => {
             let sharing = endpoints.reproduce_outages(sources, &chosen.options.selection);
             if !sharing.is_empty() && (endpoints.mqtt_url().is_some() || endpoints.http_url().is_some()) {
                 context.screen.note(format!(
@@ -35,7 +35,7 @@ pub(super) fn apply(
             }
             Outages::Reproduce(recorded(archive, chosen)?)
         }
-        OutagesChoice::Skip(longest) => {
+        OutagesWanted::Skip(longest) => {
             let longest_ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
             let cuts = cuts(archive, chosen, options.zero_ns, longest_ns)?;
             if let (count @ 1.., cut_ns) = cuts.total() {
