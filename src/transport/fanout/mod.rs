@@ -419,6 +419,12 @@ impl Member {
         lock(&self.client.queue).advance();
     }
 
+    /// Disconnects this client for `reason`, which it returns.
+    pub fn give_up(&self, reason: &'static str) -> &'static str {
+        self.client.drop_out(&mut lock(&self.client.queue), reason);
+        reason
+    }
+
     /// Nothing more is sent: what follows is the goodbye, in which nothing can be lost.
     pub fn end(&self) {
         lock(&self.client.queue).end();
