@@ -18,6 +18,12 @@ pub fn to_json(row: &Row) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Envelope::from(row))
 }
 
+/// The same with `payload` in place of the row's own.
+pub fn to_json_with(row: &Row, payload: &[u8]) -> Result<String, serde_json::Error> {
+    let (payload, payload_base64) = text_or_base64(payload);
+    serde_json::to_string(&Envelope { payload, payload_base64, ..Envelope::from(row) })
+}
+
 /// A row in the shape that is written; borrows all of it.
 #[derive(Debug, Serialize)]
 pub struct Envelope<'a> {

@@ -19,12 +19,17 @@
 //! What never happens here: a payload is changed, the player waits for a client at the original pace,
 //! a message leaves before it is due.
 
+pub mod control;
 pub mod endpoints;
+pub mod event;
 mod listen;
 pub mod pace;
+mod prepare;
 mod reader;
 mod report;
 mod scheduler;
+mod stages;
+mod stock;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -40,15 +45,18 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use self::control::Control;
 pub use self::endpoints::{Access, BindOptions, Endpoints};
+pub use self::event::Position;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
-use self::reader::ReadAhead;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
+use self::stages::Stages;
+use self::stock::Stock;
 pub use self::targets::{PublishTo, PushTarget, PushTo};
 use crate::message::{Row, SessionId};
 use crate::transport::dial::DialError;
-use crate::transport::fanout::{Fanout, JoinError};
+use crate::transport::fanout::{Doorbell, Fanout, JoinError};
 use crate::transport::http_server::ListenError;
 use crate::transport::mqtt_publisher::PublishError;
 use crate::transport::tls::TlsError;
@@ -120,6 +128,10 @@ pub enum Pace {
     /// As fast as the slowest client takes it: the stream waits for a client whose queue is full, and
     /// disconnects it only if it takes nothing for half a minute.
     Max,
+    /// The next message only when every client that got the last and can acknowledge has done so.
+    Lockstep,
+    /// Starts paused: each message by a step.
+    Step,
 }
 
 /// How often the selection is played.
@@ -195,11 +207,12 @@ pub enum PlayError {
 }
 
 impl Endpoints {
-    /// Plays what `open` gives, which is called once for each round, on a thread of its own; returns
-    /// when every client has everything, or has left, or was idle for `drain`.
+    /// Plays what `open` gives, which is called for each round and each time that the replay is wound, on a
+    /// thread of its own, with where to begin; returns when every client has everything, or has left, or was
+    /// idle for `drain`.
     pub async fn play<F, I, E>(self, options: PlayOptions, open: F) -> Result<Report, PlayError>
     where
-        F: FnMut() -> Result<I, E> + Send + 'static,
+        F: FnMut(Position) -> Result<I, E> + Send + 'static,
         I: Iterator<Item = Result<Row, E>>,
         E: StdError + Send + Sync + 'static,
     {
@@ -230,21 +243,22 @@ async fn run<F, I, E>(
     open: F,
 ) -> Result<scheduler::Played, PlayError>
 where
-    F: FnMut() -> Result<I, E> + Send + 'static,
+    F: FnMut(Position) -> Result<I, E> + Send + 'static,
     I: Iterator<Item = Result<Row, E>>,
     E: StdError + Send + Sync + 'static,
 {
-    let ahead = Arc::new(ReadAhead::default());
+    let bell = Arc::new(Doorbell::default());
+    let ahead = Arc::new(Stock::new(Arc::clone(&bell)));
     // A replay whose future is dropped leaves no thread behind that plays to nobody.
     let stop = options.stop.child_token();
     let _stop_if_dropped = stop.clone().drop_guard();
 
     let (reader_ended, read) = oneshot::channel();
-    let (sessions, rounds) = (options.sessions.clone(), options.rounds);
+    let (sessions, stages) = (options.sessions.clone(), Stages::of(options));
     let stock = Arc::clone(&ahead);
     thread::Builder::new()
         .name("replay-reader".to_owned())
-        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, rounds)))
+        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, stages)))
         .map_err(PlayError::Thread)?;
 
     let (scheduler_ended, played) = oneshot::channel();
@@ -252,7 +266,7 @@ where
     let stock = Arc::clone(&ahead);
     let spawned = thread::Builder::new().name("replay-clock".to_owned()).spawn(move || {
         // Nobody waits for it any more where the replay's future was dropped.
-        let _ = scheduler_ended.send(scheduler::run(&stock, &audience, &options, &stop));
+        let _ = scheduler_ended.send(scheduler::run(&stock, &bell, &audience, &options, &stop));
     });
     if let Err(error) = spawned {
         ahead.abandon();

@@ -241,7 +241,7 @@ async fn record(setup: &Setup, recorded: Recorded, rows: Vec<Row>) -> Round {
         ..PlayOptions::default()
     };
     let mut rows = Some(rows);
-    let open = move || Ok::<_, Infallible>(rows.take().into_iter().flatten().map(Ok::<_, Infallible>));
+    let open = move |_| Ok::<_, Infallible>(rows.take().into_iter().flatten().map(Ok::<_, Infallible>));
     let report = endpoints.play(options, open).await.unwrap();
     let summary = recorder.stop(CancellationToken::new()).await.unwrap();
     let round = Round { folder, summary, report };

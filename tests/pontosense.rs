@@ -144,7 +144,7 @@ async fn round(rows: Vec<Row>, sensors: &[&str], connection_max_age: Duration) -
     let options =
         PlayOptions { start: Start::WithClients(ready.try_into().unwrap()), ..PlayOptions::default() };
     let playing = endpoints
-        .play(options, move || Ok::<_, Infallible>(rows.clone().into_iter().map(Ok::<Row, Infallible>)));
+        .play(options, move |_| Ok::<_, Infallible>(rows.clone().into_iter().map(Ok::<Row, Infallible>)));
     let report =
         tokio::time::timeout(Duration::from_secs(60), playing).await.expect("a replay ends").unwrap();
     assert!(report.clients.iter().all(|client| client.dropped == 0));

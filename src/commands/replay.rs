@@ -153,7 +153,7 @@ async fn play(
     let progress = endpoints.progress();
     // Both to their ends: a client whose replay fails or is over has its own goodbye to say.
     let both =
-        async { tokio::join!(endpoints.play(options, move || scan(&archive, &chosen.options)), ended) };
+        async { tokio::join!(endpoints.play(options, move |_| scan(&archive, &chosen.options)), ended) };
     tokio::select! {
         (report, code) = both => Ok((report?, code?)),
         // The screen is the client's, where one is run.
@@ -313,6 +313,7 @@ fn bind_options(
         },
         trace: args.trace.clone(),
         misbehaviour: None,
+        api: None,
         clock: Clock::System,
     })
 }

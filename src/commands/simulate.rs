@@ -159,6 +159,7 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
         trust: Default::default(),
         trace: None,
         misbehaviour: args.misbehave.clone().map(|spec| Misbehaviour::new(spec, args.seed)),
+        api: None,
         clock: Clock::System,
     })
     .await?;
@@ -181,7 +182,7 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
         .duration
         .map(|duration| now.steady_ns.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)));
     let mut rows = Some(load::rows(parts, args.seed, session_id, now.wall_us, args.duration));
-    let open = move || {
+    let open = move |_| {
         let rows = rows.take().into_iter().flatten().chain(Rest { ends_ns, stop: stop.clone() });
         Ok::<_, Infallible>(rows.map(Ok::<_, Infallible>))
     };

@@ -2,63 +2,37 @@
 //! with or without TLS, all of them one audience.
 
 mod cors;
+mod http;
+mod mqtt;
 
-use std::io;
-use std::net::SocketAddr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use axum::Router;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::http::{HttpState, answer};
+use self::mqtt::{Speaking, serve_mqtt};
 use super::targets::Targets;
-use super::{Listen, PlayError, PublishTo, PushTarget};
+use super::{Control, Listen, PlayError, PublishTo, PushTarget};
 use crate::clock::Clock;
 use crate::config::TlsFiles;
 use crate::secret::Secret;
-use crate::transport::fanout::{Fanout, JoinError};
-use crate::transport::http_server::{self, Life, ListenError};
-use crate::transport::misbehave::{Conduct, Misbehaviour, Wire};
-use crate::transport::mqtt_server::over_websocket::{SUBPROTOCOL, WebSocketBytes};
+use crate::transport::fanout::Fanout;
+use crate::transport::http_server::{self, ListenError};
+use crate::transport::misbehave::Misbehaviour;
 use crate::transport::mqtt_server::{Credentials, MqttServer};
+use crate::transport::tls;
 use crate::transport::tls::Trust;
 use crate::transport::trace::Trace;
-use crate::transport::{tls, websocket_server};
-use crate::vendors::service::{Admission, REQUEST_BYTES_MAX, Services};
-use crate::vendors::{self, HttpReply, HttpRequest, Recorded};
-
-/// Where MQTT over WebSocket is served.
-const MQTT_PATH: &str = "/mqtt";
-
-/// As the HTTP listener's.
-const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Connections of one MQTT listener at a time; further ones wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 2_048;
-
-/// After a failed accept (out of file descriptors, mostly).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long the body of a REST call may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::vendors::Recorded;
+use crate::vendors::service::Services;
 
 /// How long a stop waits for listeners and connections that are beyond their goodbye.
 const STOP_GRACE: Duration = Duration::from_secs(6);
@@ -83,7 +57,26 @@ pub struct BindOptions {
     pub trace: Option<PathBuf>,
     /// What the served sides do wrong, on purpose.
     pub misbehaviour: Option<Arc<Misbehaviour>>,
+    /// What every HTTP listener serves of the controls; none: nothing.
+    pub api: Option<Api>,
     pub clock: Clock,
+}
+
+/// Makes the routes by which a replay is controlled. For each listener: whether it can be reached from other
+/// machines is told.
+#[derive(Clone)]
+pub struct Api(Arc<dyn Fn(Arc<Control>, bool) -> Router + Send + Sync>);
+
+impl Api {
+    pub fn new(routes: impl Fn(Arc<Control>, bool) -> Router + Send + Sync + 'static) -> Self {
+        Self(Arc::new(routes))
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Api")
+    }
 }
 
 /// Whose credentials are accepted.
@@ -102,6 +95,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Endpoints {
     pub(super) fanout: Arc<Fanout>,
+    pub(super) control: Arc<Control>,
     bound: Vec<Listen>,
     certificate: Option<PathBuf>,
     trace: Option<(PathBuf, Arc<Trace>)>,
@@ -120,6 +114,7 @@ impl Endpoints {
             access,
             trace,
             misbehaviour,
+            api,
             clock,
             pushes,
             publishes,
@@ -143,9 +138,10 @@ impl Endpoints {
             if access == Access::Required && recorded.credentials.is_empty() {
                 return Err(PlayError::NoCredentials { url: bound.to_string() });
             }
-            listeners.push((bound, listener));
+            listeners.push((bound, listener, exposed));
         }
-        let (tls, certificate) = tls_config(&listeners, tls.as_ref(), &self_signed_dir)?;
+        let hosts: Vec<&Listen> = listeners.iter().map(|(bound, ..)| bound).collect();
+        let (tls, certificate) = tls_config(&hosts, tls.as_ref(), &self_signed_dir)?;
         let trace = match trace {
             None => None,
             Some(path) => match Trace::create(&path) {
@@ -155,6 +151,7 @@ impl Endpoints {
         };
         recorded.any_credentials = access != Access::Required;
         let fanout = Fanout::new(clock, trace.as_ref().map(|(_, trace)| Arc::clone(trace)));
+        let control = Control::new(Arc::clone(&fanout));
         let targets = Targets::open(&fanout, pushes, publishes, &trust, misbehaviour.as_ref()).await?;
         let mqtt = MqttServer::new(Arc::clone(&fanout), mqtt_credentials(&recorded));
         let recorded = Arc::new(recorded);
@@ -165,13 +162,18 @@ impl Endpoints {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let mut urls = Vec::with_capacity(listeners.len());
-        for (bound, listener) in listeners {
+        for (bound, listener, exposed) in listeners {
             let tls = tls.clone().filter(|_| bound.scheme.is_tls());
             if bound.scheme.is_http() {
                 let router = Router::new()
                     .fallback(answer)
                     .layer(axum::middleware::from_fn(cors::any_origin))
                     .with_state(state.clone());
+                // Beside the layer that lets any page ask: the controls are for their own pages.
+                let router = match &api {
+                    None => router,
+                    Some(Api(routes)) => router.merge(routes(Arc::clone(&control), exposed)),
+                };
                 let conduct = misbehaviour.clone();
                 tasks.spawn(http_server::serve_as(listener, tls, router, stop.clone(), conduct));
             } else {
@@ -182,7 +184,7 @@ impl Endpoints {
         }
         targets.spawn(&stop, &tasks);
         tasks.close();
-        Ok(Self { fanout, bound: urls, certificate, trace, stop, tasks })
+        Ok(Self { fanout, control, bound: urls, certificate, trace, stop, tasks })
     }
 
     /// The URLs that are listened on, in the order asked for, with the ports that were picked.
@@ -203,6 +205,11 @@ impl Endpoints {
     /// The self-signed certificate, where one is used, for clients to trust.
     pub fn certificate(&self) -> Option<&Path> {
         self.certificate.as_deref()
+    }
+
+    /// The controls of the replay; they take orders before it plays, too.
+    pub fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
     }
 
     /// To look on while it plays: messages emitted so far, and clients that are ready.
@@ -232,19 +239,15 @@ impl Drop for Endpoints {
 
 type Tls = (Option<Arc<ServerConfig>>, Option<PathBuf>);
 
-fn tls_config(
-    listeners: &[(Listen, TcpListener)],
-    files: Option<&TlsFiles>,
-    dir: &Path,
-) -> Result<Tls, PlayError> {
-    if !listeners.iter().any(|(bound, _)| bound.scheme.is_tls()) {
+fn tls_config(listeners: &[&Listen], files: Option<&TlsFiles>, dir: &Path) -> Result<Tls, PlayError> {
+    if !listeners.iter().any(|bound| bound.scheme.is_tls()) {
         return Ok((None, None));
     }
     if let Some(files) = files {
         return Ok((Some(tls::server_config(&files.cert, &files.key)?), None));
     }
     let hosts: Vec<String> =
-        listeners.iter().map(|(bound, _)| bound.host.trim_matches(['[', ']']).to_owned()).collect();
+        listeners.iter().map(|bound| bound.host.trim_matches(['[', ']']).to_owned()).collect();
     let made = tls::self_signed(dir, &hosts)?;
     Ok((Some(made.config), Some(made.cert)))
 }
@@ -257,231 +260,6 @@ fn mqtt_credentials(recorded: &Recorded) -> Credentials {
         credential.username.clone().map(|username| (username, Secret::new(credential.secret.clone())))
     });
     Credentials::OneOf(pairs.collect())
-}
-
-/// What all HTTP listeners share.
-#[derive(Clone)]
-struct HttpState {
-    fanout: Arc<Fanout>,
-    mqtt: Arc<MqttServer>,
-    recorded: Arc<Recorded>,
-    services: Arc<Services>,
-}
-
-/// Any request: a call of a vendor's REST interface, an upgrade to one of the WebSocket endpoints, or an
-/// answer that says what there is.
-async fn answer(
-    State(state): State<HttpState>,
-    life: Extension<Life>,
-    conduct: Option<Extension<Arc<Conduct>>>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    request: Request,
-) -> Response {
-    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
-    let path = uri.path().to_owned();
-    let conduct = conduct.map(|Extension(conduct)| conduct);
-    if conduct.as_ref().is_some_and(|conduct| conduct.refuses()) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "refused, as was asked for\n").into_response();
-    }
-    if state.services.serves(&path) {
-        return rest(&state, &method, &uri, &headers, body).await;
-    }
-    #[cfg(any(test, feature = "conformance"))]
-    if path == websocket_server::echo::PATH {
-        return upgrade.map(websocket_server::echo::serve).into_response();
-    }
-    let emulator = vendors::emulator(&path, Arc::clone(&state.recorded));
-    if emulator.is_none() && path != MQTT_PATH {
-        return (StatusCode::NOT_FOUND, format!("nothing is served at {path}\n")).into_response();
-    }
-    let Ok(upgrade) = upgrade.map(websocket_server::bounded) else {
-        return websocket_server::upgrade_required(&path);
-    };
-    let Some(emulator) = emulator else {
-        return mqtt(state, &uri, life, conduct, upgrade);
-    };
-    // The generic endpoint has no protocol of its own in which to ask for credentials.
-    if path == vendors::generic::emulator::PATH && !is_allowed(&headers, &state.recorded) {
-        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"telereel\"")];
-        return (StatusCode::UNAUTHORIZED, challenge, "credentials are required\n").into_response();
-    }
-    let member = match state.fanout.join(&path) {
-        Ok(member) => member,
-        Err(error @ (JoinError::Full | JoinError::Over)) => {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
-        }
-    };
-    let query = uri.query().unwrap_or_default().to_owned();
-    upgrade.on_upgrade(move |socket| async move {
-        let _hold = life.hold();
-        websocket_server::serve(socket, emulator, query, member, conduct).await;
-    })
-}
-
-/// A call of a vendor's REST interface.
-async fn rest(state: &HttpState, method: &Method, uri: &Uri, headers: &HeaderMap, body: Body) -> Response {
-    let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, REQUEST_BYTES_MAX)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
-    };
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let request = HttpRequest {
-        method: method.as_str().to_owned(),
-        path_and_query: uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default(),
-        headers: headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
-        body,
-    };
-    let answer = state.services.http(state.fanout.clock().now(), &request);
-    // A connection may flow, or stop flowing, by what was asked for.
-    state.mqtt.rules_changed();
-    reply(answer)
-}
-
-fn reply(answer: HttpReply) -> Response {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, answer.body).into_response();
-    response.headers_mut().remove(header::CONTENT_TYPE);
-    if !answer.content_type.is_empty() {
-        let content_type = HeaderValue::from_static(answer.content_type);
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    }
-    response
-}
-
-/// MQTT over WebSocket: a vendor's, by what the query says, or anybody's.
-fn mqtt(
-    state: HttpState,
-    uri: &Uri,
-    life: Extension<Life>,
-    conduct: Option<Arc<Conduct>>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let mut admission = state.services.mqtt(state.fanout.clock().now(), uri.query().unwrap_or_default());
-    if matches!(admission, Admission::Under(_)) && conduct.as_ref().is_some_and(|c| c.refuses_token()) {
-        admission = Admission::Closed("its token expired, as was asked for");
-    }
-    if let Admission::Refused(answer) = admission {
-        return reply(answer);
-    }
-    upgrade.protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
-        let _hold = life.hold();
-        let policy = match admission {
-            Admission::Under(policy) => Some(policy),
-            Admission::Closed(why) => {
-                tracing::debug!("{MQTT_PATH}: closed without CONNACK: {why}");
-                return websocket_server::close(socket).await;
-            }
-            Admission::Plain | Admission::Refused(_) => None,
-        };
-        state.mqtt.serve_under(WebSocketBytes::new(socket), MQTT_PATH, policy, conduct).await;
-    })
-}
-
-/// Whether `Authorization` holds one of the configured credentials: `Bearer` a token or password, or
-/// `Basic` a user name and its password.
-fn is_allowed(headers: &HeaderMap, recorded: &Recorded) -> bool {
-    if recorded.any_credentials {
-        return true;
-    }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some((scheme, given)) = given.and_then(|value| value.split_once(' ')) else { return false };
-    let (username, password) = match scheme.to_ascii_lowercase().as_str() {
-        "bearer" => (None, given.trim().to_owned()),
-        "basic" => {
-            let decoded = STANDARD.decode(given.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            match decoded.as_deref().and_then(|pair| pair.split_once(':')) {
-                Some((username, password)) => (Some(username.to_owned()), password.to_owned()),
-                None => return false,
-            }
-        }
-        _ => return false,
-    };
-    recorded.credentials.iter().any(|credential| {
-        (username.is_none() || username == credential.username)
-            && Secret::new(credential.secret.clone()).matches(&password)
-    })
-}
-
-/// How an MQTT listener speaks with those who connect.
-struct Speaking {
-    mqtt: Arc<MqttServer>,
-    tls: Option<Arc<ServerConfig>>,
-    misbehaviour: Option<Arc<Misbehaviour>>,
-}
-
-async fn serve_mqtt(listener: TcpListener, speaking: Speaking, stop: CancellationToken, tasks: TaskTracker) {
-    let acceptor = speaking.tls.map(TlsAcceptor::from);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        let (stream, peer, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (server, acceptor, stop) = (Arc::clone(&speaking.mqtt), acceptor.clone(), stop.clone());
-        let conduct = speaking.misbehaviour.as_ref().map(Misbehaviour::connection);
-        tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                served = serve_one_mqtt(stream, acceptor, &server, conduct) => if let Err(error) = served {
-                    tracing::debug!("{peer}: no connection came about: {error}");
-                },
-            }
-            drop(place);
-        });
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
-}
-
-async fn serve_one_mqtt(
-    stream: TcpStream,
-    acceptor: Option<TlsAcceptor>,
-    server: &MqttServer,
-    conduct: Option<Arc<Conduct>>,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    match conduct {
-        None => serve_mqtt_on(stream, acceptor, server, None).await,
-        Some(conduct) => {
-            let wire = Wire::new(stream, Arc::clone(&conduct));
-            serve_mqtt_on(wire, acceptor, server, Some(conduct)).await
-        }
-    }
-}
-
-async fn serve_mqtt_on<S: AsyncRead + AsyncWrite + Unpin + Send>(
-    stream: S,
-    acceptor: Option<TlsAcceptor>,
-    server: &MqttServer,
-    conduct: Option<Arc<Conduct>>,
-) -> io::Result<()> {
-    match acceptor {
-        None => server.serve_under(stream, "mqtt", None, conduct).await,
-        Some(acceptor) => {
-            let shaken = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-            let stream = shaken.map_err(|_| io::ErrorKind::TimedOut)??;
-            server.serve_under(stream, "mqtts", None, conduct).await;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

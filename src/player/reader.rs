@@ -1,223 +1,179 @@
 //! Reading ahead: a thread that takes rows from the archive, puts them on the replay's time line and
 //! keeps a bounded stock for the scheduler, so that a disk is never waited for at a due time.
+//!
+//! Several sessions lie on one line as they did in life: by the wall clock at their starts, and by
+//! their steady clocks within. A further round of all that is selected begins one gap after the last
+//! message of the round before; the gap is the mean distance between messages, so that a loop keeps the
+//! average rate. A stretch that is repeated is as long as it was said to be: its rounds follow without a gap.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::error::Error as StdError;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
-use super::{PlayError, Rounds, SessionStart};
+use super::event::{self, Changes, Happening, Planned, Position, add_to_digest};
+use super::stages::Stages;
+use super::stock::{Beginning, Stock};
+use super::{PlayError, SessionStart};
 use crate::message::{Row, SessionId};
-
-/// The stock: some seconds of a busy recording. A message of any size fits an empty one.
-const BYTES_MAX: usize = 16 << 20;
-const ITEMS_MAX: usize = 32_768;
-
-/// What a row costs in memory beside its bytes, with what an allocator needs for each of them.
-const ROW_BYTES: usize = size_of::<Planned>() + 128;
-
-/// The same of a header: two strings.
-const HEADER_BYTES: usize = 80;
 
 /// Between the last message of a round and the first of the next, where one message, or several at
 /// the same moment, are all there is: a loop must not spin.
 const GAP_OF_ONE_NS: u64 = 1_000_000_000;
 
-/// A row with its place in the replay.
-#[derive(Debug)]
-pub(super) struct Planned {
-    pub row: Row,
-    /// Its place in the replay, from 0, loops counted on.
-    pub index: u64,
-    /// On the replay's time line, loops added up.
-    pub recorded_ns: u64,
-    /// The digest over everything up to this row, not finished. Each row carries it, so that a
-    /// replay that is stopped has the digest of what was emitted and not of what was read.
-    pub digest: Sha256,
-}
-
-/// The stock between reader and scheduler.
-#[derive(Debug, Default)]
-pub(super) struct ReadAhead {
-    stock: Mutex<Stock>,
-    filled: Condvar,
-    emptied: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Stock {
-    rows: VecDeque<Planned>,
-    bytes: usize,
-    /// The reader is done: nothing follows.
-    complete: bool,
-    /// The scheduler is done: nothing is wanted any more.
-    abandoned: bool,
-}
-
-/// What the scheduler found.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// `waited`: the reader had not kept up.
-    Row {
-        planned: Box<Planned>,
-        waited: bool,
-    },
-    /// Nothing within the time given.
-    NotYet,
-    End,
-}
-
-impl ReadAhead {
-    /// Adds a row, waiting for room; false if it is not wanted any more.
-    fn push(&self, planned: Planned) -> bool {
-        let bytes = cost(&planned.row);
-        let mut stock = self.lock();
-        while !stock.abandoned
-            && !stock.rows.is_empty()
-            && (stock.bytes + bytes > BYTES_MAX || stock.rows.len() >= ITEMS_MAX)
-        {
-            stock = self.emptied.wait(stock).unwrap_or_else(PoisonError::into_inner);
-        }
-        if stock.abandoned {
-            return false;
-        }
-        stock.bytes += bytes;
-        stock.rows.push_back(planned);
-        if stock.rows.len() == 1 {
-            self.filled.notify_one();
-        }
-        true
-    }
-
-    /// The next row; waits for the reader for at most `limit`.
-    pub(super) fn next(&self, limit: Duration) -> Next {
-        let mut stock = self.lock();
-        let mut waited = false;
-        loop {
-            if let Some(planned) = stock.rows.pop_front() {
-                stock.bytes -= cost(&planned.row);
-                // Woken at half empty, not for each row: a wake-up costs more than a row.
-                if stock.bytes <= BYTES_MAX / 2 && stock.rows.len() <= ITEMS_MAX / 2 {
-                    self.emptied.notify_one();
-                }
-                return Next::Row { planned: Box::new(planned), waited };
-            }
-            if stock.complete {
-                return Next::End;
-            }
-            if waited {
-                return Next::NotYet;
-            }
-            waited = true;
-            stock = match self.filled.wait_timeout(stock, limit) {
-                Ok((stock, _)) => stock,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-    }
-
-    pub(super) fn abandon(&self) {
-        let mut stock = self.lock();
-        stock.abandoned = true;
-        stock.rows = VecDeque::new();
-        self.emptied.notify_all();
-    }
-
-    fn complete(&self) {
-        self.lock().complete = true;
-        self.filled.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Stock> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn cost(row: &Row) -> usize {
-    let headers = row.headers.iter().flatten().map(|(name, value)| name.len() + value.len() + HEADER_BYTES);
-    row.payload.len()
-        + row.clear.as_ref().map_or(0, bytes::Bytes::len)
-        + row.channel.len()
-        + headers.sum::<usize>()
-        + ROW_BYTES
-}
-
-/// Reads round after round into `ahead`; `open` starts a round. Ends with the first error.
+/// Reads into `stock` from wherever it says, until it wants nothing more; `open` starts a round. Ends with the
+/// first error.
 pub(super) fn read<F, I, E>(
-    ahead: &ReadAhead,
-    open: F,
+    stock: &Stock,
+    mut open: F,
     sessions: &[SessionStart],
-    rounds: Rounds,
+    mut stages: Stages,
 ) -> Result<(), PlayError>
 where
-    F: FnMut() -> Result<I, E>,
+    F: FnMut(Position) -> Result<I, E>,
     I: Iterator<Item = Result<Row, E>>,
     E: StdError + Send + Sync + 'static,
 {
     // Also when this thread unwinds: the scheduler must not wait for ever.
-    struct Complete<'a>(&'a ReadAhead);
-    impl Drop for Complete<'_> {
+    struct Close<'a>(&'a Stock);
+    impl Drop for Close<'_> {
         fn drop(&mut self) {
-            self.0.complete();
+            self.0.close();
         }
     }
-    let _complete = Complete(ahead);
-    plan(open, sessions, rounds, |planned| ahead.push(planned))
-}
-
-/// Puts rows on the replay's time line until `emit` says that it wants no more.
-///
-/// Several sessions lie on one line as they did in life: by the wall clock at their starts, and by
-/// their steady clocks within. A further round begins one gap after the last message of the round
-/// before; the gap is the mean distance between messages, so that a loop keeps the average rate.
-fn plan<F, I, E>(
-    mut open: F,
-    sessions: &[SessionStart],
-    rounds: Rounds,
-    mut emit: impl FnMut(Planned) -> bool,
-) -> Result<(), PlayError>
-where
-    F: FnMut() -> Result<I, E>,
-    I: Iterator<Item = Result<Row, E>>,
-    E: StdError + Send + Sync + 'static,
-{
-    let offsets_ns = offsets_ns(sessions);
-    let failed = |source: E| PlayError::Rows { source: Box::new(source) };
-    let mut digest = Sha256::new();
-    let mut index = 0;
-    let mut shift_ns = 0u64;
-    let mut round = 0u64;
-    while rounds.includes(round) {
-        let mut first_ns = None;
-        let mut last_ns = 0;
-        let mut messages = 0u64;
-        for row in open().map_err(failed)? {
-            let row = row.map_err(failed)?;
-            let at_ns = offsets_ns.get(&row.session_id).copied().unwrap_or(0).saturating_add(row.elapsed_ns);
-            // Never back, whatever is read: the order of the rows is the order of the replay.
-            last_ns = at_ns.max(last_ns);
-            first_ns.get_or_insert(at_ns);
-            update(&mut digest, row.channel.as_bytes());
-            update(&mut digest, &row.payload);
-            let recorded_ns = last_ns.saturating_add(shift_ns);
-            if !emit(Planned { row, index, recorded_ns, digest: digest.clone() }) {
-                return Ok(());
-            }
-            index += 1;
-            messages += 1;
+    let _close = Close(stock);
+    let line = Line { offsets_ns: offsets_ns(sessions) };
+    while let Some(beginning) = stock.beginning() {
+        stages.wind();
+        let read = line.play(&mut open, beginning, &mut stages, &mut |planned| stock.push(planned));
+        if read.map_err(|source| PlayError::Rows { source: Box::new(source) })? {
+            stock.complete();
         }
-        let Some(first_ns) = first_ns else { return Ok(()) };
-        let span_ns = last_ns - first_ns;
-        let gap_ns = match span_ns.checked_div(messages - 1) {
-            None | Some(0) => GAP_OF_ONE_NS,
-            Some(mean_ns) => mean_ns,
-        };
-        shift_ns = shift_ns.saturating_add(span_ns).saturating_add(gap_ns);
-        round += 1;
     }
     Ok(())
+}
+
+/// Puts rows on the replay's time line.
+struct Line {
+    /// Where each session begins on the line that starts with the earliest of them.
+    offsets_ns: HashMap<SessionId, u64>,
+}
+
+/// How a round lies on the time line: what was recorded at `recorded_ns` is at `at_ns`.
+#[derive(Clone, Copy)]
+struct Laid {
+    recorded_ns: u64,
+    at_ns: u64,
+}
+
+impl Laid {
+    fn at_ns(self, recorded_ns: u64) -> u64 {
+        self.at_ns.saturating_add(recorded_ns.saturating_sub(self.recorded_ns))
+    }
+}
+
+/// What follows one another, whatever it is about.
+struct Counted {
+    index: u64,
+    digest: Sha256,
+}
+
+impl Counted {
+    /// Gives an event that is to be counted its index and digest.
+    fn count(&mut self, event: &mut Planned) {
+        event.index = self.index;
+        if let Happening::Message { row, .. } = &event.what {
+            add_to_digest(&mut self.digest, &row.channel, &row.payload);
+            self.index += 1;
+        }
+        event.digest = self.digest.clone();
+    }
+}
+
+impl Line {
+    /// Plays round after round from `beginning` on; false if `emit` wanted no more before the end.
+    fn play<F, I, E>(
+        &self,
+        open: &mut F,
+        beginning: Beginning,
+        stages: &mut Stages,
+        emit: &mut dyn FnMut(Planned) -> bool,
+    ) -> Result<bool, E>
+    where
+        F: FnMut(Position) -> Result<I, E>,
+        I: Iterator<Item = Result<Row, E>>,
+    {
+        let Beginning { mut position, at_ns, index, digest, rounds, stretch } = beginning;
+        let Stages { past, shape } = stages;
+        let mut counted = Counted { index, digest };
+        let mut out = |mut event: Planned| {
+            counted.count(&mut event);
+            event::through(shape, event, emit)
+        };
+        let mut laid = match position {
+            Position::Start => Laid { recorded_ns: 0, at_ns: 0 },
+            Position::At(recorded_ns) => Laid { recorded_ns, at_ns: at_ns.unwrap_or(recorded_ns) },
+        };
+        // Where a round's first row lies on the time line, wherever in the recording it comes from.
+        let mut first_at_ns = None;
+        let mut round = 0;
+        while rounds.includes(round) {
+            let from_ns = match position {
+                Position::Start => 0,
+                Position::At(from_ns) => from_ns,
+            };
+            let mut span: Option<(u64, u64)> = None;
+            let mut messages = 0u64;
+            for row in open(position)? {
+                let row = row?;
+                let offset_ns = self.offsets_ns.get(&row.session_id).copied().unwrap_or(0);
+                let recorded_ns = offset_ns.saturating_add(row.elapsed_ns);
+                if recorded_ns < from_ns {
+                    continue;
+                }
+                if stretch.is_some_and(|stretch| recorded_ns >= stretch.to_ns) {
+                    break;
+                }
+                // Never back, whatever is read: the order of the rows is the order of the replay.
+                let (first_ns, last_ns) = span.unwrap_or((recorded_ns, recorded_ns));
+                let recorded_ns = recorded_ns.max(last_ns);
+                span = Some((first_ns, recorded_ns));
+                if let Some(at_ns) = first_at_ns.take() {
+                    laid = Laid { recorded_ns, at_ns };
+                }
+                messages += 1;
+                let what = Happening::Message { row: Box::new(row), changes: Changes::default() };
+                let at_ns = laid.at_ns(recorded_ns);
+                let event = Planned { at_ns, recorded_ns, round, index: 0, what, digest: Sha256::default() };
+                if !event::through(past, event, &mut out) {
+                    return Ok(false);
+                }
+            }
+            match (stretch, span) {
+                // One with nothing in it would be repeated in no time.
+                (Some(stretch), span) if span.is_some() || round == 0 => {
+                    position = Position::At(stretch.from_ns);
+                    laid = Laid { recorded_ns: stretch.from_ns, at_ns: laid.at_ns(stretch.to_ns) };
+                }
+                (None, Some((first_ns, last_ns))) => {
+                    let gap_ns = match (last_ns - first_ns).checked_div(messages - 1) {
+                        None | Some(0) => GAP_OF_ONE_NS,
+                        Some(mean_ns) => mean_ns,
+                    };
+                    first_at_ns = Some(laid.at_ns(last_ns).saturating_add(gap_ns));
+                    position = Position::Start;
+                }
+                // Wound to behind the last message: the next round follows at once.
+                (None, None) if position != Position::Start => {
+                    first_at_ns = Some(laid.at_ns);
+                    position = Position::Start;
+                }
+                _ => break,
+            }
+            round += 1;
+        }
+        Ok(event::end(past, &mut out) && event::end(shape, emit))
+    }
 }
 
 /// Where each session begins on the time line that starts with the earliest of them.
@@ -228,19 +184,15 @@ fn offsets_ns(sessions: &[SessionStart]) -> HashMap<SessionId, u64> {
     sessions.iter().map(|session| (session.session_id, offset_ns(session))).collect()
 }
 
-/// Each after its length as four bytes, big-endian, so that no two sequences hash alike.
-fn update(digest: &mut Sha256, bytes: &[u8]) {
-    // A payload is below 4 GiB: the journal's records are.
-    digest.update((bytes.len() as u32).to_be_bytes());
-    digest.update(bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
     use std::num::NonZeroU64;
 
+    use sha2::Digest as _;
+
     use super::*;
+    use crate::player::Rounds;
     use crate::player::tests::row;
 
     fn planned(
@@ -257,12 +209,26 @@ mod tests {
             }))
         };
         let mut times = Vec::new();
-        plan(open, sessions, rounds, |planned| {
-            times.push((planned.index, planned.recorded_ns));
+        plan(open, sessions, start(rounds), |planned| {
+            times.push((planned.index, planned.at_ns));
             times.len() < at_most
-        })
-        .unwrap();
+        });
         times
+    }
+
+    fn start(rounds: Rounds) -> Beginning {
+        Beginning { rounds, ..Beginning::start() }
+    }
+
+    fn plan<I: Iterator<Item = Result<Row, Infallible>>>(
+        mut open: impl FnMut() -> Result<I, Infallible>,
+        sessions: &[SessionStart],
+        beginning: Beginning,
+        mut emit: impl FnMut(Planned) -> bool,
+    ) {
+        let line = Line { offsets_ns: offsets_ns(sessions) };
+        let mut stages = Stages { past: Vec::new(), shape: Vec::new() };
+        line.play(&mut |_| open(), beginning, &mut stages, &mut emit).unwrap();
     }
 
     fn session_id(n: u8) -> SessionId {
@@ -315,11 +281,10 @@ mod tests {
                 }))
             };
             let mut last = None;
-            plan(open, &[], Rounds::ONCE, |planned| {
+            plan(open, &[], start(Rounds::ONCE), |planned| {
                 last = Some(planned.digest);
                 true
-            })
-            .unwrap();
+            });
             last.unwrap().finalize()
         };
         let expected = Sha256::digest(b"\0\0\0\x01a\0\0\0\x02bc\0\0\0\0\0\0\0\x01d");

@@ -21,7 +21,7 @@ pub struct Report {
     /// From the start of the clock until every client had everything.
     pub duration_ns: u64,
     pub speed: String,
-    /// `original` or `max`; without due times there is no lateness.
+    /// `original`, `max`, `lockstep` or `step`; without due times there is no lateness.
     pub pace: &'static str,
     /// Over all messages to all clients: flushed to the socket, minus due.
     pub lateness_us: Quantiles,
@@ -141,6 +141,8 @@ impl Report {
             pace: match options.pace {
                 Pace::Original => "original",
                 Pace::Max => "max",
+                Pace::Lockstep => "lockstep",
+                Pace::Step => "step",
             },
             lateness_us: Quantiles::from(&lateness),
             drift_us: fanout.drift_us(),

@@ -11,11 +11,13 @@ use rustix::time::{ClockId, Timespec};
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
+use super::event::{Happening, Planned};
 use super::pace::PlaybackClock;
-use super::reader::{Next, Planned, ReadAhead};
+use super::prepare::Preparation;
+use super::stock::{Beginning, Next, Stock};
 use super::{Pace, PlayOptions, Start};
 use crate::clock::Clock;
-use crate::transport::fanout::{Emission, Fanout, Flow};
+use crate::transport::fanout::{Doorbell, Emission, Fanout, Flow};
 
 /// How long before a due time the sleep ends: a sleeping thread wakes 25 to 75 us late on an idle
 /// machine. The rest is spun, so this is also what one message costs in CPU at most.
@@ -44,7 +46,8 @@ pub(super) struct Played {
 
 /// Plays what `ahead` holds to `fanout` until its end, or `stop`.
 pub(super) fn run(
-    ahead: &ReadAhead,
+    ahead: &Stock,
+    bell: &Doorbell,
     fanout: &Fanout,
     options: &PlayOptions,
     stop: &CancellationToken,
@@ -52,16 +55,23 @@ pub(super) fn run(
     // One nanosecond instead of the default 50 us, for this thread only. If it is refused, the
     // sleep is less exact, and the report shows it.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
-    let played = play(ahead, fanout, options, stop);
+    let played = play(ahead, bell, fanout, options, stop);
     ahead.abandon();
     played
 }
 
-fn play(ahead: &ReadAhead, fanout: &Fanout, options: &PlayOptions, stop: &CancellationToken) -> Played {
+fn play(
+    ahead: &Stock,
+    bell: &Doorbell,
+    fanout: &Fanout,
+    options: &PlayOptions,
+    stop: &CancellationToken,
+) -> Played {
     let clock = fanout.clock();
     let mut played = Played::default();
     // Read before the clock starts: opening an archive takes longer than a message may be late.
-    let Some((first, _)) = next(ahead, stop) else { return played };
+    ahead.begin(Beginning { rounds: options.rounds, ..Beginning::start() });
+    let Some((first, _)) = next(ahead, bell, stop) else { return played };
     let lead_ns = match options.start {
         Start::AtOnce => 0,
         Start::WithClients(wanted) => {
@@ -73,20 +83,26 @@ fn play(ahead: &ReadAhead, fanout: &Fanout, options: &PlayOptions, stop: &Cancel
     };
     let start_ns = clock.now().steady_ns + lead_ns;
     played.started_ns = Some(start_ns);
-    let zero_ns = options.zero_ns.unwrap_or(first.recorded_ns);
+    let zero_ns = options.zero_ns.unwrap_or(first.at_ns);
     let playback = PlaybackClock::new(zero_ns, start_ns, options.speed);
     if options.pace == Pace::Max && !sleep_until(clock, start_ns, stop) {
         return played;
     }
+    let mut preparation = Preparation::new(options);
     let mut planned = Some((first, false));
     while let Some((row, waited)) = planned {
         let due_ns = match options.pace {
-            Pace::Original => Some(playback.due_ns(row.recorded_ns)),
-            Pace::Max => None,
+            Pace::Original => Some(playback.due_ns(row.at_ns)),
+            Pace::Max | Pace::Lockstep | Pace::Step => None,
         };
         // All that can be done before the due time is.
-        let Planned { row, index, digest, .. } = *row;
-        let emission = Arc::new(Emission::new(row, index, due_ns));
+        let Planned { at_ns, index, what, digest, .. } = row;
+        let Happening::Message { row, changes } = what else {
+            planned = next(ahead, bell, stop);
+            continue;
+        };
+        let payload = preparation.payload(&row, at_ns, changes);
+        let emission = Arc::new(Emission::changed(*row, payload, index, due_ns));
         emission.topic();
         if let Some(due_ns) = due_ns {
             if waited && clock.now().steady_ns > due_ns {
@@ -105,18 +121,21 @@ fn play(ahead: &ReadAhead, fanout: &Fanout, options: &PlayOptions, stop: &Cancel
         *bytes += emission.row.payload.len() as u64;
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
         fanout.deliver(&emission, flow, stop);
-        planned = next(ahead, stop);
+        planned = next(ahead, bell, stop);
     }
     played
 }
 
-/// The next row and whether it had to be waited for; none at the end or on a stop.
-fn next(ahead: &ReadAhead, stop: &CancellationToken) -> Option<(Box<Planned>, bool)> {
-    let mut waited_before = false;
+/// The next event and whether it had to be waited for; none at the end or on a stop.
+fn next(ahead: &Stock, bell: &Doorbell, stop: &CancellationToken) -> Option<(Planned, bool)> {
+    let mut waited = false;
     while !stop.is_cancelled() {
-        match ahead.next(Duration::from_nanos(SLEEP_MAX_NS)) {
-            Next::Row { planned, waited } => return Some((planned, waited || waited_before)),
-            Next::NotYet => waited_before = true,
+        match ahead.next() {
+            Next::Event(planned) => return Some((planned, waited)),
+            Next::NotYet => {
+                waited = true;
+                bell.wait(Some(Duration::from_nanos(SLEEP_MAX_NS)));
+            }
             Next::End => return None,
         }
     }

@@ -97,6 +97,7 @@ fn bind_options(listen: &[&str]) -> BindOptions {
         trust: Default::default(),
         trace: None,
         misbehaviour: None,
+        api: None,
         clock: Clock::System,
     }
 }
@@ -112,8 +113,8 @@ fn with_clients(wanted: usize) -> PlayOptions {
 
 type Rounded = Result<std::vec::IntoIter<Result<Row, Infallible>>, Infallible>;
 
-fn source(rows: Vec<Row>) -> impl FnMut() -> Rounded {
-    move || Ok(rows.iter().cloned().map(Ok).collect::<Vec<_>>().into_iter())
+fn source(rows: Vec<Row>) -> impl FnMut(Position) -> Rounded {
+    move |_| Ok(rows.iter().cloned().map(Ok).collect::<Vec<_>>().into_iter())
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -293,7 +294,7 @@ async fn a_client_that_does_not_read_is_dropped_and_the_others_get_everything() 
     let fast = tokio::spawn(receive_all(websocket(&url, "/ws?kind=message").await));
     // An endless recording of 60 KB messages, one a millisecond, until the slow client is gone.
     let payload = Bytes::from(vec![b'x'; 60_000]);
-    let open = move || {
+    let open = move |_| {
         let payload = payload.clone();
         Ok::<_, Infallible>((0..).map(move |seq| {
             Ok::<_, Infallible>(Row { payload: payload.clone(), ..row(seq, seq * 1_000_000, "") })
@@ -393,7 +394,7 @@ async fn at_full_pace_loops_are_played_whole_and_nobody_is_too_slow() {
 async fn an_error_while_reading_ends_the_replay_after_what_came_before() {
     let endpoints = bind(&["http://127.0.0.1:0"]).await;
     let client = tokio::spawn(receive_all(websocket(&endpoints.http_url().unwrap(), "/ws").await));
-    let open = || {
+    let open = |_| {
         let rows = vec![Ok(row(0, 0, "whole")), Err(io::Error::other("segment 7 is damaged"))];
         Ok::<_, io::Error>(rows.into_iter())
     };

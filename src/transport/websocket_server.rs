@@ -14,6 +14,7 @@ mod close;
 pub mod echo;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::VecDeque;
 use std::future;
@@ -26,17 +27,17 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use bytestring::ByteString;
-use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 pub use self::close::close;
 use self::close::{CLOSE_TIMEOUT, bye, fail, fault};
-use crate::transport::fanout::{Item, Member, Taken, Wish};
+use self::wire::Wire;
+use crate::transport::fanout::{Item, Member, Outlet, Taken, Wish};
 use crate::transport::misbehave::{Conduct, Next};
 use crate::transport::trace;
-use crate::vendors::{ClientInput, Emulator, Format, ServerEffect};
+use crate::vendors::{ClientInput, Emulator, ServerEffect};
 
 /// Of one client's frame: registrations and heartbeats are far below.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -106,17 +107,13 @@ pub async fn serve(
     member: Member,
     conduct: Option<Arc<Conduct>>,
 ) {
-    let (sink, stream) = socket.split();
-    let mut client = Client {
-        sink,
-        stream,
-        emulator,
-        format: Format::default(),
-        member,
-        conduct,
-        answers: VecDeque::new(),
-        effects: Vec::new(),
-    };
+    let wire = Wire::new(socket);
+    // What a server does wrong is done by its task, message by message.
+    if conduct.is_none() {
+        member.set_outlet(Arc::clone(&wire) as Arc<dyn Outlet>);
+    }
+    let mut client =
+        Client { wire, emulator, member, conduct, answers: VecDeque::new(), effects: Vec::new() };
     client.tell(ClientInput::Opened { query });
     let end = client.run().await.unwrap_or_else(|error| match fault(&error) {
         Some((code, reason)) => End::Fail { code, reason },
@@ -125,7 +122,7 @@ pub async fn serve(
     client.member.end();
     match end {
         End::Gone => {}
-        End::Fail { code, reason } => fail(&mut client.sink, code, &reason).await,
+        End::Fail { code, reason } => fail(&mut &*client.wire, code, &reason).await,
         End::Close { code, reason } => {
             let limit = if code == CLOSE_TRY_AGAIN { DROP_TIMEOUT } else { CLOSE_TIMEOUT };
             // A client that does not answer the goodbye is left: what was sent was flushed before.
@@ -135,10 +132,8 @@ pub async fn serve(
 }
 
 struct Client {
-    sink: SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
+    wire: Arc<Wire>,
     emulator: Box<dyn Emulator>,
-    format: Format,
     member: Member,
     conduct: Option<Arc<Conduct>>,
     /// Live frames that wait to be written.
@@ -148,6 +143,8 @@ struct Client {
 
 impl Client {
     async fn run(&mut self) -> Result<End, SocketError> {
+        let wire = Arc::clone(&self.wire);
+        let (mut sink, mut stream) = (&*wire, &*wire);
         let mut batch: Vec<Item> = Vec::new();
         let mut flushing = false;
         let mut pulse = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
@@ -158,6 +155,8 @@ impl Client {
         // A flush was waiting at a ping: its end is a sign of life as well.
         let mut full = false;
         loop {
+            // A wish may be carried out, whose answer goes before the first message.
+            wire.set_idle(false);
             let closing = self.carry_out();
             if self.answers.len() > ANSWERS_MAX {
                 return Ok(end(close_code::POLICY, "too many requests without reading the answers"));
@@ -165,10 +164,11 @@ impl Client {
             // Fed only where nothing is being flushed, so that feeding never waits.
             if !flushing {
                 for answer in self.answers.drain(..) {
-                    self.sink.feed(answer).await?;
+                    sink.feed(answer).await?;
                     flushing = true;
                 }
             }
+            wire.set_idle(!flushing);
             if let Some(end) = closing {
                 return Ok(end);
             }
@@ -179,12 +179,16 @@ impl Client {
             tokio::select! {
                 biased;
                 why = self.member.dropped() => return Ok(end(CLOSE_TRY_AGAIN, why)),
-                flushed = self.sink.flush(), if flushing => {
+                flushed = sink.flush(), if flushing => {
                     flushed?;
                     flushing = false;
                     heard |= std::mem::take(&mut full);
                     self.member.sent(&batch);
                     batch.clear();
+                }
+                item = wire.handed(), if !flushing => {
+                    batch.push(item);
+                    flushing = true;
                 }
                 taken = self.member.take(&mut batch, BATCH_ITEMS, BATCH_BYTES), if !flushing => match taken {
                     Taken::Some | Taken::Nothing => {
@@ -194,7 +198,7 @@ impl Client {
                     Taken::Finished => return Ok(end(close_code::NORMAL, "the replay is over")),
                     Taken::Dropped(why) => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 },
-                message = self.stream.next() => {
+                message = stream.next() => {
                     heard = true;
                     match message.transpose()? {
                         Some(Message::Text(text)) => {
@@ -209,7 +213,7 @@ impl Client {
                         Some(Message::Ping(_) | Message::Pong(_)) => {}
                         Some(Message::Close(_)) => {
                             // The answer that the library has made.
-                            let _ = timeout(CLOSE_TIMEOUT, self.sink.flush()).await;
+                            let _ = timeout(CLOSE_TIMEOUT, sink.flush()).await;
                             return Ok(End::Gone);
                         }
                         None => return Ok(End::Gone),
@@ -232,13 +236,14 @@ impl Client {
 
     /// Feeds all of `batch`, or as much of it as the server's conduct has left over.
     async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<(), SocketError> {
+        let mut sink = &*self.wire;
         let mut fed = 0;
         for item in batch.iter() {
-            match self.conduct.as_ref().map(|c| c.before_message(item.emission.row.payload.len())) {
+            match self.conduct.as_ref().map(|c| c.before_message(item.emission.payload().len())) {
                 None | Some(Next::Send) => {}
-                Some(Next::Noise(noise)) => self.sink.feed(noise_frame(noise)).await?,
+                Some(Next::Noise(noise)) => sink.feed(noise_frame(noise)).await?,
                 Some(Next::Last) => {
-                    self.sink.feed(self.frame(item)).await?;
+                    sink.feed(self.wire.frame(item)).await?;
                     break;
                 }
                 Some(Next::Expire) => {
@@ -246,19 +251,12 @@ impl Client {
                     break;
                 }
             }
-            self.sink.feed(self.frame(item)).await?;
+            sink.feed(self.wire.frame(item)).await?;
             fed += 1;
         }
         // What was not fed whole is not counted as sent.
         batch.truncate(fed);
         Ok(())
-    }
-
-    fn frame(&self, item: &Item) -> Message {
-        match self.format {
-            Format::Raw => item.emission.raw_frame(),
-            Format::Envelope => item.emission.envelope_frame(),
-        }
     }
 
     fn tell(&mut self, input: ClientInput) {
@@ -272,7 +270,7 @@ impl Client {
             match effect {
                 ServerEffect::Send(text) => self.answers.push_back(Message::Text(text.to_string().into())),
                 ServerEffect::Ready { selection, format } => {
-                    self.format = format;
+                    self.wire.set_format(format);
                     self.member.wish(Wish::Rows(selection));
                 }
                 ServerEffect::Close { code, reason } => return Some(End::Close { code, reason }),
@@ -282,10 +280,11 @@ impl Client {
     }
 
     async fn close(&mut self, code: u16, reason: &str) -> Result<(), SocketError> {
+        let (mut sink, mut stream) = (&*self.wire, &*self.wire);
         for answer in self.answers.drain(..) {
-            self.sink.feed(answer).await?;
+            sink.feed(answer).await?;
         }
-        bye(&mut self.sink, &mut self.stream, code, reason).await
+        bye(&mut sink, &mut stream, code, reason).await
     }
 }
 

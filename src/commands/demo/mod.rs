@@ -21,7 +21,7 @@ use crate::cli;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::message::{Row, Selection, SessionId};
-use crate::player::{BindOptions, Endpoints, PlayOptions, PushTarget, Report, SessionStart, Start};
+use crate::player::{BindOptions, Endpoints, PlayOptions, Position, PushTarget, Report, SessionStart, Start};
 use crate::recorder::{Recorder, StartOptions, Summary};
 use crate::vendors::synthetic::Rooms;
 use crate::vendors::synthetic::load::{ACCESS_KEY, APP_ID, APP_KEY, JOINTECH_PATH, SENSORO_PATH};
@@ -170,8 +170,8 @@ async fn record(dir: &Path, streams: &Streams, now: Now) -> Result<(Config, Summ
 
 type Rows = std::iter::Map<std::vec::IntoIter<Row>, fn(Row) -> Result<Row, Infallible>>;
 
-fn once(rows: Vec<Row>) -> impl FnMut() -> Result<Rows, Infallible> {
-    move || Ok(rows.clone().into_iter().map(Ok as fn(Row) -> Result<Row, Infallible>))
+fn once(rows: Vec<Row>) -> impl FnMut(Position) -> Result<Rows, Infallible> {
+    move |_| Ok(rows.clone().into_iter().map(Ok as fn(Row) -> Result<Row, Infallible>))
 }
 
 /// Replays the session to one client of each kind.
@@ -205,7 +205,7 @@ async fn replay(
         ..PlayOptions::default()
     };
     let (rows, scan) = (archive.clone(), scan_options(session_id, None));
-    let playing = endpoints.play(options, move || archive::scan(&rows, &scan));
+    let playing = endpoints.play(options, move |_| archive::scan(&rows, &scan));
     let rooms = async {
         let mut rooms = Vec::new();
         for sn in Rooms::serials(ROOMS) {

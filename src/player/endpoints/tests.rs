@@ -1,14 +1,17 @@
 //! What clients of a vendor's service see on the wire, beside the messages.
 
+use axum::http::HeaderValue;
 use futures_util::{SinkExt, StreamExt};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Connect, Packet, Subscribe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
+use crate::vendors::service::REQUEST_BYTES_MAX;
 
 async fn bind() -> (Endpoints, String) {
     let options = BindOptions {

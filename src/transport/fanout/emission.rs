@@ -14,7 +14,10 @@ use crate::vendors::replay_topic;
 /// A message on its way to all clients.
 #[derive(Debug)]
 pub struct Emission {
+    /// As recorded.
     pub row: Row,
+    /// What leaves in place of the row's payload, if anything does.
+    changed: Option<Bytes>,
     /// Its place in the replay, from 0, loops counted on.
     pub index: u64,
     /// The steady time at which it is to leave; none where there is no time to keep.
@@ -27,8 +30,14 @@ pub struct Emission {
 
 impl Emission {
     pub fn new(row: Row, index: u64, due_ns: Option<u64>) -> Self {
+        Self::changed(row, None, index, due_ns)
+    }
+
+    /// As [`Emission::new`], with other bytes than those recorded.
+    pub fn changed(row: Row, changed: Option<Bytes>, index: u64, due_ns: Option<u64>) -> Self {
         Self {
             row,
+            changed,
             index,
             due_ns,
             topic: OnceLock::new(),
@@ -36,6 +45,11 @@ impl Emission {
             envelope: OnceLock::new(),
             heads: [const { OnceLock::new() }; 3],
         }
+    }
+
+    /// The bytes that leave.
+    pub fn payload(&self) -> &Bytes {
+        self.changed.as_ref().unwrap_or(&self.row.payload)
     }
 
     /// The MQTT topic that it leaves on.
@@ -47,11 +61,11 @@ impl Emission {
     pub fn raw_frame(&self) -> Message {
         let frame = self.raw.get_or_init(|| {
             if self.row.is_binary {
-                return Message::Binary(self.row.payload.clone());
+                return Message::Binary(self.payload().clone());
             }
-            match Utf8Bytes::try_from(self.row.payload.clone()) {
+            match Utf8Bytes::try_from(self.payload().clone()) {
                 Ok(text) => Message::Text(text),
-                Err(_) => Message::Binary(self.row.payload.clone()),
+                Err(_) => Message::Binary(self.payload().clone()),
             }
         });
         frame.clone()
@@ -61,7 +75,7 @@ impl Emission {
     pub fn envelope_frame(&self) -> Message {
         let frame = self.envelope.get_or_init(|| {
             // Strings and integers only: serialising them does not fail.
-            Message::Text(envelope::to_json(&self.row).unwrap_or_default().into())
+            Message::Text(envelope::to_json_with(&self.row, self.payload()).unwrap_or_default().into())
         });
         frame.clone()
     }
@@ -73,7 +87,7 @@ impl Emission {
         self.heads[usize::from(qos)]
             .get_or_init(|| {
                 let retain = self.row.mqtt.is_some_and(|mqtt| mqtt.retain);
-                publish::head(self.topic(), qos, retain, self.row.payload.len())
+                publish::head(self.topic(), qos, retain, self.payload().len())
             })
             .as_ref()
     }

@@ -9,26 +9,33 @@
 //! What never happens here: a payload is copied, a socket is touched, the player waits for a client
 //! at the original pace.
 
+mod bell;
 mod emission;
 mod lateness;
+mod outlet;
 mod queue;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 use std::num::NonZeroUsize;
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use self::bell::Doorbell;
 pub use self::emission::Emission;
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
+pub use self::outlet::{Outlet, Sending};
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
+pub use self::summary::ClientSummary;
 use crate::clock::Clock;
 use crate::transport::trace::Trace;
 
@@ -42,9 +49,6 @@ const QUEUE_ITEMS_MAX: usize = 100_000;
 /// Under [`Flow::Wait`], a client that takes nothing for this long is not slow but gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// Clients that have a summary of their own: a vendor that is simulated for months sees many come and go.
-const SUMMARIES_MAX: usize = 1_000;
-
 /// How late a waiting thread may notice a stop.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -55,25 +59,6 @@ pub enum Flow {
     Drop,
     /// The stream waits for the client.
     Wait,
-}
-
-/// What a client of a replay went through.
-#[derive(Clone, Debug)]
-pub struct ClientSummary {
-    pub id: u64,
-    pub endpoint: String,
-    /// Flushed to its socket.
-    pub messages: u64,
-    pub bytes: u64,
-    /// Addressed to it and not sent, because it was too slow.
-    pub dropped: u64,
-    /// Sent, and refused for good by a receiver that was pushed to.
-    pub refused: u64,
-    /// Sent once more because the receiver had not taken it.
-    pub repeated: u64,
-    /// Why it was disconnected before the end; none if it stayed or left by itself.
-    pub reason: Option<&'static str>,
-    pub lateness: Lateness,
 }
 
 /// Why a client cannot join.
@@ -122,6 +107,8 @@ struct Client {
     /// Something was taken; waited for under [`Flow::Wait`].
     writable: Condvar,
     dropped: CancellationToken,
+    /// Where messages leave without the client's task, if it allows that.
+    outlet: OnceLock<Arc<dyn Outlet>>,
     sent: Mutex<Sent>,
 }
 
@@ -188,6 +175,7 @@ impl Fanout {
             readable: Notify::new(),
             writable: Condvar::new(),
             dropped: CancellationToken::new(),
+            outlet: OnceLock::new(),
             sent: Mutex::default(),
         });
         let mut members = Vec::clone(&room.members);
@@ -216,9 +204,34 @@ impl Fanout {
     pub fn deliver(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
         let members = Arc::clone(&lock(&self.room).members);
         for client in members.iter() {
-            client.offer(emission, flow, stop);
+            let direct = flow == Flow::Drop && outlet::is_worth_it(members.len(), emission, &self.clock);
+            if let Some(item) = client.offer(emission, flow, direct, stop) {
+                self.count(client, slice::from_ref(&item), self.clock.now().steady_ns);
+            }
         }
         self.emitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that `batch` was flushed to `client`.
+    fn count(&self, client: &Client, batch: &[Item], now_ns: u64) {
+        let mut sent = lock(&client.sent);
+        let mut drift = lock(&self.drift);
+        for item in batch {
+            let emission = &item.emission;
+            sent.messages += 1;
+            sent.bytes += emission.payload().len() as u64;
+            if let Some(due_ns) = emission.due_ns {
+                let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
+                sent.lateness.record(late_us);
+                drift.record(emission.index, late_us);
+            }
+        }
+        drop((sent, drift));
+        if let Some(trace) = &self.trace {
+            for item in batch {
+                trace.sent(client.id, &item.emission, now_ns);
+            }
+        }
     }
 
     /// How many messages were handed out so far, and how many clients are ready for more.
@@ -284,22 +297,37 @@ impl Fanout {
 }
 
 impl Client {
-    fn offer(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+    /// Offers `emission` to this client, `direct`ly if that is possible; what left so is returned.
+    fn offer(
+        &self,
+        emission: &Arc<Emission>,
+        flow: Flow,
+        direct: bool,
+        stop: &CancellationToken,
+    ) -> Option<Item> {
         let mut queue = lock(&self.queue);
         let mut stalled = Duration::ZERO;
         loop {
             match queue.offer(emission) {
-                Offer::Unwanted => return,
+                Offer::Unwanted => return None,
                 Offer::Queued { was_empty } => {
+                    if direct && let Some(outlet) = self.outlet.get() {
+                        match outlet::send(&**outlet, &mut queue) {
+                            Some(Sending::Flushed(item)) => return Some(item),
+                            Some(Sending::Handed) => return None,
+                            Some(Sending::Busy(_)) | None => {}
+                        }
+                    }
                     drop(queue);
                     if was_empty {
                         self.readable.notify_one();
                     }
-                    return;
+                    return None;
                 }
                 Offer::Full if flow == Flow::Drop => {
                     queue.count_dropped(1);
-                    return self.drop_out(&mut queue, TOO_SLOW);
+                    self.drop_out(&mut queue, TOO_SLOW);
+                    return None;
                 }
                 Offer::Full => {
                     let (guard, waited) = match self.writable.wait_timeout(queue, LOOK_UP) {
@@ -308,12 +336,13 @@ impl Client {
                     };
                     queue = guard;
                     if stop.is_cancelled() {
-                        return;
+                        return None;
                     }
                     stalled = if waited.timed_out() { stalled + LOOK_UP } else { Duration::ZERO };
                     if stalled >= STALL_MAX {
                         queue.count_dropped(1);
-                        return self.drop_out(&mut queue, STALLED);
+                        self.drop_out(&mut queue, STALLED);
+                        return None;
                     }
                 }
             }
@@ -343,6 +372,12 @@ impl Member {
     /// The n-th client of this replay, from 1.
     pub fn id(&self) -> u64 {
         self.client.id
+    }
+
+    /// From now on, what is due is sent through `outlet` where nothing waits for the client.
+    pub fn set_outlet(&self, outlet: Arc<dyn Outlet>) {
+        // A second one would break the order between the two.
+        let _ = self.client.outlet.set(outlet);
     }
 
     /// Sets what the client receives from now on; the first wish makes it ready.
@@ -383,24 +418,7 @@ impl Member {
     /// `batch`, taken before, is settled; it was flushed to the socket at `now_ns`.
     pub fn sent_at(&self, batch: &[Item], now_ns: u64) {
         lock(&self.client.queue).settle(batch.len());
-        let mut sent = lock(&self.client.sent);
-        let mut drift = lock(&self.fanout.drift);
-        for item in batch {
-            let emission = &item.emission;
-            sent.messages += 1;
-            sent.bytes += emission.row.payload.len() as u64;
-            if let Some(due_ns) = emission.due_ns {
-                let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
-                sent.lateness.record(late_us);
-                drift.record(emission.index, late_us);
-            }
-        }
-        drop((sent, drift));
-        if let Some(trace) = &self.fanout.trace {
-            for item in batch {
-                trace.sent(self.id(), &item.emission, now_ns);
-            }
-        }
+        self.fanout.count(&self.client, batch, now_ns);
     }
 
     /// A message that was taken before is given up, because its receiver refused it for good.
@@ -460,7 +478,7 @@ impl Drop for Member {
         let mut room = lock(&self.fanout.room);
         if was_ready {
             let sent = std::mem::take(&mut *lock(&client.sent));
-            note(
+            summary::note(
                 &mut room.summaries,
                 ClientSummary {
                     id: client.id,
@@ -479,24 +497,6 @@ impl Drop for Member {
         drop(room);
         self.fanout.left.notify_waiters();
         self.fanout.changed.notify_all();
-    }
-}
-
-/// Keeps a summary; beyond the bound it is added to the latest of its endpoint.
-fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
-    let is_full = summaries.len() >= SUMMARIES_MAX;
-    let like = |kept: &&mut ClientSummary| is_full && kept.endpoint == summary.endpoint;
-    match summaries.iter_mut().rev().find(like) {
-        None => summaries.push(summary),
-        Some(kept) => {
-            kept.messages += summary.messages;
-            kept.bytes += summary.bytes;
-            kept.dropped += summary.dropped;
-            kept.refused += summary.refused;
-            kept.repeated += summary.repeated;
-            kept.reason = summary.reason.or(kept.reason);
-            kept.lateness.add(&summary.lateness);
-        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Item {
     pub fn publish_head(&self) -> Option<Bytes> {
         match &self.topic {
             None => self.emission.publish_head(self.qos).cloned(),
-            Some(topic) => publish::head(topic, self.qos, false, self.emission.row.payload.len()),
+            Some(topic) => publish::head(topic, self.qos, false, self.emission.payload().len()),
         }
     }
 }
@@ -191,6 +191,26 @@ impl Queue {
         }
     }
 
+    /// Takes the only message that waits, if nothing is in hand.
+    pub(super) fn take_alone(&mut self) -> Option<Item> {
+        if self.in_hand > 0 || self.items.len() != 1 {
+            return None;
+        }
+        let item = self.items.pop_front()?;
+        self.bytes -= cost(&item.emission);
+        self.in_hand += 1;
+        self.progress += 1;
+        Some(item)
+    }
+
+    /// Undoes [`Queue::take_alone`].
+    pub(super) fn put_back(&mut self, item: Item) {
+        self.bytes += cost(&item.emission);
+        self.items.push_front(item);
+        self.in_hand -= 1;
+        self.progress -= 1;
+    }
+
     pub(super) fn settle(&mut self, items: usize) {
         self.in_hand = self.in_hand.saturating_sub(items as u64);
         self.progress += items as u64;
@@ -250,5 +270,5 @@ impl Queue {
 }
 
 fn cost(emission: &Emission) -> usize {
-    emission.row.payload.len() + emission.row.channel.len() + ITEM_BYTES
+    emission.payload().len() + emission.row.channel.len() + ITEM_BYTES
 }

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use tokio::runtime::Builder;
 
+use super::summary::SUMMARIES_MAX;
 use super::*;
 use crate::message::{Mqtt, Row, Selection, SessionId};
 

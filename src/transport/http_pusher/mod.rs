@@ -120,7 +120,7 @@ impl HttpPusher {
         let emission = Arc::clone(&pending.item.emission);
         let is_signed = self.misbehave(&emission.row, rule, clock).await;
         let pusher: &dyn Pusher = if is_signed { &*self.pusher } else { &Unsigned };
-        let push = match Push::new(&self.url, pusher, clock.now(), &emission.row) {
+        let push = match Push::new(&self.url, pusher, clock.now(), &emission.row, emission.payload()) {
             Ok(push) => push,
             Err(why) => return self.refuse(member, &emission, why),
         };
@@ -165,7 +165,7 @@ impl HttpPusher {
             Some(Next::Expire) => return false,
             Some(Next::Noise(payload)) => {
                 let noise = Row { payload, ..row.clone() };
-                if let Ok(push) = Push::new(&self.url, &*self.pusher, clock.now(), &noise) {
+                if let Ok(push) = Push::new(&self.url, &*self.pusher, clock.now(), &noise, &noise.payload) {
                     // Whatever the receiver says to it.
                     let _ = tokio::time::timeout(rule.timeout, self.connection.send(&push, clock)).await;
                 }
@@ -254,7 +254,7 @@ impl Waiting {
 
 impl Pending {
     fn bytes(&self) -> usize {
-        self.item.emission.row.payload.len()
+        self.item.emission.payload().len()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a recorded row to the request that is made of it.
 
 use axum::body::Body;
+use bytes::Bytes;
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
 use url::{Position, Url};
@@ -41,12 +42,18 @@ fn is_of_one_hop(name: &str) -> bool {
 pub(super) struct Push {
     uri: Uri,
     headers: HeaderMap,
-    body: bytes::Bytes,
+    body: Bytes,
 }
 
 impl Push {
     /// Fails where the recorded path is none that can be asked for.
-    pub(super) fn new(base: &Url, pusher: &dyn Pusher, now: Now, row: &Row) -> Result<Self, String> {
+    pub(super) fn new(
+        base: &Url,
+        pusher: &dyn Pusher,
+        now: Now,
+        row: &Row,
+        payload: &Bytes,
+    ) -> Result<Self, String> {
         let origin = &base[..Position::AfterPort];
         let path = format!("{}{}", base.path().trim_end_matches('/'), row.channel);
         let unusable = || format!("the recorded path {:?} cannot be asked for", row.channel);
@@ -59,13 +66,13 @@ impl Push {
         let mut headers = HeaderMap::new();
         let host = &base[Position::BeforeHost..Position::AfterPort];
         headers.insert(HOST, HeaderValue::try_from(host).map_err(|_| "the host is not allowed".to_owned())?);
-        for (name, value) in pusher.headers(now, &format!("{origin}{path}"), &recorded, &row.payload) {
+        for (name, value) in pusher.headers(now, &format!("{origin}{path}"), &recorded, payload) {
             // What came as a header can leave as one; an imported row may hold anything.
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
                 headers.append(name, value);
             }
         }
-        Ok(Self { uri, headers, body: row.payload.clone() })
+        Ok(Self { uri, headers, body: payload.clone() })
     }
 
     pub(super) fn request(&self) -> Request<Body> {

@@ -389,7 +389,7 @@ impl Session {
         let mut encoded = 0;
         let mut is_last = false;
         for item in batch.iter() {
-            match self.conduct.as_ref().map(|c| c.before_message(item.emission.row.payload.len())) {
+            match self.conduct.as_ref().map(|c| c.before_message(item.emission.payload().len())) {
                 None | Some(Next::Send) => {}
                 Some(Next::Noise(noise)) => publish::write_noise(item, &noise, out),
                 Some(Next::Last) => is_last = true,

@@ -38,7 +38,7 @@ pub fn head(topic: &str, qos: u8, retain: bool, payload_bytes: usize) -> Option<
 /// for what MQTT cannot say.
 pub fn write(item: &Item, packet_id: u16, out: &mut BytesMut) {
     let Some(head) = item.publish_head() else { return };
-    let payload = &item.emission.row.payload;
+    let payload = item.emission.payload();
     out.reserve(head.len() + payload.len());
     match head.split_last_chunk::<2>() {
         Some((start, _)) if item.qos > 0 => {

@@ -1,0 +1,270 @@
+//! The controls of a replay: what a user orders, and what it shows.
+//!
+//! [`Control`] only takes orders and answers questions, from any thread; the scheduler obeys between two
+//! messages, and is woken for it. An order has a [`Ticket`], so that whoever gave it can wait until it is carried out.
+
+mod shown;
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::shown::Shown;
+pub use self::shown::{Snapshot, State};
+use super::Rounds;
+use super::pace::Speed;
+use crate::message::{Row, Selection, SessionId};
+use crate::transport::fanout::{Doorbell, Fanout};
+
+/// Orders that wait to be obeyed: more is somebody who does not wait for answers.
+const ORDERS_MAX: usize = 1_024;
+
+/// What a user may order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Goes on; before the awaited clients are there, the replay starts with them, and where it waits for them
+    /// already, without.
+    Play,
+    Pause,
+    /// The one or the other, whichever it does not do.
+    Toggle,
+    Seek(To),
+    Speed(Speed),
+    Step(Steps),
+    /// Plays a stretch, or all, again and again.
+    Repeat(Repeat),
+    /// Ends the replay: what was emitted is delivered.
+    Stop,
+}
+
+/// Where to wind to; beyond the ends means to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// Nanoseconds since the replay's zero.
+    Position(u64),
+    /// From where it is.
+    By(i64),
+    /// Nanoseconds since the earliest session's start.
+    Recorded(u64),
+    /// Wall clock at the recording, microseconds since the Unix epoch.
+    Wall(i64),
+}
+
+/// How far a step goes. What it passes leaves at once, whatever the pace, and no client is too slow for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Steps {
+    /// So many messages.
+    Count(NonZeroU64),
+    /// Up to and with the first message that meets this.
+    Until(Until),
+}
+
+/// Which message ends a step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Until {
+    pub selection: Selection,
+    /// This very message: what a search in the recording found.
+    pub row: Option<(SessionId, u64)>,
+}
+
+impl Until {
+    pub fn is_met_by(&self, row: &Row) -> bool {
+        self.row.is_none_or(|wanted| wanted == (row.session_id, row.seq)) && self.selection.matches(row)
+    }
+}
+
+/// What is played again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Repeat {
+    /// None: from the replay's beginning.
+    pub from: Option<To>,
+    /// None: to its end.
+    pub to: Option<To>,
+    /// How often, the round that is being played counted.
+    pub rounds: Rounds,
+}
+
+/// Why an order is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the replay is over")]
+    Over,
+    #[error("{ORDERS_MAX} orders wait already: wait for the answers")]
+    TooMany,
+}
+
+/// The n-th order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A message of this `seq` or a later one was the last that was emitted.
+    Seq(u64),
+    State(State),
+}
+
+/// The controls of one replay.
+#[derive(Debug)]
+pub struct Control {
+    fanout: Arc<Fanout>,
+    bell: Arc<Doorbell>,
+    stop: CancellationToken,
+    orders: Mutex<Orders>,
+    /// There are orders: looked at for each message, without a lock.
+    ordered: AtomicBool,
+    shown: Mutex<Shown>,
+    /// How many wait for `changed`.
+    watchers: AtomicUsize,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    waiting: VecDeque<Order>,
+    given: u64,
+    over: bool,
+}
+
+impl Control {
+    pub fn new(fanout: Arc<Fanout>) -> Arc<Self> {
+        Arc::new(Self {
+            fanout,
+            bell: Arc::default(),
+            stop: CancellationToken::new(),
+            orders: Mutex::default(),
+            ordered: AtomicBool::new(false),
+            shown: Mutex::default(),
+            watchers: AtomicUsize::new(0),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Gives an order.
+    pub fn order(&self, order: Order) -> Result<Ticket, Refused> {
+        let mut orders = lock(&self.orders);
+        if orders.over {
+            return Err(Refused::Over);
+        }
+        if orders.waiting.len() >= ORDERS_MAX {
+            return Err(Refused::TooMany);
+        }
+        if order == Order::Stop {
+            self.stop.cancel();
+        }
+        orders.waiting.push_back(order);
+        orders.given += 1;
+        self.ordered.store(true, Ordering::Release);
+        let ticket = Ticket(orders.given);
+        drop(orders);
+        self.bell.ring();
+        Ok(ticket)
+    }
+
+    /// How it stands at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let (_, clients) = self.fanout.progress();
+        lock(&self.shown).snapshot(self.fanout.clock().now().steady_ns, clients)
+    }
+
+    /// Resolves when the order is carried out or cannot be any more.
+    pub async fn obeyed(&self, ticket: Ticket) -> Snapshot {
+        self.watch(|shown| shown.obeyed >= ticket.0 || shown.state == State::Done).await;
+        self.snapshot()
+    }
+
+    /// Resolves when it is so, or with an error when it cannot come to it any more.
+    pub async fn wait(&self, awaited: Awaited) -> Result<Snapshot, Snapshot> {
+        let holds = |shown: &Shown| match awaited {
+            Awaited::Seq(seq) => shown.seq.is_some_and(|(_, emitted)| emitted >= seq),
+            Awaited::State(state) => shown.state == state,
+        };
+        let mut held = false;
+        self.watch(|shown| {
+            held = holds(shown);
+            held || shown.state == State::Done
+        })
+        .await;
+        if held { Ok(self.snapshot()) } else { Err(self.snapshot()) }
+    }
+
+    async fn watch(&self, mut done: impl FnMut(&Shown) -> bool) {
+        /// Counts a watcher for as long as it watches.
+        struct Watching<'a>(&'a AtomicUsize);
+        impl Drop for Watching<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        self.watchers.fetch_add(1, Ordering::SeqCst);
+        let _watching = Watching(&self.watchers);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Listens from here on, so that no change between the look and the wait is missed.
+            changed.as_mut().enable();
+            if done(&lock(&self.shown)) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
+    }
+
+    /// Cancelled by [`Order::Stop`], so that nothing is waited for any more.
+    pub(super) fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// The next order, with its ticket.
+    pub(super) fn next_order(&self) -> Option<(Ticket, Order)> {
+        if !self.ordered.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut orders = lock(&self.orders);
+        let order = orders.waiting.pop_front();
+        self.ordered.store(!orders.waiting.is_empty(), Ordering::Release);
+        let ticket = Ticket(orders.given - orders.waiting.len() as u64);
+        order.map(|order| (ticket, order))
+    }
+
+    /// Whether an order waits.
+    pub(super) fn has_orders(&self) -> bool {
+        self.ordered.load(Ordering::Acquire)
+    }
+
+    /// All orders up to this one are carried out.
+    pub(super) fn obey(&self, ticket: Ticket) {
+        self.show(|shown| shown.obeyed = shown.obeyed.max(ticket.0));
+    }
+
+    /// Changes what is shown, and tells those who wait for it.
+    pub(super) fn show(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut lock(&self.shown));
+        if self.watchers.load(Ordering::SeqCst) > 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Takes no order any more, and shows that it is over.
+    pub(super) fn end(&self) {
+        let mut orders = lock(&self.orders);
+        orders.over = true;
+        orders.waiting.clear();
+        drop(orders);
+        self.show(|shown| shown.state = State::Done);
+    }
+}
+
+/// A panic elsewhere must not take the replay with it: what these locks guard is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

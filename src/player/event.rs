@@ -1,0 +1,111 @@
+//! What the time line of a replay holds.
+//!
+//! Two times belong to each event. `at_ns` is how much of the recording has been played when it is due:
+//! it never runs back, over loops and seeks, and the clock counts in it. `recorded_ns` is where in the
+//! recording it comes from: nanoseconds since the earliest session's start, several sessions merged as
+//! they lay in life. Loops and seeks change how the one follows from the other, and nothing else does.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::message::Row;
+
+/// An event with its place in the replay.
+#[derive(Debug)]
+pub struct Planned {
+    /// Played before it, in recorded time; never less than that of the event before.
+    pub at_ns: u64,
+    /// Its place in the recording; runs back with a loop or a seek.
+    pub recorded_ns: u64,
+    /// The n-th time, from 0, that the recording is played since the replay began or was wound.
+    pub round: u64,
+    /// The n-th message of the replay, from 0, loops and seeks counted on. For what is no message: that
+    /// of the next one. Faults may change the order of the events, not this.
+    pub index: u64,
+    pub what: Happening,
+    /// Over everything as recorded up to and with this index, not finished. Each event carries it, so that
+    /// a replay that is stopped or wound has the digest of what was emitted and not of what was read.
+    pub digest: Sha256,
+}
+
+/// What happens.
+#[derive(Debug)]
+pub enum Happening {
+    /// A message leaves, changed as faults decided.
+    Message { row: Box<Row>, changes: Changes },
+    /// A message would have left, and a fault took it: it counts as emitted (`digest`) and not as sent.
+    Dropped { row: Box<Row> },
+    /// A source's connection was lost: it is to be lost for clients, too.
+    SourceDown { source: Arc<str> },
+    /// A source was back.
+    SourceUp { source: Arc<str> },
+    /// A fault: all clients are disconnected, and may come back at once.
+    Disconnect,
+}
+
+/// What faults decided about a message, carried out where its bytes are prepared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Corrupted, decided by this hash.
+    pub corrupt: Option<u64>,
+    /// The n-th repetition of the message by a fault; 0 is the message itself.
+    pub copy: u32,
+    /// Late by a fault, against the recording.
+    pub delay_ns: u64,
+}
+
+/// Where a round of reading begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// At the first selected row.
+    Start,
+    /// At the first selected row that is not before this moment of the recording (see
+    /// [`Planned::recorded_ns`]). Rows before it may be given, and are passed over.
+    At(u64),
+}
+
+/// What stands between the rows and the stock. Stages run on the reader's thread, far ahead of the clock.
+pub trait Stage: Send {
+    /// Takes an event of the time line and hands on what becomes of it, now or later, in the order of
+    /// `at_ns`. `out` answers false when nothing more is wanted; so does this.
+    fn on(&mut self, event: Planned, out: &mut dyn FnMut(Planned) -> bool) -> bool;
+
+    /// The recording is over: what was held back goes on.
+    fn end(&mut self, _out: &mut dyn FnMut(Planned) -> bool) -> bool {
+        true
+    }
+
+    /// The replay is wound to another place: what was held back is forgotten.
+    fn wind(&mut self);
+}
+
+/// Hands `event` through `stages`.
+pub(super) fn through(
+    stages: &mut [Box<dyn Stage>],
+    event: Planned,
+    out: &mut dyn FnMut(Planned) -> bool,
+) -> bool {
+    match stages.split_first_mut() {
+        None => out(event),
+        Some((first, rest)) => first.on(event, &mut |event| through(rest, event, out)),
+    }
+}
+
+/// Hands on what `stages` hold back.
+pub(super) fn end(stages: &mut [Box<dyn Stage>], out: &mut dyn FnMut(Planned) -> bool) -> bool {
+    match stages.split_first_mut() {
+        None => true,
+        Some((first, rest)) => first.end(&mut |event| through(rest, event, out)) && end(rest, out),
+    }
+}
+
+/// Adds a message to a digest: channel and payload, each after its length as four bytes, big-endian, so that
+/// no two sequences hash alike.
+pub fn add_to_digest(digest: &mut Sha256, channel: &str, payload: &[u8]) {
+    for bytes in [channel.as_bytes(), payload] {
+        // A payload is below 4 GiB: the journal's records are.
+        digest.update((bytes.len() as u32).to_be_bytes());
+        digest.update(bytes);
+    }
+}

@@ -1,0 +1,43 @@
+//! What is kept of a client that has left.
+
+use super::lateness::Lateness;
+
+/// Clients that have a summary of their own: a vendor that is simulated for months sees many come and go.
+pub(super) const SUMMARIES_MAX: usize = 1_000;
+
+/// What a client of a replay went through.
+#[derive(Clone, Debug)]
+pub struct ClientSummary {
+    pub id: u64,
+    pub endpoint: String,
+    /// Flushed to its socket.
+    pub messages: u64,
+    pub bytes: u64,
+    /// Addressed to it and not sent, because it was too slow.
+    pub dropped: u64,
+    /// Sent, and refused for good by a receiver that was pushed to.
+    pub refused: u64,
+    /// Sent once more because the receiver had not taken it.
+    pub repeated: u64,
+    /// Why it was disconnected before the end; none if it stayed or left by itself.
+    pub reason: Option<&'static str>,
+    pub lateness: Lateness,
+}
+
+/// Keeps a summary; beyond the bound it is added to the latest of its endpoint.
+pub(super) fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
+    let is_full = summaries.len() >= SUMMARIES_MAX;
+    let like = |kept: &&mut ClientSummary| is_full && kept.endpoint == summary.endpoint;
+    match summaries.iter_mut().rev().find(like) {
+        None => summaries.push(summary),
+        Some(kept) => {
+            kept.messages += summary.messages;
+            kept.bytes += summary.bytes;
+            kept.dropped += summary.dropped;
+            kept.refused += summary.refused;
+            kept.repeated += summary.repeated;
+            kept.reason = summary.reason.or(kept.reason);
+            kept.lateness.add(&summary.lateness);
+        }
+    }
+}
