@@ -8,8 +8,8 @@
 //! what the machine itself takes for a hand-over: a thread that sleeps to each due time and writes the same frame to
 //! a socket of the same kind, read by the same subscriber, in the same run.
 //!
-//! Where the virtual environment of the tests has `nats-py` and `mqtt-recorder`, benches/precision/peers.py has them
-//! replay the same stream afterwards; where not, it says so.
+//! NATS JetStream `original` and mqtt-recorder then replay the same stream, where `PEERS_PYTHON` (`python3`) has
+//! them; where not, it says so (benches/precision/peers.py).
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[path = "precision/figures.rs"]
@@ -26,7 +26,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use figures::Seen;
-use telereel::clock::Clock;
+use serde_json::json;
+use telereel::clock::{Clock, Now};
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Message, connect};
 
@@ -39,7 +40,27 @@ fn main() -> Result<()> {
     let floor = floor::run(&plan)?;
     figures::print("bare loop", &plan, &floor)?;
     let replayed = replay(folder.path(), &plan)?;
-    figures::print("telereel", &plan, &replayed)
+    figures::print("telereel", &plan, &replayed)?;
+    peers(folder.path(), &plan)
+}
+
+/// Others, with the Python of the tests' environment, or the one that is named.
+fn peers(folder: &Path, plan: &[(u64, stream::Part)]) -> Result<()> {
+    let lines: Vec<String> = stream::messages(plan, Now::default())
+        .map(|message| {
+            let payload = String::from_utf8_lossy(&message.payload).into_owned();
+            json!({"at_ns": message.at.steady_ns, "payload": payload}).to_string()
+        })
+        .collect();
+    let path = folder.join("plan.jsonl");
+    std::fs::write(&path, lines.join("\n"))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::env::var_os("PEERS_PYTHON").map_or_else(|| "python3".into(), std::path::PathBuf::from);
+    match Command::new(&python).arg(root.join("benches/precision/peers.py")).arg(&path).status() {
+        Ok(status) => ensure!(status.success(), "the comparison with others failed"),
+        Err(error) => println!("others are left out: {}: {error}", python.display()),
+    }
+    Ok(())
 }
 
 /// Records the stream, replays it, and takes the times of what comes.

@@ -236,17 +236,18 @@ impl Client {
 
     /// Feeds all of `batch`, or as much of it as the server's conduct has left over.
     async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<(), SocketError> {
+        let Some(conduct) = &self.conduct else { return self.wire.feed_all(batch).await };
         let mut sink = &*self.wire;
         let mut fed = 0;
         for item in batch.iter() {
-            match self.conduct.as_ref().map(|c| c.before_message(item.emission.payload().len())) {
-                None | Some(Next::Send) => {}
-                Some(Next::Noise(noise)) => sink.feed(noise_frame(noise)).await?,
-                Some(Next::Last) => {
+            match conduct.before_message(item.emission.payload().len()) {
+                Next::Send => {}
+                Next::Noise(noise) => sink.feed(noise_frame(noise)).await?,
+                Next::Last => {
                     sink.feed(self.wire.frame(item)).await?;
                     break;
                 }
-                Some(Next::Expire) => {
+                Next::Expire => {
                     self.emulator.expire(&mut self.effects);
                     break;
                 }

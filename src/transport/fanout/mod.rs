@@ -6,8 +6,9 @@
 //! whose queue is full is dropped with a reason under [`Flow::Drop`]; under [`Flow::Wait`], where there
 //! is no time to keep, the stream waits for it.
 //!
-//! What never happens here: a payload is copied, a socket is touched, the player waits for a client
-//! at the original pace.
+//! A client may give an [`Outlet`]: what is due when nothing waits for it leaves through that, at once.
+//!
+//! What never happens here: a payload is copied, the player waits for a client at the original pace.
 
 mod bell;
 mod emission;
@@ -16,7 +17,7 @@ mod outlet;
 mod queue;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::num::NonZeroUsize;
 use std::slice;
@@ -40,7 +41,7 @@ use crate::clock::Clock;
 use crate::transport::trace::Trace;
 
 /// Clients at a time: a bound, far above what a replay is asked for.
-const CLIENTS_MAX: usize = 1_024;
+const CLIENTS_MAX: usize = 4_096;
 
 /// What waits for one client at most: some seconds of a busy recording.
 const QUEUE_BYTES_MAX: usize = 16 << 20;

@@ -1,5 +1,6 @@
 //! RFC 6455 by its sections, byte by byte, against the echo; and what a replay's client sees.
 
+use std::io::Read;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,11 +8,13 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::routing::any;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::Clock;
-use crate::transport::fanout::Fanout;
+use crate::transport::fanout::tests::emission;
+use crate::transport::fanout::{Fanout, Flow};
 use crate::transport::http_server;
 use crate::vendors::{self, Recorded};
 
@@ -55,8 +58,7 @@ async fn serve_both(fanout: &Arc<Fanout>) -> (String, CancellationToken) {
         let member = fanout.join("/ws").unwrap();
         let emulator = vendors::emulator("/ws", Arc::new(Recorded::default())).unwrap();
         std::future::ready(
-            bounded(upgrade)
-                .on_upgrade(move |socket| serve(socket, emulator, String::new(), member, None)),
+            bounded(upgrade).on_upgrade(move |socket| serve(socket, emulator, String::new(), member, None)),
         )
     };
     let router = Router::new()
@@ -188,7 +190,13 @@ async fn section_5_4_fragments_and_what_may_come_between_them() {
         ),
         fine(
             "pings between fragments are answered at once",
-            vec![frame(0x02, "a"), frame(PING, "1"), frame(0x00, "b"), frame(PING, "2"), frame(CONTINUATION, "c")],
+            vec![
+                frame(0x02, "a"),
+                frame(PING, "1"),
+                frame(0x00, "b"),
+                frame(PING, "2"),
+                frame(CONTINUATION, "c"),
+            ],
             vec![(PONG, b"1".to_vec()), (PONG, b"2".to_vec()), (BINARY, b"abc".to_vec())],
         ),
         failed("a continuation of nothing", vec![frame(CONTINUATION, "x")], 1002),
@@ -204,7 +212,11 @@ async fn section_5_5_control_frames() {
     check(&[
         fine("a ping", vec![frame(PING, "")], vec![(PONG, vec![])]),
         fine("the longest ping", vec![frame(PING, [0xfe; 125])], vec![(PONG, vec![0xfe; 125])]),
-        fine("a pong that nobody asked for", vec![frame(PONG, "x"), frame(TEXT, "y")], vec![(TEXT, vec![b'y'])]),
+        fine(
+            "a pong that nobody asked for",
+            vec![frame(PONG, "x"), frame(TEXT, "y")],
+            vec![(TEXT, vec![b'y'])],
+        ),
         failed("a ping that is too long", vec![frame(PING, [0; 126])], 1002),
         failed("a close frame that is too long", vec![close_frame(1000, [b'x'; 124])], 1002),
         failed("a ping in fragments", vec![frame(0x09, "a"), frame(CONTINUATION, "b")], 1002),
@@ -218,7 +230,11 @@ async fn section_5_5_1_and_7_4_goodbyes() {
         ("without a word", vec![frame(CLOSE, "")], vec![(CLOSE, vec![])]),
         failed("half a code", vec![frame(CLOSE, [3])], 1002),
         failed("a reason that is no UTF-8", vec![close_frame(1000, [0xce, 0xba, 0xe1])], 1007),
-        failed("nothing is heard after it", vec![close_frame(1001, "going"), frame(TEXT, "x"), frame(PING, "y")], 1001),
+        failed(
+            "nothing is heard after it",
+            vec![close_frame(1001, "going"), frame(TEXT, "x"), frame(PING, "y")],
+            1001,
+        ),
     ];
     for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999] {
         cases.push(failed("a code that may be said", vec![close_frame(code, "bye")], code));
@@ -265,7 +281,8 @@ async fn replay() -> (TcpStream, Arc<Fanout>, CancellationToken) {
 #[tokio::test]
 async fn section_10_4_a_frame_beyond_the_bound_is_refused_before_it_has_come() {
     let (mut stream, _fanout, _stop) = replay().await;
-    let announced = [&[BINARY, 0x80 | 127][..], &(FRAME_BYTES_MAX as u64 + 1).to_be_bytes(), &[0; 4]].concat();
+    let announced =
+        [&[BINARY, 0x80 | 127][..], &(FRAME_BYTES_MAX as u64 + 1).to_be_bytes(), &[0; 4]].concat();
     stream.write_all(&announced).await.unwrap();
     let (head, payload) = read(&mut stream).await.unwrap();
     assert_eq!((head, &payload[..2]), (CLOSE, &1009u16.to_be_bytes()[..]));
@@ -318,4 +335,58 @@ async fn who_answers_pings_stays() {
     fanout.finish();
     assert_eq!(read(&mut stream).await.unwrap().0, CLOSE);
     assert!(tokio::time::Instant::now().elapsed() < Duration::from_secs(1));
+}
+
+/// The same, where the client is ready to receive.
+async fn ready() -> (TcpStream, Arc<Fanout>, CancellationToken) {
+    let (stream, fanout, stop) = replay().await;
+    while fanout.progress().1 == 0 {
+        tokio::task::yield_now().await;
+    }
+    (stream, fanout, stop)
+}
+
+#[test]
+fn what_is_due_leaves_without_the_clients_task() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (stream, fanout, stop) = runtime.block_on(ready());
+    let mut stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // Nothing runs the task meanwhile: the runtime is this thread's.
+    for index in 0..3 {
+        fanout.deliver(&emission(index, "a", 0, 5), Flow::Drop, &stop);
+        let mut frame = [0; 7];
+        stream.read_exact(&mut frame).unwrap();
+        assert_eq!(&frame, b"\x81\x05xxxxx");
+    }
+    drop(stream);
+    runtime.block_on(fanout.empty());
+    assert_eq!(fanout.summaries()[0].messages, 3);
+}
+
+#[test]
+fn order_is_kept_where_the_socket_fills_up_and_empties_again() {
+    const MESSAGES: usize = 2_000;
+    const BYTES: usize = 4 << 10;
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (mut stream, fanout, stop) = runtime.block_on(ready());
+    for half in [0..MESSAGES / 2, MESSAGES / 2..MESSAGES] {
+        for index in half.clone() {
+            fanout.deliver(&emission(index as u64, "a", 0, BYTES + index), Flow::Drop, &stop);
+        }
+        // Read only now, and all of it: then the next half begins with nothing under way.
+        runtime.block_on(async {
+            for index in half {
+                assert_eq!(read(&mut stream).await.unwrap().1.len(), BYTES + index);
+            }
+        });
+    }
+    fanout.finish();
+    runtime.block_on(async {
+        assert_eq!(read(&mut stream).await.unwrap().0, CLOSE);
+        drop(stream);
+        fanout.empty().await;
+    });
+    assert_eq!(fanout.summaries()[0].messages, MESSAGES as u64);
 }

@@ -3,9 +3,10 @@
 //! The task reads and writes as it always did; each poll holds the lock, no wait does. While it has nothing to write
 //! it says so ([`Wire::set_idle`]), and only then does the other thread write.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use axum::Error as SocketError;
 use axum::extract::ws::{Message, WebSocket};
@@ -44,6 +45,23 @@ impl Wire {
     /// Whether messages may be written without the task.
     pub(super) fn set_idle(&self, idle: bool) {
         self.lock().idle = idle;
+    }
+
+    /// Writes `batch`, to be flushed: under one lock, since it is taken for each poll.
+    pub(super) async fn feed_all(&self, batch: &[Item]) -> Result<(), SocketError> {
+        let mut items = batch.iter().peekable();
+        poll_fn(|context| {
+            let mut inner = self.lock();
+            let Inner { socket, format, .. } = &mut *inner;
+            while items.peek().is_some() {
+                ready!(socket.poll_ready_unpin(context))?;
+                if let Some(item) = items.next() {
+                    socket.start_send_unpin(frame(*format, item))?;
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// `item` as a frame.
