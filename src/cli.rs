@@ -218,9 +218,16 @@ pub struct Replay {
     /// Twice as fast is 2, half as fast 1/2
     #[arg(long, value_name = "N|N/M", default_value = "1")]
     pub speed: Speed,
-    /// Keep the recording's time, or go as fast as the slowest client takes it
+    /// Keep the recording's time; go as fast as the slowest client takes it; send the next message only
+    /// when the last is acknowledged by all who can; or start paused, each message by a step
     #[arg(long, value_enum, default_value_t)]
     pub pace: Pace,
+    /// With --pace lockstep: who does not acknowledge for as long is disconnected
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = positive_duration)]
+    pub ack_timeout: Duration,
+    /// Start only when told to: by the API, or the space bar
+    #[arg(long)]
+    pub start_paused: bool,
     /// Play it N times; without N, until stopped
     #[arg(long = "loop", value_name = "N", num_args = 0..=1, value_parser = times)]
     pub rounds: Option<Option<NonZeroU64>>,
@@ -326,6 +333,8 @@ pub enum Pace {
     #[default]
     Original,
     Max,
+    Lockstep,
+    Step,
 }
 
 #[derive(Args, Debug)]

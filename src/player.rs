@@ -28,12 +28,14 @@ mod prepare;
 mod reader;
 mod report;
 mod scheduler;
+mod sleep;
 mod stages;
 mod stock;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -45,18 +47,19 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use self::control::Control;
+pub use self::control::{Control, Order};
 pub use self::endpoints::{Access, BindOptions, Endpoints};
 pub use self::event::Position;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
+use self::sleep::Asleep;
 use self::stages::Stages;
 use self::stock::Stock;
 pub use self::targets::{PublishTo, PushTarget, PushTo};
 use crate::message::{Row, SessionId};
 use crate::transport::dial::DialError;
-use crate::transport::fanout::{Doorbell, Fanout, JoinError};
+use crate::transport::fanout::{Fanout, JoinError};
 use crate::transport::http_server::ListenError;
 use crate::transport::mqtt_publisher::PublishError;
 use crate::transport::tls::TlsError;
@@ -70,6 +73,9 @@ const GOODBYE_MAX: Duration = Duration::from_secs(6);
 /// What `--drain` is unless told otherwise.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 
+/// What `--ack-timeout` is unless told otherwise.
+pub const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How a replay runs.
 #[derive(Clone, Debug)]
 pub struct PlayOptions {
@@ -79,8 +85,13 @@ pub struct PlayOptions {
     /// Where on the time line (nanoseconds since the earliest session's start) the clock starts; none:
     /// at the first selected message.
     pub zero_ns: Option<u64>,
+    /// About where on the time line the last selected message is; corrected once it is read.
+    pub end_ns: Option<u64>,
+    pub start_paused: bool,
     pub speed: Speed,
     pub pace: Pace,
+    /// Under [`Pace::Lockstep`]: who takes longer is disconnected.
+    pub ack_timeout: Duration,
     pub rounds: Rounds,
     /// After the last message: how long a client may neither take nor acknowledge anything.
     pub drain: Duration,
@@ -94,8 +105,11 @@ impl Default for PlayOptions {
             sessions: Vec::new(),
             start: Start::WithClients(NonZeroUsize::MIN),
             zero_ns: None,
+            end_ns: None,
+            start_paused: false,
             speed: Speed::ORIGINAL,
             pace: Pace::Original,
+            ack_timeout: DEFAULT_ACK_TIMEOUT,
             rounds: Rounds::ONCE,
             drain: DEFAULT_DRAIN,
             stop: CancellationToken::new(),
@@ -148,6 +162,16 @@ impl Rounds {
         match self {
             Rounds::Times(times) => round < times.get(),
             Rounds::Forever => true,
+        }
+    }
+
+    /// How many are left when the n-th, from 0, is being played, which is one of them.
+    fn after(self, round: u64) -> Self {
+        match self {
+            Rounds::Times(times) => {
+                Rounds::Times(NonZeroU64::new(times.get().saturating_sub(round)).unwrap_or(NonZeroU64::MIN))
+            }
+            Rounds::Forever => Rounds::Forever,
         }
     }
 }
@@ -216,7 +240,19 @@ impl Endpoints {
         I: Iterator<Item = Result<Row, E>>,
         E: StdError + Send + Sync + 'static,
     {
-        let outcome = run(&self.fanout, &options, open).await;
+        let control = self.control();
+        // A replay whose future is dropped leaves no thread behind that plays to nobody.
+        let _stop_if_dropped = StopWhenDropped(Arc::clone(&control));
+        let stopped = async {
+            options.stop.cancelled().await;
+            // Refused where it is over already.
+            let _ = control.order(Order::Stop);
+            std::future::pending::<Infallible>().await
+        };
+        let outcome = tokio::select! {
+            outcome = run(&self.fanout, &control, &options, open) => outcome,
+            never = stopped => match never {},
+        };
         self.fanout.finish();
         while tokio::time::timeout(options.drain, self.fanout.empty()).await.is_err() {
             if !self.fanout.drop_idle(NOT_DRAINED) {
@@ -226,19 +262,28 @@ impl Endpoints {
         }
         let ended_ns = self.fanout.clock().now().steady_ns;
         let fanout = Arc::clone(&self.fanout);
+        control.end();
         self.close().await?;
         let played = outcome?;
-        let stopped = options.stop.is_cancelled();
-        if played.messages == 0 && !stopped {
+        if played.messages == 0 && !played.stopped {
             return Err(PlayError::Empty);
         }
-        Ok(Report::new(&options, played, &fanout, ended_ns, stopped))
+        Ok(Report::new(&options, played, &fanout, ended_ns))
+    }
+}
+
+struct StopWhenDropped(Arc<Control>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        let _ = self.0.order(Order::Stop);
     }
 }
 
 /// Runs reader and scheduler to their end.
 async fn run<F, I, E>(
     fanout: &Arc<Fanout>,
+    control: &Arc<Control>,
     options: &PlayOptions,
     open: F,
 ) -> Result<scheduler::Played, PlayError>
@@ -247,11 +292,8 @@ where
     I: Iterator<Item = Result<Row, E>>,
     E: StdError + Send + Sync + 'static,
 {
-    let bell = Arc::new(Doorbell::default());
-    let ahead = Arc::new(Stock::new(Arc::clone(&bell)));
-    // A replay whose future is dropped leaves no thread behind that plays to nobody.
-    let stop = options.stop.child_token();
-    let _stop_if_dropped = stop.clone().drop_guard();
+    let ahead = Arc::new(Stock::new(Arc::clone(control.bell())));
+    fanout.play(Arc::clone(control.bell()), options.pace == Pace::Lockstep);
 
     let (reader_ended, read) = oneshot::channel();
     let (sessions, stages) = (options.sessions.clone(), Stages::of(options));
@@ -262,11 +304,12 @@ where
         .map_err(PlayError::Thread)?;
 
     let (scheduler_ended, played) = oneshot::channel();
-    let (audience, options) = (Arc::clone(fanout), options.clone());
+    let (audience, control, options) = (Arc::clone(fanout), Arc::clone(control), options.clone());
     let stock = Arc::clone(&ahead);
     let spawned = thread::Builder::new().name("replay-clock".to_owned()).spawn(move || {
+        let asleep = Asleep::new(audience.clock().clone(), Arc::clone(control.bell()));
         // Nobody waits for it any more where the replay's future was dropped.
-        let _ = scheduler_ended.send(scheduler::run(&stock, &bell, &audience, &options, &stop));
+        let _ = scheduler_ended.send(scheduler::run(&stock, &control, &audience, &options, asleep));
     });
     if let Err(error) = spawned {
         ahead.abandon();

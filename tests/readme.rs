@@ -48,6 +48,22 @@ fn every_command_is_understood() {
     }
 }
 
+/// The bodies that are sent to a replay's controls.
+#[test]
+fn every_action_is_understood() {
+    let bodies = README.lines().filter(|line| line.starts_with("    curl ")).filter_map(|line| {
+        let (_, body) = line.split_once(" -d '")?;
+        body.strip_suffix('\'')
+    });
+    let mut actions = 0;
+    for body in bodies {
+        let action = telereel::console::replay::action::parse(body.as_bytes(), 0);
+        assert!(action.is_ok(), "{body}: {action:?}");
+        actions += 1;
+    }
+    assert!(actions > 8, "the README lost its actions");
+}
+
 #[test]
 fn the_configuration_and_the_declaration_are_valid() {
     let blocks = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());

@@ -5,6 +5,7 @@ mod damage;
 mod format;
 mod lookup;
 mod order;
+mod seek;
 mod stages;
 mod support;
 mod unknown;

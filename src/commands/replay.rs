@@ -1,16 +1,16 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
+mod keyboard;
+mod report;
+pub(super) mod screen;
+mod search;
 mod targets;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::num::NonZeroUsize;
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use bytestring::ByteString;
@@ -18,9 +18,9 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use self::keyboard::{Keyboard, Restore};
 use super::context::Context;
-use super::output::{Out, Table};
-use super::progress::{Progress, Screen};
+use super::output::Out;
 use super::selection::{self, Chosen, choose, unsealed};
 use super::signals::{INTERRUPTED, Signals};
 use super::{Outcome, Usage};
@@ -28,22 +28,16 @@ use crate::archive::{Archive, Bound, ScanOptions, scan};
 use crate::cli::{self, Replay};
 use crate::clock::Clock;
 use crate::config::{Config, TlsFiles};
+use crate::console::replay::api;
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
     BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Report, Rounds, SessionStart, Start,
 };
 use crate::transport::tls::Trust;
-use crate::units::{human_count, human_duration, human_size};
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::jointech::config::JointechConfig;
 use crate::vendors::{Credential, DeviceConfig, Recorded, Source, VendorConfig};
-
-/// How often the line at the terminal is drawn anew.
-const DRAW_EVERY: Duration = Duration::from_millis(500);
-
-/// How often it looks who is ready.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A line of `--json`.
 #[derive(Serialize)]
@@ -73,13 +67,13 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     }
     let bind = bind_options(context, &archive, &chosen, &first, &args)?;
     // Opened before the replay, which may take a day, and not after it.
-    let report_file = args.report.as_deref().map(create_report).transpose()?;
+    let report_file = args.report.as_deref().map(report::create).transpose()?;
     let (report, code) = super::runtime()?.block_on(play(context, archive, chosen, &first, bind, &args))?;
     let mut out = Out::new();
     if context.json {
         out.json(&Event::Done(&report))?
     } else {
-        for_people(&mut out, &report)?
+        report::for_people(&mut out, &report)?
     }
     out.flush()?;
     let is_idle = |client: &&ClientReport| client.messages + client.refused == 0 && client.reason.is_none();
@@ -93,7 +87,8 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         }
     }
     if let Some((path, file)) = report_file {
-        write_report(file, &report).with_context(|| format!("cannot write the report {}", path.display()))?;
+        report::write(file, &report)
+            .with_context(|| format!("cannot write the report {}", path.display()))?;
     }
     Ok(match code {
         Some(0) if report.clients.is_empty() => Outcome::Code(1),
@@ -138,7 +133,19 @@ async fn play(
             .note(format!("self-signed certificate, for clients to trust: {}", certificate.display()));
     }
     let child = start_client(context, &endpoints, args)?;
-    stop_on_signal(context, signals, options.stop.clone());
+    let control = endpoints.control();
+    let keyboard = match context.json || !args.exec.is_empty() {
+        // Standard input is the client's, where one is run.
+        true => None,
+        false => Some(Keyboard::listen(&control).context("cannot listen to the keyboard")?),
+    };
+    if keyboard.as_ref().is_some_and(Keyboard::is_on) {
+        context.screen.note(keyboard::HELP);
+    }
+    let restore = keyboard.as_ref().map(Keyboard::restore);
+    stop_on_signal(context, signals, options.stop.clone(), move || {
+        restore.iter().for_each(Restore::now);
+    });
     let stop = options.stop.clone();
     let ended = async {
         let Some(child) = child else { return Ok(None) };
@@ -148,51 +155,24 @@ async fn play(
         anyhow::Ok(Some(exit_code(status)))
     };
     if let Start::WithClients(wanted) = options.start {
-        tokio::spawn(say_who_is_ready(context.screen.clone(), endpoints.progress(), wanted, stop.clone()));
+        tokio::spawn(screen::say_who_is_ready(
+            context.screen.clone(),
+            endpoints.progress(),
+            wanted,
+            stop.clone(),
+        ));
     }
-    let progress = endpoints.progress();
     // Both to their ends: a client whose replay fails or is over has its own goodbye to say.
-    let both =
-        async { tokio::join!(endpoints.play(options, move |_| scan(&archive, &chosen.options)), ended) };
+    let both = async {
+        tokio::join!(
+            endpoints.play(options, move |position| scan(&archive, &chosen.options_at(position))),
+            ended
+        )
+    };
     tokio::select! {
         (report, code) = both => Ok((report?, code?)),
         // The screen is the client's, where one is run.
-        never = draw(context, progress), if args.exec.is_empty() => match never {},
-    }
-}
-
-/// Says how many clients are ready, whenever that changes, until the replay starts.
-async fn say_who_is_ready(
-    screen: Screen,
-    progress: impl Fn() -> (u64, usize),
-    wanted: NonZeroUsize,
-    stop: CancellationToken,
-) {
-    let mut tick = tokio::time::interval(LOOK_EVERY);
-    let mut said = 0;
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        let (messages, ready) = progress();
-        if messages > 0 || ready >= wanted.get() {
-            return;
-        }
-        if ready != said {
-            screen.note(format!("waiting: {ready} of {wanted} clients ready"));
-            said = ready;
-        }
-    }
-}
-
-/// Draws how far it is, where there is a terminal.
-pub(super) async fn draw(context: &Context, progress: impl Fn() -> (u64, usize)) -> Infallible {
-    let line = Progress::spinner(context);
-    let mut tick = tokio::time::interval(DRAW_EVERY);
-    loop {
-        tick.tick().await;
-        if !line.is_shown() {
-            std::future::pending::<()>().await;
-        }
-        let (messages, clients) = progress();
-        line.say(&format!("{} messages; {clients} listening", human_count(messages)));
+        never = screen::draw_position(context, || control.snapshot()), if args.exec.is_empty() => match never {},
     }
 }
 
@@ -228,13 +208,19 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 /// The first signal ends the replay in order; the second does not wait for that.
-pub(super) fn stop_on_signal(context: &Context, mut signals: Signals, stop: CancellationToken) {
+pub(super) fn stop_on_signal(
+    context: &Context,
+    mut signals: Signals,
+    stop: CancellationToken,
+    before_exit: impl FnOnce() + Send + 'static,
+) {
     let screen = context.screen.clone();
     tokio::spawn(async move {
         signals.next().await;
         screen.note("stopping: clients get what was sent so far; Ctrl-C again to end at once");
         stop.cancel();
         signals.next().await;
+        before_exit();
         std::process::exit(INTERRUPTED);
     });
 }
@@ -263,11 +249,16 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay) -> PlayOptions {
             Some(Bound::Wall(us)) => Some(us.abs_diff(earliest_us).saturating_mul(1_000)),
             Some(Bound::Seq(_)) | None => None,
         },
+        end_ns: chosen.end_ns(),
         speed: args.speed,
         pace: match args.pace {
             cli::Pace::Original => Pace::Original,
             cli::Pace::Max => Pace::Max,
+            cli::Pace::Lockstep => Pace::Lockstep,
+            cli::Pace::Step => Pace::Step,
         },
+        ack_timeout: args.ack_timeout,
+        start_paused: args.start_paused,
         rounds: match args.rounds {
             None => Rounds::ONCE,
             Some(None) => Rounds::Forever,
@@ -291,6 +282,11 @@ fn bind_options(
         (false, false) => Access::LoopbackOnly,
     };
     let credentials = if args.require_credentials { credentials(&context.config()?) } else { Vec::new() };
+    // Asked for beyond loopback alone, where one of these is needed in any case.
+    let token = match access {
+        Access::LoopbackOnly => None,
+        Access::Required | Access::Any => context.console()?.token,
+    };
     let sources = recorded_sources(archive, chosen)?;
     Ok(BindOptions {
         listen: if serves_by_default(args) { Listen::defaults() } else { args.listen.clone() },
@@ -313,7 +309,7 @@ fn bind_options(
         },
         trace: args.trace.clone(),
         misbehaviour: None,
-        api: None,
+        api: Some(api(token, Some(search::find(archive, chosen, args)))),
         clock: Clock::System,
     })
 }
@@ -396,60 +392,4 @@ pub(super) fn state_folder() -> anyhow::Result<PathBuf> {
     let state = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
     let state = state.unwrap_or_else(std::env::temp_dir);
     Ok(std::path::absolute(state)?.join("telereel"))
-}
-
-fn create_report(path: &Path) -> anyhow::Result<(&Path, File)> {
-    let file = File::create(path).with_context(|| format!("cannot write the report {}", path.display()))?;
-    Ok((path, file))
-}
-
-fn write_report(mut file: File, report: &Report) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string_pretty(report)?;
-    text.push('\n');
-    Ok(file.write_all(text.as_bytes())?)
-}
-
-fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
-    let stopped = if report.stopped { " before it was stopped" } else { "" };
-    out.line(format!(
-        "replayed {} messages, {}, in {}{stopped} (speed {}, pace {})",
-        human_count(report.messages),
-        human_size(report.bytes),
-        human_duration(report.duration_ns),
-        report.speed,
-        report.pace
-    ))?;
-    if report.clients.is_empty() {
-        return out.line("nobody listened");
-    }
-    let late = &report.lateness_us;
-    let drift = match report.drift_us {
-        0 => "no drift".to_owned(),
-        us => {
-            let how = if us > 0 { "more" } else { "less" };
-            format!("the last tenth was {} us {how} late than the first", us.unsigned_abs())
-        }
-    };
-    out.line(format!(
-        "lateness: p50 {} us, p99 {} us, at most {} us; {drift}",
-        late.p50, late.p99, late.max
-    ))?;
-    let mut table =
-        Table::new(&[">client", "endpoint", ">messages", ">dropped", ">p50 us", ">p99 us", "ended"]);
-    for client in &report.clients {
-        table.row([
-            client.id.to_string(),
-            client.endpoint.clone(),
-            human_count(client.messages),
-            human_count(client.dropped),
-            client.lateness_us.p50.to_string(),
-            client.lateness_us.p99.to_string(),
-            match (client.refused, client.reason) {
-                (0, reason) => reason.unwrap_or("").to_owned(),
-                (refused, None) => format!("{} refused for good", human_count(refused)),
-                (refused, Some(reason)) => format!("{} refused for good; {reason}", human_count(refused)),
-            },
-        ]);
-    }
-    table.print(out)
 }

@@ -7,6 +7,7 @@ use crate::archive::{Archive, Bound, Filter, Predicate, ScanOptions, SessionSumm
 use crate::cli::Filters;
 use crate::clock::Now;
 use crate::message::{Row, Selection};
+use crate::player::Position;
 use crate::section::nearest;
 use crate::units::{Moment, format_time_s, human_duration, human_size};
 
@@ -17,7 +18,7 @@ const NAMED_MAX: usize = 12;
 const GAP_TOLD_US: u64 = 3_600_000_000;
 
 /// What a user chose from an archive.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chosen {
     /// Oldest first; all sessions where only a stretch of time was named.
     pub(super) sessions: Vec<SessionSummary>,
@@ -37,6 +38,7 @@ pub(super) fn choose(
         sessions: sessions.iter().map(|session| session.session_id).collect(),
         from: filters.from.map(|moment| bound(moment, now)),
         to: filters.to.map(|moment| bound(moment, now)),
+        merged_from: None,
         selection: Selection {
             vendors: filters.vendor,
             sources: filters.source,
@@ -128,6 +130,36 @@ impl Chosen {
             Some(first) => Ok(first?),
             None => bail!(self.what_there_is(archive)?),
         }
+    }
+
+    /// What is scanned from there on.
+    pub(super) fn options_at(&self, position: Position) -> ScanOptions {
+        let merged_from = match position {
+            Position::Start => None,
+            Position::At(ns) => Some(i128::from(self.started_at_us()) * 1_000 + i128::from(ns)),
+        };
+        ScanOptions { merged_from, ..self.options.clone() }
+    }
+
+    /// About where the last message is, in nanoseconds since the earliest session's start.
+    pub(super) fn end_ns(&self) -> Option<u64> {
+        let start_us = self.started_at_us();
+        let ends_ns = self.sessions.iter().map(|session| {
+            session.started_at_us.abs_diff(start_us).saturating_mul(1_000).saturating_add(session.duration_ns)
+        });
+        let end_ns = ends_ns.max()?;
+        Some(match self.options.to {
+            Some(Bound::Elapsed(to_ns)) if self.sessions.len() == 1 => end_ns.min(to_ns),
+            Some(Bound::Wall(to_us)) => {
+                end_ns.min(u64::try_from(to_us.saturating_sub(start_us)).unwrap_or(0).saturating_mul(1_000))
+            }
+            _ => end_ns,
+        })
+    }
+
+    /// The start of the earliest session, in microseconds since the Unix epoch.
+    fn started_at_us(&self) -> i64 {
+        self.sessions.first().map_or(0, |session| session.started_at_us)
     }
 
     /// A word about the longest stretch between two sessions, where it is one that nobody wants to sit through

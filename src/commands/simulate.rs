@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::output::{Out, Table};
-use super::replay::{draw, state_folder, stop_on_signal};
+use super::replay::screen::draw;
+use super::replay::{state_folder, stop_on_signal};
 use super::signals::Signals;
 use super::{Outcome, Usage};
 use crate::cli::Simulate;
@@ -168,7 +169,7 @@ async fn simulate(context: &Context, args: &Simulate, plan: Plan, own_names: boo
     announce(context, &endpoints, &parts, &receivers, own_names)?;
 
     let stop = CancellationToken::new();
-    stop_on_signal(context, signals, stop.clone());
+    stop_on_signal(context, signals, stop.clone(), || {});
     let now = Clock::System.now();
     let session_id = SessionId::new(now.wall_us, [0; 10]);
     let options = PlayOptions {

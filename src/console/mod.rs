@@ -1,7 +1,9 @@
-//! What a browser or a script sees of a running Telereel: so far, the status of a recorder.
+//! What a browser or a script sees of a running Telereel: the status of a recorder, the controls of a replay.
 //!
-//! No domain logic: it shows what others know.
+//! No domain logic: it shows what others know, and hands on what is ordered.
 
+mod guard;
+pub mod replay;
 pub mod status;
 
 pub use status::routes;

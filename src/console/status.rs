@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 
+use super::guard;
 use crate::recorder::StatusSource;
 use crate::secret::Secret;
 
@@ -27,67 +28,12 @@ pub fn routes(recorder: StatusSource, token: Option<Secret>) -> Router {
 }
 
 async fn status(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
-    if let Some(refusal) = refusal(console.token.as_ref(), &headers) {
-        return refusal;
+    if let Err(refusal) = guard::check(console.token.as_ref(), &headers) {
+        return refusal.respond(refusal.to_string());
     }
     // It asks the disk how much is free, and decodes a message per source.
     match tokio::task::spawn_blocking(move || console.recorder.status()).await {
         Ok(status) => ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-/// Why a request is not answered, if so.
-fn refusal(token: Option<&Secret>, headers: &HeaderMap) -> Option<Response> {
-    if !is_own_origin(headers) {
-        return Some((StatusCode::FORBIDDEN, "another site's page may not ask").into_response());
-    }
-    let token = token?;
-    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if sent.and_then(|sent| sent.strip_prefix("Bearer ")).is_some_and(|sent| token.matches(sent)) {
-        return None;
-    }
-    let mut refusal = (StatusCode::UNAUTHORIZED, "the token of [console] is needed").into_response();
-    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Some(refusal)
-}
-
-/// Whether the request comes from a page of this very listener, or from no page at all.
-fn is_own_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    matches!((origin, host), (Some((_, origin)), Some(host)) if origin.eq_ignore_ascii_case(host))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(header::HeaderName, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
-    }
-
-    #[test]
-    fn a_token_is_asked_for_where_one_is_set() {
-        let token = Secret::new("geheim");
-        assert!(refusal(None, &headers(&[])).is_none());
-        assert!(refusal(Some(&token), &headers(&[(header::AUTHORIZATION, "Bearer geheim")])).is_none());
-        for wrong in ["Bearer x", "geheim", "Bearer geheim "] {
-            let refused = refusal(Some(&token), &headers(&[(header::AUTHORIZATION, wrong)])).unwrap();
-            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{wrong}");
-        }
-        assert_eq!(refusal(Some(&token), &headers(&[])).unwrap().status(), StatusCode::UNAUTHORIZED);
-    }
-
-    #[test]
-    fn pages_of_other_sites_are_refused() {
-        let host = (header::HOST, "127.0.0.1:7080");
-        for own in ["http://127.0.0.1:7080", "https://127.0.0.1:7080"] {
-            assert!(is_own_origin(&headers(&[host.clone(), (header::ORIGIN, own)])), "{own}");
-        }
-        for foreign in ["http://evil.example", "null", "http://127.0.0.1:9999"] {
-            assert!(!is_own_origin(&headers(&[host.clone(), (header::ORIGIN, foreign)])), "{foreign}");
-        }
     }
 }

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::shown::Shown;
+pub(super) use self::shown::{Shown, Tape};
 pub use self::shown::{Snapshot, State};
 use super::Rounds;
 use super::pace::Speed;
+use crate::clock::Now;
 use crate::message::{Row, Selection, SessionId};
 use crate::transport::fanout::{Doorbell, Fanout};
 
@@ -61,6 +62,10 @@ pub enum Steps {
     Count(NonZeroU64),
     /// Up to and with the first message that meets this.
     Until(Until),
+}
+
+impl Steps {
+    pub const ONE: Self = Self::Count(NonZeroU64::MIN);
 }
 
 /// Which message ends a step.
@@ -151,11 +156,10 @@ impl Control {
         if orders.over {
             return Err(Refused::Over);
         }
-        if orders.waiting.len() >= ORDERS_MAX {
-            return Err(Refused::TooMany);
-        }
         if order == Order::Stop {
             self.stop.cancel();
+        } else if orders.waiting.len() >= ORDERS_MAX {
+            return Err(Refused::TooMany);
         }
         orders.waiting.push_back(order);
         orders.given += 1;
@@ -169,7 +173,18 @@ impl Control {
     /// How it stands at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let (_, clients) = self.fanout.progress();
-        lock(&self.shown).snapshot(self.fanout.clock().now().steady_ns, clients)
+        lock(&self.shown).snapshot(self.now().steady_ns, clients)
+    }
+
+    /// Where in the recording it is, in nanoseconds since the earliest session's start; and up to which message
+    /// everything was sent, if it was not wound since.
+    pub fn place(&self) -> (u64, Option<(SessionId, u64)>) {
+        let shown = lock(&self.shown);
+        (shown.recorded_ns(self.now().steady_ns), shown.seq.filter(|_| shown.is_last))
+    }
+
+    pub fn now(&self) -> Now {
+        self.fanout.clock().now()
     }
 
     /// Resolves when the order is carried out or cannot be any more.
@@ -215,6 +230,12 @@ impl Control {
         }
     }
 
+    /// How many wait for something at this moment.
+    #[cfg(test)]
+    pub(crate) fn watching(&self) -> usize {
+        self.watchers.load(Ordering::SeqCst)
+    }
+
     pub(super) fn bell(&self) -> &Arc<Doorbell> {
         &self.bell
     }
@@ -236,11 +257,6 @@ impl Control {
         order.map(|order| (ticket, order))
     }
 
-    /// Whether an order waits.
-    pub(super) fn has_orders(&self) -> bool {
-        self.ordered.load(Ordering::Acquire)
-    }
-
     /// All orders up to this one are carried out.
     pub(super) fn obey(&self, ticket: Ticket) {
         self.show(|shown| shown.obeyed = shown.obeyed.max(ticket.0));
@@ -254,12 +270,16 @@ impl Control {
         }
     }
 
-    /// Takes no order any more, and shows that it is over.
-    pub(super) fn end(&self) {
+    /// Takes no order any more.
+    pub(super) fn close(&self) {
         let mut orders = lock(&self.orders);
         orders.over = true;
         orders.waiting.clear();
-        drop(orders);
+    }
+
+    /// Shows that it is over.
+    pub(super) fn end(&self) {
+        self.close();
         self.show(|shown| shown.state = State::Done);
     }
 }

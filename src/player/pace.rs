@@ -26,6 +26,53 @@ impl Speed {
     pub const ORIGINAL: Self = Self { numerator: NonZeroU32::MIN, denominator: NonZeroU32::MIN };
 }
 
+/// The speeds that are gone through by [`Speed::faster`] and [`Speed::slower`].
+const LADDER: [(u32, u32); 18] = [
+    (1, 100),
+    (1, 64),
+    (1, 32),
+    (1, 16),
+    (1, 8),
+    (1, 4),
+    (1, 2),
+    (1, 1),
+    (2, 1),
+    (4, 1),
+    (8, 1),
+    (16, 1),
+    (32, 1),
+    (64, 1),
+    (128, 1),
+    (256, 1),
+    (512, 1),
+    (1_000, 1),
+];
+
+impl Speed {
+    /// The next whole step up: twice as fast, mostly.
+    pub fn faster(self) -> Self {
+        let above = LADDER.iter().find(|(n, d)| self.products(*n, *d).0 < self.products(*n, *d).1);
+        above.map_or(self, |rung| Self::of(*rung))
+    }
+
+    /// The next whole step down.
+    pub fn slower(self) -> Self {
+        let below = LADDER.iter().rev().find(|(n, d)| self.products(*n, *d).0 > self.products(*n, *d).1);
+        below.map_or(self, |rung| Self::of(*rung))
+    }
+
+    /// This and `n/d` over one denominator.
+    fn products(self, n: u32, d: u32) -> (u64, u64) {
+        let (own_n, own_d) = (u64::from(self.numerator.get()), u64::from(self.denominator.get()));
+        (own_n * u64::from(d), u64::from(n) * own_d)
+    }
+
+    fn of((n, d): (u32, u32)) -> Self {
+        let whole = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self { numerator: whole(n), denominator: whole(d) }
+    }
+}
+
 impl Default for Speed {
     fn default() -> Self {
         Self::ORIGINAL
@@ -67,6 +114,11 @@ impl PlaybackClock {
         Self { recorded_ns, steady_ns, speed }
     }
 
+    /// The same clock at another speed from the steady time `now_ns` on; what it shows then does not jump.
+    pub fn at_speed(&self, now_ns: u64, speed: Speed) -> Self {
+        Self { recorded_ns: self.recorded_ns(now_ns), steady_ns: self.steady_ns.max(now_ns), speed }
+    }
+
     /// The steady time at which what was recorded at `recorded_ns` is due. Rounded up, so that
     /// nothing is early; what lies before the anchor is due at the anchor; a time that a `u64`
     /// cannot hold (centuries) is due at its end.
@@ -104,6 +156,33 @@ mod tests {
         for text in ["", "0", "1/0", "0/1", "-1", "1.5", "1/2/3", "x", "4294967296"] {
             assert!(text.parse::<Speed>().is_err(), "{text:?} was taken for a speed");
         }
+    }
+
+    #[test]
+    fn speeds_go_up_and_down_a_ladder_from_wherever_they_are() {
+        for (from, up, down) in [
+            ("1", "2", "1/2"),
+            ("3", "4", "2"),
+            ("2/4", "1", "1/4"),
+            ("1/3", "1/2", "1/4"),
+            ("1/64", "1/32", "1/100"),
+            ("1/100", "1/64", "1/100"),
+            ("512", "1000", "256"),
+            ("1000", "1000", "512"),
+            ("1001", "1001", "1000"),
+        ] {
+            let from = speed(from);
+            assert_eq!((from.faster(), from.slower()), (speed(up), speed(down)), "{from}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_speed_keeps_what_is_shown() {
+        let clock = PlaybackClock::new(100, 5_000, speed("2")).at_speed(5_050, speed("1/2"));
+        assert_eq!((clock.recorded_ns(5_050), clock.recorded_ns(5_150)), (200, 250));
+        // One that has not begun to run begins when it would have.
+        let clock = PlaybackClock::new(100, 5_000, speed("2")).at_speed(4_000, speed("1"));
+        assert_eq!((clock.recorded_ns(5_000), clock.due_ns(130)), (100, 5_030));
     }
 
     #[test]

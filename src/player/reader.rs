@@ -45,7 +45,8 @@ where
     let line = Line { offsets_ns: offsets_ns(sessions) };
     while let Some(beginning) = stock.beginning() {
         stages.wind();
-        let read = line.play(&mut open, beginning, &mut stages, &mut |planned| stock.push(planned));
+        let ends_at = |recorded_ns| stock.ends_at(recorded_ns);
+        let read = line.play(&mut open, beginning, &mut stages, &ends_at, &mut |planned| stock.push(planned));
         if read.map_err(|source| PlayError::Rows { source: Box::new(source) })? {
             stock.complete();
         }
@@ -91,19 +92,21 @@ impl Counted {
 }
 
 impl Line {
-    /// Plays round after round from `beginning` on; false if `emit` wanted no more before the end.
+    /// Plays round after round from `beginning` on; false if `emit` wanted no more before the end. `ends_at` is
+    /// told where the last row of the selection is, when that is known.
     fn play<F, I, E>(
         &self,
         open: &mut F,
         beginning: Beginning,
         stages: &mut Stages,
+        ends_at: &dyn Fn(u64),
         emit: &mut dyn FnMut(Planned) -> bool,
     ) -> Result<bool, E>
     where
         F: FnMut(Position) -> Result<I, E>,
         I: Iterator<Item = Result<Row, E>>,
     {
-        let Beginning { mut position, at_ns, index, digest, rounds, stretch } = beginning;
+        let Beginning { mut position, at_ns, mut skip, index, digest, rounds, stretch } = beginning;
         let Stages { past, shape } = stages;
         let mut counted = Counted { index, digest };
         let mut out = |mut event: Planned| {
@@ -114,6 +117,7 @@ impl Line {
             Position::Start => Laid { recorded_ns: 0, at_ns: 0 },
             Position::At(recorded_ns) => Laid { recorded_ns, at_ns: at_ns.unwrap_or(recorded_ns) },
         };
+        let stretch_end_ns = stretch.and_then(|stretch| stretch.to_ns);
         // Where a round's first row lies on the time line, wherever in the recording it comes from.
         let mut first_at_ns = None;
         let mut round = 0;
@@ -124,6 +128,7 @@ impl Line {
             };
             let mut span: Option<(u64, u64)> = None;
             let mut messages = 0u64;
+            let mut is_cut = false;
             for row in open(position)? {
                 let row = row?;
                 let offset_ns = self.offsets_ns.get(&row.session_id).copied().unwrap_or(0);
@@ -131,7 +136,13 @@ impl Line {
                 if recorded_ns < from_ns {
                     continue;
                 }
-                if stretch.is_some_and(|stretch| recorded_ns >= stretch.to_ns) {
+                if skip > 0 && recorded_ns == from_ns {
+                    skip -= 1;
+                    continue;
+                }
+                skip = 0;
+                if stretch_end_ns.is_some_and(|to_ns| recorded_ns >= to_ns) {
+                    is_cut = true;
                     break;
                 }
                 // Never back, whatever is read: the order of the rows is the order of the replay.
@@ -149,11 +160,14 @@ impl Line {
                     return Ok(false);
                 }
             }
-            match (stretch, span) {
+            if let (Some((_, last_ns)), false) = (span, is_cut) {
+                ends_at(last_ns);
+            }
+            let again = stretch.map_or(Position::Start, |stretch| Position::At(stretch.from_ns));
+            match (stretch.zip(stretch_end_ns), span) {
                 // One with nothing in it would be repeated in no time.
-                (Some(stretch), span) if span.is_some() || round == 0 => {
-                    position = Position::At(stretch.from_ns);
-                    laid = Laid { recorded_ns: stretch.from_ns, at_ns: laid.at_ns(stretch.to_ns) };
+                (Some((stretch, to_ns)), span) if span.is_some() || round == 0 => {
+                    laid = Laid { recorded_ns: stretch.from_ns, at_ns: laid.at_ns(to_ns) };
                 }
                 (None, Some((first_ns, last_ns))) => {
                     let gap_ns = match (last_ns - first_ns).checked_div(messages - 1) {
@@ -161,15 +175,12 @@ impl Line {
                         Some(mean_ns) => mean_ns,
                     };
                     first_at_ns = Some(laid.at_ns(last_ns).saturating_add(gap_ns));
-                    position = Position::Start;
                 }
                 // Wound to behind the last message: the next round follows at once.
-                (None, None) if position != Position::Start => {
-                    first_at_ns = Some(laid.at_ns);
-                    position = Position::Start;
-                }
+                (None, None) if position != Position::Start && round == 0 => first_at_ns = Some(laid.at_ns),
                 _ => break,
             }
+            position = again;
             round += 1;
         }
         Ok(event::end(past, &mut out) && event::end(shape, emit))
@@ -228,7 +239,7 @@ mod tests {
     ) {
         let line = Line { offsets_ns: offsets_ns(sessions) };
         let mut stages = Stages { past: Vec::new(), shape: Vec::new() };
-        line.play(&mut |_| open(), beginning, &mut stages, &mut emit).unwrap();
+        line.play(&mut |_| open(), beginning, &mut stages, &|_| {}, &mut emit).unwrap();
     }
 
     fn session_id(n: u8) -> SessionId {

@@ -20,6 +20,7 @@ pub struct Report {
     pub bytes: u64,
     /// From the start of the clock until every client had everything.
     pub duration_ns: u64,
+    /// At the end, where it was changed.
     pub speed: String,
     /// `original`, `max`, `lockstep` or `step`; without due times there is no lateness.
     pub pace: &'static str,
@@ -121,23 +122,18 @@ impl Report {
         self.clients.iter().any(|client| client.reason.is_some() || client.refused > 0)
     }
 
-    pub(super) fn new(
-        options: &PlayOptions,
-        played: Played,
-        fanout: &Fanout,
-        ended_ns: u64,
-        stopped: bool,
-    ) -> Self {
+    pub(super) fn new(options: &PlayOptions, played: Played, fanout: &Fanout, ended_ns: u64) -> Self {
         let summaries = fanout.summaries();
         let mut lateness = Lateness::default();
         summaries.iter().for_each(|client| lateness.add(&client.lateness));
         let digest = hex(played.digest);
+        let sent_digest = played.sent_digest.map_or_else(|| digest.clone(), hex);
         Self {
             session_ids: options.sessions.iter().map(|session| session.session_id).collect(),
             messages: played.messages,
             bytes: played.bytes,
             duration_ns: played.started_ns.map_or(0, |started_ns| ended_ns.saturating_sub(started_ns)),
-            speed: options.speed.to_string(),
+            speed: played.speed.to_string(),
             pace: match options.pace {
                 Pace::Original => "original",
                 Pace::Max => "max",
@@ -146,13 +142,13 @@ impl Report {
             },
             lateness_us: Quantiles::from(&lateness),
             drift_us: fanout.drift_us(),
-            sent_digest: digest.clone(),
+            sent_digest,
             digest,
             sources: played.sources.into_iter().map(SourceReport::from).collect(),
             clients: summaries.into_iter().map(ClientReport::from).collect(),
             faults: Vec::new(),
             reader_late: played.reader_late,
-            stopped,
+            stopped: played.stopped,
         }
     }
 }

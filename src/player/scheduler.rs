@@ -1,34 +1,33 @@
-//! The thread that keeps the time: it sleeps to shortly before a due time, spins the rest, and hands
-//! the message over. It never waits for a client at the original pace.
+//! The thread that keeps the time: it waits until an event of the time line is due and carries it out, and
+//! obeys the controls in between. It never waits for a client at the original pace.
+//!
+//! Two things move a replay: whether it is to play (`wants`), and whether those it waits for are there
+//! (the gate). The tape stands until both hold and something has been read, so that neither opening an
+//! archive nor winding makes a message late.
+//!
+//! What the controls mean is told in [`orders`]. An index counts what was emitted, and the digest covers it in that order, over loops and seeks.
+
+mod orders;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::thread::{clock_nanosleep_absolute, set_current_timer_slack};
-use rustix::time::{ClockId, Timespec};
 use sha2::Sha256;
-use tokio_util::sync::CancellationToken;
 
+use super::control::{Control, Shown, State, Steps, Tape, Ticket};
 use super::event::{Happening, Planned};
-use super::pace::PlaybackClock;
+use super::pace::{PlaybackClock, Speed};
 use super::prepare::Preparation;
-use super::stock::{Beginning, Next, Stock};
-use super::{Pace, PlayOptions, Start};
-use crate::clock::Clock;
-use crate::transport::fanout::{Doorbell, Emission, Fanout, Flow};
-
-/// How long before a due time the sleep ends: a sleeping thread wakes 25 to 75 us late on an idle
-/// machine. The rest is spun, so this is also what one message costs in CPU at most.
-const WAKE_AHEAD_NS: u64 = 60_000;
-
-/// The longest sleep, so that a stop is noticed.
-const SLEEP_MAX_NS: u64 = 50_000_000;
+use super::sleep::Sleep;
+use super::stock::{Beginning, Next, Stock, Stretch};
+use super::{Pace, PlayOptions, Rounds, Start};
+use crate::clock::Now;
+use crate::transport::fanout::{Emission, Fanout, Flow, NOT_ACKNOWLEDGED};
 
 /// Between the moment at which the clients are ready and the first due time: a client that
 /// subscribes to several things one after the other gets all of them from the first message.
-const LEAD_NS: u64 = 100_000_000;
+const LEAD_NS: u64 = 50_000_000;
 
 /// What a replay came to.
 #[derive(Clone, Debug, Default)]
@@ -39,150 +38,427 @@ pub(super) struct Played {
     pub started_ns: Option<u64>,
     /// Messages that were late because they had not been read in time.
     pub reader_late: u64,
+    /// The speed at the end.
+    pub speed: Speed,
+    /// Ended before its end.
+    pub stopped: bool,
     pub digest: Sha256,
+    /// The same over what left, where it can differ.
+    pub sent_digest: Option<Sha256>,
     /// Messages and bytes by name and vendor of their source.
     pub sources: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
 }
 
-/// Plays what `ahead` holds to `fanout` until its end, or `stop`.
+/// Plays what `stock` gets to `fanout` until its end, or a stop.
 pub(super) fn run(
-    ahead: &Stock,
-    bell: &Doorbell,
+    stock: &Stock,
+    control: &Control,
     fanout: &Fanout,
     options: &PlayOptions,
-    stop: &CancellationToken,
+    sleep: impl Sleep,
 ) -> Played {
-    // One nanosecond instead of the default 50 us, for this thread only. If it is refused, the
-    // sleep is less exact, and the report shows it.
-    let _ = set_current_timer_slack(NonZeroU64::new(1));
-    let played = play(ahead, bell, fanout, options, stop);
-    ahead.abandon();
+    let mut scheduler = Scheduler::new(stock, control, fanout, options, sleep);
+    if scheduler.thread_in() {
+        while scheduler.turn() {}
+    }
+    stock.abandon();
+    control.close();
+    let Scheduler { mut played, preparation, speed, .. } = scheduler;
+    played.stopped = control.stopped().is_cancelled();
+    played.speed = speed;
+    played.sent_digest = preparation.sent_digest();
     played
 }
 
-fn play(
-    ahead: &Stock,
-    bell: &Doorbell,
-    fanout: &Fanout,
-    options: &PlayOptions,
-    stop: &CancellationToken,
-) -> Played {
-    let clock = fanout.clock();
-    let mut played = Played::default();
-    // Read before the clock starts: opening an archive takes longer than a message may be late.
-    ahead.begin(Beginning { rounds: options.rounds, ..Beginning::start() });
-    let Some((first, _)) = next(ahead, bell, stop) else { return played };
-    let lead_ns = match options.start {
-        Start::AtOnce => 0,
-        Start::WithClients(wanted) => {
-            if !fanout.wait_ready(wanted, stop) {
-                return played;
-            }
-            LEAD_NS
-        }
-    };
-    let start_ns = clock.now().steady_ns + lead_ns;
-    played.started_ns = Some(start_ns);
-    let zero_ns = options.zero_ns.unwrap_or(first.at_ns);
-    let playback = PlaybackClock::new(zero_ns, start_ns, options.speed);
-    if options.pace == Pace::Max && !sleep_until(clock, start_ns, stop) {
-        return played;
-    }
-    let mut preparation = Preparation::new(options);
-    let mut planned = Some((first, false));
-    while let Some((row, waited)) = planned {
-        let due_ns = match options.pace {
-            Pace::Original => Some(playback.due_ns(row.at_ns)),
-            Pace::Max | Pace::Lockstep | Pace::Step => None,
-        };
-        // All that can be done before the due time is.
-        let Planned { at_ns, index, what, digest, .. } = row;
-        let Happening::Message { row, changes } = what else {
-            planned = next(ahead, bell, stop);
-            continue;
-        };
-        let payload = preparation.payload(&row, at_ns, changes);
-        let emission = Arc::new(Emission::changed(*row, payload, index, due_ns));
-        emission.topic();
-        if let Some(due_ns) = due_ns {
-            if waited && clock.now().steady_ns > due_ns {
-                played.reader_late += 1;
-            }
-            if !sleep_until(clock, due_ns, stop) {
-                break;
-            }
-        }
-        played.messages += 1;
-        played.bytes += emission.row.payload.len() as u64;
-        played.digest = digest;
-        let (name, vendor) = (&emission.row.source, &emission.row.vendor);
-        let (messages, bytes) = played.sources.entry((Arc::clone(name), Arc::clone(vendor))).or_default();
-        *messages += 1;
-        *bytes += emission.row.payload.len() as u64;
-        let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
-        fanout.deliver(&emission, flow, stop);
-        planned = next(ahead, bell, stop);
-    }
-    played
+/// An event that is ready to happen.
+struct Ready {
+    at_ns: u64,
+    recorded_ns: u64,
+    round: u64,
+    index: u64,
+    digest: Sha256,
+    what: What,
+    /// The reader had not kept up.
+    waited: bool,
 }
 
-/// The next event and whether it had to be waited for; none at the end or on a stop.
-fn next(ahead: &Stock, bell: &Doorbell, stop: &CancellationToken) -> Option<(Planned, bool)> {
-    let mut waited = false;
-    while !stop.is_cancelled() {
-        match ahead.next() {
-            Next::Event(planned) => return Some((planned, waited)),
-            Next::NotYet => {
-                waited = true;
-                bell.wait(Some(Duration::from_nanos(SLEEP_MAX_NS)));
-            }
-            Next::End => return None,
-        }
-    }
-    None
+enum What {
+    /// As it was read: bytes may depend on when the replay starts.
+    Planned(Happening),
+    /// Ready to leave.
+    Message(Arc<Emission>),
 }
 
-/// Returns at `due_ns` or after it, never before; false on a stop.
-fn sleep_until(clock: &Clock, due_ns: u64, stop: &CancellationToken) -> bool {
-    loop {
-        if stop.is_cancelled() {
+/// A step that is being made.
+struct Stepping {
+    steps: Steps,
+    ticket: Ticket,
+}
+
+struct Scheduler<'a, S> {
+    stock: &'a Stock,
+    control: &'a Control,
+    fanout: &'a Fanout,
+    options: &'a PlayOptions,
+    sleep: S,
+    preparation: Preparation,
+    is_to_play: bool,
+    /// Those that are waited for are there, or were.
+    is_open: bool,
+    stepping: Option<Stepping>,
+    /// The last step's end may be the replay's.
+    has_stepped: bool,
+    tape: Tape,
+    speed: Speed,
+    /// Nothing leaves before this steady time.
+    not_before_ns: u64,
+    next: Option<Ready>,
+    starved: bool,
+    /// What the reader was told to repeat.
+    rounds: Rounds,
+    stretch: Option<Stretch>,
+    /// The last event, or where the replay was wound to: on the time line, in the recording, and in which round.
+    at_ns: u64,
+    recorded_ns: u64,
+    round: u64,
+    /// Messages that were emitted from exactly `recorded_ns`.
+    emitted_here: u64,
+    zero_ns: u64,
+    end_ns: Option<u64>,
+    /// The next message's index, and the digest of all before it.
+    index: u64,
+    delivered_ns: u64,
+    played: Played,
+}
+
+impl<'a, S: Sleep> Scheduler<'a, S> {
+    fn new(
+        stock: &'a Stock,
+        control: &'a Control,
+        fanout: &'a Fanout,
+        options: &'a PlayOptions,
+        sleep: S,
+    ) -> Self {
+        Self {
+            stock,
+            control,
+            fanout,
+            options,
+            sleep,
+            preparation: Preparation::new(options),
+            is_to_play: !options.start_paused && options.pace != Pace::Step,
+            is_open: false,
+            stepping: None,
+            has_stepped: false,
+            tape: Tape::Held { at_ns: 0 },
+            speed: options.speed,
+            not_before_ns: 0,
+            next: None,
+            starved: false,
+            rounds: options.rounds,
+            stretch: None,
+            at_ns: 0,
+            recorded_ns: 0,
+            round: 0,
+            emitted_here: 0,
+            zero_ns: 0,
+            end_ns: options.end_ns,
+            index: 0,
+            delivered_ns: 0,
+            played: Played::default(),
+        }
+    }
+
+    /// Has the first event read, before anybody is waited for: opening an archive takes longer than a
+    /// message may be late. False if there is none.
+    fn thread_in(&mut self) -> bool {
+        self.stock.begin(Beginning { rounds: self.rounds, ..Beginning::start() });
+        while !self.fetch() {
+            if self.control.stopped().is_cancelled() || self.is_at_end() {
+                return false;
+            }
+            self.sleep.starve();
+        }
+        let first_ns = self.next.as_ref().map_or(0, |first| first.recorded_ns);
+        self.zero_ns = self.options.zero_ns.unwrap_or(first_ns);
+        (self.at_ns, self.recorded_ns) = (self.zero_ns, self.zero_ns);
+        self.tape = Tape::Held { at_ns: self.zero_ns };
+        self.starved = false;
+        let (zero_ns, speed) = (self.zero_ns, self.speed);
+        self.control.show(|shown| (shown.zero_ns, shown.speed) = (zero_ns, speed));
+        self.show();
+        true
+    }
+
+    /// One look at all there is to do; false when the replay is over.
+    fn turn(&mut self) -> bool {
+        while let Some((ticket, order)) = self.control.next_order() {
+            self.obey(ticket, order);
+        }
+        if self.control.stopped().is_cancelled() {
             return false;
         }
-        let now_ns = clock.now().steady_ns;
-        let Some(left_ns) = due_ns.checked_sub(now_ns).filter(|left_ns| *left_ns > 0) else { return true };
-        if left_ns <= WAKE_AHEAD_NS {
-            std::hint::spin_loop();
-            continue;
+        if let end_ns @ Some(_) = self.stock.end_ns()
+            && end_ns != self.end_ns
+        {
+            self.end_ns = end_ns;
+            self.show();
         }
-        let wake_ns = now_ns + (left_ns - WAKE_AHEAD_NS).min(SLEEP_MAX_NS);
-        let wake =
-            Timespec { tv_sec: (wake_ns / 1_000_000_000) as i64, tv_nsec: (wake_ns % 1_000_000_000) as i64 };
-        // The clock of `Clock`. Interrupted, or refused: the loop looks at the clock again; were it
-        // always refused, this would spin, on time.
-        let _ = clock_nanosleep_absolute(ClockId::Boottime, &wake);
+        if !self.is_to_play && self.stepping.is_none() {
+            return self.rest();
+        }
+        if !self.is_open && !self.opens() {
+            self.sleep.sleep(None);
+            return true;
+        }
+        if !self.fetch() {
+            if self.is_at_end() {
+                return false;
+            }
+            self.starved = true;
+            self.sleep.starve();
+            return true;
+        }
+        self.prepare();
+        let due_ns = if self.stepping.is_some() { None } else { self.due_ns() };
+        let wait_ns = due_ns.unwrap_or(0).max(self.not_before_ns);
+        let now_ns = self.now().steady_ns;
+        if now_ns < wait_ns {
+            self.sleep.sleep(Some(wait_ns));
+            return true;
+        }
+        if self.options.pace == Pace::Lockstep && !self.is_settled(now_ns) {
+            return true;
+        }
+        self.happen(due_ns, now_ns);
+        true
+    }
+
+    /// Paused: waits for news; false if the last message was the last step's.
+    fn rest(&mut self) -> bool {
+        if self.has_stepped && !self.fetch() {
+            if self.is_at_end() {
+                return false;
+            }
+            self.sleep.starve();
+        } else {
+            self.sleep.sleep(None);
+        }
+        true
+    }
+
+    /// Whether those that are waited for are there by now.
+    fn opens(&mut self) -> bool {
+        let wanted = match self.options.start {
+            Start::AtOnce => 0,
+            Start::WithClients(wanted) => wanted.get(),
+        };
+        if self.fanout.ready() < wanted {
+            return false;
+        }
+        self.open(if wanted == 0 { 0 } else { LEAD_NS });
+        true
+    }
+
+    fn open(&mut self, lead_ns: u64) {
+        self.is_open = true;
+        let now = self.now();
+        self.not_before_ns = now.steady_ns + lead_ns;
+        self.played.started_ns = Some(self.not_before_ns);
+        let wall_us = now.wall_us + (lead_ns / 1_000) as i64;
+        self.preparation.started(Now { wall_us, steady_ns: self.not_before_ns }, self.zero_ns);
+        self.show();
+    }
+
+    /// Makes `next` ready; false if there is nothing by now.
+    fn fetch(&mut self) -> bool {
+        if self.next.is_some() {
+            return true;
+        }
+        let Next::Event(planned) = self.stock.next() else { return false };
+        let Planned { at_ns, recorded_ns, round, index, what, digest } = planned;
+        let what = What::Planned(what);
+        let waited = std::mem::take(&mut self.starved);
+        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
+        true
+    }
+
+    /// Does all for `next` that can be done before it is due.
+    fn prepare(&mut self) {
+        let Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited }) = self.next.take() else {
+            return;
+        };
+        let what = match what {
+            What::Planned(Happening::Message { row, changes }) => {
+                let payload = self.preparation.payload(&row, at_ns, changes);
+                let emission = Arc::new(Emission::changed(*row, payload, index, None));
+                emission.topic();
+                What::Message(emission)
+            }
+            what => what,
+        };
+        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.next.is_none() && self.stock.is_at_end()
+    }
+
+    /// When `next` is due, where there is a time to keep. Lets the tape run, if it stands.
+    fn due_ns(&mut self) -> Option<u64> {
+        if matches!(self.options.pace, Pace::Max | Pace::Lockstep) {
+            return None;
+        }
+        let at_ns = self.next.as_ref().map(|next| next.at_ns)?;
+        match self.tape {
+            Tape::Running(clock) => Some(clock.due_ns(at_ns)),
+            Tape::Held { at_ns: held_ns } => {
+                let start_ns = self.now().steady_ns.max(self.not_before_ns);
+                let clock = PlaybackClock::new(held_ns, start_ns, self.speed);
+                self.tape = Tape::Running(clock);
+                // What was not read when the tape stood made nothing late.
+                if let Some(next) = &mut self.next {
+                    next.waited = false;
+                }
+                self.show();
+                Some(clock.due_ns(at_ns))
+            }
+        }
+    }
+
+    /// Whether everybody has what was sent; waits for news if not, and gives up those who take too long.
+    fn is_settled(&mut self, now_ns: u64) -> bool {
+        if self.fanout.is_settled() {
+            return true;
+        }
+        let limit_ns = u64::try_from(self.options.ack_timeout.as_nanos()).unwrap_or(u64::MAX);
+        let until_ns = self.delivered_ns.saturating_add(limit_ns);
+        if now_ns >= until_ns {
+            self.fanout.drop_unsettled(NOT_ACKNOWLEDGED);
+            return true;
+        }
+        self.sleep.sleep(Some(until_ns));
+        false
+    }
+
+    /// Carries out `next`.
+    fn happen(&mut self, due_ns: Option<u64>, now_ns: u64) {
+        let Some(next) = self.next.take() else { return };
+        let Ready { at_ns, recorded_ns, round, index, digest, what, waited } = next;
+        let is_same_place = recorded_ns == self.recorded_ns && round == self.round;
+        (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
+        if !is_same_place {
+            self.emitted_here = 0;
+        }
+        if due_ns.is_none() {
+            self.tape = Tape::Held { at_ns };
+        }
+        let emission = match what {
+            What::Planned(happening) => {
+                let is_counted = matches!(happening, Happening::Dropped { .. });
+                self.note_down(index + u64::from(is_counted), digest);
+                self.carry_out(happening);
+                return self.show();
+            }
+            What::Message(mut emission) => {
+                if let Some(emission) = Arc::get_mut(&mut emission) {
+                    emission.due_ns = due_ns;
+                }
+                emission
+            }
+        };
+        let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
+        self.fanout.deliver(&emission, flow, self.control.stopped());
+        self.delivered_ns = now_ns;
+        if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
+            self.played.reader_late += 1;
+        }
+        self.emitted_here += 1;
+        self.note_down(index + 1, digest);
+        let row = &emission.row;
+        self.played.messages += 1;
+        self.played.bytes += row.payload.len() as u64;
+        let (name, vendor) = (&row.source, &row.vendor);
+        let (messages, bytes) =
+            self.played.sources.entry((Arc::clone(name), Arc::clone(vendor))).or_default();
+        *messages += 1;
+        *bytes += row.payload.len() as u64;
+        let emitted = self.played.messages;
+        self.control.show(|shown| {
+            (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
+            (shown.at_ns, shown.recorded_ns) = (at_ns, recorded_ns);
+            if due_ns.is_none() {
+                shown.tape = Tape::Held { at_ns };
+            }
+        });
+        self.stepped(&emission);
+    }
+
+    /// `index` is that of the next message, and `digest` covers those before it.
+    fn note_down(&mut self, index: u64, digest: Sha256) {
+        // Faults may have put an earlier one behind a later one: the digest goes as far as the farthest.
+        if index > self.index {
+            self.index = index;
+            self.played.digest = digest;
+        }
+    }
+
+    /// What is no message.
+    fn carry_out(&mut self, happening: Happening) {
+        match happening {
+            Happening::Message { .. } | Happening::Dropped { .. } => {}
+            Happening::SourceDown { .. } | Happening::SourceUp { .. } | Happening::Disconnect => {}
+        }
+    }
+
+    /// Counts a message that was sent while stepping.
+    fn stepped(&mut self, emission: &Emission) {
+        let Some(Stepping { steps, ticket }) = &mut self.stepping else { return };
+        let done = match steps {
+            Steps::Until(until) => until.is_met_by(&emission.row),
+            Steps::Count(count) => match NonZeroU64::new(count.get() - 1) {
+                Some(left) => {
+                    *count = left;
+                    false
+                }
+                None => true,
+            },
+        };
+        if done {
+            let ticket = *ticket;
+            self.stepping = None;
+            self.has_stepped = true;
+            self.control.obey(ticket);
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.fanout.clock().now()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown {
+            state: match (self.is_to_play, self.is_open) {
+                (false, _) => State::Paused,
+                (true, false) => State::Waiting,
+                (true, true) => State::Playing,
+            },
+            tape: self.tape,
+            speed: self.speed,
+            at_ns: self.at_ns,
+            recorded_ns: self.recorded_ns,
+            end_ns: self.end_ns,
+            ..Shown::default()
+        }
+    }
+
+    fn show(&self) {
+        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, .. } = self.shown();
+        self.control.show(|shown| {
+            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, ..shown.clone() };
+        });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_sleep_ends_early() {
-        let clock = Clock::System;
-        let stop = CancellationToken::new();
-        for ahead_ns in [0, 1, 30_000, 61_000, 500_000, 3_000_000] {
-            let due_ns = clock.now().steady_ns + ahead_ns;
-            assert!(sleep_until(&clock, due_ns, &stop));
-            assert!(clock.now().steady_ns >= due_ns);
-        }
-        assert!(sleep_until(&clock, 0, &stop), "the past is due at once");
-    }
-
-    #[test]
-    fn a_stop_ends_the_longest_sleep() {
-        let stop = CancellationToken::new();
-        stop.cancel();
-        assert!(!sleep_until(&Clock::System, u64::MAX, &stop));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The stock between reader and scheduler: bounded, and thrown away when the replay is wound.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sha2::Sha256;
 
@@ -29,7 +29,8 @@ const HEADER_BYTES: usize = 80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub(super) from_ns: u64,
-    pub(super) to_ns: u64,
+    /// None: to the end of the selection.
+    pub(super) to_ns: Option<u64>,
 }
 
 /// From where the reader is to read: the beginning of a generation.
@@ -39,6 +40,8 @@ pub(super) struct Beginning {
     /// Where on the time line the first event lies, if it is exactly at `position`; none: it lies there as
     /// it does in the recording.
     pub(super) at_ns: Option<u64>,
+    /// So many of the first rows are passed over if they lie exactly at `position`.
+    pub(super) skip: u64,
     /// The index of the next message, and the digest of all before it.
     pub(super) index: u64,
     pub(super) digest: Sha256,
@@ -54,6 +57,7 @@ impl Beginning {
         Self {
             position: Position::Start,
             at_ns: None,
+            skip: 0,
             index: 0,
             digest: Sha256::default(),
             rounds: Rounds::ONCE,
@@ -70,6 +74,8 @@ pub(super) struct Stock {
     emptied: Condvar,
     /// For the scheduler: there is something at last.
     filled: Arc<Doorbell>,
+    /// Where in the recording the last row of the selection is, once the reader has come to it.
+    end_ns: OnceLock<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -94,9 +100,8 @@ struct Shelf {
 #[derive(Debug)]
 pub(super) enum Next {
     Event(Planned),
-    /// Nothing yet; the bell rings when there is.
-    NotYet,
-    End,
+    /// Nothing by now; the bell rings when there is, or when it is the end.
+    Nothing,
 }
 
 impl Stock {
@@ -173,11 +178,8 @@ impl Stock {
     pub(super) fn next(&self) -> Next {
         let mut shelf = self.lock();
         let Some(planned) = shelf.events.pop_front() else {
-            if shelf.complete {
-                return Next::End;
-            }
             shelf.starved = true;
-            return Next::NotYet;
+            return Next::Nothing;
         };
         shelf.bytes -= cost(&planned);
         if shelf.reader_waits
@@ -187,6 +189,23 @@ impl Stock {
             self.emptied.notify_one();
         }
         Next::Event(planned)
+    }
+
+    /// Whether nothing is left and nothing follows.
+    pub(super) fn is_at_end(&self) -> bool {
+        let shelf = self.lock();
+        shelf.events.is_empty() && shelf.complete
+    }
+
+    /// The reader has come to the last row of the selection.
+    pub(super) fn ends_at(&self, recorded_ns: u64) {
+        if self.end_ns.set(recorded_ns).is_ok() {
+            self.filled.ring();
+        }
+    }
+
+    pub(super) fn end_ns(&self) -> Option<u64> {
+        self.end_ns.get().copied()
     }
 
     pub(super) fn abandon(&self) {

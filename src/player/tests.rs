@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::message::{KindHeader, Mqtt, SourceHeader};
 use crate::vendors::{Credential, Recorded, pusher};
 
-pub(super) fn row(seq: u64, elapsed_ns: u64, payload: &str) -> Row {
+pub(crate) fn row(seq: u64, elapsed_ns: u64, payload: &str) -> Row {
     Row {
         vendor: "generic".into(),
         kind: "message".into(),

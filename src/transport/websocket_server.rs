@@ -37,7 +37,7 @@ use self::wire::Wire;
 use crate::transport::fanout::{Item, Member, Outlet, Taken, Wish};
 use crate::transport::misbehave::{Conduct, Next};
 use crate::transport::trace;
-use crate::vendors::{ClientInput, Emulator, ServerEffect};
+use crate::vendors::{ClientInput, Emulator, Format, ServerEffect};
 
 /// Of one client's frame: registrations and heartbeats are far below.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -272,8 +272,12 @@ impl Client {
                 ServerEffect::Send(text) => self.answers.push_back(Message::Text(text.to_string().into())),
                 ServerEffect::Ready { selection, format } => {
                     self.wire.set_format(format);
+                    if format == Format::Envelope {
+                        self.member.acknowledges();
+                    }
                     self.member.wish(Wish::Rows(selection));
                 }
+                ServerEffect::Acknowledged { seq } => self.member.settled(seq),
                 ServerEffect::Close { code, reason } => return Some(End::Close { code, reason }),
             }
         }

@@ -387,6 +387,8 @@ pub enum ServerEffect {
     Send(ByteString),
     /// The client is ready to receive what `selection` selects; a second one replaces the first.
     Ready { selection: Selection, format: Format },
+    /// The client has the message of this `seq`.
+    Acknowledged { seq: u64 },
     /// Close with this code and reason.
     Close { code: u16, reason: String },
 }

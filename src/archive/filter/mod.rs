@@ -96,6 +96,11 @@ impl FromStr for Filter {
 }
 
 impl Filter {
+    /// Both hold.
+    pub fn and(self, other: Self) -> Self {
+        Self { expr: Expr::All(vec![self.expr, other.expr]) }
+    }
+
     /// Checks names and types against `columns`.
     pub fn bind(&self, columns: &ColumnTypes) -> Result<Predicate, FilterError> {
         bind(&self.expr, columns).map(Predicate::new)

@@ -17,8 +17,10 @@ use bytestring::ByteString;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelector,
 };
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::session::Shared;
@@ -100,7 +102,10 @@ impl Cursor {
     ) -> Result<Option<Self>, ArchiveError> {
         let failed = |source| ArchiveError::ReadSegment { path: path.clone(), source };
         let file = File::open(&path).doing("open", &path)?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(failed)?;
+        // Where it begins inside, the index of its pages tells which of them are before that.
+        let policy = if from > segment.seq_min { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
+        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(failed)?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let vendor: Arc<str> = segment.vendor.as_str().into();
         let kind: Arc<str> = segment.kind.as_str().into();
@@ -118,10 +123,19 @@ impl Cursor {
         let columns = columns.chain(wanted.predicate.iter().flat_map(Predicate::columns));
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
         let groups = builder.metadata().row_groups();
-        let groups = (0..groups.len()).filter(|&i| !ends_before(&groups[i], from)).collect();
+        let rows_of = |group: &usize| usize::try_from(groups[*group].num_rows()).unwrap_or(0);
+        let wanted_groups: Vec<usize> =
+            (0..groups.len()).filter(|&i| !ends_before(&groups[i], from)).collect();
+        let rows_left: usize = wanted_groups.iter().map(rows_of).sum();
+        let passed_over =
+            wanted_groups.first().map_or(0, |&first| rows_before(builder.metadata(), first, from));
         let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
         let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
-        let builder = builder.with_projection(mask).with_row_groups(groups).with_batch_size(rows);
+        let mut builder = builder.with_projection(mask).with_row_groups(wanted_groups).with_batch_size(rows);
+        if passed_over > 0 {
+            let rest = RowSelector::select(rows_left.saturating_sub(passed_over));
+            builder = builder.with_row_selection(vec![RowSelector::skip(passed_over), rest].into());
+        }
         let mut reader = Reader { batches: builder.build().map_err(failed)?, filter };
         while let Some(batch) = reader.next(&path)? {
             let at = batch.seq.values().partition_point(|&seq| (seq as u64) < from);
@@ -225,6 +239,20 @@ fn ends_before(group: &RowGroupMetaData, from: u64) -> bool {
         Some(Statistics::Int64(values)) => values.max_opt().is_some_and(|&max| (max as u64) < from),
         _ => false,
     }
+}
+
+/// How many rows of a group lie in pages that all come before `from`; 0 where no index tells.
+fn rows_before(metadata: &ParquetMetaData, group: usize, from: u64) -> usize {
+    let columns = metadata.row_group(group).columns();
+    let Some(seq) = columns.iter().position(|c| c.column_path().string() == "seq") else { return 0 };
+    let pages = metadata.page_index_for_row_group(group);
+    let (Some(ColumnIndexMetaData::INT64(index)), Some(places)) =
+        (pages.column_index(seq), pages.page_locations(seq))
+    else {
+        return 0;
+    };
+    let first = index.max_values().partition_point(|&max| (max as u64) < from);
+    places.get(first).and_then(|place| usize::try_from(place.first_row_index).ok()).unwrap_or(0)
 }
 
 fn text(column: &StringArray, at: usize) -> Option<ByteString> {

@@ -33,6 +33,9 @@ pub struct ScanOptions {
     pub from: Option<Bound>,
     /// Exclusive.
     pub to: Option<Bound>,
+    /// Also only from this place on among several sessions, which is where they merge: nanoseconds since the Unix
+    /// epoch, of a session's start plus what had elapsed of it.
+    pub merged_from: Option<i128>,
     pub selection: Selection,
     /// Only rows for which this holds.
     pub predicate: Option<Predicate>,
@@ -84,6 +87,7 @@ pub fn scan(archive: &Archive, options: &ScanOptions) -> Result<Scan, ArchiveErr
 pub fn summarize(archive: &Archive, options: &ScanOptions) -> Result<ScanSummary, ArchiveError> {
     let Selection { sources, devices, channels, .. } = &options.selection;
     let by_segment = options.from.is_none()
+        && options.merged_from.is_none()
         && options.to.is_none()
         && options.predicate.is_none()
         && devices.is_empty()
@@ -155,7 +159,12 @@ impl Scan {
     fn open(archive: &Archive, options: &ScanOptions, with_payloads: bool) -> Result<Self, ArchiveError> {
         let mut pending = Vec::new();
         for (session, mut segments) in selected(archive, options)? {
-            let range = bounds::seq_range(archive, &segments, options.from, options.to)?;
+            let mut range = bounds::seq_range(archive, &segments, options.from, options.to)?;
+            if let Some(merged_ns) = options.merged_from {
+                let elapsed_ns = merged_ns - i128::from(session.started_at_us) * 1_000;
+                let from = Bound::Elapsed(u64::try_from(elapsed_ns).unwrap_or(0));
+                range.start = range.start.max(bounds::seq_range(archive, &segments, Some(from), None)?.start);
+            }
             segments.retain(|segment| options.may_hold(segment));
             let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
             pending.push(SessionStream::new(archive, session, segments, range, wanted));

@@ -73,6 +73,8 @@ pub(in crate::player) struct Shown {
     /// Where in the recording the last message is, as far as is known.
     pub(in crate::player) end_ns: Option<u64>,
     pub(in crate::player) seq: Option<(SessionId, u64)>,
+    /// That message is the last event: it was not wound since.
+    pub(in crate::player) is_last: bool,
     pub(in crate::player) emitted: u64,
     /// The last ticket that is carried out.
     pub(in crate::player) obeyed: u64,
@@ -89,6 +91,7 @@ impl Default for Shown {
             zero_ns: 0,
             end_ns: None,
             seq: None,
+            is_last: false,
             emitted: 0,
             obeyed: 0,
         }
@@ -101,7 +104,7 @@ impl Shown {
         let ahead_ns = self.tape.at_ns(now_ns).saturating_sub(self.at_ns);
         let recorded_ns = self.recorded_ns.saturating_add(ahead_ns);
         // Between two rounds of a loop, or after the last message, it stands at the end.
-        self.end_ns.map_or(recorded_ns, |end_ns| recorded_ns.min(end_ns.max(self.recorded_ns)))
+        self.end_ns.map_or(recorded_ns, |end_ns| recorded_ns.min(end_ns))
     }
 
     pub(super) fn snapshot(&self, now_ns: u64, clients: usize) -> Snapshot {

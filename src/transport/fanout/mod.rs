@@ -13,19 +13,18 @@
 mod bell;
 mod emission;
 mod lateness;
+mod member;
 mod outlet;
 mod queue;
 mod summary;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::num::NonZeroUsize;
 use std::slice;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +32,7 @@ pub use self::bell::Doorbell;
 pub use self::emission::Emission;
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
+pub use self::member::Member;
 pub use self::outlet::{Outlet, Sending};
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
@@ -79,11 +79,15 @@ pub struct Fanout {
     queue_bytes_max: usize,
     queue_items_max: usize,
     room: Mutex<Room>,
-    /// Somebody became ready or left.
-    changed: Condvar,
+    /// Rung when somebody became ready or left, and in lockstep when somebody has what was sent.
+    bell: OnceLock<Arc<Doorbell>>,
+    /// Who can acknowledge is waited for.
+    lockstep: AtomicBool,
     left: Notify,
     drift: Mutex<Drift>,
     emitted: AtomicU64,
+    /// Of the message that was delivered last.
+    last_due_ns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -140,10 +144,12 @@ impl Fanout {
             queue_bytes_max,
             queue_items_max,
             room: Mutex::default(),
-            changed: Condvar::new(),
+            bell: OnceLock::new(),
+            lockstep: AtomicBool::new(false),
             left: Notify::new(),
             drift: Mutex::default(),
             emitted: AtomicU64::new(0),
+            last_due_ns: AtomicU64::new(0),
         })
     }
 
@@ -185,27 +191,56 @@ impl Fanout {
         Ok(Member { fanout: Arc::clone(self), client })
     }
 
-    /// Waits until `wanted` clients are ready to receive; false if `stop` came first.
-    pub fn wait_ready(&self, wanted: NonZeroUsize, stop: &CancellationToken) -> bool {
-        let mut room = lock(&self.room);
-        while !stop.is_cancelled() {
-            let is_ready = |client: &&Arc<Client>| !client.is_target && lock(&client.queue).is_ready();
-            if room.members.iter().filter(is_ready).count() >= wanted.get() {
-                return true;
+    /// From here on `bell` is rung for the one who plays; `lockstep`: also for what clients have got, and
+    /// acknowledgements are kept account of.
+    pub fn play(&self, bell: Arc<Doorbell>, lockstep: bool) {
+        self.lockstep.store(lockstep, Ordering::Release);
+        let _ = self.bell.set(bell);
+    }
+
+    /// How many clients are ready to receive.
+    pub fn ready(&self) -> usize {
+        let members = Arc::clone(&lock(&self.room).members);
+        members.iter().filter(|client| !client.is_target && lock(&client.queue).is_ready()).count()
+    }
+
+    /// Whether everybody has what was sent: flushed, and acknowledged by those who can.
+    pub fn is_settled(&self) -> bool {
+        let members = Arc::clone(&lock(&self.room).members);
+        members.iter().all(|client| lock(&client.queue).is_settled())
+    }
+
+    /// Disconnects those who do not have what was sent.
+    pub fn drop_unsettled(&self, reason: &'static str) {
+        let members = Arc::clone(&lock(&self.room).members);
+        for client in members.iter() {
+            let mut queue = lock(&client.queue);
+            if !queue.is_settled() {
+                client.drop_out(&mut queue, reason);
             }
-            room = match self.changed.wait_timeout(room, LOOK_UP) {
-                Ok((room, _)) => room,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
         }
-        false
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = self.bell.get() {
+            bell.ring();
+        }
+    }
+
+    fn ring_in_lockstep(&self) {
+        if self.lockstep.load(Ordering::Acquire) {
+            self.ring();
+        }
     }
 
     /// Hands `emission` to every client that wishes for it.
     pub fn deliver(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+        // What is due together is written together, by the clients' tasks.
+        let due_ns = emission.due_ns.unwrap_or(u64::MAX);
+        let is_alone = self.last_due_ns.swap(due_ns, Ordering::Relaxed) != due_ns && flow == Flow::Drop;
         let members = Arc::clone(&lock(&self.room).members);
         for client in members.iter() {
-            let direct = flow == Flow::Drop && outlet::is_worth_it(members.len(), emission, &self.clock);
+            let direct = is_alone && outlet::is_worth_it(members.len(), emission, &self.clock);
             if let Some(item) = client.offer(emission, flow, direct, stop) {
                 self.count(client, slice::from_ref(&item), self.clock.now().steady_ns);
             }
@@ -237,10 +272,7 @@ impl Fanout {
 
     /// How many messages were handed out so far, and how many clients are ready for more.
     pub fn progress(&self) -> (u64, usize) {
-        let members = Arc::clone(&lock(&self.room).members);
-        let is_ready = |client: &&Arc<Client>| !client.is_target && lock(&client.queue).is_ready();
-        let ready = members.iter().filter(is_ready).count();
-        (self.emitted.load(Ordering::Relaxed), ready)
+        (self.emitted.load(Ordering::Relaxed), self.ready())
     }
 
     /// Nothing will follow: clients send what waits for them and close.
@@ -362,144 +394,8 @@ pub const TOO_SLOW: &str = "too slow: its queue ran over";
 /// The reason given to a client that took nothing for half a minute.
 pub const STALLED: &str = "stalled: it took nothing for 30 s";
 
-/// A client's own handle; leaves when dropped.
-#[derive(Debug)]
-pub struct Member {
-    fanout: Arc<Fanout>,
-    client: Arc<Client>,
-}
-
-impl Member {
-    /// The n-th client of this replay, from 1.
-    pub fn id(&self) -> u64 {
-        self.client.id
-    }
-
-    /// From now on, what is due is sent through `outlet` where nothing waits for the client.
-    pub fn set_outlet(&self, outlet: Arc<dyn Outlet>) {
-        // A second one would break the order between the two.
-        let _ = self.client.outlet.set(outlet);
-    }
-
-    /// Sets what the client receives from now on; the first wish makes it ready.
-    pub fn wish(&self, wish: Wish) {
-        lock(&self.client.queue).wish(wish);
-        // Taken and given back, so that `wait_ready` is either before its look or in its wait.
-        drop(lock(&self.fanout.room));
-        self.fanout.changed.notify_all();
-    }
-
-    /// Takes at most `items_max` messages and stops after about `bytes_max` bytes; waits until there
-    /// is at least one, or nothing will follow. May be cancelled without loss.
-    pub async fn take(&self, batch: &mut Vec<Item>, items_max: usize, bytes_max: usize) -> Taken {
-        loop {
-            let taken = lock(&self.client.queue).take(batch, items_max, bytes_max);
-            match taken {
-                Taken::Nothing => self.client.readable.notified().await,
-                Taken::Some => {
-                    self.client.writable.notify_all();
-                    return taken;
-                }
-                Taken::Finished | Taken::Dropped(_) => return taken,
-            }
-        }
-    }
-
-    /// Resolves with the reason when the client is to be disconnected at once.
-    pub async fn dropped(&self) -> &'static str {
-        self.client.dropped.cancelled().await;
-        lock(&self.client.queue).reason().unwrap_or(TOO_SLOW)
-    }
-
-    /// `batch`, taken before, was flushed to the socket just now.
-    pub fn sent(&self, batch: &[Item]) {
-        self.sent_at(batch, self.fanout.clock.now().steady_ns);
-    }
-
-    /// `batch`, taken before, is settled; it was flushed to the socket at `now_ns`.
-    pub fn sent_at(&self, batch: &[Item], now_ns: u64) {
-        lock(&self.client.queue).settle(batch.len());
-        self.fanout.count(&self.client, batch, now_ns);
-    }
-
-    /// A message that was taken before is given up, because its receiver refused it for good.
-    pub fn refused(&self) {
-        lock(&self.client.queue).settle(1);
-        lock(&self.client.sent).refused += 1;
-    }
-
-    /// A message is sent once more.
-    pub fn repeated(&self) {
-        lock(&self.client.sent).repeated += 1;
-    }
-
-    /// Something that was sent was acknowledged.
-    pub fn acknowledged(&self) {
-        lock(&self.client.queue).advance();
-    }
-
-    /// Disconnects this client for `reason`, which it returns.
-    pub fn give_up(&self, reason: &'static str) -> &'static str {
-        self.client.drop_out(&mut lock(&self.client.queue), reason);
-        reason
-    }
-
-    /// Nothing more is sent: what follows is the goodbye, in which nothing can be lost.
-    pub fn end(&self) {
-        lock(&self.client.queue).end();
-        self.client.writable.notify_all();
-    }
-
-    /// Notes in the trace, if there is one, what the client sent or answered.
-    pub fn trace(&self, event: &str, detail: impl FnOnce() -> Value) {
-        if let Some(trace) = &self.fanout.trace {
-            trace.client(
-                self.id(),
-                &self.client.endpoint,
-                event,
-                detail(),
-                self.fanout.clock.now().steady_ns,
-            );
-        }
-    }
-
-    pub fn clock(&self) -> &Clock {
-        &self.fanout.clock
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let client = &self.client;
-        self.end();
-        let (was_ready, dropped, reason) = {
-            let queue = lock(&client.queue);
-            (queue.was_ready(), queue.dropped(), queue.reason())
-        };
-        let mut room = lock(&self.fanout.room);
-        if was_ready {
-            let sent = std::mem::take(&mut *lock(&client.sent));
-            summary::note(
-                &mut room.summaries,
-                ClientSummary {
-                    id: client.id,
-                    endpoint: client.endpoint.clone(),
-                    messages: sent.messages,
-                    bytes: sent.bytes,
-                    refused: sent.refused,
-                    repeated: sent.repeated,
-                    dropped,
-                    reason,
-                    lateness: sent.lateness,
-                },
-            );
-        }
-        room.members = Arc::new(room.members.iter().filter(|c| c.id != client.id).cloned().collect());
-        drop(room);
-        self.fanout.left.notify_waiters();
-        self.fanout.changed.notify_all();
-    }
-}
+/// The reason given to a client that did not acknowledge in time.
+pub const NOT_ACKNOWLEDGED: &str = "not acknowledged within --ack-timeout";
 
 /// A panic elsewhere must not take the replay with it: what these locks guard is whole at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

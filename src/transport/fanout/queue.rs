@@ -115,6 +115,10 @@ pub(super) struct Queue {
     bytes: usize,
     /// Taken and not yet flushed.
     in_hand: u64,
+    /// It can acknowledge what is not published at QoS 1 or 2, too.
+    acknowledges: bool,
+    /// In lockstep: taken and not acknowledged yet, by `seq`.
+    unacknowledged: Vec<u64>,
     dropped: u64,
     finished: bool,
     reason: Option<&'static str>,
@@ -134,6 +138,8 @@ impl Queue {
             items: VecDeque::new(),
             bytes: 0,
             in_hand: 0,
+            acknowledges: false,
+            unacknowledged: Vec::new(),
             dropped: 0,
             finished: false,
             reason: None,
@@ -169,7 +175,14 @@ impl Queue {
         Offer::Queued { was_empty }
     }
 
-    pub(super) fn take(&mut self, batch: &mut Vec<Item>, items_max: usize, bytes_max: usize) -> Taken {
+    /// `account`: what can be acknowledged is to be.
+    pub(super) fn take(
+        &mut self,
+        batch: &mut Vec<Item>,
+        items_max: usize,
+        bytes_max: usize,
+        account: bool,
+    ) -> Taken {
         if let Some(reason) = self.reason {
             return Taken::Dropped(reason);
         }
@@ -179,6 +192,9 @@ impl Queue {
             let Some(item) = self.items.pop_front() else { break };
             bytes += cost(&item.emission);
             items += 1;
+            if account && (self.acknowledges || item.qos > 0) {
+                self.unacknowledged.push(item.emission.row.seq);
+            }
             batch.push(item);
         }
         self.bytes -= bytes;
@@ -218,6 +234,24 @@ impl Queue {
 
     pub(super) fn advance(&mut self) {
         self.progress += 1;
+    }
+
+    pub(super) fn acknowledges(&mut self) {
+        self.acknowledges = true;
+    }
+
+    pub(super) fn acknowledge(&mut self, seq: u64) {
+        if let Some(at) = self.unacknowledged.iter().position(|known| *known == seq) {
+            self.unacknowledged.swap_remove(at);
+        }
+        self.progress += 1;
+    }
+
+    /// Whether the client has all that it was offered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.over
+            || self.reason.is_some()
+            || (self.items.is_empty() && self.in_hand == 0 && self.unacknowledged.is_empty())
     }
 
     /// Whether there was progress since this was asked before.

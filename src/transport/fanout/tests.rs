@@ -220,23 +220,65 @@ fn nobody_joins_when_it_is_over_and_only_so_many_before() {
 #[test]
 fn the_wait_is_for_clients_that_are_ready_at_the_same_time() {
     let fanout = fanout(10);
-    let two = NonZeroUsize::new(2).unwrap();
     let (first, second) = (fanout.join("1").unwrap(), fanout.join("2").unwrap());
     first.wish(everything());
     drop(first);
     second.wish(everything());
-    let waiter = Arc::clone(&fanout);
-    let stop = stop();
-    let thread = std::thread::spawn({
-        let stop = stop.clone();
-        move || waiter.wait_ready(two, &stop)
-    });
+    assert_eq!(fanout.ready(), 1, "the first has left");
+    let bell = Arc::new(Doorbell::default());
+    fanout.play(Arc::clone(&bell), false);
     let third = fanout.join("3").unwrap();
+    let waiting = std::thread::spawn({
+        let (fanout, bell) = (Arc::clone(&fanout), Arc::clone(&bell));
+        move || {
+            while fanout.ready() < 2 {
+                bell.wait(None);
+            }
+        }
+    });
     third.wish(everything());
-    assert!(thread.join().unwrap());
+    waiting.join().unwrap();
     drop(third);
-    stop.cancel();
-    assert!(!fanout.wait_ready(two, &stop));
+    assert!(bell.wait(None), "who leaves is told of");
+    assert_eq!(fanout.ready(), 1);
+}
+
+/// What `member` has in its queue, taken and flushed.
+fn flush(member: &Member) {
+    take_all(member);
+}
+
+#[test]
+fn in_lockstep_everybody_has_it_who_flushed_it_or_can_acknowledge_and_did() {
+    let fanout = fanout(10);
+    fanout.play(Arc::default(), true);
+    let members: Vec<_> = ["raw", "mqtt", "envelope"].map(|name| fanout.join(name).unwrap()).into();
+    let [raw, mqtt, envelope] = &members[..] else { unreachable!() };
+    raw.wish(everything());
+    mqtt.wish(Wish::Topics(vec![("#".into(), 1)]));
+    envelope.wish(everything());
+    envelope.acknowledges();
+    fanout.deliver(&emission(7, "a", 2, 1), Flow::Wait, &stop());
+    let mut settled = Vec::new();
+    for step in [&|| flush(raw) as _, &|| flush(mqtt), &|| flush(envelope), &|| envelope.settled(6), &|| {
+        envelope.settled(7)
+    }] as [&dyn Fn(); 5]
+    {
+        step();
+        settled.push(fanout.is_settled());
+    }
+    assert_eq!(settled, [false; 5]);
+    mqtt.settled(7);
+    assert!(fanout.is_settled());
+    // At QoS 0 there is nothing to acknowledge.
+    fanout.deliver(&emission(8, "a", 0, 1), Flow::Wait, &stop());
+    members.iter().for_each(flush);
+    assert!(!fanout.is_settled());
+    fanout.drop_unsettled(NOT_ACKNOWLEDGED);
+    assert!(fanout.is_settled());
+    drop(members);
+    let reasons: Vec<_> = fanout.summaries().into_iter().map(|summary| summary.reason).collect();
+    assert_eq!(reasons, [None, None, Some(NOT_ACKNOWLEDGED)]);
 }
 
 #[test]

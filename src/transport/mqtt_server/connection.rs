@@ -455,6 +455,10 @@ impl Session {
         let seq = settle(&mut self.window(), id);
         self.settled.notify_one();
         self.member.acknowledged();
+        // A PUBREC is half of it.
+        if let (Some(seq), true) = (seq, event != "pubrec") {
+            self.member.settled(seq);
+        }
         self.member.trace(event, || json!({"packet_id": id, "seq": seq}));
     }
 

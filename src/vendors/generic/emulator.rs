@@ -4,11 +4,14 @@
 //! a value is written `%2C`); one without a value does not filter. `channel` takes `*` and `?`. A key
 //! that does not exist, or a vendor, source or kind that the recording does not have, closes the
 //! connection with 1008 and a reason that says what there is: silence would look like a quiet recording.
-//! What the client sends is not looked at.
+//!
+//! With `format=envelope` a client may acknowledge each message by a text frame `{"ack": SEQ}`, which
+//! `--pace lockstep` waits for. Whatever else it sends is not looked at.
 
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 
 use crate::clock::Now;
 use crate::message::{Selection, SourceHeader};
@@ -25,20 +28,38 @@ const REASON_MAX_BYTES: usize = 123;
 #[derive(Debug)]
 pub struct GenericEmulator {
     recorded: Arc<Recorded>,
+    format: Format,
+}
+
+#[derive(Deserialize)]
+struct Ack {
+    ack: u64,
 }
 
 impl GenericEmulator {
     pub fn new(recorded: Arc<Recorded>) -> Self {
-        Self { recorded }
+        Self { recorded, format: Format::default() }
     }
 }
 
 impl Emulator for GenericEmulator {
     fn on(&mut self, _: Now, input: ClientInput, fx: &mut Vec<ServerEffect>) {
-        let ClientInput::Opened { query } = input else { return };
+        let query = match input {
+            ClientInput::Opened { query } => query,
+            ClientInput::Text(text) if self.format == Format::Envelope => {
+                if let Ok(Ack { ack }) = serde_json::from_str(&text) {
+                    fx.push(ServerEffect::Acknowledged { seq: ack });
+                }
+                return;
+            }
+            _ => return,
+        };
         let asked = parse(&query).and_then(|asked| check(&asked.0, &self.recorded.sources).map(|()| asked));
         fx.push(match asked {
-            Ok((selection, format)) => ServerEffect::Ready { selection, format },
+            Ok((selection, format)) => {
+                self.format = format;
+                ServerEffect::Ready { selection, format }
+            }
             Err(reason) => ServerEffect::Close { code: POLICY_VIOLATION, reason: shortened(reason) },
         });
     }

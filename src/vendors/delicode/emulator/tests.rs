@@ -45,6 +45,7 @@ fn give(emulator: &mut DelicodeEmulator, second: u64, input: ClientInput) -> Vec
                 let words = value.get("result").or(value.get("message")).and_then(Value::as_str).unwrap();
                 format!("{}: {words}", value["type"].as_str().unwrap())
             }
+            ServerEffect::Acknowledged { .. } => unreachable!(),
             ServerEffect::Ready { selection, format: Format::Raw } => {
                 let Selection { sources, kinds, devices, .. } = selection;
                 assert_eq!(kinds, &["person_position", "person_lost", "demographics", "other"]);

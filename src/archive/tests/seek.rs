@@ -1,0 +1,58 @@
+//! Scans that begin in the middle: right, and without a look at what comes before.
+
+use super::support::*;
+use crate::archive::{Archive, ScanOptions, scan, seal};
+use crate::message::Message;
+
+/// Where a scan begins that starts `ms` after the sessions did.
+fn from(ms: u64) -> ScanOptions {
+    let merged_from = i128::from(START_US) * 1_000 + i128::from(ms) * 1_000_000;
+    ScanOptions { merged_from: Some(merged_from), ..ScanOptions::default() }
+}
+
+#[test]
+fn what_lies_before_the_place_is_not_read() {
+    let dir = quick_dir();
+    let (archive, header, messages) = sealed(dir.path(), 240);
+    let manifest = archive.catalog().unwrap().segments(header.session_id).unwrap();
+    let (first, last) = (manifest.first().unwrap().part, manifest.last().unwrap().part);
+    assert!(last > first + 2);
+    for segment in manifest.iter().filter(|segment| segment.part == first) {
+        std::fs::remove_file(dir.path().join(&segment.path)).unwrap();
+    }
+    assert!(scan(&archive, &ScanOptions::default()).unwrap().any(|row| row.is_err()));
+    let found = rows(&archive, &from(20_000));
+    let wanted: Vec<u64> = (200..messages.len() as u64).collect();
+    assert_eq!(found.iter().map(|row| row.seq).collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn several_sessions_begin_at_the_same_moment() {
+    let dir = quick_dir();
+    let (archive, ..) = sealed(dir.path(), 60);
+    add_session(&archive, 2, 60);
+    let found = rows(&archive, &from(3_050));
+    let wanted: Vec<u64> = (31..60).flat_map(|seq| [seq, seq]).collect();
+    assert_eq!(found.iter().map(|row| row.seq).collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn any_place_in_a_segment_of_many_pages_is_found() {
+    let dir = quick_dir();
+    let archive = Archive::create_or_open(dir.path(), "").unwrap();
+    let mut header = header(1);
+    archive.begin_session(&mut header).unwrap();
+    // Pages end after 20,000 rows: three of them, one message a millisecond.
+    let messages: Vec<Message> =
+        (0..50_000).map(|ms| message(&header, 0, "other", ms, format!("{ms}"))).collect();
+    for part in record(archive.disk(), &archive, &header, &messages, 64 << 20) {
+        seal(&archive, &part).unwrap();
+    }
+    assert_eq!(archive.catalog().unwrap().segments(header.session_id).unwrap().len(), 2, "two days");
+    for ms in [0, 1, 9_999, 10_000, 29_999, 30_000, 30_001, 49_999] {
+        let first = scan(&archive, &from(ms)).unwrap().next().unwrap().unwrap();
+        assert_eq!((first.seq, &first.payload[..]), (ms, ms.to_string().as_bytes()));
+    }
+    assert!(scan(&archive, &from(50_000)).unwrap().next().is_none());
+    assert_eq!(rows(&archive, &from(30_001)).len(), 19_999);
+}

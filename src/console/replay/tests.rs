@@ -1,0 +1,213 @@
+use std::convert::Infallible;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::player::control::{Repeat, To};
+use crate::player::tests::row;
+use crate::player::{Access, BindOptions, Endpoints, PlayOptions, Rounds, Start};
+
+fn parse(body: &str) -> Result<Action, Wrong> {
+    action::parse(body.as_bytes(), 10_000_000)
+}
+
+#[test]
+fn actions_are_read() {
+    let s = 1_000_000_000;
+    let step = |count: u64| Order::Step(Steps::Count(count.try_into().unwrap()));
+    let alarm = Selection {
+        kinds: vec!["alarm".into()],
+        devices: vec!["1".into(), "2".into()],
+        ..Selection::default()
+    };
+    let repeat = |from, to, rounds| Order::Repeat(Repeat { from, to, rounds });
+    for (body, expected) in [
+        (r#"{"action": "play"}"#, Order::Play),
+        (r#"{"action": "seek", "to": "90s"}"#, Order::Seek(To::Position(90 * s))),
+        (r#"{"action": "seek", "to": 7}"#, Order::Seek(To::Position(7))),
+        (r#"{"action": "seek", "to": "+90s"}"#, Order::Seek(To::Recorded(90 * s))),
+        (r#"{"action": "seek", "to": "1970-01-01T00:00:02Z"}"#, Order::Seek(To::Wall(2_000_000))),
+        (r#"{"action": "seek", "to": "-2s"}"#, Order::Seek(To::Wall(8_000_000))),
+        (r#"{"action": "seek", "by": "-5s"}"#, Order::Seek(To::By(-5 * s as i64))),
+        (r#"{"action": "speed", "speed": "1/4"}"#, Order::Speed("1/4".parse().unwrap())),
+        (r#"{"action": "speed", "speed": 2}"#, Order::Speed("2".parse().unwrap())),
+        (r#"{"action": "step"}"#, step(1)),
+        (r#"{"action": "step", "count": 12}"#, step(12)),
+        (
+            r#"{"action": "step", "until": {"kind": "alarm", "device": ["1", "2"]}}"#,
+            Order::Step(Steps::Until(Until { selection: alarm, row: None })),
+        ),
+        (r#"{"action": "loop"}"#, repeat(None, None, Rounds::Forever)),
+        (
+            r#"{"action": "loop", "from": "1s", "to": "2s", "count": 1}"#,
+            repeat(Some(To::Position(s)), Some(To::Position(2 * s)), Rounds::ONCE),
+        ),
+        (r#"{"action": "stop"}"#, Order::Stop),
+    ] {
+        assert_eq!(parse(body), Ok(Action::Order(expected)), "{body}");
+    }
+    let search = parse(r#"{"action": "step", "until": {"where": "speed_kmh > 80"}}"#).unwrap();
+    let (condition, selection) = ("speed_kmh > 80".to_owned(), Selection::default());
+    assert_eq!(search, Action::StepTo { condition, selection });
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_was_expected() {
+    for (body, error) in [
+        ("", "EOF"),
+        ("[]", "not an object"),
+        ("{}", "`action` is missing"),
+        (r#"{"action": 1}"#, "not a text"),
+        (r#"{"action": "rewind"}"#, "no action \"rewind\""),
+        (r#"{"action": "play", "to": 1}"#, "`to` says nothing to play"),
+        (r#"{"action": "seek"}"#, "one of `to` and `by`"),
+        (r#"{"action": "seek", "to": 1, "by": 1}"#, "one of `to` and `by`"),
+        (r#"{"action": "seek", "to": -1}"#, "`to` is -1"),
+        (r#"{"action": "seek", "to": "soon"}"#, "`to` is \"soon\""),
+        (r#"{"action": "seek", "by": "soon"}"#, "`by` is"),
+        (r#"{"action": "speed", "speed": "0"}"#, "\"0\" is not a speed"),
+        (r#"{"action": "speed"}"#, "`speed` is missing"),
+        (r#"{"action": "step", "count": 0}"#, "`count` is not a whole number from 1"),
+        (r#"{"action": "step", "until": {}}"#, "`until` says nothing"),
+        (r#"{"action": "step", "until": {"seq": 1}}"#, "`seq` says nothing"),
+        (r#"{"action": "step", "until": {"kind": 1}}"#, "`kind` is neither"),
+        (r#"{"action": "loop", "from": "2s", "to": "1s"}"#, "not after `from`"),
+    ] {
+        let wrong = parse(body).unwrap_err();
+        assert!(wrong.error.contains(error) && !wrong.expected.is_empty(), "{body}: {wrong:?}");
+    }
+}
+
+#[test]
+fn one_thing_is_waited_for() {
+    assert_eq!(awaited("seq=7"), Ok((Awaited::Seq(7), None)));
+    let done = Awaited::State(Stand::Done);
+    assert_eq!(awaited("timeout=2s&state=done"), Ok((done, Some(Duration::from_secs(2)))));
+    for wrong in
+        ["", "timeout=1s", "seq=x", "state=over", "seq=1&seq=2", "seq=1&state=done", "n=1", "seq=1&timeout=x"]
+    {
+        assert!(awaited(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// A replay of five messages, a second apart, that waits to be told to play; the address, and its end.
+async fn paused(token: Option<&str>, listen: &str) -> (String, Arc<Control>, JoinHandle<u64>) {
+    let options = BindOptions {
+        listen: vec![listen.parse().unwrap()],
+        access: Access::Any,
+        api: Some(api(token.map(Secret::new), None)),
+        ..BindOptions::default()
+    };
+    let endpoints = Endpoints::bind(options).await.unwrap();
+    let (url, control) = (endpoints.http_url().unwrap(), endpoints.control());
+    let port = url.rsplit_once(':').unwrap().1.to_owned();
+    let options = PlayOptions { start: Start::AtOnce, start_paused: true, ..PlayOptions::default() };
+    let open = |_| {
+        let rows = (0..5).map(|seq| Ok::<_, Infallible>(row(seq, seq * 1_000_000_000, "x")));
+        Ok::<_, Infallible>(rows)
+    };
+    let played = tokio::spawn(async move { endpoints.play(options, open).await.unwrap().messages });
+    (format!("127.0.0.1:{port}"), control, played)
+}
+
+/// Head and body of the answer to a request.
+async fn ask(authority: &str, request: &str, headers: &str, body: &str) -> (String, serde_json::Value) {
+    let mut stream = TcpStream::connect(authority).await.unwrap();
+    let length = body.len();
+    let text = format!(
+        "{request} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), serde_json::from_str(body).unwrap_or_default())
+}
+
+const REPLAY: &str = "/api/v1/replays/1";
+
+#[tokio::test]
+async fn a_replay_is_controlled_over_http() {
+    let (at, control, played) = paused(None, "http://127.0.0.1:0").await;
+    let get = async |path: &str| ask(&at, &format!("GET {REPLAY}{path}"), "", "").await;
+    let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+
+    let (head, now) = get("/wait?state=paused").await;
+    assert!(head.starts_with("http/1.1 200") && !head.contains("access-control"), "{head}");
+    assert_eq!((&now["state"], &now["emitted"], &now["seq"]), (&json!("paused"), &json!(0), &json!(null)));
+    // The wait stands before what it waits for.
+    let waiting = tokio::spawn({
+        let at = at.clone();
+        async move { ask(&at, &format!("GET {REPLAY}/wait?seq=1&timeout=1h"), "", "").await }
+    });
+    let (_, now) = post(r#"{"action": "step", "count": 2}"#).await;
+    assert_eq!((&now["state"], &now["emitted"], &now["seq"]), (&json!("paused"), &json!(2), &json!(1)));
+    assert_eq!(waiting.await.unwrap().1["seq"], 1);
+    let (_, now) = post(r#"{"action": "seek", "to": "3s"}"#).await;
+    assert_eq!(
+        (&now["position_ns"], &now["duration_ns"]),
+        (&json!(3_000_000_000u64), &json!(4_000_000_000u64))
+    );
+    let (_, now) = post(r#"{"action": "speed", "speed": "1000"}"#).await;
+    assert_eq!(now["speed"], "1000");
+    let (head, wrong) = post(r#"{"action": "seek", "to": "soon"}"#).await;
+    assert!(head.starts_with("http/1.1 400") && wrong["expected"].is_string(), "{head} {wrong}");
+    let (head, now) = get("/wait?seq=99&timeout=0s").await;
+    assert!(head.starts_with("http/1.1 408") && now["replay"]["state"] == "paused", "{head} {now}");
+    let waits = ["state=done", "seq=99"].map(|query| {
+        let (at, query) = (at.clone(), query.to_owned());
+        tokio::spawn(async move { ask(&at, &format!("GET {REPLAY}/wait?{query}"), "", "").await })
+    });
+    // They stand there before the replay can be over.
+    while control.watching() < 2 {
+        tokio::task::yield_now().await;
+    }
+    post(r#"{"action": "play"}"#).await;
+    for (wait, status) in waits.into_iter().zip(["200", "409"]) {
+        let (head, _) = wait.await.unwrap();
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+    }
+    assert_eq!(played.await.unwrap(), 4, "0, 1, 3, 4");
+    assert_eq!(control.order(Order::Play), Err(Refused::Over));
+}
+
+#[tokio::test]
+async fn what_there_is_not_and_who_may_not_is_told() {
+    let (at, _, played) = paused(None, "http://127.0.0.1:0").await;
+    for (request, headers, status) in [
+        ("GET /api/v1/replays/2", "", "404"),
+        ("GET /api/v1/replays", "", "404"),
+        ("DELETE /api/v1/replays/1", "", "405"),
+        ("POST /api/v1/replays/1/wait", "", "405"),
+        ("GET /api/v1/replays/1/wait", "", "400"),
+        ("GET /api/v1/replays/1", "Origin: http://evil.example\r\n", "403"),
+        ("POST /api/v1/replays/1", "Origin: null\r\n", "403"),
+    ] {
+        let (head, body) = ask(&at, request, headers, "").await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{request}: {head}");
+        assert!(body["error"].is_string() && !head.contains("access-control"), "{request}: {head} {body}");
+        assert_eq!(head.contains("\r\nallow: get, head"), status == "405", "{request}: {head}");
+    }
+    let own = format!("Origin: http://{at}\r\n");
+    assert!(ask(&at, "GET /api/v1/replays/1", &own, "").await.0.starts_with("http/1.1 200"));
+    // A vendor's path goes on as it was.
+    assert!(ask(&at, "GET /nowhere", "", "").await.0.starts_with("http/1.1 404"));
+    ask(&at, "POST /api/v1/replays/1", "", r#"{"action": "stop"}"#).await;
+    assert_eq!(played.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn beyond_loopback_the_token_is_needed() {
+    for (token, headers, status) in [
+        (None, "", "403"),
+        (Some("geheim"), "", "401"),
+        (Some("geheim"), "Authorization: Bearer geheim\r\n", "200"),
+    ] {
+        let (at, _, played) = paused(token, "http://0.0.0.0:0").await;
+        let (head, _) = ask(&at, "POST /api/v1/replays/1", headers, r#"{"action": "stop"}"#).await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{token:?}: {head}");
+        played.abort();
+    }
+}
