@@ -35,7 +35,7 @@ pub enum Sending {
 
 /// Whether `emission` is to be written at once to one of so many clients.
 pub(super) fn is_worth_it(clients: usize, emission: &Emission, clock: &Clock) -> bool {
-    let in_time = |due_ns| clock.now().steady_ns <= due_ns.saturating_add(DIRECT_LATE_MAX_NS);
+    let in_time = |due_ns: u64| clock.now().steady_ns <= due_ns.saturating_add(DIRECT_LATE_MAX_NS);
     clients <= DIRECT_CLIENTS_MAX && emission.due_ns.is_none_or(in_time)
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::Clock;
 use crate::transport::fanout::tests::emission;
-use crate::transport::fanout::{Fanout, Flow};
+use crate::transport::fanout::{Emission, Fanout, Flow};
 use crate::transport::http_server;
 use crate::vendors::{self, Recorded};
 
@@ -346,6 +346,13 @@ async fn ready() -> (TcpStream, Arc<Fanout>, CancellationToken) {
     (stream, fanout, stop)
 }
 
+/// A message that is alone at its time, and not late.
+fn due(fanout: &Fanout, index: u64, bytes: usize) -> Arc<Emission> {
+    let mut emission = emission(index, "a", 0, bytes);
+    Arc::get_mut(&mut emission).unwrap().due_ns = Some(fanout.clock().now().steady_ns + 1 + index);
+    emission
+}
+
 #[test]
 fn what_is_due_leaves_without_the_clients_task() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -355,7 +362,7 @@ fn what_is_due_leaves_without_the_clients_task() {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     // Nothing runs the task meanwhile: the runtime is this thread's.
     for index in 0..3 {
-        fanout.deliver(&emission(index, "a", 0, 5), Flow::Drop, &stop);
+        fanout.deliver(&due(&fanout, index, 5), Flow::Drop, &stop);
         let mut frame = [0; 7];
         stream.read_exact(&mut frame).unwrap();
         assert_eq!(&frame, b"\x81\x05xxxxx");
@@ -373,7 +380,7 @@ fn order_is_kept_where_the_socket_fills_up_and_empties_again() {
     let (mut stream, fanout, stop) = runtime.block_on(ready());
     for half in [0..MESSAGES / 2, MESSAGES / 2..MESSAGES] {
         for index in half.clone() {
-            fanout.deliver(&emission(index as u64, "a", 0, BYTES + index), Flow::Drop, &stop);
+            fanout.deliver(&due(&fanout, index as u64, BYTES + index), Flow::Drop, &stop);
         }
         // Read only now, and all of it: then the next half begins with nothing under way.
         runtime.block_on(async {
