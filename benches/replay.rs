@@ -38,11 +38,12 @@ fn main() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(server.stdout.take().context("no standard output")?).lines();
-    let ready: serde_json::Value = serde_json::from_str(&lines.next().context("no ready line")??)?;
-    let url = ready["listen"][0].as_str().context("no URL")?.replacen("http", "ws", 1);
+    let line: serde_json::Value = serde_json::from_str(&lines.next().context("no ready line")??)?;
+    let url = line["listen"][0].as_str().context("no URL")?.replacen("http", "ws", 1);
     let (mut client, _) = connect(format!("{}/ws", url.trim_end_matches('/')))?;
     let mut peak = 0;
-    let (received, took) = receive(&mut client, count, || {
+    let ready = Instant::now();
+    let (received, began, took) = receive(&mut client, count, || {
         peak = session::peak_memory_kib(server.id())?;
         Ok(())
     })?;
@@ -58,16 +59,17 @@ fn main() -> Result<()> {
     );
     println!("replayed                            {:>10.0} messages/s", rate(took));
     println!("ratio to the bare loop              {:>10.3}", rate(took) / rate((before + after) / 2));
+    println!("first message after its client      {:>10} ms", (began - ready).as_millis());
     println!("peak memory of the replay           {:>10.1} MiB", peak as f64 / 1024.0);
     Ok(())
 }
 
-/// Reads until the server closes; how many messages came, and the time from the first to the last.
+/// Reads until the server closes; how many messages came, when the first, and the time from there to the last.
 fn receive<S: Read + Write>(
     client: &mut WebSocket<S>,
     count: usize,
     mut now_and_then: impl FnMut() -> Result<()>,
-) -> Result<(usize, Duration)> {
+) -> Result<(usize, Instant, Duration)> {
     let (mut received, mut began, mut ended) = (0, Instant::now(), Instant::now());
     loop {
         match client.read()? {
@@ -89,7 +91,7 @@ fn receive<S: Read + Write>(
     }
     // The answer to the server's close frame: without it the server waits for a while.
     let _ = client.flush();
-    Ok((received, ended - began))
+    Ok((received, began, ended - began))
 }
 
 /// The same frames from memory, over the same kind of socket.
@@ -111,7 +113,7 @@ fn bare(pool: &[Timed], count: usize) -> Result<Duration> {
         Ok(())
     });
     let mut client = WebSocket::from_raw_socket(TcpStream::connect(address)?, Role::Client, None);
-    let (received, took) = receive(&mut client, count, || Ok(()))?;
+    let (received, _, took) = receive(&mut client, count, || Ok(()))?;
     drop(client);
     ensure!(received == count, "{received} of {count} messages came");
     server.join().map_err(|_| anyhow::anyhow!("the bare loop panicked"))??;
