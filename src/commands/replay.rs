@@ -35,8 +35,8 @@ use crate::console::replay::api;
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing, Report,
-    Rounds, SessionStart, Start, drain_for,
+    BindOptions, ClientReport, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing,
+    Report, Rounds, SessionStart, Start, drain_for,
 };
 use crate::transport::tls::Trust;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};

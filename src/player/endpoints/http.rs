@@ -75,19 +75,16 @@ async fn respond(
     if state.services.serves(&path) {
         return rest(&state, &method, &uri, &headers, body).await;
     }
+    #[cfg(any(test, feature = "conformance"))]
+    if path == websocket_server::echo::PATH {
+        return upgrade.map(websocket_server::echo::serve).into_response();
+    }
     let emulator = vendors::emulator(&path, Arc::clone(&state.recorded));
     if emulator.is_none() && path != MQTT_PATH {
         return (StatusCode::NOT_FOUND, format!("nothing is served at {path}\n")).into_response();
     }
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade
-            .read_buffer_size(websocket_server::READ_BUFFER_BYTES)
-            .max_message_size(websocket_server::FRAME_BYTES_MAX)
-            .max_frame_size(websocket_server::FRAME_BYTES_MAX),
-        Err(_) => {
-            let text = format!("{path} is a WebSocket endpoint: connect with ws:// or wss://\n");
-            return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], text).into_response();
-        }
+    let Ok(upgrade) = upgrade.map(websocket_server::bounded) else {
+        return websocket_server::upgrade_required(&path);
     };
     let Some(emulator) = emulator else {
         return mqtt(state, &uri, life, conduct, upgrade);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::queue::{Item, Taken, Wish};
 use super::summary::{self, ClientSummary};
-use super::{Client, Fanout, TOO_SLOW, lock};
+use super::{Client, Fanout, Outlet, TOO_SLOW, lock};
 use crate::clock::Clock;
 
 /// A client's own handle; leaves when dropped.
@@ -21,6 +21,12 @@ impl Member {
     /// The n-th client of this replay, from 1.
     pub fn id(&self) -> u64 {
         self.client.id
+    }
+
+    /// From now on, what is due is sent through `outlet` where nothing waits for the client.
+    pub fn set_outlet(&self, outlet: Arc<dyn Outlet>) {
+        // A second one would break the order between the two.
+        let _ = self.client.outlet.set(outlet);
     }
 
     /// Sets what the client receives from now on; the first wish makes it ready.
@@ -60,29 +66,8 @@ impl Member {
     /// `batch`, taken before, is settled; it was flushed to the socket at `now_ns`.
     pub fn sent_at(&self, batch: &[Item], now_ns: u64) {
         lock(&self.client.queue).settle(batch.len());
-        let mut sent = lock(&self.client.sent);
-        let mut drift = lock(&self.fanout.drift);
-        for item in batch {
-            let emission = &item.emission;
-            if emission.is_retold() {
-                sent.states += 1;
-                continue;
-            }
-            sent.messages += 1;
-            sent.bytes += emission.payload().len() as u64;
-            if let Some(due_ns) = emission.due_ns.filter(|_| !item.is_held) {
-                let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
-                sent.lateness.record(late_us);
-                drift.record(emission.index, late_us);
-            }
-        }
-        drop((sent, drift));
+        self.fanout.count(&self.client, batch, now_ns);
         self.fanout.ring_in_lockstep();
-        if let Some(trace) = &self.fanout.trace {
-            for item in batch {
-                trace.sent(self.id(), &item.emission, now_ns);
-            }
-        }
     }
 
     /// A message that was taken before is given up, because its receiver refused it for good.
@@ -115,6 +100,12 @@ impl Member {
     /// Something that was sent was acknowledged.
     pub fn acknowledged(&self) {
         lock(&self.client.queue).advance();
+    }
+
+    /// Disconnects this client for `reason`, which it returns.
+    pub fn give_up(&self, reason: &'static str) -> &'static str {
+        self.client.drop_out(&mut lock(&self.client.queue), reason);
+        reason
     }
 
     /// Nothing more is sent: what follows is the goodbye, in which nothing can be lost.

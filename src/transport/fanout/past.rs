@@ -230,7 +230,7 @@ mod tests {
         fanout.past.note(&of_b);
         client.wish(topics(&["#"]));
         for emission in [&of_a, &of_b] {
-            client.client.offer(emission, Flow::Drop, &stop());
+            client.client.offer(emission, Flow::Drop, false, &stop());
         }
         deliver(&fanout, &[sets(3, "b")]);
         assert_eq!(take_all(&client).0, [0, 2, 1, 3]);

@@ -304,6 +304,28 @@ impl Queue {
         }
     }
 
+    /// Takes the only message that waits, if nothing is in hand.
+    pub(super) fn take_alone(&mut self) -> Option<Item> {
+        if self.in_hand > 0 || self.items.len() != 1 || self.bounded != 1 {
+            return None;
+        }
+        let item = self.items.pop_front()?;
+        self.bytes -= cost(&item.emission);
+        self.bounded -= 1;
+        self.in_hand += 1;
+        self.progress += 1;
+        Some(item)
+    }
+
+    /// Undoes [`Queue::take_alone`].
+    pub(super) fn put_back(&mut self, item: Item) {
+        self.bytes += cost(&item.emission);
+        self.bounded += 1;
+        self.items.push_front(item);
+        self.in_hand -= 1;
+        self.progress -= 1;
+    }
+
     pub(super) fn settle(&mut self, items: usize) {
         self.in_hand = self.in_hand.saturating_sub(items as u64);
         self.progress += items as u64;

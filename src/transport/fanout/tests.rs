@@ -5,7 +5,12 @@ use super::summary::SUMMARIES_MAX;
 use super::*;
 use crate::message::{Mqtt, Row, Selection, SessionId};
 
-pub(super) fn emission(index: u64, channel: &str, qos: u8, payload_bytes: usize) -> Arc<Emission> {
+pub(in crate::transport) fn emission(
+    index: u64,
+    channel: &str,
+    qos: u8,
+    payload_bytes: usize,
+) -> Arc<Emission> {
     let row = Row {
         vendor: "generic".into(),
         kind: "message".into(),
