@@ -72,6 +72,7 @@ use crate::transport::fanout::{Fanout, JoinError};
 use crate::transport::http_server::ListenError;
 use crate::transport::mqtt_publisher::PublishError;
 use crate::transport::tls::TlsError;
+use crate::vendors::service::MqttVendor;
 
 /// The reason given to a client that is idle for the whole of `--drain` after the last message.
 pub const NOT_DRAINED: &str = "not drained: nothing more was taken or acknowledged for as long as --drain";
@@ -270,6 +271,8 @@ impl Endpoints {
             let _ = control.order(Order::Stop);
             std::future::pending::<Infallible>().await
         };
+        let (mut open, vendor) = (open, self.vendor.clone());
+        let open = move |position| Ok(told(open(position)?, vendor.clone()));
         let outcome = tokio::select! {
             outcome = run(&self.fanout, &control, &options, open) => outcome,
             never = stopped => match never {},
@@ -294,6 +297,18 @@ impl Endpoints {
         }
         Ok(Report::new(&options, played, &fanout, ended_ns))
     }
+}
+
+/// `rows`, and `vendor` is told of them: here, on the thread that reads, and not on the one that keeps the time.
+fn told<I, E>(rows: I, vendor: Option<Arc<dyn MqttVendor>>) -> impl Iterator<Item = Result<Row, E>>
+where
+    I: Iterator<Item = Result<Row, E>>,
+{
+    rows.inspect(move |row| {
+        if let (Some(vendor), Ok(row)) = (&vendor, row) {
+            vendor.passes(row);
+        }
+    })
 }
 
 struct StopWhenDropped(Arc<Control>);

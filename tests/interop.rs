@@ -58,6 +58,11 @@ fn the_mqtt_endpoint_is_a_server_to_paho() {
 }
 
 #[test]
+fn jointech_s_devices_answer_commands_and_its_broker_refuses_strangers() {
+    scenario("jointech.py");
+}
+
+#[test]
 fn webhooks_are_answered_recorded_and_replayed() {
     scenario("webhook.py");
 }

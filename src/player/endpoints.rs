@@ -33,7 +33,7 @@ use crate::transport::tls;
 use crate::transport::tls::Trust;
 use crate::transport::trace::Trace;
 use crate::vendors::Recorded;
-use crate::vendors::service::Services;
+use crate::vendors::service::{self, MqttVendor, Services};
 
 /// How long a stop waits for listeners and connections that are beyond their goodbye.
 const STOP_GRACE: Duration = Duration::from_secs(6);
@@ -99,6 +99,8 @@ pub struct Endpoints {
     pub(super) control: Arc<Control>,
     bound: Vec<Listen>,
     certificate: Option<PathBuf>,
+    /// To be told of what is replayed.
+    pub(super) vendor: Option<Arc<dyn MqttVendor>>,
     trace: Option<(PathBuf, Arc<Trace>)>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -154,7 +156,8 @@ impl Endpoints {
         let fanout = Fanout::new(clock, trace.as_ref().map(|(_, trace)| Arc::clone(trace)));
         let control = Control::new(Arc::clone(&fanout));
         let targets = Targets::open(&fanout, pushes, publishes, &trust, misbehaviour.as_ref()).await?;
-        let mqtt = MqttServer::new(Arc::clone(&fanout), mqtt_credentials(&recorded));
+        let vendor = service::mqtt_vendor(&recorded);
+        let mqtt = MqttServer::of_vendor(Arc::clone(&fanout), mqtt_credentials(&recorded), vendor.clone());
         let recorded = Arc::new(recorded);
         let mut rng =
             StdRng::try_from_rng(&mut SysRng).map_err(|error| PlayError::Random(error.to_string()))?;
@@ -184,8 +187,12 @@ impl Endpoints {
             urls.push(bound);
         }
         targets.spawn(&stop, &tasks);
+        if vendor.is_some() {
+            let stop = stop.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(mqtt.answer()).await });
+        }
         tasks.close();
-        Ok(Self { fanout, control, bound: urls, certificate, trace, stop, tasks })
+        Ok(Self { fanout, control, bound: urls, certificate, vendor, trace, stop, tasks })
     }
 
     /// The URLs that are listened on, in the order asked for, with the ports that were picked.

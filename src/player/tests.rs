@@ -332,6 +332,22 @@ async fn a_client_that_does_not_read_is_dropped_and_the_others_get_everything() 
     assert!(report.has_loss() && report.stopped);
 }
 
+#[tokio::test(start_paused = true)]
+async fn once_it_is_stopped_a_long_drain_is_no_longer_than_usual() {
+    let fanout = crate::transport::fanout::Fanout::new(Clock::System, None);
+    let member = fanout.join("x").unwrap();
+    let options = PlayOptions { drain: Duration::from_secs(125), ..PlayOptions::default() };
+    let waited = async || {
+        let began = tokio::time::Instant::now();
+        (emptied(&fanout, &options).await, began.elapsed())
+    };
+    assert_eq!(waited().await, (false, options.drain));
+    options.stop.cancel();
+    assert_eq!(waited().await, (false, DEFAULT_DRAIN));
+    drop(member);
+    assert_eq!(waited().await, (true, Duration::ZERO));
+}
+
 #[tokio::test]
 async fn an_acknowledgement_that_never_comes_ends_with_the_drain() {
     let endpoints = bind(&["mqtt://127.0.0.1:0"]).await;

@@ -38,6 +38,10 @@ const QUERY: [&str; 11] = [
     "signature",
 ];
 
+/// In the channel of Pontosense's `config`, which no request had: it says whose configuration it is, and a replay
+/// answers by it. The sensor stands in every topic as well.
+const SENSOR: &str = "sn";
+
 const HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
 
 /// What one source never stores.
@@ -45,7 +49,6 @@ const HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "s
 pub struct Redaction {
     query: Vec<String>,
     headers: Vec<String>,
-    /// The longest first, so that none is left half when another is part of it.
     secrets: Vec<String>,
     /// Given at run time, the oldest first: a connection may outlive its token by one or two.
     learnt: VecDeque<String>,
@@ -88,8 +91,11 @@ impl Redaction {
         }
         let mut query: Vec<String> = QUERY.map(str::to_owned).into();
         query.extend(source.redact_query.iter().cloned());
+        if let VendorConfig::Pontosense(_) = &source.vendor {
+            query.retain(|name| !name.eq_ignore_ascii_case(SENSOR));
+        }
         let mut secrets: Vec<String> = source.secrets().iter().flat_map(|secret| forms(secret)).collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.sort();
         secrets.dedup();
         Self { query, headers, secrets, ..Self::default() }
     }
@@ -112,9 +118,12 @@ impl Redaction {
         self.secrets.iter().chain(&self.learnt).map(String::as_str)
     }
 
-    /// Words that came from outside without the source's secrets.
+    /// Words that came from outside without the source's secrets; the longest first, so that none is left half where
+    /// another is part of it.
     pub fn words(&self, mut words: String) -> String {
-        for secret in self.all().filter(|secret| secret.len() <= words.len()).collect::<Vec<_>>() {
+        let mut secrets: Vec<&str> = self.all().filter(|secret| secret.len() <= words.len()).collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in secrets {
             if words.contains(secret) {
                 words = words.replace(secret, CUT);
             }
@@ -271,6 +280,9 @@ mod tests {
         ] {
             assert_eq!(redaction.words(words.clone()), expected, "{words}");
         }
+        // One that was configured is part of one that was given.
+        redaction.secrets.push("new/".into());
+        assert_eq!(redaction.words(format!("no: {token}")), "no: …");
         let channel = redaction.channel(format!("/a?x={in_query}&y=1").into());
         assert_eq!(channel, "/a?x=…&y=1");
         let headers = redaction.headers(vec![("x-said".into(), format!("Bearer {token}"))]);
@@ -291,6 +303,28 @@ mod tests {
         assert_eq!(redaction.words(token(4_500)), CUT);
         redaction.learn(&Secret::new("y".repeat(2 * LEARNT_BYTES_MAX)));
         assert_eq!((redaction.learnt.len(), redaction.words("yy".repeat(LEARNT_BYTES_MAX))), (1, CUT.into()));
+    }
+
+    #[test]
+    fn a_sensor_s_configuration_keeps_saying_whose_it_is() {
+        use std::time::Duration;
+
+        use crate::vendors::pontosense::config::PontosenseConfig;
+        let pontosense = VendorConfig::Pontosense(PontosenseConfig {
+            api_url: "https://example.com".into(),
+            api_key: "k".into(),
+            secret: Secret::new("geheim"),
+            sensors: vec!["A".into()],
+            tenant_id: None,
+            mqtt_url: None,
+            renew_every: Duration::from_secs(55),
+            token_margin: Duration::from_secs(300),
+            connection_max_age: Duration::from_secs(3_300),
+        });
+        let redact_query = ["sn", "SN", "kunde"].map(str::to_owned).to_vec();
+        let source = Source { redact_query, ..crate::vendors::testing::source(pontosense) };
+        let stored = Redaction::of(&source).channel("/v1/iot/tokens?sn=A&kunde=7&token=x".into());
+        assert_eq!(stored, "/v1/iot/tokens?sn=A&kunde=&token=");
     }
 
     #[test]

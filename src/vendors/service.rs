@@ -6,6 +6,9 @@
 //! upgrade to /mqtt -> Services::mqtt -> plain, refused, or under an MqttPolicy
 //! ```
 //!
+//! Where the plain MQTT endpoint stands for a vendor's broker, [`MqttVendor`] says what that does beyond passing on
+//! what is published.
+//!
 //! A policy decides for one connection: who may connect, what a subscription is answered with, and
 //! which rows go to it on which topic at the moment ([`Standing`]). The transport carries it out.
 
@@ -14,10 +17,11 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use rand::Rng;
 
+use super::jointech::platform::Platform;
 use super::pontosense::emulator::Pontosense;
 use super::{HttpReply, HttpRequest, Recorded};
 use crate::clock::Now;
-use crate::message::Selection;
+use crate::message::{Row, Selection};
 
 /// The longest body of a request that a service takes; they are a few dozen bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -87,6 +91,37 @@ pub enum Standing {
     Paused,
     /// To be closed, without any packet.
     Over(&'static str),
+}
+
+/// What a vendor's broker does beyond passing on what is published.
+pub trait MqttVendor: Send + Sync + std::fmt::Debug {
+    /// A row is read that will be replayed.
+    fn passes(&self, row: &Row);
+
+    /// Whether a client that is connected as `username` may have what `filter` matches; 0x80 if not.
+    fn grants(&self, username: Option<&str>, filter: &str) -> bool;
+
+    /// A client that is connected as `username` has published something, which is passed on in any case.
+    fn published(&self, now: Now, username: Option<&str>, topic: &str, payload: &[u8]);
+
+    /// What the vendor publishes in answer by now, each once.
+    fn due(&self, now: Now) -> Vec<Answer>;
+
+    /// The steady time (ns) of the next answer.
+    fn wake_at(&self) -> Option<u64>;
+}
+
+/// Something that a vendor's broker publishes to all whose filters match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub topic: String,
+    pub payload: String,
+    pub qos: u8,
+}
+
+/// The vendor whose broker the MQTT endpoint of a replay stands for, if it is one that does more than others.
+pub fn mqtt_vendor(recorded: &Recorded) -> Option<Arc<dyn MqttVendor>> {
+    Some(Arc::new(Platform::of(recorded)?))
 }
 
 impl Services {

@@ -67,6 +67,26 @@ fn a_seed_gives_the_same_places_again() {
 }
 
 #[test]
+fn who_connects_by_itself_misbehaves_apart_from_all_others() {
+    let counts = |shared: &Arc<Misbehaviour>| {
+        let count =
+            |conduct: Arc<Conduct>| (0..200).take_while(|_| conduct.before_message(1) == Next::Send).count();
+        (0..5).map(|_| count(shared.connection())).collect::<Vec<_>>()
+    };
+    let all = server("close=50", 1);
+    let first = counts(&all.apart(1, true));
+    assert_ne!(counts(&all.apart(2, true)), first, "each has its own places");
+    assert_ne!(counts(&all), first);
+    assert_eq!(counts(&all.apart(1, true)), first, "whatever connections there were meanwhile");
+
+    let all = server("expired-token=1", 1);
+    let (shown, not_shown) = (all.apart(1, true), all.apart(2, false));
+    assert_eq!(counts(&not_shown)[0], 200, "no token, none that expires");
+    shown.connection().expire_token();
+    assert!(!all.connection().refuses_token() && shown.connection().refuses_token());
+}
+
+#[test]
 fn shares_are_kept_to() {
     let refused = server("refuse=1/4", 3);
     let refused = (0..1_000).filter(|_| refused.connection().refuses()).count();

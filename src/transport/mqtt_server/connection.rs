@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as PacketError;
-use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet};
+use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectAuth, ConnectReturnCode, Packet};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
@@ -89,6 +89,8 @@ pub(super) enum Ended {
 struct Connection<'a> {
     server: &'a MqttServer,
     session: &'a Session,
+    /// Whose credentials were accepted, or what a client says where any are.
+    username: Option<&'a str>,
     keep_alive_s: u16,
     policy: Option<Mutex<Box<dyn MqttPolicy>>>,
     /// What the policy said last.
@@ -135,6 +137,7 @@ where
     let connection = Connection {
         server,
         session: &place.session,
+        username: username(&connect.auth),
         keep_alive_s: connect.keep_alive,
         policy: policy.map(Mutex::new),
         standing: Mutex::new(Standing::Unready),
@@ -189,6 +192,13 @@ async fn first_packet<R: AsyncRead + Unpin>(packets: &mut PacketReader<R>) -> Re
     }
 }
 
+fn username(auth: &ConnectAuth) -> Option<&str> {
+    match auth {
+        ConnectAuth::UsernamePassword { username, .. } => Some(username),
+        _ => None,
+    }
+}
+
 /// A place among the clients, or the code of the CONNACK that refuses it.
 async fn enter(
     server: &MqttServer,
@@ -203,7 +213,8 @@ async fn enter(
         return refused(ConnectReturnCode::BadClientId, why);
     }
     if !is_under_rules && !server.credentials.accept(auth) {
-        return refused(ConnectReturnCode::BadUserNamePassword, "unknown user name or password");
+        // As Jointech's broker and mosquitto say it, whichever of the two is wrong.
+        return refused(ConnectReturnCode::NotAuthorized, "unknown user name or password");
     }
     if !is_under_rules && server.fanout.plain_mqtt_is_down() {
         server.fanout.refuse();

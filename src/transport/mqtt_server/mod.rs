@@ -24,6 +24,9 @@
 //! when which messages flow on which topic; the packets are the same. Such a connection has no persistent
 //! session and no will, and what its client publishes is acknowledged and goes nowhere.
 //!
+//! It may stand for a vendor's broker, [`MqttVendor`], which then has a say in who may subscribe to what, and answers
+//! what clients publish to its devices.
+//!
 //! Deliberate limits:
 //!
 //! * MQTT 5 and 3.1 are answered with return code 1, which clients of both know [MQTT-3.1.2-2].
@@ -36,7 +39,7 @@
 //!   publish then is not waited for.
 //! * Sessions and retained messages end with the replay; the wills of those whom its end disconnects are not
 //!   published.
-//! * Nobody is refused a topic, and `$` topics are topics like others but for wildcards [MQTT-4.7.2-1].
+//! * Nobody but a vendor refuses a topic, and `$` topics are topics like others but for wildcards [MQTT-4.7.2-1].
 
 mod broker;
 mod connection;
@@ -55,16 +58,19 @@ mod window;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::ConnectAuth;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 use self::broker::Broker;
+use self::publication::Publication;
 use crate::secret::Secret;
 use crate::transport::fanout::Fanout;
 use crate::transport::misbehave::Conduct;
-use crate::vendors::service::MqttPolicy;
+use crate::vendors::service::{Answer, MqttPolicy, MqttVendor};
 
 /// Filters of one connection: each is looked at for each message.
 pub const FILTERS_MAX: usize = 256;
@@ -99,14 +105,27 @@ pub struct MqttServer {
     fanout: Arc<Fanout>,
     credentials: Credentials,
     broker: Broker,
+    /// Whose broker this endpoint stands for, if it does more than others.
+    vendor: Option<Arc<dyn MqttVendor>>,
+    /// A client has published something that the vendor may answer.
+    asked: Notify,
     /// Counts the changes of what policies look at.
     rules: watch::Sender<u64>,
 }
 
 impl MqttServer {
     pub fn new(fanout: Arc<Fanout>, credentials: Credentials) -> Arc<Self> {
-        let rules = watch::Sender::new(0);
-        Arc::new(Self { fanout, credentials, broker: Broker::default(), rules })
+        Self::of_vendor(fanout, credentials, None)
+    }
+
+    /// The same in the place of a vendor's broker; its answers are published by [`MqttServer::answer`].
+    pub fn of_vendor(
+        fanout: Arc<Fanout>,
+        credentials: Credentials,
+        vendor: Option<Arc<dyn MqttVendor>>,
+    ) -> Arc<Self> {
+        let (broker, asked, rules) = (Broker::default(), Notify::new(), watch::Sender::new(0));
+        Arc::new(Self { fanout, credentials, broker, vendor, asked, rules })
     }
 
     /// Speaks MQTT on `stream` until the client leaves, is evicted or dropped, or the replay is over; then, where
@@ -132,6 +151,23 @@ impl MqttServer {
     {
         if let Err(ended) = connection::serve(self, stream, endpoint, policy, conduct).await {
             tracing::debug!("{endpoint}: an MQTT connection ended: {ended}");
+        }
+    }
+
+    /// Publishes what the vendor answers, when it is due; without a vendor there is nothing to be done.
+    pub async fn answer(&self) {
+        let Some(vendor) = &self.vendor else { return };
+        loop {
+            let now = self.fanout.clock().now();
+            for Answer { topic, payload, qos } in vendor.due(now) {
+                self.broker.publish(&Publication::new(topic, payload.as_bytes(), qos, false));
+            }
+            let wake =
+                vendor.wake_at().map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(now.steady_ns)));
+            tokio::select! {
+                () = self.asked.notified() => {}
+                () = sleep(wake.unwrap_or_default()), if wake.is_some() => {}
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 mod malformed;
 mod relayed;
 mod sessions;
+mod vendor;
 
 use std::sync::Mutex;
 
@@ -215,7 +216,7 @@ async fn who_lacks_the_credentials_is_refused() {
     for connect in wrong {
         let mut client = Client::open(&server);
         client.say(Packet::Connect(connect)).await;
-        client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::BadUserNamePassword, false))).await;
+        client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::NotAuthorized, false))).await;
         assert_eq!(client.hear().await, None);
     }
     let mut client = Client::open(&server);

@@ -4,10 +4,13 @@
 //! kind to any path, so the kind is told by the content. Source of the protocol facts: the vendor's
 //! pages "webhook service" and "MQTT service".
 //!
-//! What never happens here: a command is published to a device. Telereel records.
+//! What never happens here: a command is published to a device. Telereel records; that a replay answers the commands
+//! of its clients in the devices' place is in [`platform`].
 
+mod command;
 pub mod config;
 pub(super) mod kind;
+pub(super) mod platform;
 
 use config::{JointechConfig, JointechMqtt};
 use serde_json::{Value, json};

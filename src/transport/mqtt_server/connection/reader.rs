@@ -116,6 +116,9 @@ impl Connection<'_> {
         let mut filters = state.filters.len();
         let mut bytes: usize = state.filters.iter().map(|(filter, _)| filter.len()).sum();
         let codes = subscribe.filters.into_iter().map(|asked| {
+            if !self.is_granted(&asked.path) {
+                return SubscribeReasonCode::Failure;
+            }
             let qos = asked.qos as u8;
             match granted.iter_mut().find(|(filter, _)| *filter == asked.path) {
                 Some(again) => again.1 = qos,
@@ -165,12 +168,26 @@ impl Connection<'_> {
         // One that is sent again is acknowledged again, and passed on only once [MQTT-4.3.3-2].
         let is_new = publish.qos != QoS::ExactlyOnce || self.session.state().unreleased.insert(id);
         if is_new && self.policy.is_none() {
-            self.server.broker.publish(&Publication::of(publish));
+            let publication = Publication::of(publish);
+            self.server.broker.publish(&publication);
+            self.ask_vendor(&publication);
         }
         match publish.qos {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce => Some(Packet::PubAck(PubAck::new(id))),
             QoS::ExactlyOnce => Some(Packet::PubRec(PubRec::new(id))),
+        }
+    }
+
+    fn is_granted(&self, filter: &str) -> bool {
+        self.server.vendor.as_ref().is_none_or(|vendor| vendor.grants(self.username, filter))
+    }
+
+    fn ask_vendor(&self, publication: &Publication) {
+        if let Some(vendor) = &self.server.vendor {
+            let now = self.session.member.clock().now();
+            vendor.published(now, self.username, &publication.topic, &publication.payload);
+            self.server.asked.notify_one();
         }
     }
 
