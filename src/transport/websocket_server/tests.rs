@@ -27,6 +27,9 @@ const PONG: u8 = 0x8a;
 
 type Frame = (u8, Vec<u8>);
 
+/// A name, what is sent, and what is answered.
+type Case<'a> = (&'a str, Vec<Vec<u8>>, Vec<Frame>);
+
 /// A client's frame: masked, its length as short as it can be said.
 fn frame(head: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let (payload, mask) = (payload.as_ref(), [0x37, 0xfa, 0x21, 0x3d]);
@@ -125,7 +128,7 @@ async fn told(address: &str, sent: &[Vec<u8>], chop: usize) -> Vec<Frame> {
 }
 
 /// `sent`, whole and byte by byte, is answered with `expected`.
-async fn check(cases: &[(&str, Vec<Vec<u8>>, Vec<Frame>)]) {
+async fn check(cases: &[Case<'_>]) {
     let (address, stop) = serve_both(&Fanout::new(Clock::System, None)).await;
     for (name, sent, expected) in cases {
         for chop in [usize::MAX, 1] {
@@ -140,13 +143,13 @@ fn goodbye(code: u16) -> Frame {
 }
 
 /// A conversation that the client ends in order.
-fn fine(name: &str, sent: Vec<Vec<u8>>, heard: Vec<Frame>) -> (&str, Vec<Vec<u8>>, Vec<Frame>) {
+fn fine(name: &str, sent: Vec<Vec<u8>>, heard: Vec<Frame>) -> Case<'_> {
     let ended = [sent, vec![close_frame(1000, "")]].concat();
     (name, ended, [heard, vec![goodbye(1000)]].concat())
 }
 
 /// A conversation that the server ends with `code`.
-fn failed(name: &str, sent: Vec<Vec<u8>>, code: u16) -> (&str, Vec<Vec<u8>>, Vec<Frame>) {
+fn failed(name: &str, sent: Vec<Vec<u8>>, code: u16) -> Case<'_> {
     (name, sent, vec![goodbye(code)])
 }
 
