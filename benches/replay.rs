@@ -4,20 +4,21 @@
 //!     cargo bench --bench replay -- 1000000
 //!
 //! The session is recorded first, in this process; `telereel replay --pace max` serves it to one WebSocket client
-//! here, and its peak memory (VmHWM) is read when the last message has come. The bare figure is a read of all of
-//! the archive's files in the same run.
+//! here, and its peak memory (VmHWM) is read when the last message has come. The bare loop is a thread that sends the
+//! same frames through the same library to the same client, from memory, in the same run.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod session;
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use telereel::vendors::synthetic;
-use tokio_tungstenite::tungstenite::{Message, connect};
+use telereel::vendors::synthetic::{self, Timed};
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, connect};
 
 /// As fast as the client takes it, a message is due when it leaves; the pool bounds this process, not the other.
 const POOL: usize = 20_000;
@@ -26,55 +27,95 @@ fn main() -> Result<()> {
     let count = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(10_000_000);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let archive = folder.path().join("archive");
-    let (_, _, stored) = session::record(&archive, &synthetic::pool(1, POOL), count)?;
+    let pool = synthetic::pool(1, POOL);
+    let (_, _, stored) = session::record(&archive, &pool, count)?;
     println!("{count} messages, {:.1} MiB of Parquet", stored as f64 / 1_048_576.0);
 
-    let bare = read_all(&archive.join("data"))?;
+    let before = bare(&pool, count)?;
     let mut server = Command::new(env!("CARGO_BIN_EXE_telereel"))
         .args(["replay", "latest", "--pace", "max", "--json", "--listen", "http://127.0.0.1:0", "--archive"])
         .arg(&archive)
         .stdout(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(server.stdout.take().context("no standard output")?).lines();
-    let ready: serde_json::Value = serde_json::from_str(&lines.next().context("no ready line")??)?;
-    let url = ready["listen"][0].as_str().context("no URL")?.replacen("http", "ws", 1);
+    let line: serde_json::Value = serde_json::from_str(&lines.next().context("no ready line")??)?;
+    let url = line["listen"][0].as_str().context("no URL")?.replacen("http", "ws", 1);
     let (mut client, _) = connect(format!("{}/ws", url.trim_end_matches('/')))?;
-    let (began, mut received, mut peak) = (Instant::now(), 0, 0);
-    loop {
-        match client.read()? {
-            Message::Text(_) | Message::Binary(_) => received += 1,
-            Message::Close(_) => break,
-            _ => {}
-        }
-        if received % 100_000 == 0 || received == count {
-            peak = session::peak_memory_kib(server.id())?;
-        }
-    }
-    let took = began.elapsed();
-    // The answer to the server's close frame: without it the server waits for a while.
-    let _ = client.flush();
+    let mut peak = 0;
+    let ready = Instant::now();
+    let (received, began, took) = receive(&mut client, count, || {
+        peak = session::peak_memory_kib(server.id())?;
+        Ok(())
+    })?;
     drop(client);
     ensure!(server.wait()?.success(), "the replay failed");
     ensure!(received == count, "{received} of {count} messages came");
-    println!("replayed                            {:>10.0} messages/s", count as f64 / took.as_secs_f64());
-    println!("ratio to reading the bare files     {:>10.4}", bare.as_secs_f64() / took.as_secs_f64());
+    let after = bare(&pool, count)?;
+    let rate = |took: Duration| count as f64 / took.as_secs_f64();
+    println!(
+        "bare loop                           {:>10.0} messages/s, then {:.0}",
+        rate(before),
+        rate(after)
+    );
+    println!("replayed                            {:>10.0} messages/s", rate(took));
+    println!("ratio to the bare loop              {:>10.3}", rate(took) / rate((before + after) / 2));
+    println!("first message after its client      {:>10} ms", (began - ready).as_millis());
     println!("peak memory of the replay           {:>10.1} MiB", peak as f64 / 1024.0);
     Ok(())
 }
 
-/// Reads every file below `folder` once.
-fn read_all(folder: &Path) -> Result<Duration> {
-    let began = Instant::now();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                std::hint::black_box(std::fs::read(path)?);
+/// Reads until the server closes; how many messages came, when the first, and the time from there to the last.
+fn receive<S: Read + Write>(
+    client: &mut WebSocket<S>,
+    count: usize,
+    mut now_and_then: impl FnMut() -> Result<()>,
+) -> Result<(usize, Instant, Duration)> {
+    let (mut received, mut began, mut ended) = (0, Instant::now(), Instant::now());
+    loop {
+        match client.read()? {
+            Message::Text(_) | Message::Binary(_) => {
+                received += 1;
+                if received == 1 {
+                    began = Instant::now();
+                }
+                if received == count {
+                    ended = Instant::now();
+                }
             }
+            Message::Close(_) => break,
+            _ => {}
+        }
+        if received % 100_000 == 0 || received == count {
+            now_and_then()?;
         }
     }
-    Ok(began.elapsed())
+    // The answer to the server's close frame: without it the server waits for a while.
+    let _ = client.flush();
+    Ok((received, began, ended - began))
+}
+
+/// The same frames from memory, over the same kind of socket.
+fn bare(pool: &[Timed], count: usize) -> Result<Duration> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let frames = pool.iter().map(|m| Ok(Message::Text(m.payload.clone().try_into()?)));
+    let frames: Vec<Message> = frames.collect::<Result<_>>()?;
+    let server = std::thread::spawn(move || -> Result<()> {
+        let stream = listener.accept()?.0;
+        stream.set_nodelay(true)?;
+        let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+        // It writes whenever its buffer holds 128 KiB.
+        for frame in frames.iter().cycle().take(count) {
+            socket.write(frame.clone())?;
+        }
+        socket.close(None)?;
+        while !matches!(socket.read(), Err(Error::ConnectionClosed | Error::AlreadyClosed)) {}
+        Ok(())
+    });
+    let mut client = WebSocket::from_raw_socket(TcpStream::connect(address)?, Role::Client, None);
+    let (received, _, took) = receive(&mut client, count, || Ok(()))?;
+    drop(client);
+    ensure!(received == count, "{received} of {count} messages came");
+    server.join().map_err(|_| anyhow::anyhow!("the bare loop panicked"))??;
+    Ok(took)
 }

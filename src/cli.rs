@@ -13,7 +13,7 @@ use clap_complete::Shell;
 
 pub use self::shaping::Shaping;
 use crate::archive::Filter;
-use crate::player::{Listen, PublishTo, PushTo, Speed};
+use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
 use crate::units::{Moment, parse_duration, parse_moment};
 use crate::vendors::synthetic::load::Rate;
@@ -241,6 +241,14 @@ pub struct Replay {
     /// Start at once, whether anybody listens or not
     #[arg(long)]
     pub no_wait: bool,
+    /// What becomes of recorded outages: reproduce closes and refuses connections for as long; silence sends
+    /// nothing; skip=2s cuts every gap that is longer, whatever it came from, to that length (skip alone: 2s)
+    #[arg(long, value_name = "WHAT", default_value = "silence")]
+    pub outages: OutagesWanted,
+    /// Tell a client that comes late, after a seek and with --from, first the last message of each thing, as
+    /// the kind's declaration names it (`telereel schema`): positions and measurements, never alarms
+    #[arg(long)]
+    pub state: bool,
     /// How long to wait at the end while no client takes or acknowledges anything and no push is made again
     /// [default: 10s, and with --push until the last one that the vendor makes again: 125s for SENSORO]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

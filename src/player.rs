@@ -26,6 +26,7 @@ pub mod event;
 pub mod faults;
 mod listen;
 pub mod pace;
+mod past;
 mod played;
 mod prepare;
 mod reader;
@@ -57,6 +58,7 @@ pub use self::event::Position;
 pub use self::faults::Faults;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
+pub use self::past::{Cuts, Outage, Outages, OutagesWanted, RowsBefore, StateOptions, has_state_part};
 use self::played::Played;
 pub use self::rebase::Rebasing;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
@@ -104,6 +106,11 @@ pub struct PlayOptions {
     /// Moves the times in payloads; none: they leave as recorded.
     pub rebasing: Option<Rebasing>,
     pub faults: Option<Faults>,
+    /// What becomes of the recording's outages; to be reproduced, the endpoints must know as well
+    /// ([`Endpoints::reproduce_outages`]).
+    pub outages: Outages,
+    /// What is told to clients that come late; the endpoints must know as well ([`Endpoints::keep_state`]).
+    pub state: Option<StateOptions>,
     /// After the last message: how long a client may neither take nor acknowledge anything.
     pub drain: Duration,
     /// Ends the replay early: what was emitted is delivered, then clients are closed.
@@ -124,6 +131,8 @@ impl Default for PlayOptions {
             rounds: Rounds::ONCE,
             rebasing: None,
             faults: None,
+            outages: Outages::default(),
+            state: None,
             drain: DEFAULT_DRAIN,
             stop: CancellationToken::new(),
         }
@@ -339,6 +348,7 @@ where
 {
     let ahead = Arc::new(Stock::new(Arc::clone(control.bell())));
     fanout.play(Arc::clone(control.bell()), options.pace == Pace::Lockstep);
+    control.shorten(options.outages.cuts());
 
     let (reader_ended, read) = oneshot::channel();
     let (sessions, stages) = (options.sessions.clone(), Stages::of(options));

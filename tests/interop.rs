@@ -81,3 +81,8 @@ fn pontosense_is_recorded_and_replayed_to_the_vendor_s_documented_program() {
 fn a_replay_is_controlled_by_keys_and_leaves_the_terminal_as_it_was() {
     scenario("terminal.py");
 }
+
+#[test]
+fn an_outage_is_recorded_and_reproduced_to_websockets() {
+    scenario("outages.py");
+}

@@ -11,6 +11,8 @@
 
 mod support;
 
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -100,6 +102,46 @@ fn the_demo_and_everything_after_it_runs() {
     assert_eq!(info["unknown_fields"], serde_json::json!([]), "what vendors are known to send is declared");
     analyse(&demo);
     telereel(&demo, &["verify"], 0);
+}
+
+/// The block of the README in this language.
+fn block(language: &str) -> &'static str {
+    let blocks: Vec<&str> = README.split(&format!("```{language}\n")).skip(1).collect();
+    assert_eq!(blocks.len(), 1, "one block of {language}");
+    blocks[0].split("```").next().unwrap()
+}
+
+/// A search path on which `telereel`, the folder's programs and the test's own Python come first.
+fn search_path(folder: &Path) -> OsString {
+    let telereel = Path::new(env!("CARGO_BIN_EXE_telereel")).parent().unwrap();
+    let before = [telereel, folder, python().parent().unwrap()].map(Path::to_owned);
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(before.into_iter().chain(std::env::split_paths(&rest))).unwrap()
+}
+
+#[test]
+fn the_examples_of_tests_pass_as_they_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    telereel(folder.path(), &["demo", "--seconds", "4"], 0);
+    let demo = folder.path().join("telereel-demo");
+    let path = search_path(&demo);
+    let run = |command: &mut Command| {
+        let output = command.current_dir(&demo).env("PATH", &path).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{command:?}:\n{out}\n{err}");
+    };
+
+    std::fs::write(demo.join("test_app.py"), block("py")).unwrap();
+    run(Command::new(python()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_app.py"]));
+
+    let app = scripts().join("my_app.py");
+    let my_app = format!("#!/bin/sh\nexec {} {}\n", python().display(), app.display());
+    std::fs::write(demo.join("my-app"), my_app).unwrap();
+    std::fs::set_permissions(demo.join("my-app"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(demo.join("app.rs"), block("rust")).unwrap();
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    run(Command::new(rustc).args(["--test", "--edition", "2024", "-o", "app-test", "app.rs"]));
+    run(&mut Command::new(demo.join("app-test")));
 }
 
 /// Any secret, but for one that has a form.

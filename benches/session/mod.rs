@@ -1,4 +1,5 @@
 //! A recording made without sockets: prepared messages through the journal into sealed Parquet.
+#![allow(dead_code, reason = "no benchmark needs all of it")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,16 +15,28 @@ use telereel::vendors::synthetic::Timed;
 /// The time until all is durable, the time until all is sealed, and the bytes of Parquet.
 pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Duration, u64)> {
     let clock = Clock::System;
-    let archive = Archive::create_or_open(root, "")?;
-    let disk = archive.disk().clone();
     let started = clock.now();
-    let mut header = header(started);
-    archive.begin_session(&mut header)?;
+    let header = header(started);
     let kinds: Vec<u16> = pool
         .iter()
         .map(|m| header.sources[0].kinds.iter().position(|k| k.name == m.kind).map(|k| k as u16))
         .collect::<Option<_>>()
         .context("the pool holds a kind that is not declared")?;
+    let messages = pool.iter().zip(&kinds).cycle().take(count);
+    store(root, header, started, messages.map(|(message, kind)| accepted(message, *kind, clock.now())))
+}
+
+/// Records prepared messages as they stand, in a session that began at `started`.
+pub fn store(
+    root: &Path,
+    mut header: SessionHeader,
+    started: Now,
+    messages: impl Iterator<Item = Message>,
+) -> Result<(Duration, Duration, u64)> {
+    let clock = Clock::System;
+    let archive = Archive::create_or_open(root, "")?;
+    let disk = archive.disk().clone();
+    archive.begin_session(&mut header)?;
     let options = JournalOptions {
         dir: root.join("journal"),
         sync_interval: Duration::from_millis(50),
@@ -33,7 +46,7 @@ pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Du
         min_free_disk: 0,
     };
     let began = Instant::now();
-    let (mut journal, handle) = journal::start(disk, clock.clone(), options, header, started.steady_ns)?;
+    let (mut journal, handle) = journal::start(disk, clock, options, header, started.steady_ns)?;
     let parts = journal.closed_parts().context("the journal gives its closed parts once")?;
     let sealer = std::thread::spawn(move || -> Result<u64> {
         let mut stored = 0;
@@ -44,8 +57,8 @@ pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Du
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async {
-        for (message, kind) in pool.iter().zip(&kinds).cycle().take(count) {
-            handle.append(accepted(message, *kind, clock.now()), Sync::Later).await?;
+        for message in messages {
+            handle.append(message, Sync::Later).await?;
         }
         anyhow::Ok(())
     })?;

@@ -63,6 +63,9 @@ pub(super) struct LinkState {
     topics: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     flowing: bool,
+    /// One connection takes over from another.
+    #[serde(default)]
+    pub planned: bool,
     /// Of a source with a connection for each sensor: the sensor. Each has outages of its own.
     pub sn: Option<String>,
 }

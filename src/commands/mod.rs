@@ -29,6 +29,8 @@ mod views;
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::cli::{Cli, Verb};
 use crate::config::ConfigError;
 use crate::player::PlayError;
@@ -78,7 +80,21 @@ fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
 /// The runtime of a verb that speaks with others.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     use anyhow::Context as _;
+    raise_open_files();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// A shell gives 1,024 file descriptors, and a thousand clients need more: as many as are allowed, up to what is
+/// no burden on a program that is run with `--exec` and inherits them.
+fn raise_open_files() {
+    const OPEN_FILES: u64 = 65_536;
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        // Refused, it stays as it was: a client too many is told so.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {

@@ -1,6 +1,7 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
 mod keyboard;
+mod past;
 pub(super) mod report;
 pub(super) mod screen;
 mod search;
@@ -34,8 +35,8 @@ use crate::console::replay::api;
 use crate::message::{Row, Selection, SourceHeader};
 use crate::player::endpoints::Access;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Pace, PlayOptions, Rebasing, Report, Rounds, SessionStart,
-    Start, drain_for,
+    BindOptions, ClientReport, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing,
+    Report, Rounds, SessionStart, Start, drain_for,
 };
 use crate::transport::tls::Trust;
 use crate::vendors::generic::config::{GenericConfig, GenericTransport};
@@ -64,6 +65,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         context.screen.note(unsealed);
     }
     if args.pace == cli::Pace::Original
+        && !matches!(args.outages, OutagesWanted::Skip(_))
         && let Some(gap) = chosen.longest_gap()
     {
         context.screen.note(gap);
@@ -82,7 +84,9 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         report::for_people(&mut out, &report, &args)?
     }
     out.flush()?;
-    let is_idle = |client: &&ClientReport| client.messages + client.refused == 0 && client.reason.is_none();
+    let is_idle = |client: &&ClientReport| {
+        client.messages + client.states + client.refused == 0 && client.reason.is_none() && !client.outage
+    };
     for client in report.clients.iter().filter(is_idle) {
         if report.messages > 0 && !report.stopped {
             context.screen.note(format!(
@@ -116,9 +120,11 @@ async fn play(
 ) -> anyhow::Result<(Report, Option<u8>)> {
     let signals = Signals::catch()?;
     let drain = args.drain.unwrap_or_else(|| drain_for(&bind.pushes));
+    let sources = bind.recorded.sources.clone();
     let endpoints = Endpoints::bind(bind).await?;
     let mut options = play_options(&chosen, first, args, drain);
     (options.rebasing, options.faults) = (rebasing, shaping::faults(&args.shaping));
+    past::apply(context, (&archive, &chosen), &sources, &endpoints, &mut options, args)?;
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -277,6 +283,9 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
         faults: None,
         drain,
         stop: CancellationToken::new(),
+        // These follow from more than the arguments.
+        outages: Outages::default(),
+        state: None,
     }
 }
 

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::channel::ChannelPattern;
 use super::declaration::{
     CodeTable, Codes, Declaration, Encrypted, Field, FieldType, MAP_KEY, NullTogether, Path, Role,
-    SchemaError, Sentinels,
+    SchemaError, Sentinels, StateEnd,
 };
 use super::matching::MatchRule;
 use super::raw::{RawField, RawFile, RawKind, RawMatch, RawScalar, RawSplit};
@@ -88,6 +88,9 @@ impl Source<'_> {
         for name in raw.state_key.iter().filter(|name| name.get_ref() != "device_id") {
             column("state_key", name)?;
         }
+        if let Some(end) = raw.state_ended_by.as_ref().filter(|_| raw.state_key.is_empty()) {
+            return Err(self.error(end, "state_ended_by", "without a `state_key` there is no state to end"));
+        }
         let null_together = raw
             .null_together
             .iter()
@@ -106,6 +109,10 @@ impl Source<'_> {
             device_id_channel: raw.device_id_channel.as_ref().map(|text| self.pattern(text)).transpose()?,
             event_at,
             state_key: raw.state_key.iter().map(|name| name.get_ref().clone()).collect(),
+            state_ended_by: raw
+                .state_ended_by
+                .as_ref()
+                .map(|end| StateEnd { kind: end.get_ref().clone(), line: self.line(end.span().start) }),
             null_together,
             known: raw.known.iter().map(|path| self.path(path)).collect::<Result<_, _>>()?,
             fields,

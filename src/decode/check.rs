@@ -35,7 +35,27 @@ pub fn check_vendor(declarations: &[Declaration]) -> Result<(), SchemaError> {
             return Err(declaration.error(field.line, &field.name, differ));
         }
     }
-    Ok(())
+    declarations.iter().try_for_each(|declaration| state_can_end(declaration, declarations))
+}
+
+/// The kind that ends a state is declared, and has the columns of its key; types are the same by name.
+fn state_can_end(declaration: &Declaration, all: &[Declaration]) -> Result<(), SchemaError> {
+    let Some(end) = &declaration.state_ended_by else { return Ok(()) };
+    let fail = |what| Err(declaration.error(end.line, "state_ended_by", what));
+    let ending = all.iter().find(|other| other.kind == end.kind && other.kind != declaration.kind);
+    let Some(ending) = ending else {
+        return fail(format!("no other kind is named `{}`", end.kind));
+    };
+    if !ending.state_key.is_empty() {
+        return fail(format!("`{}` has a state of its own", end.kind));
+    }
+    let is_missing = |name: &&String| {
+        name.as_str() != "device_id" && ending.fields.iter().all(|field| field.name != name.as_str())
+    };
+    match declaration.state_key.iter().find(is_missing) {
+        Some(missing) => fail(format!("`{}` has no field `{missing}` of the `state_key`", end.kind)),
+        None => Ok(()),
+    }
 }
 
 /// Checks what concerns one kind alone.

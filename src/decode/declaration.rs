@@ -40,6 +40,7 @@ pub struct Declaration {
     pub(super) device_id_channel: Option<ChannelPattern>,
     pub(super) event_at: Vec<usize>,
     pub(super) state_key: Vec<String>,
+    pub(super) state_ended_by: Option<StateEnd>,
     pub(super) null_together: Vec<NullTogether>,
     /// Places without a column that are expected all the same.
     pub(super) known: Vec<Path>,
@@ -78,9 +79,15 @@ impl Declaration {
     }
 
     /// Columns (or `device_id`) by which two messages are about the same thing, so that the later
-    /// one replaces the earlier one's state.
+    /// one replaces the earlier one's state. Empty where a last value says nothing about now: of alarms
+    /// and events.
     pub fn state_key(&self) -> &[String] {
         &self.state_key
+    }
+
+    /// The kind whose message with the same key ends the state: nothing is known of the thing any more.
+    pub fn state_ended_by(&self) -> Option<&str> {
+        self.state_ended_by.as_ref().map(|end| end.kind.as_str())
     }
 
     /// The columns of a decoded batch: nullable, with `PARQUET:field_id` on every level, and where
@@ -102,6 +109,13 @@ impl Declaration {
     pub(super) fn error(&self, line: usize, key: &str, what: impl Into<String>) -> SchemaError {
         SchemaError { origin: self.origin.clone(), line, key: key.to_owned(), what: what.into() }
     }
+}
+
+/// The kind that ends a state, and the line that says so.
+#[derive(Clone, Debug)]
+pub(super) struct StateEnd {
+    pub(super) kind: String,
+    pub(super) line: usize,
 }
 
 /// Which member of the top level the vendor encrypts, both of them as JSON spells their names.

@@ -24,6 +24,12 @@ pub struct KindDescription {
     pub device_id: Vec<String>,
     /// The columns that the envelope's `event_at` is taken from.
     pub event_at: Vec<String>,
+    /// The columns by which a message replaces an earlier one, for `replay --state`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub state_key: Vec<String>,
+    /// The kind that ends what is known under a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_ended_by: Option<String>,
     pub fields: Vec<FieldDescription>,
 }
 
@@ -72,6 +78,8 @@ impl KindDescription {
             meaning: declaration.meaning.clone(),
             device_id: names(&declaration.device_id),
             event_at: names(&declaration.event_at),
+            state_key: declaration.state_key.clone(),
+            state_ended_by: declaration.state_ended_by().map(str::to_owned),
             fields: declaration.fields.iter().map(FieldDescription::new).collect(),
         }
     }
@@ -118,6 +126,13 @@ impl fmt::Display for KindDescription {
         for (column, from) in [("device_id", &self.device_id), ("event_at", &self.event_at)] {
             if !from.is_empty() {
                 writeln!(f, "  {column} is {}", from.join(", else "))?;
+            }
+        }
+        if !self.state_key.is_empty() {
+            write!(f, "  its last value per {} is state (replay --state)", self.state_key.join(", "))?;
+            match &self.state_ended_by {
+                Some(kind) => writeln!(f, ", until {kind}")?,
+                None => writeln!(f)?,
             }
         }
         let rows: Vec<_> = self.fields.iter().flat_map(|field| field.rows("")).collect();

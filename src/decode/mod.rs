@@ -15,6 +15,7 @@
 //! device_id_channel = "site/+/{device_id}/#" # else from the channel
 //! event_at = ["measured_at"]
 //! state_key = ["device_id"]               # the later of two such messages replaces the earlier
+//! state_ended_by = "gone"                 # and one of this kind, which has the same columns, ends it
 //! sentinels = ["", "null"]                # mean "none" in every field
 //!
 //! [[field]]
@@ -70,6 +71,7 @@ mod raw;
 mod rebase;
 mod row;
 mod split;
+mod state;
 mod time;
 mod unknown;
 mod value;
@@ -83,5 +85,6 @@ pub use declaration::{CodeTable, Codes, Declaration, Field, FieldType, Path, Rol
 pub use decoder::{Decoded, Decoder};
 pub use describe::{FieldDescription, KindDescription, VendorDescription, describe};
 pub use rebase::Rebase;
+pub use state::StateKeyReader;
 pub use time::TimeFormat;
 pub use unknown::{KnownPaths, Unknown};

@@ -32,6 +32,8 @@ pub(super) struct RawKind {
     pub(super) event_at: Vec<Spanned<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) state_key: Vec<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state_ended_by: Option<Spanned<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) sentinels: Vec<RawScalar>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -14,6 +14,7 @@ use super::*;
 mod builtin;
 mod encrypted;
 mod rules;
+mod state;
 mod unknown;
 
 /// One decoded message, its columns by name.

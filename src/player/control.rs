@@ -8,7 +8,7 @@ mod shown;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ pub(super) use self::shown::{Shown, Tape};
 pub use self::shown::{Snapshot, State};
 use super::Rounds;
 use super::pace::Speed;
+use super::past::Cuts;
 use crate::clock::Now;
 use crate::message::{Row, Selection, SessionId};
 use crate::transport::fanout::{Doorbell, Fanout};
@@ -127,6 +128,8 @@ pub struct Control {
     /// There are orders: looked at for each message, without a lock.
     ordered: AtomicBool,
     shown: Mutex<Shown>,
+    /// By which the line that is played is shorter than the recording.
+    cuts: OnceLock<Cuts>,
     /// How many wait for `changed`.
     watchers: AtomicUsize,
     changed: Notify,
@@ -148,6 +151,7 @@ impl Control {
             orders: Mutex::default(),
             ordered: AtomicBool::new(false),
             shown: Mutex::default(),
+            cuts: OnceLock::new(),
             watchers: AtomicUsize::new(0),
             changed: Notify::new(),
         })
@@ -183,7 +187,14 @@ impl Control {
     /// everything was sent, if it was not wound since.
     pub fn place(&self) -> (u64, Option<(SessionId, u64)>) {
         let shown = lock(&self.shown);
-        (shown.recorded_ns(self.now().steady_ns), shown.seq.filter(|_| shown.is_last))
+        let played_ns = shown.recorded_ns(self.now().steady_ns);
+        let recorded_ns = self.cuts.get().map_or(played_ns, |cuts| cuts.recorded_ns(played_ns));
+        (recorded_ns, shown.seq.filter(|_| shown.is_last))
+    }
+
+    /// The replay plays a shortened recording.
+    pub(super) fn shorten(&self, cuts: Cuts) {
+        let _ = self.cuts.set(cuts);
     }
 
     pub fn now(&self) -> Now {

@@ -23,8 +23,9 @@ use super::targets::Targets;
 use super::{Control, Listen, PlayError, PublishTo, PushTarget};
 use crate::clock::Clock;
 use crate::config::TlsFiles;
+use crate::message::{Selection, SourceHeader};
 use crate::secret::Secret;
-use crate::transport::fanout::Fanout;
+use crate::transport::fanout::{Fanout, Strands};
 use crate::transport::http_server::{self, ListenError};
 use crate::transport::misbehave::Misbehaviour;
 use crate::transport::mqtt_server::{Credentials, MqttServer};
@@ -217,6 +218,20 @@ impl Endpoints {
     /// The controls of the replay; they take orders before it plays, too.
     pub fn control(&self) -> Arc<Control> {
         Arc::clone(&self.control)
+    }
+
+    /// Clients that come late are told the last message of each thing.
+    pub fn keep_state(&self) {
+        self.fanout.keep_state();
+    }
+
+    /// Outages of `sources`, as far as they are selected, are outages for clients as well. The names of those
+    /// that cannot have any, since they share the MQTT listeners.
+    pub fn reproduce_outages(&self, sources: &[SourceHeader], selection: &Selection) -> Vec<String> {
+        let strands = Strands::new(sources, selection);
+        let sharing = strands.sharing().to_vec();
+        self.fanout.reproduce_outages(strands);
+        sharing
     }
 
     /// To look on while it plays: messages emitted so far, and clients that are ready.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::message::Row;
+use crate::transport::fanout::{Down, StateTable};
 
 /// An event with its place in the replay.
 #[derive(Clone, Debug)]
@@ -36,10 +37,10 @@ pub enum Happening {
     Message { row: Box<Row>, changes: Changes },
     /// A message would have left, and a fault took it: it counts as emitted (`digest`) and not as sent.
     Dropped { row: Box<Row> },
-    /// A source's connection was lost: it is to be lost for clients, too.
-    SourceDown { source: Arc<str> },
-    /// A source was back.
-    SourceUp { source: Arc<str> },
+    /// From now on exactly these were not connected: they are to be down for clients, too.
+    Down { down: Arc<[Down]> },
+    /// The replay begins here in the middle: what is known of each thing.
+    State { known: Box<StateTable> },
     /// A fault: all clients are disconnected, and may come back at once.
     Disconnect,
 }
@@ -86,6 +87,10 @@ pub trait Stage: Send {
     fn end(&mut self, _out: &mut dyn FnMut(Planned) -> bool) -> bool {
         true
     }
+
+    /// What follows begins here in the recording and on the time line, wherever its first message is. Called
+    /// where a replay was wound to a place, and for each round of a stretch; for stages of the past only.
+    fn begin(&mut self, _recorded_ns: u64, _at_ns: u64) {}
 
     /// The replay is wound to another place: what was held back is forgotten.
     fn wind(&mut self);

@@ -107,7 +107,7 @@ impl Line {
         I: Iterator<Item = Result<Row, E>>,
     {
         let Beginning { mut position, at_ns, mut skip, index, digest, rounds, stretch } = beginning;
-        let Stages { past, shape } = stages;
+        let Stages { past, shape, cuts } = stages;
         let mut counted = Counted { index, digest };
         let mut out = |mut event: Planned| {
             counted.count(&mut event);
@@ -126,13 +126,20 @@ impl Line {
                 Position::Start => 0,
                 Position::At(from_ns) => from_ns,
             };
+            if let Position::At(from_ns) = position {
+                past.iter_mut().for_each(|stage| stage.begin(from_ns, laid.at_ns(from_ns)));
+            }
             let mut span: Option<(u64, u64)> = None;
             let mut messages = 0u64;
             let mut is_cut = false;
-            for row in open(position)? {
+            let place = match position {
+                Position::Start => Position::Start,
+                Position::At(from_ns) => Position::At(cuts.recorded_ns(from_ns)),
+            };
+            for row in open(place)? {
                 let row = row?;
                 let offset_ns = self.offsets_ns.get(&row.session_id).copied().unwrap_or(0);
-                let recorded_ns = offset_ns.saturating_add(row.elapsed_ns);
+                let recorded_ns = cuts.played_ns(offset_ns.saturating_add(row.elapsed_ns));
                 if recorded_ns < from_ns {
                     continue;
                 }
@@ -188,7 +195,7 @@ impl Line {
 }
 
 /// Where each session begins on the time line that starts with the earliest of them.
-fn offsets_ns(sessions: &[SessionStart]) -> HashMap<SessionId, u64> {
+pub(super) fn offsets_ns(sessions: &[SessionStart]) -> HashMap<SessionId, u64> {
     let earliest_us = sessions.iter().map(|session| session.started_at_us).min().unwrap_or(0);
     let offset_ns =
         |session: &SessionStart| session.started_at_us.abs_diff(earliest_us).saturating_mul(1_000);
@@ -203,8 +210,8 @@ mod tests {
     use sha2::Digest as _;
 
     use super::*;
-    use crate::player::Rounds;
     use crate::player::tests::row;
+    use crate::player::{Cuts, Rounds};
 
     fn planned(
         rows: &[(u8, u64)],
@@ -238,7 +245,7 @@ mod tests {
         mut emit: impl FnMut(Planned) -> bool,
     ) {
         let line = Line { offsets_ns: offsets_ns(sessions) };
-        let mut stages = Stages { past: Vec::new(), shape: Vec::new() };
+        let mut stages = Stages { past: Vec::new(), shape: Vec::new(), cuts: Cuts::default() };
         line.play(&mut |_| open(), beginning, &mut stages, &|_| {}, &mut emit).unwrap();
     }
 

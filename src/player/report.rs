@@ -9,7 +9,7 @@ use super::faults::{DISCONNECTED, FaultReport};
 use super::played::Played;
 use super::{Pace, PlayOptions};
 use crate::message::SessionId;
-use crate::transport::fanout::{ClientSummary, Fanout, Lateness};
+use crate::transport::fanout::{ClientSummary, Fanout, Lateness, OutageCount};
 
 /// What was sent to whom, and how late.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +39,11 @@ pub struct Report {
     pub clients: Vec<ClientReport>,
     /// What was done to the stream on purpose.
     pub faults: Vec<FaultReport>,
+    /// Connections that were closed and refused because what they came for was down: `--outages reproduce`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outages: Option<OutageCount>,
+    /// Things whose last message was not kept, because there were more than are remembered.
+    pub states_forgotten: u64,
     /// Messages that were late because the archive was not read in time.
     pub reader_late: u64,
     /// The replay was stopped before its end.
@@ -61,6 +66,11 @@ pub struct ClientReport {
     pub endpoint: String,
     pub messages: u64,
     pub bytes: u64,
+    /// Told to it first, because it came late or the replay was wound; not among `messages`.
+    pub states: u64,
+    /// Its connection was closed because all that it came for was down, as `--outages reproduce` asks for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outage: bool,
     /// Addressed to it and not sent, because it was too slow.
     pub dropped: u64,
     /// Pushes that were refused for good, after every repetition.
@@ -103,6 +113,8 @@ impl From<ClientSummary> for ClientReport {
             endpoint: client.endpoint,
             messages: client.messages,
             bytes: client.bytes,
+            states: client.states,
+            outage: client.cut,
             dropped: client.dropped,
             refused: client.refused,
             repeated: client.repeated,
@@ -150,6 +162,8 @@ impl Report {
             sources: played.sources.into_iter().map(SourceReport::from).collect(),
             clients: summaries.into_iter().map(ClientReport::from).collect(),
             faults: played.faults,
+            outages: fanout.outages(),
+            states_forgotten: fanout.forgotten_states(),
             reader_late: played.reader_late,
             stopped: played.stopped,
         }

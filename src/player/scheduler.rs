@@ -18,6 +18,7 @@ use super::control::{Control, Shown, State, Steps, Tape, Ticket};
 use super::event::{Changes, Happening, Planned};
 use super::faults::{DISCONNECTED, Fault, Struck};
 use super::pace::{PlaybackClock, Speed};
+use super::past::Past;
 use super::played::Played;
 use super::prepare::Preparation;
 use super::sleep::Sleep;
@@ -83,6 +84,7 @@ struct Scheduler<'a, S> {
     options: &'a PlayOptions,
     sleep: S,
     preparation: Preparation,
+    past: Past,
     is_to_play: bool,
     /// Those that are waited for are there, or were.
     is_open: bool,
@@ -127,6 +129,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             options,
             sleep,
             preparation: Preparation::new(options),
+            past: Past::new(options),
             is_to_play: !options.start_paused && options.pace != Pace::Step,
             is_open: false,
             stepping: None,
@@ -154,6 +157,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     /// message may be late. False if there is none.
     fn thread_in(&mut self) -> bool {
         self.stock.begin(Beginning { rounds: self.rounds, ..Beginning::start() });
+        self.show();
         while !self.fetch() {
             if self.control.stopped().is_cancelled() || self.is_at_end() {
                 return false;
@@ -276,7 +280,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         let what = match what {
             What::Planned(Happening::Message { row, changes }) => {
                 let payload = self.preparation.payload(&row, at_ns, changes);
-                let emission = Arc::new(Emission::changed(*row, payload, index, None));
+                let emission = Arc::new(self.past.emission(*row, payload, index));
                 emission.topic();
                 What::Message(emission, changes)
             }
@@ -407,7 +411,11 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
                 );
                 self.fanout.disconnect(DISCONNECTED);
             }
-            Happening::SourceDown { .. } | Happening::SourceUp { .. } => {}
+            Happening::Down { down } => self.fanout.set_down(&down),
+            Happening::State { known } => {
+                let place = (self.recorded_ns, self.at_ns);
+                self.fanout.restate(self.past.prepared(*known, place, &mut self.preparation));
+            }
         }
     }
 

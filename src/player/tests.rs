@@ -22,6 +22,7 @@ use super::*;
 mod access;
 mod hostile;
 mod lockstep;
+mod past;
 mod shape;
 
 use crate::clock::Clock;

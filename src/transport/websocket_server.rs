@@ -4,6 +4,17 @@
 //! Reading goes on while a flush waits for the client, so heartbeats are heard and a slow reader is
 //! not taken for a silent one. Several messages are written and flushed as one; each one's lateness is
 //! taken after that flush.
+//!
+//! RFC 6455 is the library's, but for what it leaves to its user: what a client gets wrong is answered with the
+//! code of section 7.4.1 before the connection is failed, its goodbye is answered, and a client of which nothing
+//! is heard is asked for a sign of life.
+
+mod close;
+#[cfg(any(test, feature = "conformance"))]
+pub mod echo;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 use std::collections::VecDeque;
 use std::future;
@@ -11,15 +22,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Error as SocketError;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use bytestring::ByteString;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::json;
-use tokio::time::{Instant, sleep_until, timeout};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
-use crate::transport::fanout::{Item, Member, Taken, Wish};
+pub use self::close::close;
+use self::close::{CLOSE_TIMEOUT, bye, fail, fault};
+use self::wire::Wire;
+use crate::transport::fanout::{Item, Member, Outlet, Taken, Wish};
 use crate::transport::misbehave::{Conduct, Next};
 use crate::transport::trace;
 use crate::vendors::{ClientInput, Emulator, Format, ServerEffect};
@@ -28,7 +43,7 @@ use crate::vendors::{ClientInput, Emulator, Format, ServerEffect};
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// The library's default, 128 KiB for each connection, is for clients that send.
-pub const READ_BUFFER_BYTES: usize = 4 << 10;
+const READ_BUFFER_BYTES: usize = 4 << 10;
 
 /// Written and flushed as one.
 const BATCH_BYTES: usize = 64 << 10;
@@ -37,19 +52,46 @@ const BATCH_ITEMS: usize = 512;
 /// Answers of the emulator that wait for a flush: more is a client that asks without reading.
 const ANSWERS_MAX: usize = 64;
 
-/// How long a goodbye may take: the client may have much to read before it comes to it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The same for a client that is dropped because it does not read.
+/// How long the goodbye to a client may take that is dropped because it does not read.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A client of which nothing was heard for so long is pinged: below the minute after which proxies cut a silent
+/// connection, above the vendors' own heartbeats (22 s), so that those who send them see none of ours.
+const PING_EVERY: Duration = Duration::from_secs(25);
+
+/// So many pings without an answer, and nothing taken from a socket that was full: nobody is there.
+const PINGS_MAX: u32 = 3;
+
+/// The reason given to a client that answered no ping.
+pub const SILENT: &str = "silent: it answered no ping for 75 s";
 
 /// RFC 6455 has no code for a slow client; this registered one says "try again later".
 const CLOSE_TRY_AGAIN: u16 = 1013;
+
+/// The endpoints' bounds on what a client may send.
+pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+}
+
+/// What is answered to a request at `path` that is no handshake of the version spoken here (section 4.4).
+pub fn upgrade_required(path: &str) -> Response {
+    let text = format!("{path} is a WebSocket endpoint: connect with ws:// or wss://\n");
+    let headers = [(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")];
+    (StatusCode::UPGRADE_REQUIRED, headers, text).into_response()
+}
 
 /// How a connection ends.
 enum End {
     /// The peer closed or the connection broke: nothing more to say.
     Gone,
+    /// The peer broke the rules: nothing more is read.
+    Fail {
+        code: u16,
+        reason: String,
+    },
     Close {
         code: u16,
         reason: String,
@@ -65,43 +107,33 @@ pub async fn serve(
     member: Member,
     conduct: Option<Arc<Conduct>>,
 ) {
-    let (sink, stream) = socket.split();
-    let mut client = Client {
-        sink,
-        stream,
-        emulator,
-        format: Format::default(),
-        member,
-        conduct,
-        answers: VecDeque::new(),
-        effects: Vec::new(),
-    };
+    let wire = Wire::new(socket);
+    // What a server does wrong is done by its task, message by message.
+    if conduct.is_none() {
+        member.set_outlet(Arc::clone(&wire) as Arc<dyn Outlet>);
+    }
+    let mut client =
+        Client { wire, emulator, member, conduct, answers: VecDeque::new(), effects: Vec::new() };
     client.tell(ClientInput::Opened { query });
-    let end = client.run().await.unwrap_or(End::Gone);
+    let end = client.run().await.unwrap_or_else(|error| match fault(&error) {
+        Some((code, reason)) => End::Fail { code, reason },
+        None => End::Gone,
+    });
     client.member.end();
-    if let End::Close { code, reason } = end {
-        let limit = if code == CLOSE_TRY_AGAIN { DROP_TIMEOUT } else { CLOSE_TIMEOUT };
-        // A client that does not answer the goodbye is left: what was sent was flushed before.
-        let _ = timeout(limit, client.close(code, &reason)).await;
+    match end {
+        End::Gone => {}
+        End::Fail { code, reason } => fail(&mut &*client.wire, code, &reason).await,
+        End::Close { code, reason } => {
+            let limit = if code == CLOSE_TRY_AGAIN { DROP_TIMEOUT } else { CLOSE_TIMEOUT };
+            // A client that does not answer the goodbye is left: what was sent was flushed before.
+            let _ = timeout(limit, client.close(code, &reason)).await;
+        }
     }
 }
 
-/// Closes a socket that was only just opened, without a word.
-pub async fn close(mut socket: WebSocket) {
-    let _ = timeout(CLOSE_TIMEOUT, async {
-        if socket.send(Message::Close(None)).await.is_ok() {
-            // What the client says meanwhile is read, or its end would become a reset.
-            while let Some(Ok(_)) = socket.next().await {}
-        }
-    })
-    .await;
-}
-
 struct Client {
-    sink: SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
+    wire: Arc<Wire>,
     emulator: Box<dyn Emulator>,
-    format: Format,
     member: Member,
     conduct: Option<Arc<Conduct>>,
     /// Live frames that wait to be written.
@@ -111,9 +143,20 @@ struct Client {
 
 impl Client {
     async fn run(&mut self) -> Result<End, SocketError> {
+        let wire = Arc::clone(&self.wire);
+        let (mut sink, mut stream) = (&*wire, &*wire);
         let mut batch: Vec<Item> = Vec::new();
         let mut flushing = false;
+        let mut pulse = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Pings since something was heard; none is sent where there was something.
+        let mut unanswered = 0;
+        let mut heard = false;
+        // A flush was waiting at a ping: its end is a sign of life as well.
+        let mut full = false;
         loop {
+            // A wish may be carried out, whose answer goes before the first message.
+            wire.set_idle(false);
             let closing = self.carry_out();
             if self.answers.len() > ANSWERS_MAX {
                 return Ok(end(close_code::POLICY, "too many requests without reading the answers"));
@@ -121,10 +164,11 @@ impl Client {
             // Fed only where nothing is being flushed, so that feeding never waits.
             if !flushing {
                 for answer in self.answers.drain(..) {
-                    self.sink.feed(answer).await?;
+                    sink.feed(answer).await?;
                     flushing = true;
                 }
             }
+            wire.set_idle(!flushing);
             if let Some(end) = closing {
                 return Ok(end);
             }
@@ -135,11 +179,16 @@ impl Client {
             tokio::select! {
                 biased;
                 why = self.member.dropped() => return Ok(end(CLOSE_TRY_AGAIN, why)),
-                flushed = self.sink.flush(), if flushing => {
+                flushed = sink.flush(), if flushing => {
                     flushed?;
                     flushing = false;
+                    heard |= std::mem::take(&mut full);
                     self.member.sent(&batch);
                     batch.clear();
+                }
+                item = wire.handed(), if !flushing => {
+                    batch.push(item);
+                    flushing = true;
                 }
                 taken = self.member.take(&mut batch, BATCH_ITEMS, BATCH_BYTES), if !flushing => match taken {
                     Taken::Some | Taken::Nothing => {
@@ -147,55 +196,83 @@ impl Client {
                         flushing = true;
                     }
                     Taken::Finished => return Ok(end(close_code::NORMAL, "the replay is over")),
+                    Taken::Cut => {
+                        self.hear_out();
+                        return Ok(End::Gone);
+                    }
                     Taken::Dropped(why) => return Ok(end(CLOSE_TRY_AGAIN, why)),
                 },
-                message = self.stream.next() => match message.transpose()? {
-                    Some(Message::Text(text)) => {
-                        self.member.trace("text", || trace::without_secrets(&text));
-                        self.tell(ClientInput::Text(ByteString::from(text.as_str())));
+                message = stream.next() => {
+                    heard = true;
+                    match message.transpose()? {
+                        Some(Message::Text(text)) => {
+                            self.member.trace("text", || trace::without_secrets(&text));
+                            self.tell(ClientInput::Text(ByteString::from(text.as_str())));
+                        }
+                        Some(Message::Binary(bytes)) => {
+                            self.member.trace("binary", || Value::Object(trace::bytes_of(&bytes)));
+                            self.tell(ClientInput::Binary(bytes));
+                        }
+                        // The library answers pings itself, with the next read or flush.
+                        Some(Message::Ping(_) | Message::Pong(_)) => {}
+                        Some(Message::Close(frame)) => {
+                            self.member.trace("close", || match &frame {
+                                Some(frame) => json!({"code": frame.code, "reason": frame.reason.as_str()}),
+                                None => json!({}),
+                            });
+                            // The answer that the library has made.
+                            let _ = timeout(CLOSE_TIMEOUT, sink.flush()).await;
+                            return Ok(End::Gone);
+                        }
+                        None => return Ok(End::Gone),
                     }
-                    Some(Message::Binary(bytes)) => {
-                        self.member.trace("binary", || json!({"bytes": bytes.len()}));
-                        self.tell(ClientInput::Binary(bytes));
-                    }
-                    // The library answers pings itself, with the next read or flush.
-                    Some(Message::Ping(_) | Message::Pong(_)) => {}
-                    Some(Message::Close(_)) | None => return Ok(End::Gone),
-                },
+                }
                 () = at(wake), if wake.is_some() => self.tell(ClientInput::Tick),
+                _ = pulse.tick() => {
+                    full = flushing;
+                    unanswered = if std::mem::take(&mut heard) { 0 } else { unanswered + 1 };
+                    if unanswered > PINGS_MAX {
+                        return Ok(end(CLOSE_TRY_AGAIN, self.member.give_up(SILENT)));
+                    }
+                    if unanswered > 0 && self.answers.len() < ANSWERS_MAX {
+                        self.answers.push_back(Message::Ping(Bytes::new()));
+                    }
+                }
             }
         }
     }
 
+    /// Takes what has come from the client already: unread, it would turn the end of the connection into a
+    /// reset, which may overtake what was sent.
+    fn hear_out(&mut self) {
+        let mut stream = &*self.wire;
+        while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
+    }
+
     /// Feeds all of `batch`, or as much of it as the server's conduct has left over.
     async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<(), SocketError> {
+        let Some(conduct) = &self.conduct else { return self.wire.feed_all(batch).await };
+        let mut sink = &*self.wire;
         let mut fed = 0;
         for item in batch.iter() {
-            match self.conduct.as_ref().map(|c| c.before_message(item.emission.payload().len())) {
-                None | Some(Next::Send) => {}
-                Some(Next::Noise(noise)) => self.sink.feed(noise_frame(noise)).await?,
-                Some(Next::Last) => {
-                    self.sink.feed(self.frame(item)).await?;
+            match conduct.before_message(item.emission.payload().len()) {
+                Next::Send => {}
+                Next::Noise(noise) => sink.feed(noise_frame(noise)).await?,
+                Next::Last => {
+                    sink.feed(self.wire.frame(item)).await?;
                     break;
                 }
-                Some(Next::Expire) => {
+                Next::Expire => {
                     self.emulator.expire(&mut self.effects);
                     break;
                 }
             }
-            self.sink.feed(self.frame(item)).await?;
+            sink.feed(self.wire.frame(item)).await?;
             fed += 1;
         }
         // What was not fed whole is not counted as sent.
         batch.truncate(fed);
         Ok(())
-    }
-
-    fn frame(&self, item: &Item) -> Message {
-        match self.format {
-            Format::Raw => item.emission.raw_frame(),
-            Format::Envelope => item.emission.envelope_frame(),
-        }
     }
 
     fn tell(&mut self, input: ClientInput) {
@@ -209,7 +286,7 @@ impl Client {
             match effect {
                 ServerEffect::Send(text) => self.answers.push_back(Message::Text(text.to_string().into())),
                 ServerEffect::Ready { selection, format } => {
-                    self.format = format;
+                    self.wire.set_format(format);
                     if format == Format::Envelope {
                         self.member.acknowledges();
                     }
@@ -223,16 +300,11 @@ impl Client {
     }
 
     async fn close(&mut self, code: u16, reason: &str) -> Result<(), SocketError> {
+        let (mut sink, mut stream) = (&*self.wire, &*self.wire);
         for answer in self.answers.drain(..) {
-            self.sink.feed(answer).await?;
+            sink.feed(answer).await?;
         }
-        // A control frame holds 125 bytes, two of them the code.
-        let reason = &reason[..reason.floor_char_boundary(123)];
-        self.sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-        while let Some(message) = self.stream.next().await {
-            message?;
-        }
-        Ok(())
+        bye(&mut sink, &mut stream, code, reason).await
     }
 }
 

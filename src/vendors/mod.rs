@@ -41,7 +41,9 @@ use crate::message::{Headers, Mqtt, Selection};
 use crate::secret::Secret;
 
 pub use pusher::{PushRule, Pusher, pusher, signs, was_pushed};
-pub use registry::{VENDORS, collector, emulator, is_emitted, kinds, source_header};
+pub use registry::{
+    VENDORS, collector, emulator, is_emitted, kinds, reach, sensors, source_header, was_subscribed,
+};
 pub use sealer::Sealer;
 pub use source::{Source, TlsOptions, VendorConfig};
 pub use topic::replay_topic;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Collector, Emulator, Recorded, damoov, delicode, generic, jointech, pontosense, sensoro};
 use crate::decode;
-use crate::message::{COMMON_KINDS, KindHeader, SourceHeader};
+use crate::message::{COMMON_KINDS, KindHeader, Selection, SourceHeader};
 use crate::vendors::{Source, VendorConfig};
 
 /// The vendors that are built in, `generic` included.
@@ -98,12 +98,37 @@ pub fn is_emitted(vendor: &str, kind: &str) -> bool {
     !matches!((vendor, kind), (_, "link" | "control") | ("pontosense", "config"))
 }
 
+/// The sensors of a recorded source that has a connection for each of them, and the channels of their messages.
+pub fn sensors(source: &SourceHeader) -> Vec<(String, String)> {
+    let list =
+        source.settings.get("sensors").and_then(Value::as_array).filter(|_| source.vendor == "pontosense");
+    let names = list.into_iter().flatten().filter_map(Value::as_str);
+    names.map(|sn| (sn.to_owned(), pontosense::topic(sn))).collect()
+}
+
+/// Whether a source was recorded by subscribing to a broker's topics.
+pub fn was_subscribed(source: &SourceHeader) -> bool {
+    source.settings.get("transport").and_then(Value::as_str) == Some("mqtt")
+}
+
 /// The emulator for a WebSocket client that asked for `path` (without query); none if nothing is served there.
 pub fn emulator(path: &str, recorded: Arc<Recorded>) -> Option<Box<dyn Emulator>> {
     match path {
         damoov::PATH => Some(Box::new(damoov::emulator::DamoovEmulator::new(recorded))),
         delicode::PATH => Some(Box::new(delicode::emulator::DelicodeEmulator::new(recorded))),
         generic::emulator::PATH => Some(Box::new(generic::emulator::GenericEmulator::new(recorded))),
+        _ => None,
+    }
+}
+
+/// What a client that asks for `path` with this raw query could get at most; none if nothing is served there, or
+/// not for that query.
+pub fn reach(path: &str, query: &str) -> Option<Selection> {
+    let of = |vendor: &str| Selection { vendors: vec![vendor.to_owned()], ..Selection::default() };
+    match path {
+        damoov::PATH => Some(of("damoov")),
+        delicode::PATH => Some(of("delicode")),
+        generic::emulator::PATH => generic::emulator::selection(query),
         _ => None,
     }
 }

@@ -59,6 +59,11 @@ pub trait MqttPolicy: Send + std::fmt::Debug {
     /// a service, and at [`MqttPolicy::wake_at`].
     fn standing(&mut self, now: Now) -> Standing;
 
+    /// What could go to the client at most.
+    fn reach(&self) -> Selection {
+        Selection::default()
+    }
+
     /// The steady time (ns) at which the standing changes by itself.
     fn wake_at(&self) -> Option<u64>;
 }

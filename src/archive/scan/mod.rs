@@ -83,6 +83,11 @@ pub fn scan(archive: &Archive, options: &ScanOptions) -> Result<Scan, ArchiveErr
     Scan::open(archive, options, true)
 }
 
+/// Starts a scan that leaves payloads out: they are empty.
+pub fn envelopes(archive: &Archive, options: &ScanOptions) -> Result<Scan, ArchiveError> {
+    Scan::open(archive, options, false)
+}
+
 /// What a scan would give: from the index where it can tell, else by reading all but the payloads.
 pub fn summarize(archive: &Archive, options: &ScanOptions) -> Result<ScanSummary, ArchiveError> {
     let Selection { sources, devices, channels, .. } = &options.selection;

@@ -25,6 +25,7 @@ pub(super) fn write(mut file: File, report: &Report) -> anyhow::Result<()> {
 /// How it ended with a client, where there is something to say.
 pub(in crate::commands) fn ended(client: &ClientReport) -> String {
     match (client.refused, client.reason) {
+        (0, None) if client.outage => "outage".to_owned(),
         (0, reason) => reason.unwrap_or("").to_owned(),
         (refused, None) => format!("{} refused for good", human_count(refused)),
         (refused, Some(reason)) => format!("{} refused for good; {reason}", human_count(refused)),
@@ -71,6 +72,13 @@ pub(super) fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyho
         "lateness: p50 {} us, p99 {} us, at most {} us; {drift}",
         late.p50, late.p99, late.max
     ))?;
+    if let Some(outages) = report.outages {
+        out.line(format!(
+            "outages: {} connections closed, {} refused",
+            human_count(outages.closed),
+            human_count(outages.refused)
+        ))?;
+    }
     let mut table =
         Table::new(&[">client", "endpoint", ">messages", ">dropped", ">p50 us", ">p99 us", "ended"]);
     for client in &report.clients {

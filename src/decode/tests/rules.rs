@@ -105,6 +105,30 @@ fn the_same_name_means_the_same_everywhere() {
 }
 
 #[test]
+fn a_state_is_ended_by_a_kind_that_has_its_key() {
+    let fields = field("person", "id = 100\ntype = \"int64\"");
+    let kind = |name: &str, keys: &str| {
+        Declaration::parse(&format!("kind = \"{name}\"\n{keys}\n{fields}"), &format!("{name}.toml")).unwrap()
+    };
+    let keys = "state_key = [\"person\", \"device_id\"]\nstate_ended_by = \"lost\"";
+    let seen = kind("seen", keys);
+    assert!(check_vendor(&[seen.clone(), kind("lost", "")]).is_ok());
+    let error = check_vendor(&[seen.clone(), kind("gone", "")]).unwrap_err();
+    assert_eq!(error.to_string(), "seen.toml, line 3, state_ended_by: no other kind is named `lost`");
+    let error = check_vendor(&[seen.clone(), kind("lost", "state_key = [\"person\"]")]).unwrap_err();
+    assert!(error.what.contains("has a state of its own"), "{error}");
+    let without = Declaration::parse("kind = \"lost\"", "lost.toml").unwrap();
+    let error = check_vendor(&[seen, without]).unwrap_err();
+    assert!(error.what.contains("has no field `person`"), "{error}");
+    refused(
+        &format!("kind = \"k\"\nstate_ended_by = \"x\"\n{fields}"),
+        2,
+        "state_ended_by",
+        "no state to end",
+    );
+}
+
+#[test]
 fn paths_must_not_contradict_each_other() {
     let list = field("a", "id = 100\ntype = \"list<string>\"\nelement_id = 101");
     let inside = "[[field]]\nname = \"b\"\npath = \"p.x\"\nrole = \"state\"\nid = 102\ntype = \"int32\"\n";

@@ -39,10 +39,28 @@ pub(super) struct HttpState {
     pub(super) services: Arc<Services>,
 }
 
-/// Any request: a call of a vendor's REST interface, an upgrade to one of the WebSocket endpoints, or an
-/// answer that says what there is.
+/// Any request, and how it was answered in the trace.
 pub(super) async fn answer(
     State(state): State<HttpState>,
+    life: Extension<Life>,
+    conduct: Option<Extension<Arc<Conduct>>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let fanout = Arc::clone(&state.fanout);
+    let response = respond(state, life, conduct, upgrade, request).await;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Without the query, which may hold a token.
+        fanout.trace_http(method.as_str(), &path, response.status().as_u16());
+    }
+    response
+}
+
+/// Any request: a call of a vendor's REST interface, an upgrade to one of the WebSocket endpoints, or an
+/// answer that says what there is.
+async fn respond(
+    state: HttpState,
     life: Extension<Life>,
     conduct: Option<Extension<Arc<Conduct>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -57,19 +75,16 @@ pub(super) async fn answer(
     if state.services.serves(&path) {
         return rest(&state, &method, &uri, &headers, body).await;
     }
+    #[cfg(any(test, feature = "conformance"))]
+    if path == websocket_server::echo::PATH {
+        return upgrade.map(websocket_server::echo::serve).into_response();
+    }
     let emulator = vendors::emulator(&path, Arc::clone(&state.recorded));
     if emulator.is_none() && path != MQTT_PATH {
         return (StatusCode::NOT_FOUND, format!("nothing is served at {path}\n")).into_response();
     }
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade
-            .read_buffer_size(websocket_server::READ_BUFFER_BYTES)
-            .max_message_size(websocket_server::FRAME_BYTES_MAX)
-            .max_frame_size(websocket_server::FRAME_BYTES_MAX),
-        Err(_) => {
-            let text = format!("{path} is a WebSocket endpoint: connect with ws:// or wss://\n");
-            return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], text).into_response();
-        }
+    let Ok(upgrade) = upgrade.map(websocket_server::bounded) else {
+        return websocket_server::upgrade_required(&path);
     };
     let Some(emulator) = emulator else {
         return mqtt(state, &uri, life, conduct, upgrade);
@@ -79,17 +94,26 @@ pub(super) async fn answer(
         let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"telereel\"")];
         return (StatusCode::UNAUTHORIZED, challenge, "credentials are required\n").into_response();
     }
+    let query = uri.query().unwrap_or_default().to_owned();
+    if vendors::reach(&path, &query).is_some_and(|rows| state.fanout.is_down(&rows)) {
+        return down(&state.fanout);
+    }
     let member = match state.fanout.join(&path) {
         Ok(member) => member,
         Err(error @ (JoinError::Full | JoinError::Over)) => {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
         }
     };
-    let query = uri.query().unwrap_or_default().to_owned();
     upgrade.on_upgrade(move |socket| async move {
         let _hold = life.hold();
         websocket_server::serve(socket, emulator, query, member, conduct).await;
     })
+}
+
+/// Nobody is there, as nobody was there when this was recorded.
+fn down(fanout: &Fanout) -> Response {
+    fanout.refuse();
+    (StatusCode::SERVICE_UNAVAILABLE, "down, as it was when this was recorded\n").into_response()
 }
 
 /// A call of a vendor's REST interface.
@@ -143,6 +167,11 @@ fn mqtt(
     }
     if let Admission::Refused(answer) = admission {
         return reply(answer);
+    }
+    if let Admission::Under(policy) = &admission
+        && state.fanout.is_down(&policy.reach())
+    {
+        return down(&state.fanout);
     }
     upgrade.protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
         let _hold = life.hold();

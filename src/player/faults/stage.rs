@@ -99,6 +99,8 @@ impl Latest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::player::event::Changes;
     use crate::player::event::add_to_digest;
@@ -112,7 +114,7 @@ mod tests {
             let what = match event.what {
                 Happening::Message { changes: Changes { copy, .. }, .. } => format!("message {copy}"),
                 Happening::Dropped { .. } => "dropped".to_owned(),
-                Happening::SourceUp { .. } => "up".to_owned(),
+                Happening::Down { .. } => "up".to_owned(),
                 _ => "disconnect".to_owned(),
             };
             out.push((event.index, what, event.digest));
@@ -127,7 +129,7 @@ mod tests {
                 Planned { at_ns: n, recorded_ns: n, round: 0, index: n, what, digest: digest.clone() };
             stage.on(event, &mut keep);
         }
-        let what = Happening::SourceUp { source: "s".into() };
+        let what = Happening::Down { down: Arc::from([]) };
         let (at_ns, index) = (messages, messages);
         stage.on(Planned { at_ns, recorded_ns: at_ns, round: 0, index, what, digest }, &mut keep);
         stage.end(&mut keep);

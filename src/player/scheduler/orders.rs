@@ -93,10 +93,13 @@ impl<S: Sleep> Scheduler<'_, S> {
         let place_ns = match to {
             To::Position(ns) => self.zero_ns.saturating_add(ns),
             To::By(ns) => self.shown_recorded_ns().saturating_add_signed(ns),
-            To::Recorded(ns) => ns,
+            To::Recorded(ns) => self.options.outages.played_ns(ns),
             To::Wall(us) => {
                 let start_us = self.options.sessions.iter().map(|session| session.started_at_us).min();
-                u64::try_from(us.saturating_sub(start_us.unwrap_or(0))).unwrap_or(0).saturating_mul(1_000)
+                let ns = u64::try_from(us.saturating_sub(start_us.unwrap_or(0)))
+                    .unwrap_or(0)
+                    .saturating_mul(1_000);
+                self.options.outages.played_ns(ns)
             }
         };
         place_ns.max(self.zero_ns)

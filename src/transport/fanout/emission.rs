@@ -1,15 +1,20 @@
 //! One message as it leaves: the row, when it is due, and its encodings, each made once for all clients.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::ws::{Message, Utf8Bytes};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::StateChange;
 use crate::envelope;
 use crate::message::Row;
 use crate::transport::mqtt_server::publish;
 use crate::vendors::replay_topic;
+
+/// The end of the envelope of a message that is told again.
+const RETOLD_MEMBER: &str = r#","replayed_state":true}"#;
 
 /// A message on its way to all clients.
 #[derive(Debug)]
@@ -22,6 +27,13 @@ pub struct Emission {
     pub index: u64,
     /// The steady time at which it is to leave; none where there is no time to keep.
     pub due_ns: Option<u64>,
+    /// What it does to what is known of a thing; none where that is not remembered.
+    pub state: Option<StateChange>,
+    /// The n-th message, from 1, that was handed out since states are kept; 0 where they are not. Faults let
+    /// `index` run back, not this.
+    serial: AtomicU64,
+    /// It is told again, to a client that came late.
+    is_retold: bool,
     topic: OnceLock<ByteString>,
     raw: OnceLock<Message>,
     envelope: OnceLock<Message>,
@@ -68,11 +80,34 @@ impl Emission {
             changed: changed.map(Box::new),
             index,
             due_ns,
+            state: None,
+            serial: AtomicU64::new(0),
+            is_retold: false,
             topic: OnceLock::new(),
             raw: OnceLock::new(),
             envelope: OnceLock::new(),
             heads: [const { OnceLock::new() }; 3],
         }
+    }
+
+    /// The same message as it is told to a client that comes late: marked where the protocol can.
+    pub fn retold(&self) -> Self {
+        Self {
+            is_retold: true,
+            ..Self::changed(self.row.clone(), self.changed.as_deref().cloned(), self.index, None)
+        }
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn number(&self, serial: u64) {
+        self.serial.store(serial, Ordering::Relaxed);
+    }
+
+    pub fn is_retold(&self) -> bool {
+        self.is_retold
     }
 
     /// The bytes that leave.
@@ -107,7 +142,11 @@ impl Emission {
                 None => envelope::to_json(&self.row),
                 Some(changed) => envelope::to_json(&changed.into_row(&self.row)),
             };
-            Message::Text(json.unwrap_or_default().into())
+            let mut json = json.unwrap_or_default();
+            if self.is_retold && json.pop().is_some() {
+                json.push_str(RETOLD_MEMBER);
+            }
+            Message::Text(json.into())
         });
         frame.clone()
     }
@@ -118,7 +157,7 @@ impl Emission {
         let qos = qos.min(2);
         self.heads[usize::from(qos)]
             .get_or_init(|| {
-                let retain = self.row.mqtt.is_some_and(|mqtt| mqtt.retain);
+                let retain = self.is_retold || self.row.mqtt.is_some_and(|mqtt| mqtt.retain);
                 publish::head(self.topic(), qos, retain, self.payload().len())
             })
             .as_ref()

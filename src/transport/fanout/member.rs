@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::queue::{Item, Taken, Wish};
 use super::summary::{self, ClientSummary};
-use super::{Client, Fanout, TOO_SLOW, lock};
+use super::{Client, Fanout, Outlet, TOO_SLOW, lock};
 use crate::clock::Clock;
 
 /// A client's own handle; leaves when dropped.
@@ -23,9 +23,15 @@ impl Member {
         self.client.id
     }
 
+    /// From now on, what is due is sent through `outlet` where nothing waits for the client.
+    pub fn set_outlet(&self, outlet: Arc<dyn Outlet>) {
+        // A second one would break the order between the two.
+        let _ = self.client.outlet.set(outlet);
+    }
+
     /// Sets what the client receives from now on; the first wish makes it ready.
     pub fn wish(&self, wish: Wish) {
-        lock(&self.client.queue).wish(wish);
+        self.fanout.past.wish(&self.client, wish);
         self.fanout.ring();
     }
 
@@ -41,7 +47,7 @@ impl Member {
                     self.client.writable.notify_all();
                     return taken;
                 }
-                Taken::Finished | Taken::Dropped(_) => return taken,
+                Taken::Finished | Taken::Cut | Taken::Dropped(_) => return taken,
             }
         }
     }
@@ -60,25 +66,8 @@ impl Member {
     /// `batch`, taken before, is settled; it was flushed to the socket at `now_ns`.
     pub fn sent_at(&self, batch: &[Item], now_ns: u64) {
         lock(&self.client.queue).settle(batch.len());
-        let mut sent = lock(&self.client.sent);
-        let mut drift = lock(&self.fanout.drift);
-        for item in batch {
-            let emission = &item.emission;
-            sent.messages += 1;
-            sent.bytes += emission.payload().len() as u64;
-            if let Some(due_ns) = emission.due_ns.filter(|_| !item.is_held) {
-                let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
-                sent.lateness.record(late_us);
-                drift.record(emission.index, late_us);
-            }
-        }
-        drop((sent, drift));
+        self.fanout.count(&self.client, batch, now_ns);
         self.fanout.ring_in_lockstep();
-        if let Some(trace) = &self.fanout.trace {
-            for item in batch {
-                trace.sent(self.id(), &item.emission, now_ns);
-            }
-        }
     }
 
     /// A message that was taken before is given up, because its receiver refused it for good.
@@ -113,6 +102,12 @@ impl Member {
         lock(&self.client.queue).advance();
     }
 
+    /// Disconnects this client for `reason`, which it returns.
+    pub fn give_up(&self, reason: &'static str) -> &'static str {
+        self.client.drop_out(&mut lock(&self.client.queue), reason);
+        reason
+    }
+
     /// Nothing more is sent: what follows is the goodbye, in which nothing can be lost.
     pub fn end(&self) {
         lock(&self.client.queue).end();
@@ -141,10 +136,15 @@ impl Drop for Member {
     fn drop(&mut self) {
         let client = &self.client;
         self.end();
-        let (was_ready, dropped, reason) = {
+        let (was_ready, dropped, reason, cut) = {
             let queue = lock(&client.queue);
-            (queue.was_ready(), queue.dropped(), queue.reason())
+            (queue.was_ready(), queue.dropped(), queue.reason(), queue.is_cut())
         };
+        self.trace("left", || match (reason, cut) {
+            (Some(reason), _) => json!({"reason": reason}),
+            (None, true) => json!({"reason": "outage"}),
+            (None, false) => json!({}),
+        });
         let mut room = lock(&self.fanout.room);
         if was_ready {
             let sent = std::mem::take(&mut *lock(&client.sent));
@@ -154,6 +154,8 @@ impl Drop for Member {
                     id: client.id,
                     endpoint: client.endpoint.clone(),
                     messages: sent.messages,
+                    states: sent.states,
+                    cut,
                     bytes: sent.bytes,
                     refused: sent.refused,
                     repeated: sent.repeated,

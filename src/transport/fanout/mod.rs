@@ -6,19 +6,25 @@
 //! whose queue is full is dropped with a reason under [`Flow::Drop`]; under [`Flow::Wait`], where there
 //! is no time to keep, the stream waits for it.
 //!
-//! What never happens here: a payload is copied, a socket is touched, the player waits for a client
-//! at the original pace.
+//! A client may give an [`Outlet`]: what is due when nothing waits for it leaves through that, at once.
+//!
+//! What never happens here: a payload is copied, the player waits for a client at the original pace.
 
 mod away;
 mod bell;
 mod emission;
 mod lateness;
 mod member;
+mod outlet;
+mod past;
 mod queue;
+mod state;
+mod strands;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
+use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -33,14 +39,19 @@ pub use self::emission::{Changed, Emission};
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
 pub use self::member::Member;
+pub use self::outlet::{Outlet, Sending};
+pub use self::past::OutageCount;
+use self::past::Past;
 pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
+pub use self::state::{StateChange, StateKey, StateTable};
+pub use self::strands::{Down, Strands};
 pub use self::summary::ClientSummary;
 use crate::clock::Clock;
 use crate::transport::trace::Trace;
 
 /// Clients at a time: a bound, far above what a replay is asked for.
-const CLIENTS_MAX: usize = 1_024;
+const CLIENTS_MAX: usize = 4_096;
 
 /// What waits for one client at most: some seconds of a busy recording.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -85,6 +96,9 @@ pub struct Fanout {
     left: Notify,
     drift: Mutex<Drift>,
     emitted: AtomicU64,
+    past: Past,
+    /// Of the message that was delivered last.
+    last_due_ns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -109,12 +123,15 @@ struct Client {
     /// Something was taken; waited for under [`Flow::Wait`].
     writable: Condvar,
     dropped: CancellationToken,
+    /// Where messages leave without the client's task, if it allows that.
+    outlet: OnceLock<Arc<dyn Outlet>>,
     sent: Mutex<Sent>,
 }
 
 #[derive(Debug, Default)]
 struct Sent {
     messages: u64,
+    states: u64,
     bytes: u64,
     refused: u64,
     repeated: u64,
@@ -144,6 +161,8 @@ impl Fanout {
             left: Notify::new(),
             drift: Mutex::default(),
             emitted: AtomicU64::new(0),
+            past: Past::default(),
+            last_due_ns: AtomicU64::new(0),
         })
     }
 
@@ -176,6 +195,7 @@ impl Fanout {
             readable: Notify::new(),
             writable: Condvar::new(),
             dropped: CancellationToken::new(),
+            outlet: OnceLock::new(),
             sent: Mutex::default(),
         });
         let mut members = Vec::clone(&room.members);
@@ -228,11 +248,44 @@ impl Fanout {
 
     /// Hands `emission` to every client that wishes for it.
     pub fn deliver(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+        self.past.note(emission);
+        // What is due together is written together, by the clients' tasks.
+        let due_ns = emission.due_ns.unwrap_or(u64::MAX);
+        let is_alone = self.last_due_ns.swap(due_ns, Ordering::Relaxed) != due_ns && flow == Flow::Drop;
         let members = Arc::clone(&lock(&self.room).members);
         for client in members.iter() {
-            client.offer(emission, flow, stop);
+            let direct = is_alone && outlet::is_worth_it(members.len(), emission, &self.clock);
+            if let Some(item) = client.offer(emission, flow, direct, stop) {
+                self.count(client, slice::from_ref(&item), self.clock.now().steady_ns);
+            }
         }
         self.emitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that `batch` was flushed to `client`.
+    fn count(&self, client: &Client, batch: &[Item], now_ns: u64) {
+        let mut sent = lock(&client.sent);
+        let mut drift = lock(&self.drift);
+        for item in batch {
+            let emission = &item.emission;
+            if emission.is_retold() {
+                sent.states += 1;
+                continue;
+            }
+            sent.messages += 1;
+            sent.bytes += emission.payload().len() as u64;
+            if let Some(due_ns) = emission.due_ns.filter(|_| !item.is_held) {
+                let late_us = now_ns.saturating_sub(due_ns).div_ceil(1_000);
+                sent.lateness.record(late_us);
+                drift.record(emission.index, late_us);
+            }
+        }
+        drop((sent, drift));
+        if let Some(trace) = &self.trace {
+            for item in batch {
+                trace.sent(client.id, &item.emission, now_ns);
+            }
+        }
     }
 
     /// How many messages were handed out so far, and how many clients are ready for more.
@@ -310,23 +363,38 @@ impl Fanout {
 }
 
 impl Client {
-    fn offer(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+    /// Offers `emission` to this client, `direct`ly if that is possible; what left so is returned.
+    fn offer(
+        &self,
+        emission: &Arc<Emission>,
+        flow: Flow,
+        direct: bool,
+        stop: &CancellationToken,
+    ) -> Option<Item> {
         let mut queue = lock(&self.queue);
         let mut stalled = Duration::ZERO;
         loop {
             match queue.offer(emission) {
-                Offer::Unwanted => return,
+                Offer::Unwanted => return None,
                 Offer::Queued { was_empty } => {
+                    if direct && let Some(outlet) = self.outlet.get() {
+                        match outlet::send(&**outlet, &mut queue) {
+                            Some(Sending::Flushed(item)) => return Some(item),
+                            Some(Sending::Handed) => return None,
+                            Some(Sending::Busy(_)) | None => {}
+                        }
+                    }
                     drop(queue);
                     if was_empty {
                         self.readable.notify_one();
                     }
-                    return;
+                    return None;
                 }
                 Offer::Full if flow == Flow::Drop => {
                     queue.count_dropped(1);
                     let reason = if queue.is_away() { AWAY_TOO_LONG } else { TOO_SLOW };
-                    return self.drop_out(&mut queue, reason);
+                    self.drop_out(&mut queue, reason);
+                    return None;
                 }
                 Offer::Full => {
                     let (guard, waited) = match self.writable.wait_timeout(queue, LOOK_UP) {
@@ -335,12 +403,13 @@ impl Client {
                     };
                     queue = guard;
                     if stop.is_cancelled() {
-                        return;
+                        return None;
                     }
                     stalled = if waited.timed_out() { stalled + LOOK_UP } else { Duration::ZERO };
                     if stalled >= STALL_MAX {
                         queue.count_dropped(1);
-                        return self.drop_out(&mut queue, STALLED);
+                        self.drop_out(&mut queue, STALLED);
+                        return None;
                     }
                 }
             }

@@ -83,7 +83,9 @@ impl Item {
     pub fn publish_head(&self) -> Option<Bytes> {
         match &self.topic {
             None => self.emission.publish_head(self.qos).cloned(),
-            Some(topic) => publish::head(topic, self.qos, false, self.emission.payload().len()),
+            Some(topic) => {
+                publish::head(topic, self.qos, self.emission.is_retold(), self.emission.payload().len())
+            }
         }
     }
 }
@@ -96,6 +98,8 @@ pub enum Taken {
     Nothing,
     /// Nothing, and nothing will follow.
     Finished,
+    /// Nothing, and the connection is to break: what the client came for is down.
+    Cut,
     /// The client is to be disconnected, for this reason.
     Dropped(&'static str),
 }
@@ -113,7 +117,11 @@ pub(super) struct Queue {
     bytes_max: usize,
     items_max: usize,
     wish: Option<Wish>,
+    /// Up to the message with this serial, what was wished for before still holds.
+    before: Option<(u64, Option<Wish>)>,
     items: VecDeque<Item>,
+    /// Of `items`, those that are bounded: what is told again is bounded where it is kept.
+    bounded: usize,
     bytes: usize,
     /// Taken and not yet flushed.
     in_hand: u64,
@@ -125,6 +133,8 @@ pub(super) struct Queue {
     finished: bool,
     /// Why the client is to be disconnected when nothing waits for it any more.
     leaving: Option<&'static str>,
+    /// The same, because what it came for is down.
+    cut: bool,
     reason: Option<&'static str>,
     /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
     over: bool,
@@ -141,7 +151,9 @@ impl Queue {
             bytes_max,
             items_max,
             wish: None,
+            before: None,
             items: VecDeque::new(),
+            bounded: 0,
             bytes: 0,
             in_hand: 0,
             acknowledges: false,
@@ -149,6 +161,7 @@ impl Queue {
             dropped: 0,
             finished: false,
             leaving: None,
+            cut: false,
             reason: None,
             over: false,
             away: false,
@@ -161,13 +174,59 @@ impl Queue {
         self.wish = Some(wish);
     }
 
+    /// The same from behind the message with the serial `upto`; of what was before, those of `states` are
+    /// told that were not wished for until now.
+    pub(super) fn wish_from<'s>(
+        &mut self,
+        upto: u64,
+        wish: Wish,
+        states: impl Iterator<Item = &'s Arc<Emission>>,
+    ) {
+        let before = self.wish.replace(wish);
+        let is_new = |state: &&Arc<Emission>| before.as_ref().is_none_or(|b| b.qos_for(state).is_none());
+        self.tell(states.filter(is_new));
+        self.before = Some((upto, before));
+    }
+
+    /// Tells those of `states` that are wished for.
+    pub(super) fn tell<'s>(&mut self, states: impl Iterator<Item = &'s Arc<Emission>>) {
+        let Some(wish) = self.wish.as_ref().filter(|_| !self.over && !self.cut && self.reason.is_none())
+        else {
+            return;
+        };
+        for state in states {
+            if let Some(qos) = wish.qos_for(state) {
+                let topic = wish.topic_for(state);
+                self.items.push_back(Item { emission: Arc::clone(state), qos, topic, is_held: false });
+            }
+        }
+    }
+
+    pub(super) fn current_wish(&self) -> Option<&Wish> {
+        self.wish.as_ref().filter(|_| !self.over)
+    }
+
+    /// Nothing is taken any more but what waits, and then the connection breaks; false if that was so.
+    pub(super) fn cut(&mut self) -> bool {
+        !self.away && !std::mem::replace(&mut self.cut, true)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.over && !self.away && self.leaving.is_none()
+        self.wish.is_some() && !self.over && !self.away && !self.cut && self.leaving.is_none()
     }
 
     /// From now on what is offered waits for the client's return, but for what has QoS 0.
     pub(super) fn go_away(&mut self) {
         self.away = true;
+        // What it was to leave for has happened.
+        self.cut = false;
+        if self.leaving.take().is_some() {
+            self.reason = None;
+        }
         self.items.iter_mut().for_each(|item| item.is_held = true);
     }
 
@@ -181,10 +240,12 @@ impl Queue {
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
-        if self.over || self.leaving.is_some() || self.reason.is_some() {
+        if self.over || self.cut || self.leaving.is_some() || self.reason.is_some() {
             return Offer::Unwanted;
         }
-        let Some(wish) = &self.wish else { return Offer::Unwanted };
+        self.before.take_if(|(upto, _)| emission.serial() > *upto);
+        let wish = self.before.as_ref().map_or(&self.wish, |(_, before)| before);
+        let Some(wish) = wish else { return Offer::Unwanted };
         let Some(qos) = wish.qos_for(emission) else { return Offer::Unwanted };
         if self.away && qos == 0 {
             return Offer::Unwanted;
@@ -193,10 +254,11 @@ impl Queue {
         let was_empty = self.items.is_empty();
         let bytes = cost(emission);
         // One message always fits, whatever its size.
-        if !was_empty && (self.items.len() >= self.items_max || self.bytes + bytes > self.bytes_max) {
+        if self.bounded > 0 && (self.bounded >= self.items_max || self.bytes + bytes > self.bytes_max) {
             return Offer::Full;
         }
         self.bytes += bytes;
+        self.bounded += 1;
         self.items.push_back(Item { emission: Arc::clone(emission), qos, topic, is_held: self.away });
         Offer::Queued { was_empty }
     }
@@ -216,14 +278,18 @@ impl Queue {
         let mut items = 0;
         while items < items_max && bytes < bytes_max {
             let Some(item) = self.items.pop_front() else { break };
-            bytes += cost(&item.emission);
+            let item_bytes = cost(&item.emission);
+            bytes += item_bytes;
             items += 1;
-            if account && (self.acknowledges || item.qos > 0) {
+            if !item.emission.is_retold() {
+                self.bytes -= item_bytes;
+                self.bounded -= 1;
+            }
+            if account && !item.emission.is_retold() && (self.acknowledges || item.qos > 0) {
                 self.unacknowledged.push(item.emission.row.seq);
             }
             batch.push(item);
         }
-        self.bytes -= bytes;
         self.in_hand += items as u64;
         self.progress += items as u64;
         if let (0, Some(reason)) = (items, self.leaving) {
@@ -231,10 +297,33 @@ impl Queue {
             return Taken::Dropped(reason);
         }
         match items {
+            0 if self.cut && self.items.is_empty() => Taken::Cut,
             0 if self.finished && self.items.is_empty() => Taken::Finished,
             0 => Taken::Nothing,
             _ => Taken::Some,
         }
+    }
+
+    /// Takes the only message that waits, if nothing is in hand.
+    pub(super) fn take_alone(&mut self) -> Option<Item> {
+        if self.in_hand > 0 || self.items.len() != 1 || self.bounded != 1 {
+            return None;
+        }
+        let item = self.items.pop_front()?;
+        self.bytes -= cost(&item.emission);
+        self.bounded -= 1;
+        self.in_hand += 1;
+        self.progress += 1;
+        Some(item)
+    }
+
+    /// Undoes [`Queue::take_alone`].
+    pub(super) fn put_back(&mut self, item: Item) {
+        self.bytes += cost(&item.emission);
+        self.bounded += 1;
+        self.items.push_front(item);
+        self.in_hand -= 1;
+        self.progress -= 1;
     }
 
     pub(super) fn settle(&mut self, items: usize) {
@@ -281,14 +370,15 @@ impl Queue {
 
     pub(super) fn drop_all(&mut self, reason: &'static str) {
         self.reason.get_or_insert(reason);
-        self.dropped += self.items.len() as u64;
-        self.items = VecDeque::new();
-        self.bytes = 0;
+        self.dropped += self.bounded as u64;
+        self.forget();
     }
 
     /// The client is to be disconnected when it has what waits for it.
     pub(super) fn leave(&mut self, reason: &'static str) {
-        self.leaving.get_or_insert(reason);
+        if !self.away {
+            self.leaving.get_or_insert(reason);
+        }
     }
 
     pub(super) fn finish(&mut self) {
@@ -306,7 +396,12 @@ impl Queue {
         if self.reason.is_some() {
             self.dropped += std::mem::take(&mut self.in_hand);
         }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.items = VecDeque::new();
+        self.bounded = 0;
         self.bytes = 0;
     }
 
@@ -319,6 +414,6 @@ impl Queue {
     }
 }
 
-fn cost(emission: &Emission) -> usize {
+pub(super) fn cost(emission: &Emission) -> usize {
     emission.payload().len() + emission.row.channel.len() + ITEM_BYTES
 }

@@ -12,6 +12,10 @@ pub struct ClientSummary {
     pub endpoint: String,
     /// Flushed to its socket.
     pub messages: u64,
+    /// Told again because it came late, or because the replay was moved: not among `messages`.
+    pub states: u64,
+    /// Its connection was closed because what it came for was down.
+    pub cut: bool,
     pub bytes: u64,
     /// Addressed to it and not sent, because it was too slow.
     pub dropped: u64,
@@ -32,6 +36,8 @@ pub(super) fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
         None => summaries.push(summary),
         Some(kept) => {
             kept.messages += summary.messages;
+            kept.states += summary.states;
+            kept.cut |= summary.cut;
             kept.bytes += summary.bytes;
             kept.dropped += summary.dropped;
             kept.refused += summary.refused;

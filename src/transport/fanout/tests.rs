@@ -5,7 +5,12 @@ use super::summary::SUMMARIES_MAX;
 use super::*;
 use crate::message::{Mqtt, Row, Selection, SessionId};
 
-pub(super) fn emission(index: u64, channel: &str, qos: u8, payload_bytes: usize) -> Arc<Emission> {
+pub(in crate::transport) fn emission(
+    index: u64,
+    channel: &str,
+    qos: u8,
+    payload_bytes: usize,
+) -> Arc<Emission> {
     let row = Row {
         vendor: "generic".into(),
         kind: "message".into(),
@@ -34,11 +39,11 @@ pub(super) fn fanout(items_max: usize) -> Arc<Fanout> {
     Fanout::with_bounds(Clock::System, None, 1 << 20, items_max)
 }
 
-fn everything() -> Wish {
+pub(super) fn everything() -> Wish {
     Wish::Rows(Selection::default())
 }
 
-fn stop() -> CancellationToken {
+pub(super) fn stop() -> CancellationToken {
     CancellationToken::new()
 }
 

@@ -143,7 +143,8 @@ impl HttpPusher {
                             self.push(member, Pending { item, failures: 0, left_ns: None }, rule).await;
                         }
                     }
-                    Taken::Finished => finished = true,
+                    // Nobody cuts a receiver that we went to.
+                    Taken::Finished | Taken::Cut => finished = true,
                     Taken::Dropped(_) => return,
                 },
             }
@@ -176,14 +177,16 @@ impl HttpPusher {
                 if std::mem::take(&mut self.is_failing) {
                     tracing::info!("{}: takes what is pushed again", self.url);
                 }
-                member.trace("answer", || answer(&emission, pending.failures, &json!(status)));
+                member.trace("answer", || answer(&emission, pending.failures, Ok(status)));
                 let left_ns = pending.left_ns.unwrap_or_else(|| clock.now().steady_ns);
                 return member.sent_at(std::slice::from_ref(&pending.item), left_ns);
             }
-            Ok(status) => format!("it was answered with status {status}"),
-            Err(why) => why,
+            came => {
+                let came = came.as_ref().map(|status| *status).map_err(String::as_str);
+                member.trace("answer", || answer(&emission, pending.failures, came));
+                came.map_or_else(str::to_owned, |status| format!("it was answered with status {status}"))
+            }
         };
-        member.trace("answer", || answer(&emission, pending.failures, &json!(why)));
         let Some(wait) = rule.waits.get(pending.failures) else {
             return self.refuse(member, &emission, why);
         };
@@ -245,8 +248,12 @@ impl Pusher for Unsigned {
     }
 }
 
-fn answer(emission: &Emission, failures: usize, came: &serde_json::Value) -> serde_json::Value {
-    json!({"seq": emission.row.seq, "attempt": failures + 1, "came": came})
+fn answer(emission: &Emission, failures: usize, came: Result<u16, &str>) -> serde_json::Value {
+    let (what, came) = match came {
+        Ok(status) => ("status", json!(status)),
+        Err(why) => ("error", json!(why)),
+    };
+    json!({"seq": emission.row.seq, "attempt": failures + 1, what: came})
 }
 
 async fn at(instant: Option<Instant>) {

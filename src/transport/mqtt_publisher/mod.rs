@@ -342,7 +342,8 @@ impl Shared<'_> {
                 // One by one where a connection may be cut: what comes before the cut has left.
                 taken = stock.take(self.member, if self.conduct.is_some() { 1 } else { room }), if room > 0 && !finished => match taken {
                     Taken::Some | Taken::Nothing => torn = self.encode(stock, &mut out),
-                    Taken::Finished => finished = true,
+                    // Nobody cuts a broker that we went to.
+                    Taken::Finished | Taken::Cut => finished = true,
                     // The other half of `run` has seen it, too, and ends this one.
                     Taken::Dropped(_) => std::future::pending().await,
                 },

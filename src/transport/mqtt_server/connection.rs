@@ -41,6 +41,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Answers that wait to be written; a client that sends more without reading waits itself.
 const ANSWERS_MAX: usize = 64;
 
+const DOWN: &str = "what it came for is down, as it was when this was recorded";
+
 /// How a connection ended without a fault of anybody's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parted {
@@ -69,6 +71,8 @@ pub(super) enum Ended {
     KeepAlive(u16),
     #[error("another client took its identifier")]
     Evicted,
+    #[error("{DOWN}")]
+    Down,
     #[error("dropped: {0}")]
     Dropped(&'static str),
     #[error("by the vendor's rules: {0}")]
@@ -211,6 +215,10 @@ async fn enter(
     if !is_under_rules && !server.credentials.accept(auth) {
         // As Jointech's broker and mosquitto say it, whichever of the two is wrong.
         return refused(ConnectReturnCode::NotAuthorized, "unknown user name or password");
+    }
+    if !is_under_rules && server.fanout.plain_mqtt_is_down() {
+        server.fanout.refuse();
+        return refused(ConnectReturnCode::ServiceUnavailable, DOWN);
     }
     let key = match (client_id.is_empty(), is_under_rules) {
         (true, _) => server.broker.nameless(),

@@ -69,6 +69,11 @@ impl Emulator for GenericEmulator {
     }
 }
 
+/// What a query asks for; none if it is not understood.
+pub fn selection(query: &str) -> Option<Selection> {
+    parse(query).ok().map(|(selection, _)| selection)
+}
+
 fn parse(query: &str) -> Result<(Selection, Format), String> {
     let mut selection = Selection::default();
     let mut format = Format::default();

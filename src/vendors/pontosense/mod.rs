@@ -43,7 +43,7 @@ fn encode(text: &str) -> String {
 }
 
 /// The topic of a sensor's reports; the slash at its beginning is the vendor's.
-fn topic(sn: &str) -> String {
+pub(super) fn topic(sn: &str) -> String {
     format!("/location/{sn}")
 }
 

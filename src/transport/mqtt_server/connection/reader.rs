@@ -3,8 +3,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
     Packet, PubAck, PubComp, PubRec, PubRel, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck,
@@ -21,7 +19,7 @@ use super::super::window::Window;
 use super::super::{FILTERS_BYTES_MAX, FILTERS_MAX, rules};
 use super::{Connection, Ended, Parted};
 use crate::transport::fanout::Wish;
-use crate::transport::trace::without_secrets;
+use crate::transport::trace;
 
 /// What follows an answer.
 enum Then {
@@ -163,18 +161,8 @@ impl Connection<'_> {
 
     fn published(&self, publish: &Publish) -> Option<Packet> {
         self.session.member.trace("publish", || {
-            let payload = match std::str::from_utf8(&publish.payload) {
-                Ok(text) => without_secrets(text),
-                Err(_) => json!({"base64": STANDARD.encode(&publish.payload)}),
-            };
-            json!({
-                "topic": String::from_utf8_lossy(&publish.topic),
-                "qos": publish.qos as u8,
-                "retain": publish.retain,
-                "dup": publish.dup,
-                "bytes": publish.payload.len(),
-                "payload": payload,
-            })
+            let topic = String::from_utf8_lossy(&publish.topic);
+            trace::publication(&topic, publish.qos as u8, publish.retain, &publish.payload)
         });
         let id = publish.pkid;
         // One that is sent again is acknowledged again, and passed on only once [MQTT-4.3.3-2].

@@ -71,6 +71,7 @@ impl Connection<'_> {
                     match found {
                         Taken::Some | Taken::Nothing => self.encode(&mut taken, &mut batch),
                         Taken::Finished => finished = true,
+                        Taken::Cut => return Err(Ended::Down),
                         Taken::Dropped(why) => return Err(Ended::Dropped(why)),
                     }
                 }

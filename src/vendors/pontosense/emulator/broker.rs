@@ -18,6 +18,7 @@ use bytestring::ByteString;
 
 use super::{Claims, Inner, OtherSensor, topic};
 use crate::clock::Now;
+use crate::message::Selection;
 use crate::vendors::lifecycle::SECOND_NS;
 use crate::vendors::service::{Grant, MqttPolicy, Standing};
 
@@ -109,6 +110,10 @@ impl MqttPolicy for Connection {
             _ if self.was_ready => Standing::Paused,
             _ => Standing::Unready,
         }
+    }
+
+    fn reach(&self) -> Selection {
+        self.inner.rows(&self.claims.key, &self.claims.sn)
     }
 
     fn wake_at(&self) -> Option<u64> {
