@@ -67,7 +67,7 @@ fn what_is_wrong_is_told_with_what_was_expected() {
         (r#"{"action": "seek", "to": -1}"#, "`to` is -1"),
         (r#"{"action": "seek", "to": "soon"}"#, "`to` is \"soon\""),
         (r#"{"action": "seek", "by": "soon"}"#, "`by` is"),
-        (r#"{"action": "speed", "speed": "0"}"#, "\"0\" is not a speed"),
+        (r#"{"action": "speed", "speed": "0"}"#, "\"0\" is out of bounds"),
         (r#"{"action": "speed"}"#, "`speed` is missing"),
         (r#"{"action": "step", "count": 0}"#, "`count` is not a whole number from 1"),
         (r#"{"action": "step", "until": {}}"#, "`until` says nothing"),
