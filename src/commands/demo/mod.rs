@@ -87,7 +87,7 @@ pub(super) fn run(json: bool, args: &cli::Demo) -> Result<Outcome> {
             "  python3 -c \"import pandas; print(pandas.read_parquet('{dir}/archive/data/vendor=delicode/kind=person_position').describe())\""
         ))?;
         out.line(format!(
-            "  telereel --archive {dir}/archive replay latest & mosquitto_sub -h 127.0.0.1 -t '#' -v"
+            "  telereel --archive {dir}/archive replay latest & sleep 1; mosquitto_sub -h 127.0.0.1 -t '#' -v"
         ))
     })?;
     let all = findings.recorded.iter().chain(&findings.replayed);

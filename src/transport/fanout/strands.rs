@@ -83,10 +83,12 @@ impl Strands {
             ([], 1) if all[0].device.is_none() => Some(0),
             _ => None,
         };
-        let sharing = match over_mqtt.len() {
+        let mut sharing: Vec<String> = match over_mqtt.len() {
             0 | 1 => Vec::new(),
             _ => over_mqtt.iter().map(|n| all[*n].source.clone()).collect(),
         };
+        // A source with several sensors is there once for each.
+        sharing.dedup();
         Self { all, plain_mqtt, sharing }
     }
 
