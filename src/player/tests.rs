@@ -307,12 +307,17 @@ async fn a_client_that_does_not_read_is_dropped_and_the_others_get_everything() 
     let url = endpoints.http_url().unwrap();
     let slow = websocket(&url, "/ws").await;
     let fast = tokio::spawn(receive_all(websocket(&url, "/ws?kind=message").await));
-    // An endless recording of 60 KB messages, one a millisecond, until the slow client is gone.
+    // An endless recording, a message each millisecond, until the slow client is gone. Every other one has 60 KB and
+    // is for that alone: however seldom the fast one has its turn on a busy machine, its queue does not run over.
     let payload = Bytes::from(vec![b'x'; 60_000]);
     let open = move |_| {
         let payload = payload.clone();
         Ok::<_, Infallible>((0..).map(move |seq| {
-            Ok::<_, Infallible>(Row { payload: payload.clone(), ..row(seq, seq * 1_000_000, "") })
+            let row = row(seq, seq * 1_000_000, "");
+            Ok::<_, Infallible>(match seq % 2 {
+                0 => row,
+                _ => Row { kind: "bulk".into(), payload: payload.clone(), ..row },
+            })
         }))
     };
     let options = with_clients(2);
@@ -325,10 +330,11 @@ async fn a_client_that_does_not_read_is_dropped_and_the_others_get_everything() 
     let report = playing.await.unwrap().unwrap();
     drop(slow);
     let (frames, code) = fast.await.unwrap();
-    assert_eq!((frames.len() as u64, code), (report.messages, 1000));
+    let for_fast = report.messages.div_ceil(2);
+    assert_eq!((frames.len() as u64, code), (for_fast, 1000));
     let [slow, fast] = &report.clients[..] else { panic!("{report:?}") };
     assert!(slow.dropped > 0 && slow.reason.is_some(), "{slow:?}");
-    assert_eq!((fast.messages, fast.dropped, fast.reason), (report.messages, 0, None));
+    assert_eq!((fast.messages, fast.dropped, fast.reason), (for_fast, 0, None));
     assert!(report.has_loss() && report.stopped);
 }
 
