@@ -35,8 +35,8 @@
 //!   messages and what waits for a client are bounded in [`broker`], [`retained`] and [`inbox`].
 //! * A client whose queue runs over, or that takes nothing for half a minute, is dropped; a publication at
 //!   QoS 0 for which there is no room is not.
-//! * At the end a connection is closed when its client has, and has acknowledged, what was replayed; what clients
-//!   publish then is not waited for.
+//! * At the end connections are closed when all clients have, and have acknowledged, what was replayed; what was
+//!   published before the last of these acknowledgements reaches its receivers, what is published then may not.
 //! * Sessions and retained messages end with the replay; the wills of those whom its end disconnects are not
 //!   published.
 //! * Nobody but a vendor refuses a topic, and `$` topics are topics like others but for wildcards [MQTT-4.7.2-1].
