@@ -26,7 +26,8 @@ mod past;
 mod shape;
 
 use crate::clock::Clock;
-use crate::message::{KindHeader, Mqtt, SourceHeader};
+use crate::message::{KindHeader, Mqtt, Selection, SourceHeader};
+use crate::transport::fanout::{Down, Strands};
 use crate::vendors::{Credential, Recorded, pusher};
 
 pub(crate) fn row(seq: u64, elapsed_ns: u64, payload: &str) -> Row {
@@ -287,6 +288,33 @@ async fn mqtt_over_websocket_may_split_and_join_packets() {
     assert!(matches!(&packets[3], Packet::Publish(publish) if publish.payload == "1"));
     assert_eq!((packets.len(), code), (4, 1000));
     assert_eq!(playing.await.unwrap().unwrap().clients[0].endpoint, "/mqtt");
+}
+
+#[tokio::test]
+async fn mqtt_over_websocket_ends_in_an_outage_without_a_goodbye() {
+    let endpoints = bind(&["http://127.0.0.1:0"]).await;
+    let fanout = Arc::clone(&endpoints.fanout);
+    let header = SourceHeader {
+        name: "src".into(),
+        vendor: "generic".into(),
+        kinds: Vec::new(),
+        settings: serde_json::Value::Null,
+    };
+    fanout.reproduce_outages(Strands::new(&[header], &Selection::default()));
+    let mut socket = websocket(&endpoints.http_url().unwrap(), "/mqtt").await;
+    let mut bytes = bytes::BytesMut::new();
+    Packet::Connect(Connect::new("c")).write(&mut bytes, 99).unwrap();
+    Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new("#", QoS::AtMostOnce) })
+        .write(&mut bytes, 99)
+        .unwrap();
+    socket.send(Frame::Binary(bytes.freeze())).await.unwrap();
+    while fanout.ready() == 0 {
+        tokio::task::yield_now().await;
+    }
+    fanout.set_down(&[Down { source: "src".into(), device: None }]);
+    while let Some(Ok(frame)) = socket.next().await {
+        assert!(!frame.is_close(), "{frame:?}");
+    }
 }
 
 #[tokio::test]

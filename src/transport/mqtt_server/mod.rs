@@ -60,12 +60,15 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ws::WebSocket;
 use rumqttc::mqttbytes::v4::ConnectAuth;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use self::broker::Broker;
+use self::connection::Line;
+use self::over_websocket::WebSocketBytes;
 use self::publication::Publication;
 use crate::secret::Secret;
 use crate::transport::fanout::Fanout;
@@ -149,9 +152,19 @@ impl MqttServer {
     ) where
         S: AsyncRead + AsyncWrite + Send,
     {
-        if let Err(ended) = connection::serve(self, stream, endpoint, policy, conduct).await {
-            tracing::debug!("{endpoint}: an MQTT connection ended: {ended}");
-        }
+        connection::serve(self, stream, endpoint, policy, conduct, Line::Bare).await;
+    }
+
+    /// The same over a WebSocket.
+    pub async fn serve_websocket(
+        &self,
+        socket: WebSocket,
+        endpoint: &str,
+        policy: Option<Box<dyn MqttPolicy>>,
+        conduct: Option<Arc<Conduct>>,
+    ) {
+        let stream = WebSocketBytes::new(socket);
+        connection::serve(self, stream, endpoint, policy, conduct, Line::WebSocket).await;
     }
 
     /// Publishes what the vendor answers, when it is due; without a vendor there is nothing to be done.
