@@ -107,7 +107,9 @@ mod tests {
             member.set_outlet(Arc::clone(&outlet) as Arc<dyn Outlet>);
             *lock(&outlet.0) = Socket { says: says.into(), idle: true, ..Socket::default() };
             let runtime = Builder::new_current_thread().build().unwrap();
-            let (mut offered, mut batch, mut flushing, mut last) = (0, Vec::new(), false, None);
+            let (mut offered, mut batch, mut last) = (0, Vec::new(), None);
+            // The task has taken something and not written it, has written and not flushed it.
+            let (mut unwritten, mut flushing) = (false, false);
             let drained = std::iter::repeat_n([(2, 9), (3, 0)], 300).flatten();
             for (n, (turn, most)) in turns.iter().copied().chain(drained).enumerate() {
                 if n == turns.len() {
@@ -123,7 +125,7 @@ mod tests {
                         left.iter().for_each(|item| fanout.count(&member.client, slice::from_ref(item), 0));
                         offered += 1;
                     }
-                    2 if !flushing => {
+                    2 if !flushing && !unwritten => {
                         if let Some(item) = lock(&outlet.0).handed.take() {
                             batch.push(item);
                             flushing = true;
@@ -136,13 +138,16 @@ mod tests {
                                 () = std::future::ready(()) => Taken::Nothing,
                             }
                         });
-                        let mut socket = lock(&outlet.0);
-                        socket.written.extend(batch.iter().map(|item: &Item| item.emission.index));
-                        flushing = !batch.is_empty();
-                        socket.idle = !flushing;
+                        unwritten = !batch.is_empty();
                         if !matches!(taken, Taken::Some | Taken::Nothing) {
                             last = Some(taken);
                         }
+                    }
+                    3 if unwritten => {
+                        let mut socket = lock(&outlet.0);
+                        socket.written.extend(batch.iter().map(|item: &Item| item.emission.index));
+                        socket.idle = false;
+                        (unwritten, flushing) = (false, true);
                     }
                     3 if flushing => {
                         member.sent(&batch);
