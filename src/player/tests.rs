@@ -26,7 +26,8 @@ mod past;
 mod shape;
 
 use crate::clock::Clock;
-use crate::message::{KindHeader, Mqtt, SourceHeader};
+use crate::message::{KindHeader, Mqtt, Selection, SourceHeader};
+use crate::transport::fanout::{Down, Strands};
 use crate::vendors::{Credential, Recorded, pusher};
 
 pub(crate) fn row(seq: u64, elapsed_ns: u64, payload: &str) -> Row {
@@ -290,6 +291,33 @@ async fn mqtt_over_websocket_may_split_and_join_packets() {
 }
 
 #[tokio::test]
+async fn mqtt_over_websocket_ends_in_an_outage_without_a_goodbye() {
+    let endpoints = bind(&["http://127.0.0.1:0"]).await;
+    let fanout = Arc::clone(&endpoints.fanout);
+    let header = SourceHeader {
+        name: "src".into(),
+        vendor: "generic".into(),
+        kinds: Vec::new(),
+        settings: serde_json::Value::Null,
+    };
+    fanout.reproduce_outages(Strands::new(&[header], &Selection::default()));
+    let mut socket = websocket(&endpoints.http_url().unwrap(), "/mqtt").await;
+    let mut bytes = bytes::BytesMut::new();
+    Packet::Connect(Connect::new("c")).write(&mut bytes, 99).unwrap();
+    Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new("#", QoS::AtMostOnce) })
+        .write(&mut bytes, 99)
+        .unwrap();
+    socket.send(Frame::Binary(bytes.freeze())).await.unwrap();
+    while fanout.ready() == 0 {
+        tokio::task::yield_now().await;
+    }
+    fanout.set_down(&[Down { source: "src".into(), device: None }]);
+    while let Some(Ok(frame)) = socket.next().await {
+        assert!(!frame.is_close(), "{frame:?}");
+    }
+}
+
+#[tokio::test]
 async fn mqtt_in_text_frames_is_closed() {
     let endpoints = bind(&["http://127.0.0.1:0"]).await;
     let mut socket = websocket(&endpoints.http_url().unwrap(), "/mqtt").await;
@@ -307,12 +335,17 @@ async fn a_client_that_does_not_read_is_dropped_and_the_others_get_everything() 
     let url = endpoints.http_url().unwrap();
     let slow = websocket(&url, "/ws").await;
     let fast = tokio::spawn(receive_all(websocket(&url, "/ws?kind=message").await));
-    // An endless recording of 60 KB messages, one a millisecond, until the slow client is gone.
+    // An endless recording, a message each millisecond, until the slow client is gone. Every other one has 60 KB and
+    // is for that alone: however seldom the fast one has its turn on a busy machine, its queue does not run over.
     let payload = Bytes::from(vec![b'x'; 60_000]);
     let open = move |_| {
         let payload = payload.clone();
         Ok::<_, Infallible>((0..).map(move |seq| {
-            Ok::<_, Infallible>(Row { payload: payload.clone(), ..row(seq, seq * 1_000_000, "") })
+            let row = row(seq, seq * 1_000_000, "");
+            Ok::<_, Infallible>(match seq % 2 {
+                0 => row,
+                _ => Row { kind: "bulk".into(), payload: payload.clone(), ..row },
+            })
         }))
     };
     let options = with_clients(2);
@@ -325,10 +358,11 @@ async fn a_client_that_does_not_read_is_dropped_and_the_others_get_everything() 
     let report = playing.await.unwrap().unwrap();
     drop(slow);
     let (frames, code) = fast.await.unwrap();
-    assert_eq!((frames.len() as u64, code), (report.messages, 1000));
+    let for_fast = report.messages.div_ceil(2);
+    assert_eq!((frames.len() as u64, code), (for_fast, 1000));
     let [slow, fast] = &report.clients[..] else { panic!("{report:?}") };
     assert!(slow.dropped > 0 && slow.reason.is_some(), "{slow:?}");
-    assert_eq!((fast.messages, fast.dropped, fast.reason), (report.messages, 0, None));
+    assert_eq!((fast.messages, fast.dropped, fast.reason), (for_fast, 0, None));
     assert!(report.has_loss() && report.stopped);
 }
 

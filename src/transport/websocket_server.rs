@@ -195,12 +195,14 @@ impl Client {
                         self.feed(&mut batch).await?;
                         flushing = true;
                     }
-                    Taken::Finished => return Ok(end(close_code::NORMAL, "the replay is over")),
-                    Taken::Cut => {
-                        self.hear_out();
-                        return Ok(End::Gone);
-                    }
-                    Taken::Dropped(why) => return Ok(end(CLOSE_TRY_AGAIN, why)),
+                    over => match wire.take_handed() {
+                        // Written between the look at what is handed and the one at the queue: first that.
+                        Some(item) => {
+                            batch.push(item);
+                            flushing = true;
+                        }
+                        None => return Ok(self.over(over)),
+                    },
                 },
                 message = stream.next() => {
                     heard = true;
@@ -239,6 +241,18 @@ impl Client {
                     }
                 }
             }
+        }
+    }
+
+    /// How a connection ends for which nothing more is in the queue.
+    fn over(&mut self, taken: Taken) -> End {
+        match taken {
+            Taken::Cut => {
+                self.hear_out();
+                End::Gone
+            }
+            Taken::Dropped(why) => end(CLOSE_TRY_AGAIN, why),
+            Taken::Finished | Taken::Some | Taken::Nothing => end(close_code::NORMAL, "the replay is over"),
         }
     }
 

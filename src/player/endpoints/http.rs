@@ -19,7 +19,7 @@ use crate::transport::fanout::{Fanout, JoinError};
 use crate::transport::http_server::Life;
 use crate::transport::misbehave::Conduct;
 use crate::transport::mqtt_server::MqttServer;
-use crate::transport::mqtt_server::over_websocket::{SUBPROTOCOL, WebSocketBytes};
+use crate::transport::mqtt_server::over_websocket::SUBPROTOCOL;
 use crate::transport::websocket_server;
 use crate::vendors::service::{Admission, REQUEST_BYTES_MAX, Services};
 use crate::vendors::{self, HttpReply, HttpRequest, Recorded};
@@ -183,7 +183,7 @@ fn mqtt(
             }
             Admission::Plain | Admission::Refused(_) => None,
         };
-        state.mqtt.serve_under(WebSocketBytes::new(socket), MQTT_PATH, policy, conduct).await;
+        state.mqtt.serve_websocket(socket, MQTT_PATH, policy, conduct).await;
     })
 }
 

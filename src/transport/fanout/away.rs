@@ -19,6 +19,11 @@ impl Fanout {
 }
 
 impl Member {
+    /// The client's session outlives its connections: what comes while one of them ends waits for the next.
+    pub fn persists(&self) {
+        lock(&self.client.queue).persists();
+    }
+
     /// The client's connection is gone and its session is not: it is not ready, nobody waits for its
     /// acknowledgements, and what has QoS 1 or 2 waits for its return.
     pub fn go_away(&self) {
@@ -29,7 +34,7 @@ impl Member {
     /// The client is back. Of what it took before, `unsent` messages are still to be flushed; the others have
     /// been, or were lost with the connection.
     pub fn come_back(&self, unsent: usize) {
-        lock(&self.client.queue).come_back(unsent);
+        self.fanout.past.come_back(&self.client, unsent);
         self.fanout.ring();
     }
 

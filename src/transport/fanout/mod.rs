@@ -408,7 +408,8 @@ impl Client {
                     stalled = if waited.timed_out() { stalled + LOOK_UP } else { Duration::ZERO };
                     if stalled >= STALL_MAX {
                         queue.count_dropped(1);
-                        self.drop_out(&mut queue, STALLED);
+                        let reason = if queue.is_away() { AWAY_TOO_LONG } else { STALLED };
+                        self.drop_out(&mut queue, reason);
                         return None;
                     }
                 }

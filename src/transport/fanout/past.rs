@@ -71,6 +71,18 @@ impl Past {
         }
     }
 
+    /// A client is back, of whose messages `unsent` are still to be flushed; if that is in vain, it is sent away.
+    pub(super) fn come_back(&self, client: &Client, unsent: usize) {
+        let strands = self.strands();
+        let mut queue = lock(&client.queue);
+        queue.come_back(unsent);
+        let is_down = |wish| strands.is_some_and(|strands| strands.has_left(wish));
+        if queue.current_wish().is_some_and(is_down) && queue.turn_away() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            client.readable.notify_one();
+        }
+    }
+
     fn strands(&self) -> Option<MutexGuard<'_, Strands>> {
         self.strands.get().map(lock)
     }
@@ -96,7 +108,7 @@ impl Fanout {
         known.forgotten += known.table.forgotten();
         (known.table, known.has_begun) = (table, true);
         for client in members.iter().filter(|client| !client.is_target) {
-            lock(&client.queue).tell(known.table.iter());
+            lock(&client.queue).tell_anew(known.table.iter());
             client.readable.notify_one();
         }
     }
@@ -237,6 +249,57 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_handed_out_comes_once_whatever_is_wished_for_meanwhile() {
+        let fanout = fanout(10);
+        fanout.keep_state();
+        let client = fanout.join("mqtt").unwrap();
+        client.wish(topics(&["a"]));
+        deliver(&fanout, &[sets(0, "a")]);
+        let of_b = sets(1, "b");
+        fanout.past.note(&of_b);
+        client.wish(topics(&["a", "b"]));
+        client.wish(topics(&["a", "b", "c"]));
+        client.client.offer(&of_b, Flow::Drop, false, &stop());
+        deliver(&fanout, &[sets(2, "c")]);
+        assert_eq!(take_all(&client).0, [0, 1, 2]);
+    }
+
+    #[test]
+    fn who_does_not_read_is_not_told_the_same_over_and_over() {
+        let fanout = fanout(10);
+        fanout.keep_state();
+        deliver(&fanout, &[sets(0, "a"), sets(1, "b")]);
+        let client = fanout.join("mqtt").unwrap();
+        for _ in 0..3 {
+            client.wish(topics(&["a"]));
+            client.wish(topics(&["b"]));
+        }
+        assert_eq!(take_all(&client).0, [1], "what it does not want any more it is spared");
+        let mut table = StateTable::default();
+        let change = StateChange::Sets(StateKey::new(b"b"));
+        table.apply(&change, || Arc::new(sets(7, "b").retold()));
+        (0..3).for_each(|_| fanout.restate(table.clone()));
+        assert_eq!(take_all(&client).0, [7], "what was told of another place is nothing now");
+    }
+
+    #[test]
+    fn who_is_away_is_told_at_its_return_what_has_qos_1_or_2() {
+        let fanout = fanout(10);
+        fanout.keep_state();
+        let client = fanout.join("mqtt").unwrap();
+        client.wish(Wish::Topics(vec![("a".into(), 0), ("b".into(), 1)]));
+        client.go_away();
+        let mut table = StateTable::default();
+        for (index, channel) in [(0, "a"), (1, "b")] {
+            let change = StateChange::Sets(StateKey::new(channel.as_bytes()));
+            table.apply(&change, || Arc::new(sets(index, channel).retold()));
+        }
+        fanout.restate(table);
+        client.come_back(0);
+        assert_eq!(take_all(&client).0, [1]);
+    }
+
+    #[test]
     fn before_the_start_everybody_is_in_time() {
         let fanout = fanout(10);
         fanout.keep_state();
@@ -320,5 +383,36 @@ mod tests {
         drop(there);
         let summary = &fanout.summaries()[1];
         assert_eq!((summary.cut, summary.dropped, summary.reason), (true, 0, None), "an outage is no loss");
+    }
+    #[test]
+    fn a_session_that_persists_loses_nothing_of_what_comes_while_its_connection_breaks() {
+        let fanout = fanout(10);
+        let down = one_source(&fanout);
+        let member = fanout.join("mqtt").unwrap();
+        member.persists();
+        member.wish(topics(&["#"]));
+        deliver(&fanout, &[sets(0, "a")]);
+        fanout.set_down(&down);
+        deliver(&fanout, &[sets(1, "a")]);
+        assert_eq!(take_all(&member), (vec![0], Taken::Cut));
+        member.go_away();
+        // It comes back before it could be told that it need not try.
+        member.come_back(0);
+        assert_eq!(take_all(&member), (vec![], Taken::Cut));
+        assert_eq!(fanout.outages(), Some(OutageCount { closed: 1, refused: 1 }));
+        member.go_away();
+        fanout.set_down(&[]);
+        member.come_back(0);
+        deliver(&fanout, &[sets(2, "a")]);
+        fanout.disconnect("asked for");
+        deliver(&fanout, &[sets(3, "a")]);
+        assert_eq!(take_all(&member), (vec![1, 2], Taken::Dropped("asked for")));
+        deliver(&fanout, &[sets(4, "a")]);
+        member.go_away();
+        member.come_back(0);
+        assert_eq!(take_all(&member), (vec![3, 4], Taken::Nothing));
+        drop(member);
+        let summary = &fanout.summaries()[0];
+        assert_eq!((summary.messages, summary.dropped, summary.reason), (5, 0, None));
     }
 }

@@ -120,6 +120,8 @@ pub(super) struct Queue {
     /// Up to the message with this serial, what was wished for before still holds.
     before: Option<(u64, Option<Wish>)>,
     items: VecDeque<Item>,
+    /// Of `items`, the last ones, which this connection is not sent any more.
+    behind: usize,
     /// Of `items`, those that are bounded: what is told again is bounded where it is kept.
     bounded: usize,
     bytes: usize,
@@ -138,6 +140,8 @@ pub(super) struct Queue {
     reason: Option<&'static str>,
     /// Everything was delivered, or the client left: nothing is offered and nothing can be lost.
     over: bool,
+    /// Its client may come back: what has QoS 1 or 2 outlives a connection.
+    persists: bool,
     /// Its client has gone and means to come back ([`super::Member::go_away`]).
     away: bool,
     /// Grows with whatever the client takes, gets or acknowledges.
@@ -153,6 +157,7 @@ impl Queue {
             wish: None,
             before: None,
             items: VecDeque::new(),
+            behind: 0,
             bounded: 0,
             bytes: 0,
             in_hand: 0,
@@ -164,6 +169,7 @@ impl Queue {
             cut: false,
             reason: None,
             over: false,
+            persists: false,
             away: false,
             progress: 0,
             progress_seen: 0,
@@ -182,22 +188,33 @@ impl Queue {
         wish: Wish,
         states: impl Iterator<Item = &'s Arc<Emission>>,
     ) {
+        // Or a client that changes its mind without reading would be told everything each time.
+        self.items.retain(|item| !item.emission.is_retold() || wish.qos_for(&item.emission).is_some());
         let before = self.wish.replace(wish);
         let is_new = |state: &&Arc<Emission>| before.as_ref().is_none_or(|b| b.qos_for(state).is_none());
         self.tell(states.filter(is_new));
-        self.before = Some((upto, before));
+        // Of several wishes behind the same message, that before the first holds for it.
+        if self.before.as_ref().is_none_or(|(known, _)| *known < upto) {
+            self.before = Some((upto, before));
+        }
     }
 
-    /// Tells those of `states` that are wished for.
-    pub(super) fn tell<'s>(&mut self, states: impl Iterator<Item = &'s Arc<Emission>>) {
-        let Some(wish) = self.wish.as_ref().filter(|_| !self.over && !self.cut && self.reason.is_none())
-        else {
+    /// Tells those of `states` that are wished for, in place of what was told before and is not taken yet.
+    pub(super) fn tell_anew<'s>(&mut self, states: impl Iterator<Item = &'s Arc<Emission>>) {
+        self.items.retain(|item| !item.emission.is_retold());
+        self.tell(states);
+    }
+
+    fn tell<'s>(&mut self, states: impl Iterator<Item = &'s Arc<Emission>>) {
+        if self.over || self.is_parting() || self.reason.is_some() {
             return;
-        };
+        }
+        let Some(wish) = &self.wish else { return };
+        let is_held = self.away;
         for state in states {
-            if let Some(qos) = wish.qos_for(state) {
+            if let Some(qos) = wish.qos_for(state).filter(|qos| *qos > 0 || !is_held) {
                 let topic = wish.topic_for(state);
-                self.items.push_back(Item { emission: Arc::clone(state), qos, topic, is_held: false });
+                self.items.push_back(Item { emission: Arc::clone(state), qos, topic, is_held });
             }
         }
     }
@@ -211,23 +228,36 @@ impl Queue {
         !self.away && !std::mem::replace(&mut self.cut, true)
     }
 
+    /// The connection ends when what was offered before is taken.
+    fn is_parting(&self) -> bool {
+        self.cut || self.leaving.is_some()
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.cut
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.wish.is_some() && !self.over && !self.away && !self.cut && self.leaving.is_none()
+        self.wish.is_some() && !self.over && !self.away && !self.is_parting()
     }
 
     /// From now on what is offered waits for the client's return, but for what has QoS 0.
     pub(super) fn go_away(&mut self) {
         self.away = true;
         // What it was to leave for has happened.
-        self.cut = false;
-        if self.leaving.take().is_some() {
-            self.reason = None;
-        }
+        (self.cut, self.leaving, self.behind) = (false, None, 0);
         self.items.iter_mut().for_each(|item| item.is_held = true);
+    }
+
+    /// The client may go away and come back.
+    pub(super) fn persists(&mut self) {
+        self.persists = true;
+    }
+
+    /// What it came for is down again: it is sent nothing of what waits.
+    pub(super) fn turn_away(&mut self) -> bool {
+        self.behind = self.items.len();
+        self.cut()
     }
 
     pub(super) fn come_back(&mut self, in_hand: usize) {
@@ -240,14 +270,16 @@ impl Queue {
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {
-        if self.over || self.cut || self.leaving.is_some() || self.reason.is_some() {
+        let is_parting = self.is_parting();
+        if self.over || self.reason.is_some() || (is_parting && !self.persists) {
             return Offer::Unwanted;
         }
         self.before.take_if(|(upto, _)| emission.serial() > *upto);
         let wish = self.before.as_ref().map_or(&self.wish, |(_, before)| before);
         let Some(wish) = wish else { return Offer::Unwanted };
         let Some(qos) = wish.qos_for(emission) else { return Offer::Unwanted };
-        if self.away && qos == 0 {
+        let is_held = self.away || is_parting;
+        if is_held && qos == 0 {
             return Offer::Unwanted;
         }
         let topic = wish.topic_for(emission);
@@ -259,7 +291,8 @@ impl Queue {
         }
         self.bytes += bytes;
         self.bounded += 1;
-        self.items.push_back(Item { emission: Arc::clone(emission), qos, topic, is_held: self.away });
+        self.behind += usize::from(is_parting);
+        self.items.push_back(Item { emission: Arc::clone(emission), qos, topic, is_held });
         Offer::Queued { was_empty }
     }
 
@@ -277,7 +310,7 @@ impl Queue {
         let mut bytes = 0;
         let mut items = 0;
         while items < items_max && bytes < bytes_max {
-            let Some(item) = self.items.pop_front() else { break };
+            let Some(item) = self.pop() else { break };
             let item_bytes = cost(&item.emission);
             bytes += item_bytes;
             items += 1;
@@ -293,20 +326,25 @@ impl Queue {
         self.in_hand += items as u64;
         self.progress += items as u64;
         if let (0, Some(reason)) = (items, self.leaving) {
-            self.reason = Some(reason);
+            // Of one that may come back, this is not the end.
+            self.reason = Some(reason).filter(|_| !self.persists);
             return Taken::Dropped(reason);
         }
         match items {
-            0 if self.cut && self.items.is_empty() => Taken::Cut,
+            0 if self.cut && self.items.len() == self.behind => Taken::Cut,
             0 if self.finished && self.items.is_empty() => Taken::Finished,
             0 => Taken::Nothing,
             _ => Taken::Some,
         }
     }
 
+    fn pop(&mut self) -> Option<Item> {
+        if self.items.len() > self.behind { self.items.pop_front() } else { None }
+    }
+
     /// Takes the only message that waits, if nothing is in hand.
     pub(super) fn take_alone(&mut self) -> Option<Item> {
-        if self.in_hand > 0 || self.items.len() != 1 || self.bounded != 1 {
+        if self.in_hand > 0 || self.items.len() != 1 || self.bounded != 1 || self.is_parting() {
             return None;
         }
         let item = self.items.pop_front()?;
@@ -401,6 +439,7 @@ impl Queue {
 
     fn forget(&mut self) {
         self.items = VecDeque::new();
+        self.behind = 0;
         self.bounded = 0;
         self.bytes = 0;
     }

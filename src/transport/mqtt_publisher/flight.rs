@@ -83,7 +83,8 @@ impl Flight {
         for Flying { item, .. } in flying {
             // As many as there were before fit again.
             if let Some(id) = self.open(&item) {
-                publish::write(&item, id, false, out);
+                // For the broker this may be the second time, whatever its identifier [MQTT-3.3.1-1].
+                publish::write(&item, id, true, out);
             }
         }
     }

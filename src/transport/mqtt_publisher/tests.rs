@@ -170,7 +170,7 @@ async fn what_a_lost_connection_had_not_acknowledged_is_published_again_first() 
     let again = [peer.publish().await, peer.publish().await];
     assert_eq!(
         again.each_ref().map(|publish| (told(publish).3, publish.qos, publish.dup)),
-        [("2".to_owned(), QoS::ExactlyOnce, false), ("4".to_owned(), QoS::AtLeastOnce, false),]
+        [("2".to_owned(), QoS::ExactlyOnce, true), ("4".to_owned(), QoS::AtLeastOnce, true)]
     );
     peer.say(Packet::PubAck(PubAck::new(again[1].pkid))).await;
     peer.say(Packet::PubRec(PubRec::new(again[0].pkid))).await;

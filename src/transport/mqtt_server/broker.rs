@@ -65,6 +65,8 @@ struct Inner {
     retained: Retained,
     /// Counts those that go away, so that the longest away is known.
     leaves: u64,
+    /// At some time all connected clients had everything.
+    are_all_done: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,7 @@ impl Broker {
         if let Some(seat) = inner.seats.get_mut(&place.key) {
             seat.left = Some(left);
         }
+        inner.look_for_the_end();
         let away = inner.seats.values().filter_map(|seat| Some((seat.left?, seat)));
         if away.clone().count() > AWAY_MAX
             && let Some((_, longest)) = away.min_by_key(|(left, _)| *left)
@@ -141,11 +144,21 @@ impl Broker {
         let mut inner = self.lock();
         if !place.evicted.is_cancelled() {
             inner.seats.remove(&place.key);
+            inner.look_for_the_end();
         } else if place.session.is_persistent {
             // An evicted connection's seat is its successor's, and perhaps its session.
             return;
         }
         place.session.member.end();
+    }
+
+    /// The client of `session` has everything that was replayed; whether all have. If not, it is stirred when they
+    /// have: what one publishes to the last message is to reach the others.
+    pub fn are_all_done(&self, session: &Session) -> bool {
+        let mut inner = self.lock();
+        session.state().is_done = true;
+        inner.look_for_the_end();
+        inner.are_all_done
     }
 
     /// Passes a client's publication on to all whose filters match, and keeps it if it is to be retained.
@@ -178,6 +191,18 @@ impl Broker {
 }
 
 impl Inner {
+    /// Tells those who wait for it that all connected clients have everything, if some do and all have.
+    fn look_for_the_end(&mut self) {
+        let mut connected = self.seats.values().filter(|seat| seat.left.is_none()).peekable();
+        if self.are_all_done || connected.peek().is_none() {
+            return;
+        }
+        if connected.all(|seat| seat.session.state().is_done) {
+            self.are_all_done = true;
+            self.seats.values().for_each(|seat| seat.session.stirred.notify_one());
+        }
+    }
+
     fn take(
         &mut self,
         key: Key,

@@ -11,6 +11,7 @@ mod policy;
 mod reader;
 mod writer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// Answers that wait to be written; a client that sends more without reading waits itself.
 const ANSWERS_MAX: usize = 64;
+
+/// How long a client that has said DISCONNECT may take to read what it is still to be answered.
+const ANSWERS_TIMEOUT: Duration = Duration::from_secs(1);
 
 const DOWN: &str = "what it came for is down, as it was when this was recorded";
 
@@ -85,6 +89,15 @@ pub(super) enum Ended {
     Io(#[from] std::io::Error),
 }
 
+/// What a connection is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Its end is seen only as such.
+    Bare,
+    /// Closed in order it ends with a close frame, which a line that is lost does not send.
+    WebSocket,
+}
+
 /// What reader and writer of a connection share.
 struct Connection<'a> {
     server: &'a MqttServer,
@@ -98,14 +111,32 @@ struct Connection<'a> {
     /// The client asked for something: when to look at the policy again may be another time.
     asked: Notify,
     conduct: Option<Arc<Conduct>>,
+    /// The client has said DISCONNECT.
+    has_disconnected: AtomicBool,
 }
 
 pub(super) async fn serve<S>(
     server: &MqttServer,
     stream: S,
     endpoint: &str,
+    policy: Option<Box<dyn MqttPolicy>>,
+    conduct: Option<Arc<Conduct>>,
+    line: Line,
+) where
+    S: AsyncRead + AsyncWrite + Send,
+{
+    if let Err(ended) = serve_until_end(server, stream, endpoint, policy, conduct, line).await {
+        tracing::debug!("{endpoint}: an MQTT connection ended: {ended}");
+    }
+}
+
+async fn serve_until_end<S>(
+    server: &MqttServer,
+    stream: S,
+    endpoint: &str,
     mut policy: Option<Box<dyn MqttPolicy>>,
     conduct: Option<Arc<Conduct>>,
+    line: Line,
 ) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Send,
@@ -143,6 +174,7 @@ where
         standing: Mutex::new(Standing::Unready),
         asked: Notify::new(),
         conduct,
+        has_disconnected: AtomicBool::new(false),
     };
     let ended = connection.run(&place, &connect, &mut packets, &mut write).await;
     let keeps_will =
@@ -153,10 +185,13 @@ where
     }
     drop(connection);
     let is_over = matches!(ended, Ok(Parted::Finished)) || place.session.member.is_dropped();
-    // Who does not read is not waited for.
-    let lingers = !matches!(ended, Err(Ended::Dropped(_)));
+    // Who does not read is not waited for; who is to leave for another reason has read.
+    let does_not_read = matches!(ended, Err(Ended::Dropped(_))) && place.session.member.is_dropped();
+    let breaks = matches!(ended, Err(Ended::Down)) && line == Line::WebSocket;
     let goodbye = async move {
-        if lingers {
+        if breaks {
+            packets.discard_present();
+        } else if !does_not_read {
             linger(write, packets).await;
         }
     };
@@ -269,7 +304,8 @@ impl Connection<'_> {
             ended = self.read(packets, answers) => ended,
             ended = self.write(write, to_write) => ended,
         };
-        ended
+        // However the connection ended then: a client that has said goodbye leaves no will.
+        if self.has_disconnected.load(Ordering::Relaxed) { Ok(Parted::Disconnected) } else { ended }
     }
 }
 

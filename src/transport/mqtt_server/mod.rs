@@ -35,8 +35,8 @@
 //!   messages and what waits for a client are bounded in [`broker`], [`retained`] and [`inbox`].
 //! * A client whose queue runs over, or that takes nothing for half a minute, is dropped; a publication at
 //!   QoS 0 for which there is no room is not.
-//! * At the end a connection is closed when its client has, and has acknowledged, what was replayed; what clients
-//!   publish then is not waited for.
+//! * At the end connections are closed when all clients have, and have acknowledged, what was replayed; what was
+//!   published before the last of these acknowledgements reaches its receivers, what is published then may not.
 //! * Sessions and retained messages end with the replay; the wills of those whom its end disconnects are not
 //!   published.
 //! * Nobody but a vendor refuses a topic, and `$` topics are topics like others but for wildcards [MQTT-4.7.2-1].
@@ -60,12 +60,15 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ws::WebSocket;
 use rumqttc::mqttbytes::v4::ConnectAuth;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use self::broker::Broker;
+use self::connection::Line;
+use self::over_websocket::WebSocketBytes;
 use self::publication::Publication;
 use crate::secret::Secret;
 use crate::transport::fanout::Fanout;
@@ -149,9 +152,19 @@ impl MqttServer {
     ) where
         S: AsyncRead + AsyncWrite + Send,
     {
-        if let Err(ended) = connection::serve(self, stream, endpoint, policy, conduct).await {
-            tracing::debug!("{endpoint}: an MQTT connection ended: {ended}");
-        }
+        connection::serve(self, stream, endpoint, policy, conduct, Line::Bare).await;
+    }
+
+    /// The same over a WebSocket.
+    pub async fn serve_websocket(
+        &self,
+        socket: WebSocket,
+        endpoint: &str,
+        policy: Option<Box<dyn MqttPolicy>>,
+        conduct: Option<Arc<Conduct>>,
+    ) {
+        let stream = WebSocketBytes::new(socket);
+        connection::serve(self, stream, endpoint, policy, conduct, Line::WebSocket).await;
     }
 
     /// Publishes what the vendor answers, when it is due; without a vendor there is nothing to be done.

@@ -1,6 +1,7 @@
 //! Packets from a byte stream, at most [`PACKET_BYTES_MAX`] long.
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use rumqttc::mqttbytes::Error;
 use rumqttc::mqttbytes::v4::Packet;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -38,6 +39,11 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Reads and forgets what has come already.
+    pub fn discard_present(&mut self) {
+        let _ = self.discard().now_or_never();
     }
 
     /// Reads and forgets until the peer closes too. Closing with unread bytes would reset the

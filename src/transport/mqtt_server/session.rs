@@ -35,11 +35,16 @@ pub struct State {
     pub unreleased: HashSet<u16>,
     /// No connection has the session at the moment.
     pub is_away: bool,
+    /// Its client has everything that was replayed.
+    pub is_done: bool,
 }
 
 impl Session {
     pub fn new(member: Member, is_persistent: bool) -> Arc<Self> {
         let (stirred, lease, state) = Default::default();
+        if is_persistent {
+            member.persists();
+        }
         Arc::new(Self { member, is_persistent, stirred, lease, state })
     }
 

@@ -166,6 +166,23 @@ async fn the_end_waits_for_what_is_not_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_was_asked_before_a_goodbye_is_answered() {
+    let (_, server) = server();
+    let mut client = Client::connected(&server, "c").await;
+    let mut bytes = BytesMut::new();
+    let subscribe = Subscribe { pkid: 1, ..Subscribe::new("other", QoS::AtMostOnce) };
+    let publish = Publish { pkid: 2, ..Publish::new("t", QoS::AtLeastOnce, "x") };
+    for packet in [Packet::Subscribe(subscribe), Packet::Publish(publish), Packet::Disconnect] {
+        packet.write(&mut bytes, usize::MAX).unwrap();
+    }
+    client.say_bytes(&bytes).await;
+    let granted = vec![SubscribeReasonCode::Success(QoS::AtMostOnce)];
+    client.expect(Packet::SubAck(SubAck::new(1, granted))).await;
+    client.expect(Packet::PubAck(PubAck::new(2))).await;
+    assert_eq!(client.hear().await, None);
+}
+
+#[tokio::test]
 async fn more_than_the_window_holds_waits_for_acknowledgements() {
     let (fanout, server) = server();
     let mut client = Client::subscribed(&server, "c", "#", QoS::AtLeastOnce).await;

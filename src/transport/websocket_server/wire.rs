@@ -73,11 +73,15 @@ impl Wire {
     pub(super) async fn handed(&self) -> Item {
         loop {
             let handed = self.handed.notified();
-            if let Some(item) = self.lock().handed.take() {
+            if let Some(item) = self.take_handed() {
                 return item;
             }
             handed.await;
         }
+    }
+
+    pub(super) fn take_handed(&self) -> Option<Item> {
+        self.lock().handed.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -1,6 +1,7 @@
 //! What a client says, and what it is answered.
 
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
@@ -11,13 +12,13 @@ use rumqttc::mqttbytes::v4::{
 use serde_json::json;
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::super::packets::PacketReader;
 use super::super::publication::Publication;
 use super::super::window::Window;
 use super::super::{FILTERS_BYTES_MAX, FILTERS_MAX, rules};
-use super::{Connection, Ended, Parted};
+use super::{ANSWERS_TIMEOUT, Connection, Ended, Parted};
 use crate::transport::fanout::Wish;
 use crate::transport::trace;
 
@@ -43,6 +44,10 @@ impl Connection<'_> {
             }
             if packet == Packet::Disconnect {
                 self.session.member.trace("disconnect", || json!({}));
+                self.has_disconnected.store(true, Ordering::Relaxed);
+                // The writer ends the connection when it has written the answers that wait.
+                drop(answers);
+                sleep(ANSWERS_TIMEOUT).await;
                 return Ok(Parted::Disconnected);
             }
             let (answer, then) = self.answer(packet)?;

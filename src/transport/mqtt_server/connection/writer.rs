@@ -44,7 +44,7 @@ impl Connection<'_> {
         let mut batch = Batch { out: BytesMut::with_capacity(BATCH_BYTES), ..Batch::default() };
         let mut again = self.session.state().window.unacknowledged();
         let mut taken = Vec::new();
-        let mut finished = false;
+        let (mut finished, mut is_done) = (false, false);
         loop {
             while let Ok(answer) = answers.try_recv() {
                 answer.write(&mut batch.out, usize::MAX)?;
@@ -59,12 +59,21 @@ impl Connection<'_> {
                 (state.window.room(), state.window.is_settled())
             };
             if finished && is_settled && batch.out.is_empty() && answers.is_empty() {
-                return Ok(Parted::Finished);
+                if !std::mem::replace(&mut is_done, true) {
+                    // Nothing that is waited for is owed to it any more: it is not idle but waits for the others.
+                    member.end();
+                }
+                if self.server.broker.are_all_done(self.session) {
+                    return Ok(Parted::Finished);
+                }
             }
             tokio::select! {
                 biased;
                 answer = answers.recv() => match answer {
-                    None => return Ok(Parted::Closed),
+                    None => {
+                        self.flush(write, &mut batch).await?;
+                        return Ok(Parted::Closed);
+                    }
                     Some(answer) => _ = answer.write(&mut batch.out, usize::MAX)?,
                 },
                 found = member.take(&mut taken, room, BATCH_BYTES), if again.is_empty() && room > 0 && !finished => {

@@ -66,6 +66,42 @@ async fn what_a_client_publishes_reaches_all_who_subscribed_and_counts_for_nothi
 }
 
 #[tokio::test]
+async fn an_answer_to_the_last_message_reaches_those_who_have_everything() {
+    let (fanout, server) = server();
+    let mut device = Client::subscribed(&server, "device", "commands", QoS::AtLeastOnce).await;
+    let mut app = Client::subscribed(&server, "app", "answers", QoS::AtMostOnce).await;
+    deliver(&fanout, "commands", 1, b"last");
+    let command = device.expect_publish().await;
+    fanout.finish();
+    app.settled().await;
+    device.say(Packet::Publish(publication("answers", QoS::AtMostOnce, 0, "done"))).await;
+    device.say(Packet::PubAck(PubAck::new(command.pkid))).await;
+    app.expect_received("answers", "done", 0, false).await;
+    assert_eq!(app.hear().await, None);
+    assert_eq!(device.hear().await, None);
+    drop((app, device));
+    fanout.empty().await;
+    assert!(fanout.summaries().iter().all(|client| client.reason.is_none()));
+}
+
+#[tokio::test]
+async fn who_waits_for_others_is_not_idle_and_goes_when_they_are_given_up() {
+    let (fanout, server) = server();
+    let mut mute = Client::subscribed(&server, "mute", "#", QoS::AtLeastOnce).await;
+    let mut app = Client::subscribed(&server, "app", "answers", QoS::AtMostOnce).await;
+    deliver(&fanout, "commands", 1, b"last");
+    mute.expect_publish().await;
+    fanout.finish();
+    app.settled().await;
+    assert!(!fanout.drop_idle("idle"));
+    assert_eq!(app.hear().await, None);
+    drop((app, mute));
+    fanout.empty().await;
+    let reasons: Vec<_> = fanout.summaries().iter().map(|client| client.reason).collect();
+    assert_eq!(reasons, [Some("idle"), None]);
+}
+
+#[tokio::test]
 async fn a_publication_at_qos_2_that_is_sent_again_is_passed_on_once_until_it_is_released() {
     let (_, server) = server();
     let mut client = Client::subscribed(&server, "c", "t", QoS::AtMostOnce).await;

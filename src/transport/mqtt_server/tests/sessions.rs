@@ -1,7 +1,8 @@
 //! Persistent sessions: what waits for a client that is away, what is sent again, and when they end.
 
 use super::*;
-use crate::transport::fanout::{AWAY_TOO_LONG, TOO_SLOW};
+use crate::message::SourceHeader;
+use crate::transport::fanout::{AWAY_TOO_LONG, Down, Strands, TOO_SLOW};
 use crate::transport::misbehave::Misbehaviour;
 
 fn persistent(client_id: &str) -> Connect {
@@ -226,5 +227,61 @@ async fn who_does_not_come_back_is_given_up_with_the_others_and_at_once_by_a_sto
         let summary = &fanout.summaries()[0];
         let expected = if stopped { (0, None) } else { (1, Some(TOO_SLOW)) };
         assert_eq!((summary.dropped, summary.reason), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_session_outlives_a_disconnection_that_was_asked_for() {
+    let (fanout, server) = server();
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    client.subscribe("#", QoS::AtLeastOnce).await;
+    deliver(&fanout, "t", 1, b"before");
+    fanout.disconnect("asked for");
+    deliver(&fanout, "t", 1, b"at once");
+    assert_eq!(client.expect_publish().await.payload, &b"before"[..]);
+    assert_eq!(client.hear().await, None);
+    until_away(&fanout).await;
+    deliver(&fanout, "t", 1, b"while away");
+    let mut client = Client::connected_with(&server, persistent("c"), true).await;
+    for (payload, dup) in [("before", true), ("at once", false), ("while away", false)] {
+        let publish = client.expect_publish().await;
+        assert_eq!((&publish.payload[..], publish.dup), (payload.as_bytes(), dup));
+        client.say(Packet::PubAck(PubAck::new(publish.pkid))).await;
+    }
+    fanout.finish();
+    assert_eq!(client.hear().await, None);
+    drop(client);
+    fanout.empty().await;
+    let summary = &fanout.summaries()[0];
+    assert_eq!((summary.messages, summary.dropped, summary.reason), (3, 0, None));
+}
+
+#[tokio::test]
+async fn a_session_outlives_an_outage_in_which_its_client_is_refused() {
+    let (fanout, server) = server();
+    let header = SourceHeader {
+        name: "src".into(),
+        vendor: "generic".into(),
+        kinds: Vec::new(),
+        settings: serde_json::Value::Null,
+    };
+    fanout.reproduce_outages(Strands::new(&[header], &Selection::default()));
+    let mut client = Client::connected_with(&server, persistent("c"), false).await;
+    client.subscribe("#", QoS::AtLeastOnce).await;
+    deliver(&fanout, "t", 1, b"before");
+    fanout.set_down(&[Down { source: "src".into(), device: None }]);
+    assert_eq!(client.expect_publish().await.payload, &b"before"[..]);
+    assert_eq!(client.hear().await, None);
+    let mut early = Client::open(&server);
+    early.say(Packet::Connect(persistent("c"))).await;
+    early.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::ServiceUnavailable, false))).await;
+    assert_eq!(early.hear().await, None);
+    until_away(&fanout).await;
+    deliver(&fanout, "t", 1, b"at the end of it");
+    fanout.set_down(&[]);
+    let mut client = Client::connected_with(&server, persistent("c"), true).await;
+    for (payload, dup) in [("before", true), ("at the end of it", false)] {
+        let publish = client.expect_publish().await;
+        assert_eq!((&publish.payload[..], publish.dup), (payload.as_bytes(), dup));
     }
 }
