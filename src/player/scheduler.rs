@@ -279,7 +279,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         };
         let what = match what {
             What::Planned(Happening::Message { row, changes }) => {
-                let payload = self.preparation.payload(&row, at_ns, changes);
+                let payload = self.preparation.payload(&row, i128::from(at_ns), changes);
                 let emission = Arc::new(self.past.emission(*row, payload, index));
                 emission.topic();
                 What::Message(emission, changes)
