@@ -13,7 +13,7 @@ mod wanted;
 pub use self::cuts::Cuts;
 pub use self::outages::Outage;
 pub(super) use self::outages::OutageStage;
-pub use self::state::{RowsBefore, StateOptions, has_state_part};
+pub use self::state::{RowsBefore, StateKinds, StateOptions};
 pub(super) use self::state::{StateKeys, StateStage};
 pub use self::wanted::OutagesWanted;
 use std::collections::HashMap;
