@@ -190,6 +190,14 @@ async fn what_there_is_not_and_who_may_not_is_told() {
         assert!(body["error"].is_string() && !head.contains("access-control"), "{request}: {head} {body}");
         assert_eq!(head.contains("\r\nallow: get, head"), status == "405", "{request}: {head}");
     }
+    // Another site's page, whose name leads to this machine by now.
+    let mut rebound = TcpStream::connect(&at).await.unwrap();
+    let request = "POST /api/v1/replays/1 HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n\
+                   Connection: close\r\nContent-Length: 18\r\n\r\n{\"action\": \"stop\"}";
+    rebound.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    rebound.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     let own = format!("Origin: http://{at}\r\n");
     assert!(ask(&at, "GET /api/v1/replays/1", &own, "").await.0.starts_with("http/1.1 200"));
     // A vendor's path goes on as it was.
