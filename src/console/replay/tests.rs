@@ -67,13 +67,17 @@ fn what_is_wrong_is_told_with_what_was_expected() {
         (r#"{"action": "seek", "to": -1}"#, "`to` is -1"),
         (r#"{"action": "seek", "to": "soon"}"#, "`to` is \"soon\""),
         (r#"{"action": "seek", "by": "soon"}"#, "`by` is"),
-        (r#"{"action": "speed", "speed": "0"}"#, "\"0\" is not a speed"),
+        (r#"{"action": "speed", "speed": "0"}"#, "\"0\" is out of bounds"),
+        (r#"{"action": "speed", "speed": "fast"}"#, "\"fast\" is not a speed"),
         (r#"{"action": "speed"}"#, "`speed` is missing"),
         (r#"{"action": "step", "count": 0}"#, "`count` is not a whole number from 1"),
         (r#"{"action": "step", "until": {}}"#, "`until` says nothing"),
         (r#"{"action": "step", "until": {"seq": 1}}"#, "`seq` says nothing"),
         (r#"{"action": "step", "until": {"kind": 1}}"#, "`kind` is neither"),
         (r#"{"action": "loop", "from": "2s", "to": "1s"}"#, "not after `from`"),
+        (r#"{"action": "loop", "from": "+2s", "to": "+2s"}"#, "not after `from`"),
+        (r#"{"action": "loop", "from": "-1s", "to": "-2s"}"#, "not after `from`"),
+        (r#"{"action": "loop", "to": 0}"#, "not after `from`"),
     ] {
         let wrong = parse(body).unwrap_err();
         assert!(wrong.error.contains(error) && !wrong.expected.is_empty(), "{body}: {wrong:?}");
