@@ -1,11 +1,12 @@
 //! The thread that keeps the time: it waits until an event of the time line is due and carries it out, and
 //! obeys the controls in between. It never waits for a client at the original pace.
 //!
-//! Two things move a replay: whether it is to play (`wants`), and whether those it waits for are there
-//! (the gate). The tape stands until both hold and something has been read, so that neither opening an
+//! Two things move a replay: whether it is to play, and whether those it waits for are there or were (it is
+//! open). The tape stands until both hold and something has been read, so that neither opening an
 //! archive nor winding makes a message late.
 //!
-//! What the controls mean is told in [`orders`]. An index counts what was emitted, and the digest covers it in that order, over loops and seeks.
+//! What the controls mean is told in [`orders`]. An index counts what was emitted, and the digest covers it in
+//! that order, over loops and seeks.
 
 mod orders;
 
@@ -104,7 +105,7 @@ struct Scheduler<'a, S> {
     at_ns: u64,
     recorded_ns: u64,
     round: u64,
-    /// Messages that were emitted from exactly `recorded_ns`.
+    /// Messages of the recording that were emitted from exactly `recorded_ns`, or that a fault dropped there.
     emitted_here: u64,
     zero_ns: u64,
     end_ns: Option<u64>,
@@ -334,10 +335,13 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     fn happen(&mut self, due_ns: Option<u64>, now_ns: u64) {
         let Some(next) = self.next.take() else { return };
         let Ready { at_ns, recorded_ns, round, index, digest, what, waited } = next;
-        let is_same_place = recorded_ns == self.recorded_ns && round == self.round;
-        (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
-        if !is_same_place {
-            self.emitted_here = 0;
+        // What a fault held back, or repeats, does not take the replay back to its place.
+        let is_behind = round == self.round && recorded_ns < self.recorded_ns;
+        if !is_behind {
+            if (recorded_ns, round) != (self.recorded_ns, self.round) {
+                self.emitted_here = 0;
+            }
+            (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
         }
         if due_ns.is_none() {
             self.tape = Tape::Held { at_ns };
@@ -346,6 +350,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             What::Planned(happening) => {
                 let is_counted = matches!(happening, Happening::Dropped { .. });
                 self.note_down(index + u64::from(is_counted), digest);
+                self.emitted_here += u64::from(is_counted && !is_behind);
                 self.carry_out(happening, index);
                 return self.show();
             }
@@ -362,7 +367,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
             self.played.reader_late += 1;
         }
-        self.emitted_here += 1;
+        self.emitted_here += u64::from(changes.copy == 0 && !is_behind);
         self.note_down(index + 1, digest);
         let row = &emission.row;
         if changes.copy == 0 {
@@ -370,10 +375,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         }
         let fanout = self.fanout;
         self.preparation.left(&emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
-        let emitted = self.played.messages;
+        let (emitted, anchor) = (self.played.messages, (self.at_ns, self.recorded_ns));
         self.control.show(|shown| {
             (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
-            (shown.at_ns, shown.recorded_ns) = (at_ns, recorded_ns);
+            (shown.at_ns, shown.recorded_ns, shown.next_ns) = (anchor.0, anchor.1, None);
             if due_ns.is_none() {
                 shown.tape = Tape::Held { at_ns };
             }
@@ -449,6 +454,11 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         self.fanout.clock().now()
     }
 
+    /// Whether it lies in the recording where this round has yet to come.
+    fn is_ahead(&self, next: &Ready) -> bool {
+        next.round == self.round && next.recorded_ns >= self.recorded_ns
+    }
+
     fn shown(&self) -> Shown {
         Shown {
             state: match (self.is_to_play, self.is_open) {
@@ -461,14 +471,15 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             at_ns: self.at_ns,
             recorded_ns: self.recorded_ns,
             end_ns: self.end_ns,
+            next_ns: self.next.as_ref().filter(|next| self.is_ahead(next)).map(|next| next.recorded_ns),
             ..Shown::default()
         }
     }
 
     fn show(&self) {
-        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, .. } = self.shown();
+        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, .. } = self.shown();
         self.control.show(|shown| {
-            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, ..shown.clone() };
+            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, ..shown.clone() };
         });
     }
 }

@@ -27,6 +27,8 @@ impl<S: Sleep> Scheduler<'_, S> {
         // Whatever comes after a step ends it, but for a further step.
         let stepping = self.stepping.take();
         self.has_stepped = false;
+        // What is due by now and was not sent is not passed over: see `shown_at_ns`.
+        self.fetch();
         match order {
             Order::Play => self.play(),
             Order::Pause => self.pause(),
@@ -79,9 +81,10 @@ impl<S: Sleep> Scheduler<'_, S> {
         }
     }
 
-    /// Where the time line stands, or has come to.
+    /// Where the time line stands, or has come to: no further than to the next event, which may be due by now.
     fn shown_at_ns(&self) -> u64 {
-        self.tape.at_ns(self.now().steady_ns).max(self.at_ns)
+        let at_ns = self.tape.at_ns(self.now().steady_ns);
+        self.next.as_ref().map_or(at_ns, |next| at_ns.min(next.at_ns)).max(self.at_ns)
     }
 
     /// Where in the recording the replay has come to.
