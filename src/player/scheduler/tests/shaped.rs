@@ -103,3 +103,28 @@ fn at_maximal_pace_every_outage_is_said_and_over() {
     let max = PlayOptions { pace: Pace::Max, ..at_once() };
     assert_eq!(outages(&rows, &[(10, 50), (110, 150)], max, &[]), [(0, 1), (0, 0), (0, 1), (0, 0)]);
 }
+
+#[test]
+fn a_step_to_a_message_that_a_fault_drops_ends_there() {
+    let rows = rows_at(&[0, 10, 20, 30, 40]);
+    let until = |seq| {
+        let row = Some((rows[0].session_id, seq));
+        Order::Step(Steps::Until(Until { row, ..Until::default() }))
+    };
+    let acts = [order(5, until(2)), (6, Act::Look), order(7, steps(1)), (8, Act::Look)];
+    let ran = play(&rows, PlayOptions { start_paused: true, ..faulty("drop=@2") }, &acts);
+    let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.seq, seen.emitted)).collect();
+    assert_eq!((seqs(&ran), seen), (vec![0, 1, 3], vec![(Some(2), 3), (Some(3), 4)]));
+}
+
+#[test]
+fn what_is_left_of_a_round_does_not_take_the_next_one_back() {
+    // Held until the second round has begun, which is then repeated from there: once, and not twice.
+    let rows = rows_at(&[0, 10, 20, 30]);
+    let options =
+        PlayOptions { rounds: Rounds::Times(NonZeroU64::new(2).unwrap()), ..faulty("duplicate=@0:45ms") };
+    let acts = [(47, Act::Look), order(48, to_ms(10))];
+    let ran = play(&rows, options, &acts);
+    assert_eq!(seqs(&ran), [0, 1, 2, 3, 0, 0, 1, 2, 3], "no third round");
+    assert_eq!(ran.seen[0].1.position_ns, 7 * MS);
+}
