@@ -109,11 +109,14 @@ impl Iterator for Drives {
         device.reports += 1;
         let at_us = self.fleet.started_at_us.saturating_add((offset_ns / 1_000) as i64);
         let times = Times::at(at_us, rng);
+        let by_broker = matches!(self.fleet.route, Route::Mqtt { .. });
 
         // Three in four reports say where the device is; a lock's sub-lock speaks in between.
         let (kind, level, body) = match device.reports % 12 {
             5 if self.fleet.alarms => (1, "alarm", device.alarm(&times, rng)),
-            9 if self.fleet.alarms && device.sublock.is_some() => (2, "event", device.event(&times, rng)),
+            9 if self.fleet.alarms && device.sublock.is_some() => {
+                (2, "event", device.event(&times, by_broker, rng))
+            }
             11 if self.fleet.alarms && device.reports % 5 == 0 => {
                 (3, "cmd", device.command_response(at_us, &times, rng))
             }
@@ -273,7 +276,8 @@ impl Device {
         self.incident(body, times).text("describe", "").text("fileIndex", (times.gps_ms / 1_000).to_string())
     }
 
-    fn event(&mut self, times: &Times, rng: &mut Pcg64) -> Body {
+    /// By the vendor's pages only its webhooks say a file in an event.
+    fn event(&mut self, times: &Times, by_broker: bool, rng: &mut Pcg64) -> Body {
         self.locked = !self.locked;
         self.unlocks += u32::from(!self.locked);
         let by = if self.locked { -1 } else { rng.random_range(1..=3) };
@@ -282,11 +286,8 @@ impl Device {
             .text("assetId", &*self.id)
             .number("eventType", if self.locked { 2 } else { 1 })
             .number("unLockType", by);
-        self.incident(body, times)
-            .text("card", card)
-            .text("password", "")
-            .text("describe", "")
-            .text("fileIndex", (times.gps_ms / 1_000).to_string())
+        let body = self.incident(body, times).text("card", card).text("password", "").text("describe", "");
+        if by_broker { body } else { body.text("fileIndex", (times.gps_ms / 1_000).to_string()) }
     }
 
     fn sublock(&self, times: &Times, rng: &mut Pcg64) -> Body {

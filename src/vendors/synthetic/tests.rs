@@ -89,6 +89,20 @@ fn the_broker_sorts_members_and_webhooks_do_not() {
 }
 
 #[test]
+fn only_webhooks_say_a_file_in_an_event() {
+    let hook = Route::Webhook { path: "/hooks/locks".into() };
+    for (route, says_file) in [(hook, true), (Fleet::default().route, false)] {
+        let messages = Fleet { route, ..Fleet::default() }.messages(1).take(1_000);
+        let events: Vec<Timed> = messages.filter(|message| message.kind == "event").collect();
+        assert!(!events.is_empty());
+        for event in events {
+            let body: Value = serde_json::from_slice(&event.payload).unwrap();
+            assert_eq!(body.get("fileIndex").is_some(), says_file, "{body}");
+        }
+    }
+}
+
+#[test]
 fn what_is_generated_is_recognised_as_its_kind() {
     let fleet = Fleet { status: true, ..Fleet::default() };
     for timed in fleet.messages(5).take(1_000) {
