@@ -63,7 +63,7 @@ mod session;
 mod sidecar;
 mod sorting;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod time;
 mod unknown;
 mod verify;

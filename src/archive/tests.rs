@@ -7,5 +7,5 @@ mod lookup;
 mod order;
 mod seek;
 mod stages;
-mod support;
+pub(crate) mod support;
 mod unknown;

@@ -13,7 +13,7 @@ mod wanted;
 pub use self::cuts::Cuts;
 pub use self::outages::Outage;
 pub(super) use self::outages::OutageStage;
-pub use self::state::{RowsBefore, StateOptions, has_state_part};
+pub use self::state::{RowsBefore, StateKinds, StateOptions};
 pub(super) use self::state::{StateKeys, StateStage};
 pub use self::wanted::OutagesWanted;
 use std::collections::HashMap;
@@ -84,7 +84,7 @@ impl Past {
             let row = &emission.row;
             let offset_ns = self.offsets_ns.get(&row.session_id).copied().unwrap_or(0);
             let row_ns = self.cuts.played_ns(offset_ns.saturating_add(row.elapsed_ns));
-            let left_ns = at_ns.saturating_sub(recorded_ns.saturating_sub(row_ns));
+            let left_ns = i128::from(at_ns) - (i128::from(recorded_ns) - i128::from(row_ns));
             let changed = preparation.payload(row, left_ns, Changes::default())?;
             Some(Emission::changed(row.clone(), Some(changed), 0, None).retold())
         })

@@ -41,9 +41,10 @@ impl Preparation {
     }
 
     /// What leaves in place of what was recorded; none: that itself. For each message, shortly before it leaves.
-    pub(super) fn payload(&mut self, row: &Row, at_ns: u64, changes: Changes) -> Option<Changed> {
+    /// `at_ns` is below zero for what is told of the time before the replay.
+    pub(super) fn payload(&mut self, row: &Row, at_ns: i128, changes: Changes) -> Option<Changed> {
         let mover = self.mover.as_mut();
-        let moved = mover.and_then(|mover| mover.moved(row, at_ns.saturating_sub(changes.delay_ns)));
+        let moved = mover.and_then(|mover| mover.moved(row, at_ns - i128::from(changes.delay_ns)));
         let Some(chance) = changes.corrupt else { return moved };
         let moved = moved.unwrap_or_else(|| Changed::of(row));
         Some(Changed { payload: Bytes::from(corrupt(&moved.payload, chance)), ..moved })

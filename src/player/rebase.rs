@@ -75,20 +75,21 @@ impl Mover {
     }
 
     /// By how much the times of a message at `at_ns` of the time line are moved, in microseconds.
-    fn shift_us(&self, row: &Row, at_ns: u64) -> Option<i64> {
+    fn shift_us(&self, row: &Row, at_ns: i128) -> Option<i64> {
         let wall_ns = i128::from(row.received_at_us) * 1_000;
         let steady_ns = self
             .starts_us
             .get(&row.session_id)
             .map(|started_us| i128::from(*started_us) * 1_000 + i128::from(row.elapsed_ns))
             .filter(|steady_ns| steady_ns.abs_diff(wall_ns) <= u128::from(CLOCKS_APART_MAX_NS));
-        let after_zero_ns = i128::from(at_ns) - i128::from(self.zero_ns);
+        let after_zero_ns = at_ns - i128::from(self.zero_ns);
         let due_ns = i128::from(self.to_us?) * 1_000 + after_zero_ns;
         i64::try_from((due_ns - steady_ns.unwrap_or(wall_ns)).div_euclid(1_000)).ok()
     }
 
-    /// The message with its times moved, as it is to leave at `at_ns` of the time line but for faults.
-    pub(super) fn moved(&mut self, row: &Row, at_ns: u64) -> Option<Changed> {
+    /// The message with its times moved, as it is to leave at `at_ns` of the time line but for faults; or would
+    /// have left, where that is below zero.
+    pub(super) fn moved(&mut self, row: &Row, at_ns: i128) -> Option<Changed> {
         let shift_us = self.shift_us(row, at_ns)?;
         let received_at_us = row.received_at_us.checked_add(shift_us)?;
         let unmoved = Changed { received_at_us, ..Changed::of(row) };

@@ -1,22 +1,22 @@
 //! The thread that keeps the time: it waits until an event of the time line is due and carries it out, and
 //! obeys the controls in between. It never waits for a client at the original pace.
 //!
-//! Two things move a replay: whether it is to play (`wants`), and whether those it waits for are there
-//! (the gate). The tape stands until both hold and something has been read, so that neither opening an
+//! Two things move a replay: whether it is to play, and whether those it waits for are there or were (it is
+//! open). The tape stands until both hold and something has been read, so that neither opening an
 //! archive nor winding makes a message late.
 //!
-//! What the controls mean is told in [`orders`]. An index counts what was emitted, and the digest covers it in that order, over loops and seeks.
+//! What the controls mean is told in [`orders`]. An index counts what was emitted, and the digest covers it in
+//! that order, over loops and seeks.
 
+mod events;
 mod orders;
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use sha2::Sha256;
 
 use super::control::{Control, Shown, State, Steps, Tape, Ticket};
 use super::event::{Changes, Happening, Planned};
-use super::faults::{DISCONNECTED, Fault, Struck};
 use super::pace::{PlaybackClock, Speed};
 use super::past::Past;
 use super::played::Played;
@@ -25,7 +25,7 @@ use super::sleep::Sleep;
 use super::stock::{Beginning, Next, Stock, Stretch};
 use super::{Pace, PlayOptions, Rounds, Start};
 use crate::clock::Now;
-use crate::transport::fanout::{Emission, Fanout, Flow, NOT_ACKNOWLEDGED};
+use crate::transport::fanout::{Emission, Fanout, NOT_ACKNOWLEDGED};
 
 /// Between the moment at which the clients are ready and the first due time: a client that
 /// subscribes to several things one after the other gets all of them from the first message.
@@ -104,7 +104,7 @@ struct Scheduler<'a, S> {
     at_ns: u64,
     recorded_ns: u64,
     round: u64,
-    /// Messages that were emitted from exactly `recorded_ns`.
+    /// Messages of the recording that were emitted from exactly `recorded_ns`, or that a fault dropped there.
     emitted_here: u64,
     zero_ns: u64,
     end_ns: Option<u64>,
@@ -272,23 +272,6 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         true
     }
 
-    /// Does all for `next` that can be done before it is due.
-    fn prepare(&mut self) {
-        let Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited }) = self.next.take() else {
-            return;
-        };
-        let what = match what {
-            What::Planned(Happening::Message { row, changes }) => {
-                let payload = self.preparation.payload(&row, at_ns, changes);
-                let emission = Arc::new(self.past.emission(*row, payload, index));
-                emission.topic();
-                What::Message(emission, changes)
-            }
-            what => what,
-        };
-        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
-    }
-
     fn is_at_end(&self) -> bool {
         self.next.is_none() && self.stock.is_at_end()
     }
@@ -330,123 +313,13 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         false
     }
 
-    /// Carries out `next`.
-    fn happen(&mut self, due_ns: Option<u64>, now_ns: u64) {
-        let Some(next) = self.next.take() else { return };
-        let Ready { at_ns, recorded_ns, round, index, digest, what, waited } = next;
-        let is_same_place = recorded_ns == self.recorded_ns && round == self.round;
-        (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
-        if !is_same_place {
-            self.emitted_here = 0;
-        }
-        if due_ns.is_none() {
-            self.tape = Tape::Held { at_ns };
-        }
-        let (emission, changes) = match what {
-            What::Planned(happening) => {
-                let is_counted = matches!(happening, Happening::Dropped { .. });
-                self.note_down(index + u64::from(is_counted), digest);
-                self.carry_out(happening, index);
-                return self.show();
-            }
-            What::Message(mut emission, changes) => {
-                if let Some(emission) = Arc::get_mut(&mut emission) {
-                    emission.due_ns = due_ns;
-                }
-                (emission, changes)
-            }
-        };
-        let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
-        self.fanout.deliver(&emission, flow, self.control.stopped());
-        self.delivered_ns = now_ns;
-        if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
-            self.played.reader_late += 1;
-        }
-        self.emitted_here += 1;
-        self.note_down(index + 1, digest);
-        let row = &emission.row;
-        if changes.copy == 0 {
-            self.played.count(row);
-        }
-        let fanout = self.fanout;
-        self.preparation.left(&emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
-        let emitted = self.played.messages;
-        self.control.show(|shown| {
-            (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
-            (shown.at_ns, shown.recorded_ns) = (at_ns, recorded_ns);
-            if due_ns.is_none() {
-                shown.tape = Tape::Held { at_ns };
-            }
-        });
-        self.stepped(&emission);
-    }
-
-    /// `index` is that of the next message, and `digest` covers those before it.
-    fn note_down(&mut self, index: u64, digest: Sha256) {
-        // Faults may have put an earlier one behind a later one: the digest goes as far as the farthest.
-        if index > self.index {
-            self.index = index;
-            self.played.digest = digest;
-        }
-    }
-
-    /// What is no message.
-    fn carry_out(&mut self, happening: Happening, index: u64) {
-        match happening {
-            Happening::Message { .. } => {}
-            Happening::Dropped { row } => {
-                self.played.count(&row);
-                let emitted = self.played.messages;
-                // Whoever waits for it would wait for ever.
-                self.control.show(|shown| {
-                    (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
-                });
-                self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
-            }
-            Happening::Disconnect => {
-                // Behind the message before it.
-                self.struck(
-                    Fault::Disconnect,
-                    Struck { index: index.saturating_sub(1), seq: None, ns: None },
-                );
-                self.fanout.disconnect(DISCONNECTED);
-            }
-            Happening::Down { down } => self.fanout.set_down(&down),
-            Happening::State { known } => {
-                let place = (self.recorded_ns, self.at_ns);
-                self.fanout.restate(self.past.prepared(*known, place, &mut self.preparation));
-            }
-        }
-    }
-
-    fn struck(&mut self, fault: Fault, struck: Struck) {
-        self.preparation.struck(fault, struck);
-        self.fanout.note_fault(fault.name(), &struck);
-    }
-
-    /// Counts a message that was sent while stepping.
-    fn stepped(&mut self, emission: &Emission) {
-        let Some(Stepping { steps, ticket }) = &mut self.stepping else { return };
-        let done = match steps {
-            Steps::Until(until) => until.is_met_by(&emission.row),
-            Steps::Count(count) => match NonZeroU64::new(count.get() - 1) {
-                Some(left) => {
-                    *count = left;
-                    false
-                }
-                None => true,
-            },
-        };
-        if done {
-            let ticket = *ticket;
-            self.stepping = None;
-            self.has_stepped = true;
-            self.control.obey(ticket);
-        }
-    }
-
     fn now(&self) -> Now {
         self.fanout.clock().now()
+    }
+
+    /// Whether it lies in the recording where this round has yet to come.
+    fn is_ahead(&self, next: &Ready) -> bool {
+        next.round == self.round && next.recorded_ns >= self.recorded_ns
     }
 
     fn shown(&self) -> Shown {
@@ -461,14 +334,15 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             at_ns: self.at_ns,
             recorded_ns: self.recorded_ns,
             end_ns: self.end_ns,
+            next_ns: self.next.as_ref().filter(|next| self.is_ahead(next)).map(|next| next.recorded_ns),
             ..Shown::default()
         }
     }
 
     fn show(&self) {
-        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, .. } = self.shown();
+        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, .. } = self.shown();
         self.control.show(|shown| {
-            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, ..shown.clone() };
+            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, ..shown.clone() };
         });
     }
 }

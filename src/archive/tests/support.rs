@@ -13,13 +13,13 @@ use crate::journal::{JournalOptions, Sync, start};
 use crate::message::{COMMON_KINDS, KindHeader, Message, Mqtt, Row, SessionHeader, SessionId, SourceHeader};
 
 /// 2026-11-22T23:59:50Z: ten seconds before a new date folder.
-pub(super) const START_US: i64 = 1_795_391_990_000_000;
+pub(crate) const START_US: i64 = 1_795_391_990_000_000;
 
 pub(super) const LOCATION: &str = r#"{"assetId":"8200123456","longitude":24.9384,"latitude":60.1699,"speed":36,"direction":90,"mileage":12,"gpsTime":"2026-11-22T23:59:49Z","recvTime":"2026-11-22T23:59:50.123Z","locType":1,"battery":77,"voltage":"3.9","statusJson":"{\"lockRope\":0,\"lockStatus\":1}"}"#;
 const ALARM: &str = r#"{"assetId":"8200123456","alarmType":40,"dateTime":"2026-11-22T23:59:51Z","longitude":24.9,"latitude":60.1,"speed":0,"mileage":12,"describe":""}"#;
 pub(super) const POSITION: &str = r#"{"type":"realtime_person_position","person_id":7,"location_id":1,"position":{"x":-150.5,"y":320},"confidence":0.9}"#;
 
-pub(super) fn header(n: u8) -> SessionHeader {
+pub(crate) fn header(n: u8) -> SessionHeader {
     SessionHeader {
         session_id: SessionId::new(START_US + i64::from(n), [n; 10]),
         name: "walk".into(),
@@ -45,7 +45,7 @@ pub(super) fn kind(header: &SessionHeader, source: u16, name: &str) -> u16 {
     header.sources[usize::from(source)].kinds.iter().position(|k| k.name == name).unwrap() as u16
 }
 
-pub(super) fn message(
+pub(crate) fn message(
     header: &SessionHeader,
     source: u16,
     name: &str,
@@ -111,7 +111,7 @@ pub(super) fn messages(header: &SessionHeader, n: u64) -> Vec<Message> {
 
 /// Runs `messages` through a journal into parts of at most `records_max_bytes` besides their headers
 /// (which hold all declarations), and returns those.
-pub(super) fn record(
+pub(crate) fn record(
     disk: &Arc<dyn Disk>,
     archive: &Archive,
     header: &SessionHeader,
@@ -156,7 +156,7 @@ pub(super) fn add_session(archive: &Archive, id: u8, n: u64) -> (SessionHeader, 
 }
 
 /// A folder in memory where there is such a place: tests that sync thousands of times finish sooner.
-pub(super) fn quick_dir() -> tempfile::TempDir {
+pub(crate) fn quick_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::super::context::Context;
 use super::super::selection::Chosen;
-use crate::archive::{Archive, ArchiveError, Bound, ScanOptions, SessionSummary, envelopes, scan};
+use crate::archive::{Archive, ArchiveError, Bound, Scan, ScanOptions, SessionSummary, envelopes, scan};
 use crate::cli::Replay;
-use crate::message::{Selection, SourceHeader};
+use crate::message::{Row, Selection, SourceHeader};
 use crate::player::{
-    Cuts, Endpoints, Outage, Outages, OutagesWanted, PlayOptions, RowsBefore, StateOptions, has_state_part,
+    Cuts, Endpoints, Outage, Outages, OutagesWanted, Pace, PlayOptions, RowsBefore, StateKinds, StateOptions,
 };
 use crate::transport::fanout::Down;
 use crate::units::human_duration;
@@ -32,6 +32,12 @@ pub(super) fn apply(
                      outages are silence there; one source at a time (--source) has its outages",
                     sharing.join(", ")
                 ));
+            }
+            if options.pace != Pace::Original {
+                context.screen.note(
+                    "warning: only --pace original keeps outages as long as they were; at another a client that \
+                     loses its connection misses what is sent while it comes back",
+                );
             }
             Outages::Reproduce(recorded(archive, chosen)?)
         }
@@ -96,31 +102,61 @@ fn cuts(
 
 /// What is known at any moment: looked up in the selected sessions that are not over when the replay begins.
 fn state(archive: &Archive, chosen: &Chosen, sources: &[SourceHeader], zero_ns: Option<u64>) -> StateOptions {
-    let mut kinds = has_state_part(sources);
-    let selected = &chosen.options.selection.kinds;
-    kinds.retain(|kind| selected.is_empty() || selected.contains(kind));
+    let StateKinds { set, end } = StateKinds::of(sources, &chosen.options.selection.kinds);
     let sessions: Vec<_> = laid(chosen)
         .filter(|(session, offset_ns)| {
             zero_ns.is_none_or(|zero_ns| offset_ns.saturating_add(session.duration_ns) >= zero_ns)
         })
         .map(|(session, offset_ns)| (session.session_id, offset_ns))
         .collect();
-    let options = ScanOptions {
+    let set = ScanOptions {
         from: None,
-        selection: Selection { kinds, ..chosen.options.selection.clone() },
+        selection: Selection { kinds: set, ..chosen.options.selection.clone() },
         ..chosen.options.clone()
+    };
+    // What is lost is lost, whatever else is asked of the messages that are told.
+    let end = ScanOptions {
+        selection: Selection {
+            kinds: end,
+            devices: Vec::new(),
+            channels: Vec::new(),
+            ..set.selection.clone()
+        },
+        predicate: None,
+        ..set.clone()
     };
     let archive = archive.clone();
     let before = move |before_ns: u64| -> Result<RowsBefore, _> {
         let mut rows: RowsBefore = Box::new(std::iter::empty());
-        // An empty list of kinds would be all of them.
-        let sessions = sessions.iter().filter(|_| !options.selection.kinds.is_empty());
-        for (session_id, offset_ns) in sessions.filter(|(_, offset_ns)| *offset_ns < before_ns) {
-            let to = Some(Bound::Elapsed(before_ns - offset_ns));
-            let options = ScanOptions { sessions: vec![*session_id], to, ..options.clone() };
-            rows = Box::new(rows.chain(scan(&archive, &options)?.map(|row| row.map_err(Into::into))));
+        for (session_id, offset_ns) in sessions.iter().filter(|(_, offset_ns)| *offset_ns < before_ns) {
+            let open = |options: &ScanOptions| -> Result<Option<Scan>, ArchiveError> {
+                // An empty list of kinds would be all of them.
+                if options.selection.kinds.is_empty() {
+                    return Ok(None);
+                }
+                let to = Some(Bound::Elapsed(before_ns - offset_ns));
+                scan(&archive, &ScanOptions { sessions: vec![*session_id], to, ..options.clone() }).map(Some)
+            };
+            let of_session = in_order(open(&set)?.into_iter().flatten(), open(&end)?.into_iter().flatten());
+            rows = Box::new(rows.chain(of_session.map(|row| row.map_err(Into::into))));
         }
         Ok(rows)
     };
     StateOptions { sources: sources.into(), before: Arc::new(before) }
 }
+
+/// Rows of one session, from two scans, in the order of the session.
+fn in_order<E>(
+    one: impl Iterator<Item = Result<Row, E>>,
+    other: impl Iterator<Item = Result<Row, E>>,
+) -> impl Iterator<Item = Result<Row, E>> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(Ok(first)), Some(Ok(second))) if second.seq < first.seq => other.next(),
+        (Some(Ok(_)), Some(Err(_))) | (None, _) => other.next(),
+        _ => one.next(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

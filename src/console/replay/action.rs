@@ -93,12 +93,21 @@ pub fn parse(body: &[u8], now_us: i64) -> Result<Action, Wrong> {
             rounds: count(&members)?.map_or(Rounds::Forever, Rounds::Times),
         }),
     };
-    if let Order::Repeat(Repeat { from: Some(To::Position(from)), to: Some(To::Position(to)), .. }) = &order
-        && from >= to
+    if let Order::Repeat(Repeat { from, to: Some(to), .. }) = &order
+        && is_reversed(from.unwrap_or(To::Position(0)), *to)
     {
         return Err(wrong("`to` is not after `from`: nothing lies between them", "a later `to`"));
     }
     Ok(Action::Order(order))
+}
+
+/// Whether nothing lies between the two, as far as that can be told from what they are.
+fn is_reversed(from: To, to: To) -> bool {
+    match (from, to) {
+        (To::Position(from), To::Position(to)) | (To::Recorded(from), To::Recorded(to)) => from >= to,
+        (To::Wall(from), To::Wall(to)) => from >= to,
+        _ => false,
+    }
 }
 
 fn step(members: &Map<String, Value>) -> Result<Action, Wrong> {

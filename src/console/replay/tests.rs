@@ -68,12 +68,16 @@ fn what_is_wrong_is_told_with_what_was_expected() {
         (r#"{"action": "seek", "to": "soon"}"#, "`to` is \"soon\""),
         (r#"{"action": "seek", "by": "soon"}"#, "`by` is"),
         (r#"{"action": "speed", "speed": "0"}"#, "\"0\" is out of bounds"),
+        (r#"{"action": "speed", "speed": "fast"}"#, "\"fast\" is not a speed"),
         (r#"{"action": "speed"}"#, "`speed` is missing"),
         (r#"{"action": "step", "count": 0}"#, "`count` is not a whole number from 1"),
         (r#"{"action": "step", "until": {}}"#, "`until` says nothing"),
         (r#"{"action": "step", "until": {"seq": 1}}"#, "`seq` says nothing"),
         (r#"{"action": "step", "until": {"kind": 1}}"#, "`kind` is neither"),
         (r#"{"action": "loop", "from": "2s", "to": "1s"}"#, "not after `from`"),
+        (r#"{"action": "loop", "from": "+2s", "to": "+2s"}"#, "not after `from`"),
+        (r#"{"action": "loop", "from": "-1s", "to": "-2s"}"#, "not after `from`"),
+        (r#"{"action": "loop", "to": 0}"#, "not after `from`"),
     ] {
         let wrong = parse(body).unwrap_err();
         assert!(wrong.error.contains(error) && !wrong.expected.is_empty(), "{body}: {wrong:?}");
@@ -190,6 +194,14 @@ async fn what_there_is_not_and_who_may_not_is_told() {
         assert!(body["error"].is_string() && !head.contains("access-control"), "{request}: {head} {body}");
         assert_eq!(head.contains("\r\nallow: get, head"), status == "405", "{request}: {head}");
     }
+    // Another site's page, whose name leads to this machine by now.
+    let mut rebound = TcpStream::connect(&at).await.unwrap();
+    let request = "POST /api/v1/replays/1 HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n\
+                   Connection: close\r\nContent-Length: 18\r\n\r\n{\"action\": \"stop\"}";
+    rebound.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    rebound.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     let own = format!("Origin: http://{at}\r\n");
     assert!(ask(&at, "GET /api/v1/replays/1", &own, "").await.0.starts_with("http/1.1 200"));
     // A vendor's path goes on as it was.

@@ -72,6 +72,8 @@ pub(in crate::player) struct Shown {
     pub(in crate::player) zero_ns: u64,
     /// Where in the recording the last message is, as far as is known.
     pub(in crate::player) end_ns: Option<u64>,
+    /// Where in the recording the next message is, noted down with each order: what was not sent is not passed.
+    pub(in crate::player) next_ns: Option<u64>,
     pub(in crate::player) seq: Option<(SessionId, u64)>,
     /// That message is the last event: it was not wound since.
     pub(in crate::player) is_last: bool,
@@ -90,6 +92,7 @@ impl Default for Shown {
             recorded_ns: 0,
             zero_ns: 0,
             end_ns: None,
+            next_ns: None,
             seq: None,
             is_last: false,
             emitted: 0,
@@ -104,7 +107,7 @@ impl Shown {
         let ahead_ns = self.tape.at_ns(now_ns).saturating_sub(self.at_ns);
         let recorded_ns = self.recorded_ns.saturating_add(ahead_ns);
         // Between two rounds of a loop, or after the last message, it stands at the end.
-        self.end_ns.map_or(recorded_ns, |end_ns| recorded_ns.min(end_ns))
+        [self.end_ns, self.next_ns].into_iter().flatten().fold(recorded_ns, u64::min)
     }
 
     pub(super) fn snapshot(&self, now_ns: u64, clients: usize) -> Snapshot {

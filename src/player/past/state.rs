@@ -23,8 +23,8 @@ type OpenBefore = dyn Fn(u64) -> Result<RowsBefore, BoxError> + Send + Sync;
 pub struct StateOptions {
     /// Their declarations say what a message is about.
     pub sources: Arc<[SourceHeader]>,
-    /// The rows before a moment of the recording (nanoseconds since the earliest session's start), of the
-    /// kinds that [`has_state_part`].
+    /// The rows before a moment of the recording (nanoseconds since the earliest session's start), of these
+    /// [`StateKinds`].
     pub before: Arc<OpenBefore>,
 }
 
@@ -34,13 +34,32 @@ impl fmt::Debug for StateOptions {
     }
 }
 
-/// The kinds whose messages set or end a state, by the declarations of `sources`.
-pub fn has_state_part(sources: &[SourceHeader]) -> Vec<String> {
-    let rules = StateKeys::new(sources).rules;
-    let mut kinds: Vec<String> = rules.into_values().flat_map(HashMap::into_keys).collect();
-    kinds.sort();
-    kinds.dedup();
-    kinds
+/// Of which kinds a state is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateKinds {
+    /// Their messages are what is known.
+    pub set: Vec<String>,
+    /// Theirs end it, and are themselves nothing to be told of.
+    pub end: Vec<String>,
+}
+
+impl StateKinds {
+    /// Those of the state of the `wanted` kinds (none: of all), by the declarations of `sources`. What ends a
+    /// state belongs to it, whether it is wanted itself or not.
+    pub fn of(sources: &[SourceHeader], wanted: &[String]) -> Self {
+        let mut kinds = Self::default();
+        for (kind, rule) in StateKeys::new(sources).rules.into_values().flatten() {
+            if wanted.is_empty() || wanted.contains(&rule.of) {
+                if rule.ends { &mut kinds.end } else { &mut kinds.set }.push(kind);
+            }
+        }
+        for kinds in [&mut kinds.set, &mut kinds.end] {
+            kinds.sort();
+            kinds.dedup();
+        }
+        kinds.end.retain(|kind| !kinds.set.contains(kind));
+        kinds
+    }
 }
 
 /// Tells what a message is about.
@@ -220,10 +239,23 @@ mod tests {
         assert_eq!(keys.change(&said(1, "demographics", 7)), None);
         let elsewhere = Row { source: "other".into(), ..said(0, "person_position", 7) };
         assert_eq!(keys.change(&elsewhere), None, "nothing is known of that source");
-        assert_eq!(has_state_part(&[shop()]), ["person_lost", "person_position"]);
+    }
+
+    #[test]
+    fn what_ends_a_state_belongs_to_it_though_it_is_not_wanted_itself() {
+        let kinds = |source: SourceHeader, wanted: &[&str]| {
+            let wanted: Vec<String> = wanted.iter().map(|kind| (*kind).to_owned()).collect();
+            let kinds = StateKinds::of(&[source], &wanted);
+            (kinds.set.join(" "), kinds.end.join(" "))
+        };
+        let tracked = ("person_position".to_owned(), "person_lost".to_owned());
+        assert_eq!(kinds(shop(), &[]), tracked);
+        assert_eq!(kinds(shop(), &["person_position", "demographics"]), tracked);
+        assert_eq!(kinds(shop(), &["person_lost"]), Default::default(), "an end of nothing");
         let fleet =
-            source("jointech", &["location", "alarm", "event", "command_response", "sublock", "status"]);
-        assert_eq!(has_state_part(&[fleet]), ["location", "status", "sublock"]);
+            || source("jointech", &["location", "alarm", "event", "command_response", "sublock", "status"]);
+        assert_eq!(kinds(fleet(), &[]), ("location status sublock".to_owned(), String::new()));
+        assert_eq!(kinds(fleet(), &["status", "alarm"]), ("status".to_owned(), String::new()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::vendors::VendorConfig;
 use crate::vendors::synthetic::load::{self, Part};
 
 const SECOND_NS: u64 = 1_000_000_000;
+const SECOND: i128 = SECOND_NS as i128;
 const STARTED_US: i64 = 1_700_000_000_123_456;
 
 fn built_in() -> HashMap<String, HashMap<String, Vec<Declaration>>> {
@@ -51,17 +52,17 @@ fn a_message_is_as_old_when_it_leaves_as_when_it_came() {
     let start = Now { wall_us: 1_800_000_000_123_456, steady_ns: 5 };
     let mut now = mover(None, start, 2 * SECOND_NS);
     // The session's third second is the zero, and what the vendor said then was 5.123456 s old.
-    let moved = now.moved(&position(2 * SECOND_NS, "1699999997"), 2 * SECOND_NS).unwrap();
+    let moved = now.moved(&position(2 * SECOND_NS, "1699999997"), 2 * SECOND).unwrap();
     assert_eq!(text(&moved), "{\"position\":{\"Timestamp\":1799999995}}");
     assert_eq!(moved.received_at_us, start.wall_us);
     assert_eq!(moved.event_at_us, Some(1_799_999_995_000_000), "what the payload says");
     // A minute later, and in the second round at another place of the line.
-    let later = now.moved(&position(62 * SECOND_NS, "1700000057"), 62 * SECOND_NS).unwrap();
+    let later = now.moved(&position(62 * SECOND_NS, "1700000057"), 62 * SECOND).unwrap();
     assert_eq!(text(&later), "{\"position\":{\"Timestamp\":1800000055}}");
-    let again = now.moved(&position(2 * SECOND_NS, "1699999997"), 102 * SECOND_NS).unwrap();
+    let again = now.moved(&position(2 * SECOND_NS, "1699999997"), 102 * SECOND).unwrap();
     assert_eq!(again.received_at_us, start.wall_us + 100_000_000);
     // What lies before the zero: a fault held the first message back.
-    let before = now.moved(&position(SECOND_NS, "1699999997"), SECOND_NS).unwrap();
+    let before = now.moved(&position(SECOND_NS, "1699999997"), SECOND).unwrap();
     assert_eq!(before.received_at_us, start.wall_us - 1_000_000);
     // To a time of the user's, whenever that is.
     let mut fixed = mover(Some(STARTED_US - 86_400_000_000), start, 0);
@@ -76,13 +77,13 @@ fn clocks_that_are_read_one_after_the_other_do_not_shake_times() {
     for noise_us in [-9_000, -1, 0, 1, 9_000] {
         let mut row = position(SECOND_NS + 999, "1700000000");
         row.received_at_us += noise_us;
-        let moved = mover.moved(&row, SECOND_NS + 999).unwrap();
+        let moved = mover.moved(&row, SECOND + 999).unwrap();
         assert_eq!(text(&moved), "{\"position\":{\"Timestamp\":1700086400}}", "{noise_us}");
     }
     // A wall clock that was set is believed: the vendor's clock was not.
     let mut row = position(SECOND_NS, "1700000000");
     row.received_at_us += 5_000_000;
-    let moved = mover.moved(&row, SECOND_NS).unwrap();
+    let moved = mover.moved(&row, SECOND).unwrap();
     assert_eq!(text(&moved), "{\"position\":{\"Timestamp\":1700086395}}");
     assert_eq!(moved.received_at_us, STARTED_US + 86_401_000_000);
 }
@@ -163,7 +164,7 @@ proptest! {
             let mut times = 0;
             for row in load::rows(Part::all(), seed, session.session_id, STARTED_US, limit) {
                 let decoder = decoders.get_mut(&(row.vendor.to_string(), row.kind.to_string())).unwrap();
-                let moved = mover.moved(&row, row.elapsed_ns).unwrap();
+                let moved = mover.moved(&row, row.elapsed_ns.into()).unwrap();
                 prop_assert_eq!(moved.received_at_us, row.received_at_us + shift_us);
                 let old_us = decoder.push_decrypted(&row.channel, &row.payload, None).event_at_us;
                 let new_us = decoder.push_decrypted(&row.channel, &moved.payload, None).event_at_us;
@@ -178,7 +179,7 @@ proptest! {
                 prop_assert_eq!(moved.event_at_us, Some(new_us));
                 if rest_us == 0 {
                     let there = Row { payload: moved.payload, ..row.clone() };
-                    prop_assert_eq!(back.moved(&there, row.elapsed_ns).unwrap().payload, row.payload);
+                    prop_assert_eq!(back.moved(&there, row.elapsed_ns.into()).unwrap().payload, row.payload);
                 }
             }
             prop_assert!(times > 20, "{times} times");

@@ -11,7 +11,8 @@
 //! * **step** pauses, and sends so many messages at once, or up to and with one that was described; a slow
 //!   client is waited for. After the last message the replay is done.
 //! * **repeat** plays a stretch, or all, again and again from where it is; outside the stretch it begins at
-//!   its start. Winding to behind a stretch ends its repetition.
+//!   its start. Winding to behind a stretch ends its repetition. In a stretch without a message there is nothing
+//!   to repeat, and the replay is done; one that ends where it begins, or before, is none, and nothing changes.
 //! * **stop** ends the replay: what was emitted is delivered.
 
 use super::{Scheduler, Sleep, Stepping};
@@ -26,6 +27,8 @@ impl<S: Sleep> Scheduler<'_, S> {
         // Whatever comes after a step ends it, but for a further step.
         let stepping = self.stepping.take();
         self.has_stepped = false;
+        // What is due by now and was not sent is not passed over: see `shown_at_ns`.
+        self.fetch();
         match order {
             Order::Play => self.play(),
             Order::Pause => self.pause(),
@@ -78,9 +81,10 @@ impl<S: Sleep> Scheduler<'_, S> {
         }
     }
 
-    /// Where the time line stands, or has come to.
+    /// Where the time line stands, or has come to: no further than to the next event, which may be due by now.
     fn shown_at_ns(&self) -> u64 {
-        self.tape.at_ns(self.now().steady_ns).max(self.at_ns)
+        let at_ns = self.tape.at_ns(self.now().steady_ns);
+        self.next.as_ref().map_or(at_ns, |next| at_ns.min(next.at_ns)).max(self.at_ns)
     }
 
     /// Where in the recording the replay has come to.
@@ -130,6 +134,9 @@ impl<S: Sleep> Scheduler<'_, S> {
     fn repeat(&mut self, Repeat { from, to, rounds }: Repeat) {
         let from_ns = from.map(|from| self.place(from));
         let to_ns = to.map(|to| self.place(to));
+        if to_ns.is_some_and(|to_ns| to_ns <= from_ns.unwrap_or(self.zero_ns)) {
+            return;
+        }
         let here_ns = self.shown_recorded_ns();
         let is_within =
             from_ns.is_none_or(|from_ns| here_ns >= from_ns) && to_ns.is_none_or(|to_ns| here_ns < to_ns);

@@ -22,6 +22,7 @@ use crate::transport::fanout::{Down, Item, Member, Strands, Taken, Wish};
 use crate::transport::trace::Trace;
 
 mod model;
+mod shaped;
 
 const MS: u64 = 1_000_000;
 
@@ -43,6 +44,8 @@ struct Script {
 #[derive(Clone, Debug)]
 enum Act {
     Order(Order),
+    /// Heard only now, though the sleep should have ended before.
+    Late(Order),
     /// The awaited client becomes ready.
     Ready,
     /// Looks.
@@ -59,15 +62,17 @@ impl Sleep for Script {
     fn sleep(&mut self, until_ns: Option<u64>) {
         let now_ns = self.now_ns();
         let next_ns = self.acts.front().map(|(at_ms, _)| BEGIN_NS + at_ms * MS);
+        let is_late = matches!(self.acts.front(), Some((_, Act::Late(_))))
+            && next_ns.zip(until_ns).is_some_and(|(next_ns, until_ns)| next_ns - until_ns <= MS);
         match (until_ns, next_ns) {
-            (Some(until_ns), next_ns) if next_ns.is_none_or(|next_ns| until_ns <= next_ns) => {
+            (Some(until_ns), next_ns) if !is_late && next_ns.is_none_or(|next_ns| until_ns <= next_ns) => {
                 self.clock.advance_ns(until_ns.saturating_sub(now_ns));
             }
             (_, Some(next_ns)) => {
                 self.clock.advance_ns(next_ns.saturating_sub(now_ns));
                 let Some((at_ms, act)) = self.acts.pop_front() else { unreachable!() };
                 match act {
-                    Act::Order(order) => {
+                    Act::Order(order) | Act::Late(order) => {
                         self.control.order(order).unwrap();
                     }
                     Act::Ready => {

@@ -300,3 +300,55 @@ async fn a_replay_that_begins_in_the_middle_or_is_wound_tells_what_is_known_ther
     assert_eq!(texts(client.await.unwrap().0), ["0", "1", "2", "1", "2", "3"]);
     assert_eq!((report.messages, report.clients[0].messages, report.clients[0].states), (2, 2, 4));
 }
+
+/// Messages of devices at these milliseconds, which they also say.
+fn timed(at_ms: &[(u64, &str)]) -> Vec<Row> {
+    let timed = |(seq, (ms, device)): (usize, &(u64, &str))| Row {
+        received_at_us: *ms as i64 * 1_000,
+        payload: format!("{{\"t\":{ms}}}").into(),
+        ..of_device(seq as u64, ms * MS, device)
+    };
+    at_ms.iter().enumerate().map(timed).collect()
+}
+
+/// What a client was told, in milliseconds since `T`.
+async fn times(options: PlayOptions, rows: Vec<Row>, orders: &[Order]) -> Vec<i64> {
+    const T_MS: i64 = 1_700_000_000_000;
+    let endpoints = bind(&["http://127.0.0.1:0"]).await;
+    endpoints.keep_state();
+    let (url, control) = (endpoints.http_url().unwrap(), endpoints.control());
+    let client = tokio::spawn(receive_all(websocket(&url, "/ws").await));
+    let options = PlayOptions { rebasing: super::shape::rebasing(T_MS * 1_000), ..options };
+    let playing = tokio::spawn(endpoints.play(options, source(rows)));
+    // A step that nobody is there for ends with the next order.
+    while control.snapshot().clients == 0 {
+        tokio::task::yield_now().await;
+    }
+    for order in orders {
+        control.obeyed(control.order(order.clone()).unwrap()).await;
+    }
+    playing.await.unwrap().unwrap();
+    let said = |text: &String| serde_json::from_str::<Value>(text).unwrap()["t"].as_i64().unwrap() - T_MS;
+    texts(client.await.unwrap().0).iter().map(said).collect()
+}
+
+#[tokio::test]
+async fn moved_times_run_on_over_rounds_and_seeks_and_what_is_known_is_as_old_as_it_was() {
+    let max = || PlayOptions { pace: Pace::Max, ..with_clients(1) };
+    let rounds = Rounds::Times(NonZeroU64::new(2).unwrap());
+    let told = times(PlayOptions { rounds, ..max() }, timed(&[(5_000, "a"), (6_000, "a")]), &[]).await;
+    assert_eq!(told, [0, 1_000, 2_000, 3_000]);
+    // An hour on without having played anything: what is told of then was said before the clock's start.
+    let rows = timed(&[(0, "a"), (600_000, "b"), (3_600_000, "c"), (3_601_000, "a")]);
+    let wound = [Order::Seek(To::Recorded(3_600_000 * MS)), Order::Play];
+    let state = || Some(with_state(&rows));
+    let paused = PlayOptions { state: state(), start_paused: true, ..max() };
+    let told = times(paused, rows.clone(), &wound).await;
+    assert_eq!(told, [-3_600_000, -3_000_000, 0, 1_000]);
+    // In the middle of the time line: as far behind what comes as it was recorded.
+    let later = PlayOptions { state: state(), pace: Pace::Step, ..with_clients(1) };
+    let one = Order::Step(crate::player::control::Steps::ONE);
+    let orders = [one.clone(), one.clone(), Order::Seek(To::Recorded(3_600_000 * MS)), one.clone(), one];
+    let told = times(later, rows.clone(), &orders).await;
+    assert_eq!(told, [0, 600_000, -3_000_000, -2_400_000, 600_000, 601_000]);
+}

@@ -11,7 +11,7 @@ fn faults(spec: &str, seed: u64) -> Option<Faults> {
 }
 
 /// Moves `{"t": …}` of the rows of these tests.
-fn rebasing(to_us: i64) -> Option<Rebasing> {
+pub(super) fn rebasing(to_us: i64) -> Option<Rebasing> {
     let text = "kind = \"message\"\nevent_at = [\"made_at\"]\n[[field]]\nname = \"made_at\"\nid = 100\n\
                 type = \"timestamp\"\ntime = \"unix_ms\"\nrole = \"time\"\npath = \"t\"\n";
     let kinds = HashMap::from([("message".to_owned(), vec![Declaration::parse(text, "test").unwrap()])]);

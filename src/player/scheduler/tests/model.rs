@@ -8,6 +8,9 @@ const TICK_NS: u64 = MS / 2;
 /// Recorded ones, in quarters of a millisecond, so that half the speed goes by whole numbers.
 const QUARTERS: i64 = 4;
 
+/// The message that a step goes on to.
+const ALARM: usize = 5;
+
 /// What a replay is to do.
 struct Model {
     /// When each message was recorded, in milliseconds.
@@ -17,6 +20,8 @@ struct Model {
     not_before_ns: u64,
     /// Of steps that are to be made.
     steps: u64,
+    /// A step to the alarm is to be made.
+    until_alarm: bool,
     /// Quarters of a recorded millisecond in a tick.
     rate: i64,
     /// Where it is, in quarters of a millisecond; goes on behind the end while a further round is due.
@@ -36,6 +41,10 @@ impl Model {
     /// The message after the last of this round.
     fn end(&self) -> usize {
         self.stretch.map_or(self.times.len(), |(_, to)| self.first_at(to))
+    }
+
+    fn is_stepping(&self) -> bool {
+        self.steps > 0 || self.until_alarm
     }
 
     fn first_at(&self, ms: i64) -> usize {
@@ -90,8 +99,9 @@ impl Model {
     }
 
     fn obey(&mut self, now_ns: u64, order: &Order) {
-        if !matches!(order, Order::Step(_)) {
-            self.steps = 0;
+        // A further step to whatever is described begins anew; only counts add up.
+        if self.until_alarm || !matches!(order, Order::Step(Steps::Count(_))) {
+            (self.steps, self.until_alarm) = (0, false);
         }
         match order {
             Order::Play if self.is_to_play && !self.is_open => {
@@ -104,6 +114,7 @@ impl Model {
                 self.is_to_play = false;
                 self.steps += count.get();
             }
+            Order::Step(Steps::Until(_)) => (self.is_to_play, self.until_alarm) = (false, true),
             Order::Seek(To::Position(ns)) => {
                 let ms = (ns / MS) as i64;
                 if self.stretch.is_some_and(|(_, to)| ms >= to) {
@@ -138,20 +149,21 @@ impl Model {
 
     /// One moment: everything that is due.
     fn tick(&mut self, now_ns: u64, ready: bool) {
-        if !self.is_open && ready && (self.is_to_play || self.steps > 0) {
+        if !self.is_open && ready && (self.is_to_play || self.is_stepping()) {
             (self.is_open, self.not_before_ns) = (true, now_ns + LEAD_NS);
         }
         if !self.is_open {
             return;
         }
         // To see that nothing follows, the lead is not waited for.
-        self.is_over |= (self.is_to_play || self.steps > 0) && self.upcoming().is_none();
+        self.is_over |= (self.is_to_play || self.is_stepping()) && self.upcoming().is_none();
         if now_ns < self.not_before_ns {
             return;
         }
-        while self.steps > 0 && !self.is_over {
+        while self.is_stepping() && !self.is_over {
             self.emit(None);
-            self.steps -= 1;
+            self.until_alarm &= self.last != Some(ALARM);
+            self.steps = self.steps.saturating_sub(1);
             self.is_over = self.upcoming().is_none();
         }
         while self.is_to_play && !self.is_over {
@@ -174,6 +186,7 @@ impl Model {
                 match act {
                     _ if self.is_over => {}
                     Act::Order(order) => self.obey(now_ns, order),
+                    Act::Late(_) => unreachable!("nothing is late here"),
                     Act::Ready => ready = true,
                     Act::Look => {
                         let state = match (self.is_to_play, self.is_open) {
@@ -186,7 +199,7 @@ impl Model {
                 }
                 self.tick(now_ns, ready);
             }
-            let is_idle = !self.is_open || (!self.is_to_play && self.steps == 0);
+            let is_idle = !self.is_open || (!self.is_to_play && !self.is_stepping());
             if self.is_over || (acts.is_empty() && is_idle) {
                 return (self.emitted, seen);
             }
@@ -215,6 +228,10 @@ fn times(count: u64) -> Rounds {
     Rounds::Times(NonZeroU64::new(count).unwrap())
 }
 
+fn alarms() -> Selection {
+    Selection { kinds: vec!["alarm".to_owned()], ..Selection::default() }
+}
+
 /// What can be ordered.
 fn orders() -> Vec<Order> {
     let at = |ms| Some(To::Position(ms * MS));
@@ -231,6 +248,7 @@ fn orders() -> Vec<Order> {
         speed("1/2"),
         steps(1),
         steps(3),
+        Order::Step(Steps::Until(Until { selection: alarms(), row: None })),
         Order::Repeat(Repeat { from: None, to: None, rounds: times(2) }),
         Order::Repeat(Repeat { from: at(30), to: at(90), rounds: times(3) }),
         Order::Repeat(Repeat { from: at(100), to: at(150), rounds: times(2) }),
@@ -241,7 +259,8 @@ fn orders() -> Vec<Order> {
 #[test]
 fn all_pairs_of_orders_do_in_all_situations_what_the_model_does() {
     let times_ms: Vec<u64> = (0..9).map(|n| n * 20).collect();
-    let rows = rows_at(&times_ms);
+    let mut rows = rows_at(&times_ms);
+    rows[ALARM].kind = "alarm".into();
     let client = Start::WithClients(NonZeroUsize::MIN);
     let situations = [
         ("playing", at_once(), vec![]),
@@ -274,6 +293,7 @@ fn all_pairs_of_orders_do_in_all_situations_what_the_model_does() {
                         is_open: options.start == Start::AtOnce,
                         not_before_ns: 0,
                         steps: 0,
+                        until_alarm: false,
                         rate: rate(options.speed),
                         place: 0,
                         next: 0,

@@ -1,0 +1,155 @@
+//! What becomes of an event of the time line: it is made ready, and when it is due it happens.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use sha2::Sha256;
+
+use super::{Ready, Scheduler, Sleep, Stepping, What};
+use crate::message::Row;
+use crate::player::control::{Steps, Tape};
+use crate::player::event::Happening;
+use crate::player::faults::{DISCONNECTED, Fault, Struck};
+use crate::transport::fanout::Flow;
+
+impl<S: Sleep> Scheduler<'_, S> {
+    /// Does all for `next` that can be done before it is due.
+    pub(super) fn prepare(&mut self) {
+        let Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited }) = self.next.take() else {
+            return;
+        };
+        let what = match what {
+            What::Planned(Happening::Message { row, changes }) => {
+                let payload = self.preparation.payload(&row, i128::from(at_ns), changes);
+                let emission = Arc::new(self.past.emission(*row, payload, index));
+                emission.topic();
+                What::Message(emission, changes)
+            }
+            what => what,
+        };
+        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
+    }
+
+    /// Carries out `next`.
+    pub(super) fn happen(&mut self, due_ns: Option<u64>, now_ns: u64) {
+        let Some(next) = self.next.take() else { return };
+        let Ready { at_ns, recorded_ns, round, index, digest, what, waited } = next;
+        // What a fault held back, or repeats, does not take the replay back to its place.
+        let is_behind = (round, recorded_ns) < (self.round, self.recorded_ns);
+        if !is_behind {
+            if (recorded_ns, round) != (self.recorded_ns, self.round) {
+                self.emitted_here = 0;
+            }
+            (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
+        }
+        if due_ns.is_none() {
+            self.tape = Tape::Held { at_ns };
+        }
+        let (emission, changes) = match what {
+            What::Planned(happening) => {
+                let is_counted = matches!(happening, Happening::Dropped { .. });
+                self.note_down(index + u64::from(is_counted), digest);
+                self.emitted_here += u64::from(is_counted && !is_behind);
+                self.carry_out(happening, index);
+                return self.show();
+            }
+            What::Message(mut emission, changes) => {
+                if let Some(emission) = Arc::get_mut(&mut emission) {
+                    emission.due_ns = due_ns;
+                }
+                (emission, changes)
+            }
+        };
+        let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
+        self.fanout.deliver(&emission, flow, self.control.stopped());
+        self.delivered_ns = now_ns;
+        if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
+            self.played.reader_late += 1;
+        }
+        self.emitted_here += u64::from(changes.copy == 0 && !is_behind);
+        self.note_down(index + 1, digest);
+        let row = &emission.row;
+        if changes.copy == 0 {
+            self.played.count(row);
+        }
+        let fanout = self.fanout;
+        self.preparation.left(&emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
+        let (emitted, anchor) = (self.played.messages, (self.at_ns, self.recorded_ns));
+        self.control.show(|shown| {
+            (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
+            (shown.at_ns, shown.recorded_ns, shown.next_ns) = (anchor.0, anchor.1, None);
+            if due_ns.is_none() {
+                shown.tape = Tape::Held { at_ns };
+            }
+        });
+        self.stepped(&emission.row);
+    }
+
+    /// `index` is that of the next message, and `digest` covers those before it.
+    fn note_down(&mut self, index: u64, digest: Sha256) {
+        // Faults may have put an earlier one behind a later one: the digest goes as far as the farthest.
+        if index > self.index {
+            self.index = index;
+            self.played.digest = digest;
+        }
+    }
+
+    /// What is no message.
+    fn carry_out(&mut self, happening: Happening, index: u64) {
+        match happening {
+            Happening::Message { .. } => {}
+            Happening::Dropped { row } => {
+                self.played.count(&row);
+                let emitted = self.played.messages;
+                // Whoever waits for it would wait for ever.
+                self.control.show(|shown| {
+                    (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
+                });
+                self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
+                // It is not one of those that a step counts, but may be the one that it goes to.
+                if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until(_))) {
+                    self.stepped(&row);
+                }
+            }
+            Happening::Disconnect => {
+                // Behind the message before it.
+                self.struck(
+                    Fault::Disconnect,
+                    Struck { index: index.saturating_sub(1), seq: None, ns: None },
+                );
+                self.fanout.disconnect(DISCONNECTED);
+            }
+            Happening::Down { down } => self.fanout.set_down(&down),
+            Happening::State { known } => {
+                let place = (self.recorded_ns, self.at_ns);
+                self.fanout.restate(self.past.prepared(*known, place, &mut self.preparation));
+            }
+        }
+    }
+
+    fn struck(&mut self, fault: Fault, struck: Struck) {
+        self.preparation.struck(fault, struck);
+        self.fanout.note_fault(fault.name(), &struck);
+    }
+
+    /// Counts a message that was emitted while stepping.
+    fn stepped(&mut self, row: &Row) {
+        let Some(Stepping { steps, ticket }) = &mut self.stepping else { return };
+        let done = match steps {
+            Steps::Until(until) => until.is_met_by(row),
+            Steps::Count(count) => match NonZeroU64::new(count.get() - 1) {
+                Some(left) => {
+                    *count = left;
+                    false
+                }
+                None => true,
+            },
+        };
+        if done {
+            let ticket = *ticket;
+            self.stepping = None;
+            self.has_stepped = true;
+            self.control.obey(ticket);
+        }
+    }
+}
