@@ -7,29 +7,38 @@
 //!
 //! What the controls mean is told in [`orders`]. An index counts what was emitted, and the digest covers it in that order, over loops and seeks.
 
+mod burst;
 mod orders;
+mod ready;
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::Sha256;
 
+use self::ready::{Ready, What};
 use super::control::{Control, Shown, State, Steps, Tape, Ticket};
-use super::event::{Changes, Happening, Planned};
+use super::event::{Changes, Happening};
 use super::faults::{DISCONNECTED, Fault, Struck};
 use super::pace::{PlaybackClock, Speed};
 use super::past::Past;
 use super::played::Played;
 use super::prepare::Preparation;
 use super::sleep::Sleep;
-use super::stock::{Beginning, Next, Stock, Stretch};
+use super::stock::{Beginning, HANDFUL, Stock, Stretch};
 use super::{Pace, PlayOptions, Rounds, Start};
 use crate::clock::Now;
+use crate::message::Row;
 use crate::transport::fanout::{Emission, Fanout, Flow, NOT_ACKNOWLEDGED};
 
 /// Between the moment at which the clients are ready and the first due time: a client that
 /// subscribes to several things one after the other gets all of them from the first message.
 const LEAD_NS: u64 = 50_000_000;
+
+/// So long a whole handful is waited for, where rows come slowly and there is no time to keep.
+const HANDFUL_WAIT: Duration = Duration::from_millis(2);
 
 /// Plays what `stock` gets to `fanout` until its end, or a stop.
 pub(super) fn run(
@@ -50,25 +59,6 @@ pub(super) fn run(
     played.speed = speed;
     (played.sent_digest, played.faults) = preparation.into_account();
     played
-}
-
-/// An event that is ready to happen.
-struct Ready {
-    at_ns: u64,
-    recorded_ns: u64,
-    round: u64,
-    index: u64,
-    digest: Sha256,
-    what: What,
-    /// The reader had not kept up.
-    waited: bool,
-}
-
-enum What {
-    /// As it was read: bytes may depend on when the replay starts.
-    Planned(Happening),
-    /// Ready to leave.
-    Message(Arc<Emission>, Changes),
 }
 
 /// A step that is being made.
@@ -96,6 +86,8 @@ struct Scheduler<'a, S> {
     /// Nothing leaves before this steady time.
     not_before_ns: u64,
     next: Option<Ready>,
+    /// What follows it, as far as it was taken from the stock.
+    hand: VecDeque<Ready>,
     starved: bool,
     /// What the reader was told to repeat.
     rounds: Rounds,
@@ -138,6 +130,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             speed: options.speed,
             not_before_ns: 0,
             next: None,
+            hand: VecDeque::new(),
             starved: false,
             rounds: options.rounds,
             stretch: None,
@@ -162,7 +155,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             if self.control.stopped().is_cancelled() || self.is_at_end() {
                 return false;
             }
-            self.sleep.starve();
+            self.starve();
         }
         let first_ns = self.next.as_ref().map_or(0, |first| first.recorded_ns);
         self.zero_ns = self.options.zero_ns.unwrap_or(first_ns);
@@ -205,10 +198,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
                 return false;
             }
             self.starved = true;
-            self.sleep.starve();
+            self.starve();
             return true;
         }
-        self.prepare();
+        self.next = self.next.take().map(|next| self.prepare(next));
         let due_ns = if self.stepping.is_some() { None } else { self.due_ns() };
         let wait_ns = due_ns.unwrap_or(0).max(self.not_before_ns);
         let now_ns = self.now().steady_ns;
@@ -219,7 +212,9 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         if self.options.pace == Pace::Lockstep && !self.is_settled(now_ns) {
             return true;
         }
-        self.happen(due_ns, now_ns);
+        if !self.is_hasty() || !self.burst(now_ns) {
+            self.happen(due_ns, now_ns);
+        }
         true
     }
 
@@ -229,7 +224,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             if self.is_at_end() {
                 return false;
             }
-            self.sleep.starve();
+            self.starve();
         } else {
             self.sleep.sleep(None);
         }
@@ -264,33 +259,28 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         if self.next.is_some() {
             return true;
         }
-        let Next::Event(planned) = self.stock.next() else { return false };
-        let Planned { at_ns, recorded_ns, round, index, what, digest } = planned;
-        let what = What::Planned(what);
-        let waited = std::mem::take(&mut self.starved);
-        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
+        if self.hand.is_empty() {
+            // At a pace that keeps no time it is not worth waking up for less.
+            let wanted = if self.is_hasty() { HANDFUL } else { 1 };
+            let hand = &mut self.hand;
+            self.stock.take(wanted, |planned| hand.push_back(Ready::from(planned)));
+            if self.is_open && self.is_hasty() {
+                self.prepare_hand();
+            }
+        }
+        let Some(ready) = self.hand.pop_front() else { return false };
+        self.next = Some(Ready { waited: std::mem::take(&mut self.starved), ..ready });
         true
     }
 
-    /// Does all for `next` that can be done before it is due.
-    fn prepare(&mut self) {
-        let Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited }) = self.next.take() else {
-            return;
-        };
-        let what = match what {
-            What::Planned(Happening::Message { row, changes }) => {
-                let payload = self.preparation.payload(&row, at_ns, changes);
-                let emission = Arc::new(self.past.emission(*row, payload, index));
-                emission.topic();
-                What::Message(emission, changes)
-            }
-            what => what,
-        };
-        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
+    /// Waits for the reader; where a handful is waited for, not long for less.
+    fn starve(&mut self) {
+        let limit = self.is_hasty().then_some(HANDFUL_WAIT);
+        self.sleep.starve(limit);
     }
 
     fn is_at_end(&self) -> bool {
-        self.next.is_none() && self.stock.is_at_end()
+        self.next.is_none() && self.hand.is_empty() && self.stock.is_at_end()
     }
 
     /// When `next` is due, where there is a time to keep. Lets the tape run, if it stands.
@@ -334,11 +324,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     fn happen(&mut self, due_ns: Option<u64>, now_ns: u64) {
         let Some(next) = self.next.take() else { return };
         let Ready { at_ns, recorded_ns, round, index, digest, what, waited } = next;
-        let is_same_place = recorded_ns == self.recorded_ns && round == self.round;
-        (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
-        if !is_same_place {
-            self.emitted_here = 0;
-        }
+        self.reach(at_ns, recorded_ns, round);
         if due_ns.is_none() {
             self.tape = Tape::Held { at_ns };
         }
@@ -362,23 +348,40 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
             self.played.reader_late += 1;
         }
-        self.emitted_here += 1;
         self.note_down(index + 1, digest);
-        let row = &emission.row;
+        self.left(&emission, changes);
+        self.show_last(&emission.row, due_ns.is_none());
+        self.stepped(&emission);
+    }
+
+    /// Enters the place of an event that happens.
+    fn reach(&mut self, at_ns: u64, recorded_ns: u64, round: u64) {
+        if recorded_ns != self.recorded_ns || round != self.round {
+            self.emitted_here = 0;
+        }
+        (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
+    }
+
+    /// A message has left.
+    fn left(&mut self, emission: &Emission, changes: Changes) {
+        self.emitted_here += 1;
         if changes.copy == 0 {
-            self.played.count(row);
+            self.played.count(&emission.row);
         }
         let fanout = self.fanout;
-        self.preparation.left(&emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
-        let emitted = self.played.messages;
+        self.preparation.left(emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
+    }
+
+    /// Shows a message that has left, and is the last.
+    fn show_last(&self, row: &Row, is_held: bool) {
+        let (at_ns, recorded_ns, emitted) = (self.at_ns, self.recorded_ns, self.played.messages);
         self.control.show(|shown| {
             (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
             (shown.at_ns, shown.recorded_ns) = (at_ns, recorded_ns);
-            if due_ns.is_none() {
+            if is_held {
                 shown.tape = Tape::Held { at_ns };
             }
         });
-        self.stepped(&emission);
     }
 
     /// `index` is that of the next message, and `digest` covers those before it.
