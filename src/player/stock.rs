@@ -278,12 +278,12 @@ mod tests {
     fn whoever_found_nothing_is_woken_when_there_is_what_it_wanted() {
         let stock = Stock::default();
         for (wanted, rung) in [(1, [true, false, false]), (3, [false, false, true])] {
-            assert_eq!(taken(&stock, wanted), []);
+            assert!(taken(&stock, wanted).is_empty());
             assert_eq!([0, 1, 2].map(|index| (stock.push(event(index, 1)), has_rung(&stock)).1), rung);
             assert_eq!(taken(&stock, wanted), [0, 1, 2]);
         }
         // Nothing more follows.
-        assert_eq!(taken(&stock, 3), []);
+        assert!(taken(&stock, 3).is_empty());
         assert!(stock.push(event(0, 1)) && !has_rung(&stock));
         stock.complete();
         assert!(has_rung(&stock));
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn whoever_wants_more_than_there_is_room_for_gets_what_there_is() {
         let stock = Stock::default();
-        assert_eq!(taken(&stock, 2), []);
+        assert!(taken(&stock, 2).is_empty());
         std::thread::scope(|scope| {
             scope.spawn(|| (0..2).for_each(|index| assert!(stock.push(event(index, BYTES_MAX)))));
             stock.filled.wait(None);
