@@ -5,7 +5,9 @@
 //!
 //! The session is recorded first, in this process; `telereel replay --pace max` serves it to one WebSocket client
 //! here, and its peak memory (VmHWM) is read when the last message has come. The bare loop is a thread that sends the
-//! same frames through the same library to the same client, from memory, in the same run.
+//! same frames through the same library to the same client, from memory, in the same run: it calls `send` for each,
+//! which writes and flushes. The ratio is to that. Beside it stands what the library reaches where nothing is
+//! flushed but a full buffer (128 KiB): the most that batching could come to, with neither archive nor clock.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod session;
@@ -31,7 +33,7 @@ fn main() -> Result<()> {
     let (_, _, stored) = session::record(&archive, &pool, count)?;
     println!("{count} messages, {:.1} MiB of Parquet", stored as f64 / 1_048_576.0);
 
-    let before = bare(&pool, count)?;
+    let before = bare(&pool, count, WebSocket::send)?;
     let mut server = Command::new(env!("CARGO_BIN_EXE_telereel"))
         .args(["replay", "latest", "--pace", "max", "--json", "--listen", "http://127.0.0.1:0", "--archive"])
         .arg(&archive)
@@ -50,13 +52,15 @@ fn main() -> Result<()> {
     drop(client);
     ensure!(server.wait()?.success(), "the replay failed");
     ensure!(received == count, "{received} of {count} messages came");
-    let after = bare(&pool, count)?;
+    let after = bare(&pool, count, WebSocket::send)?;
+    let unflushed = bare(&pool, count, WebSocket::write)?;
     let rate = |took: Duration| count as f64 / took.as_secs_f64();
     println!(
         "bare loop                           {:>10.0} messages/s, then {:.0}",
         rate(before),
         rate(after)
     );
+    println!("bare loop, without flushing         {:>10.0} messages/s", rate(unflushed));
     println!("replayed                            {:>10.0} messages/s", rate(took));
     println!("ratio to the bare loop              {:>10.3}", rate(took) / rate((before + after) / 2));
     println!("first message after its client      {:>10} ms", (began - ready).as_millis());
@@ -94,8 +98,10 @@ fn receive<S: Read + Write>(
     Ok((received, began, ended - began))
 }
 
-/// The same frames from memory, over the same kind of socket.
-fn bare(pool: &[Timed], count: usize) -> Result<Duration> {
+type Put = fn(&mut WebSocket<TcpStream>, Message) -> Result<(), Error>;
+
+/// The same frames from memory, over the same kind of socket, each by `put`.
+fn bare(pool: &[Timed], count: usize, put: Put) -> Result<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let frames = pool.iter().map(|m| Ok(Message::Text(m.payload.clone().try_into()?)));
@@ -104,9 +110,8 @@ fn bare(pool: &[Timed], count: usize) -> Result<Duration> {
         let stream = listener.accept()?.0;
         stream.set_nodelay(true)?;
         let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
-        // It writes whenever its buffer holds 128 KiB.
         for frame in frames.iter().cycle().take(count) {
-            socket.write(frame.clone())?;
+            put(&mut socket, frame.clone())?;
         }
         socket.close(None)?;
         while !matches!(socket.read(), Err(Error::ConnectionClosed | Error::AlreadyClosed)) {}

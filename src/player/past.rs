@@ -91,7 +91,7 @@ impl Past {
     }
 
     /// A message, with what it does to what is known, before its time has come.
-    pub(super) fn emission(&mut self, row: Row, changed: Option<Changed>, index: u64) -> Emission {
+    pub(super) fn emission(&mut self, row: Box<Row>, changed: Option<Changed>, index: u64) -> Emission {
         let state = self.keys.as_mut().and_then(|keys| keys.change(&row));
         let mut emission = Emission::changed(row, changed, index, None);
         emission.state = state;

@@ -26,8 +26,49 @@ pub(super) struct Played {
     /// The same over what left, where it can differ.
     pub sent_digest: Option<Sha256>,
     pub faults: Vec<FaultReport>,
-    /// Messages and bytes by name and vendor of their source.
-    pub sources: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
+    pub sources: Sources,
+}
+
+/// Messages and bytes by name and vendor of their source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sources {
+    counts: Vec<SourceCount>,
+    /// That of the message before: most often the next one's as well.
+    last: usize,
+}
+
+#[derive(Clone, Debug)]
+struct SourceCount {
+    name: Arc<str>,
+    vendor: Arc<str>,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Sources {
+    fn count(&mut self, row: &Row, bytes: u64) {
+        let is_of = |count: &SourceCount| {
+            let is_same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
+            is_same(&count.name, &row.source) && is_same(&count.vendor, &row.vendor)
+        };
+        if !self.counts.get(self.last).is_some_and(is_of) {
+            self.last = self.counts.iter().position(is_of).unwrap_or_else(|| {
+                let (name, vendor) = (Arc::clone(&row.source), Arc::clone(&row.vendor));
+                self.counts.push(SourceCount { name, vendor, messages: 0, bytes: 0 });
+                self.counts.len() - 1
+            });
+        }
+        if let Some(count) = self.counts.get_mut(self.last) {
+            count.messages += 1;
+            count.bytes += bytes;
+        }
+    }
+
+    /// In the order of their names.
+    pub(super) fn into_counts(self) -> BTreeMap<(Arc<str>, Arc<str>), (u64, u64)> {
+        let counts = self.counts.into_iter();
+        counts.map(|count| ((count.name, count.vendor), (count.messages, count.bytes))).collect()
+    }
 }
 
 impl Played {
@@ -36,9 +77,6 @@ impl Played {
         let row_bytes = row.payload.len() as u64;
         self.messages += 1;
         self.bytes += row_bytes;
-        let (name, vendor) = (&row.source, &row.vendor);
-        let (messages, bytes) = self.sources.entry((Arc::clone(name), Arc::clone(vendor))).or_default();
-        *messages += 1;
-        *bytes += row_bytes;
+        self.sources.count(row, row_bytes);
     }
 }

@@ -159,7 +159,7 @@ impl Report {
             drift_us: fanout.drift_us(),
             sent_digest,
             digest,
-            sources: played.sources.into_iter().map(SourceReport::from).collect(),
+            sources: played.sources.into_counts().into_iter().map(SourceReport::from).collect(),
             clients: summaries.into_iter().map(ClientReport::from).collect(),
             faults: played.faults,
             outages: fanout.outages(),

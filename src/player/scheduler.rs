@@ -8,28 +8,32 @@
 //! What the controls mean is told in [`orders`]. An index counts what was emitted, and the digest covers it in
 //! that order, over loops and seeks.
 
+mod burst;
 mod events;
 mod orders;
+mod ready;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::time::Duration;
 
-use sha2::Sha256;
-
+use self::ready::Ready;
 use super::control::{Control, Shown, State, Steps, Tape, Ticket};
-use super::event::{Changes, Happening, Planned};
 use super::pace::{PlaybackClock, Speed};
 use super::past::Past;
 use super::played::Played;
 use super::prepare::Preparation;
 use super::sleep::Sleep;
-use super::stock::{Beginning, Next, Stock, Stretch};
+use super::stock::{Beginning, HANDFUL, Stock, Stretch};
 use super::{Pace, PlayOptions, Rounds, Start};
 use crate::clock::Now;
-use crate::transport::fanout::{Emission, Fanout, NOT_ACKNOWLEDGED};
+use crate::transport::fanout::{Fanout, NOT_ACKNOWLEDGED};
 
 /// Between the moment at which the clients are ready and the first due time: a client that
 /// subscribes to several things one after the other gets all of them from the first message.
 const LEAD_NS: u64 = 50_000_000;
+
+/// So long a whole handful is waited for, where rows come slowly and there is no time to keep.
+const HANDFUL_WAIT: Duration = Duration::from_millis(2);
 
 /// Plays what `stock` gets to `fanout` until its end, or a stop.
 pub(super) fn run(
@@ -50,25 +54,6 @@ pub(super) fn run(
     played.speed = speed;
     (played.sent_digest, played.faults) = preparation.into_account();
     played
-}
-
-/// An event that is ready to happen.
-struct Ready {
-    at_ns: u64,
-    recorded_ns: u64,
-    round: u64,
-    index: u64,
-    digest: Sha256,
-    what: What,
-    /// The reader had not kept up.
-    waited: bool,
-}
-
-enum What {
-    /// As it was read: bytes may depend on when the replay starts.
-    Planned(Happening),
-    /// Ready to leave.
-    Message(Arc<Emission>, Changes),
 }
 
 /// A step that is being made.
@@ -96,6 +81,8 @@ struct Scheduler<'a, S> {
     /// Nothing leaves before this steady time.
     not_before_ns: u64,
     next: Option<Ready>,
+    /// What follows it, as far as it was taken from the stock.
+    hand: VecDeque<Ready>,
     starved: bool,
     /// What the reader was told to repeat.
     rounds: Rounds,
@@ -138,6 +125,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             speed: options.speed,
             not_before_ns: 0,
             next: None,
+            hand: VecDeque::new(),
             starved: false,
             rounds: options.rounds,
             stretch: None,
@@ -162,7 +150,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             if self.control.stopped().is_cancelled() || self.is_at_end() {
                 return false;
             }
-            self.sleep.starve();
+            self.starve();
         }
         let first_ns = self.next.as_ref().map_or(0, |first| first.recorded_ns);
         self.zero_ns = self.options.zero_ns.unwrap_or(first_ns);
@@ -205,10 +193,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
                 return false;
             }
             self.starved = true;
-            self.sleep.starve();
+            self.starve();
             return true;
         }
-        self.prepare();
+        self.next = self.next.take().map(|next| self.prepare(next));
         let due_ns = if self.stepping.is_some() { None } else { self.due_ns() };
         let wait_ns = due_ns.unwrap_or(0).max(self.not_before_ns);
         let now_ns = self.now().steady_ns;
@@ -219,7 +207,9 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         if self.options.pace == Pace::Lockstep && !self.is_settled(now_ns) {
             return true;
         }
-        self.happen(due_ns, now_ns);
+        if !self.is_hasty() || !self.burst(now_ns) {
+            self.happen(due_ns, now_ns);
+        }
         true
     }
 
@@ -229,7 +219,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             if self.is_at_end() {
                 return false;
             }
-            self.sleep.starve();
+            self.starve();
         } else {
             self.sleep.sleep(None);
         }
@@ -264,16 +254,28 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         if self.next.is_some() {
             return true;
         }
-        let Next::Event(planned) = self.stock.next() else { return false };
-        let Planned { at_ns, recorded_ns, round, index, what, digest } = planned;
-        let what = What::Planned(what);
-        let waited = std::mem::take(&mut self.starved);
-        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
+        if self.hand.is_empty() {
+            // At a pace that keeps no time it is not worth waking up for less.
+            let wanted = if self.is_hasty() { HANDFUL } else { 1 };
+            let hand = &mut self.hand;
+            self.stock.take(wanted, |planned| hand.push_back(Ready::from(planned)));
+            if self.is_open && self.is_hasty() {
+                self.prepare_hand();
+            }
+        }
+        let Some(ready) = self.hand.pop_front() else { return false };
+        self.next = Some(Ready { waited: std::mem::take(&mut self.starved), ..ready });
         true
     }
 
+    /// Waits for the reader; where a handful is waited for, not long for less.
+    fn starve(&mut self) {
+        let limit = self.is_hasty().then_some(HANDFUL_WAIT);
+        self.sleep.starve(limit);
+    }
+
     fn is_at_end(&self) -> bool {
-        self.next.is_none() && self.stock.is_at_end()
+        self.next.is_none() && self.hand.is_empty() && self.stock.is_at_end()
     }
 
     /// When `next` is due, where there is a time to keep. Lets the tape run, if it stands.

@@ -25,8 +25,8 @@ pub(super) trait Sleep {
     /// Returns when the bell rings, or at `until_ns` (steady time) or after it, and never before.
     fn sleep(&mut self, until_ns: Option<u64>);
 
-    /// Returns when the bell rings, which it does when the stock has something.
-    fn starve(&mut self);
+    /// Returns when the bell rings, which it does when the stock has enough, or after `limit`.
+    fn starve(&mut self, limit: Option<Duration>);
 }
 
 /// Waiting in this world.
@@ -75,8 +75,8 @@ impl Sleep for Asleep {
         }
     }
 
-    fn starve(&mut self) {
-        self.bell.wait(None);
+    fn starve(&mut self, limit: Option<Duration>) {
+        self.bell.wait(limit);
     }
 }
 

@@ -18,6 +18,11 @@ const ITEMS_MAX: usize = 32_768;
 /// more than a row. The rest lasts longer than a disk takes.
 const REFILL_TENTHS: usize = 9;
 
+/// So many events, or as many as have so many bytes, are handed to the scheduler at a time: a lock for each of them,
+/// which the reader wants as well, costs more than the rest of it.
+pub(super) const HANDFUL: usize = 64;
+const HANDFUL_BYTES: usize = 1 << 20;
+
 /// What a row costs in memory beside its bytes, with what an allocator needs for each of them.
 const ROW_BYTES: usize = size_of::<Planned>() + size_of::<Row>() + 128;
 
@@ -90,18 +95,10 @@ struct Shelf {
     closed: bool,
     /// The scheduler is done: nothing is wanted any more.
     abandoned: bool,
-    /// The scheduler found nothing and waits.
-    starved: bool,
+    /// The scheduler found nothing, and waits for so many events, or as many as there is room for.
+    starved: Option<usize>,
     /// The reader waits, for room or for a beginning.
     reader_waits: bool,
-}
-
-/// What the scheduler found.
-#[derive(Debug)]
-pub(super) enum Next {
-    Event(Planned),
-    /// Nothing by now; the bell rings when there is, or when it is the end.
-    Nothing,
 }
 
 impl Stock {
@@ -141,6 +138,9 @@ impl Stock {
             !shelf.events.is_empty() && (shelf.bytes + bytes > BYTES_MAX || shelf.events.len() >= ITEMS_MAX)
         };
         while is_full(&shelf) && shelf.is_wanted() {
+            if shelf.starved.take().is_some() {
+                self.filled.ring();
+            }
             shelf = self.wait(shelf);
         }
         if !shelf.is_wanted() {
@@ -148,9 +148,10 @@ impl Stock {
         }
         shelf.bytes += bytes;
         shelf.events.push_back(planned);
-        let was_starved = std::mem::take(&mut shelf.starved);
+        let len = shelf.events.len();
+        let is_enough = shelf.starved.take_if(|wanted| len >= *wanted).is_some();
         drop(shelf);
-        if was_starved {
+        if is_enough {
             self.filled.ring();
         }
         true
@@ -174,21 +175,25 @@ impl Stock {
         self.filled.ring();
     }
 
-    /// The next event, if there is one by now.
-    pub(super) fn next(&self) -> Next {
+    /// Gives a handful of what there is by now to `put`. Where there is nothing, the bell rings when there are
+    /// `wanted` events, or no more will come before some are taken.
+    pub(super) fn take(&self, wanted: usize, mut put: impl FnMut(Planned)) {
         let mut shelf = self.lock();
-        let Some(planned) = shelf.events.pop_front() else {
-            shelf.starved = true;
-            return Next::Nothing;
-        };
-        shelf.bytes -= cost(&planned);
+        shelf.starved = shelf.events.is_empty().then_some(wanted);
+        let (mut taken, mut taken_bytes) = (0, 0);
+        while taken < HANDFUL && taken_bytes < HANDFUL_BYTES {
+            let Some(planned) = shelf.events.pop_front() else { break };
+            taken += 1;
+            taken_bytes += cost(&planned);
+            put(planned);
+        }
+        shelf.bytes -= taken_bytes;
         if shelf.reader_waits
             && shelf.bytes <= BYTES_MAX / 10 * REFILL_TENTHS
             && shelf.events.len() <= ITEMS_MAX / 10 * REFILL_TENTHS
         {
             self.emptied.notify_one();
         }
-        Next::Event(planned)
     }
 
     /// Whether nothing is left and nothing follows.
@@ -244,4 +249,65 @@ pub(super) fn cost(planned: &Planned) -> usize {
         + row.channel.len()
         + headers.sum::<usize>()
         + ROW_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::player::event::Changes;
+    use crate::player::tests::row;
+
+    fn event(index: u64, payload_bytes: usize) -> Planned {
+        let row = Box::new(row(index, 0, &"x".repeat(payload_bytes)));
+        let what = Happening::Message { row, changes: Changes::default() };
+        Planned { at_ns: 0, recorded_ns: 0, round: 0, index, what, digest: Sha256::default() }
+    }
+
+    fn taken(stock: &Stock, wanted: usize) -> Vec<u64> {
+        let mut indices = Vec::new();
+        stock.take(wanted, |planned| indices.push(planned.index));
+        indices
+    }
+
+    /// Whether the bell was rung since this was asked before.
+    fn has_rung(stock: &Stock) -> bool {
+        stock.filled.wait(Some(std::time::Duration::ZERO))
+    }
+
+    #[test]
+    fn whoever_found_nothing_is_woken_when_there_is_what_it_wanted() {
+        let stock = Stock::default();
+        for (wanted, rung) in [(1, [true, false, false]), (3, [false, false, true])] {
+            assert!(taken(&stock, wanted).is_empty());
+            assert_eq!([0, 1, 2].map(|index| (stock.push(event(index, 1)), has_rung(&stock)).1), rung);
+            assert_eq!(taken(&stock, wanted), [0, 1, 2]);
+        }
+        // Nothing more follows.
+        assert!(taken(&stock, 3).is_empty());
+        assert!(stock.push(event(0, 1)) && !has_rung(&stock));
+        stock.complete();
+        assert!(has_rung(&stock));
+    }
+
+    #[test]
+    fn whoever_wants_more_than_there_is_room_for_gets_what_there_is() {
+        let stock = Stock::default();
+        assert!(taken(&stock, 2).is_empty());
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..2).for_each(|index| assert!(stock.push(event(index, BYTES_MAX)))));
+            stock.filled.wait(None);
+            assert_eq!(taken(&stock, 1), [0]);
+        });
+        assert_eq!(taken(&stock, 1), [1]);
+    }
+
+    #[test]
+    fn a_handful_is_bounded_in_number_and_bytes() {
+        let stock = Stock::default();
+        let bytes = [vec![1; HANDFUL], vec![1, HANDFUL_BYTES, 1]].concat();
+        bytes.iter().zip(0..).for_each(|(bytes, index)| assert!(stock.push(event(index, *bytes))));
+        let handfuls = std::iter::from_fn(|| Some(taken(&stock, 1).len()).filter(|taken| *taken > 0));
+        assert_eq!(handfuls.collect::<Vec<_>>(), [HANDFUL, 2, 1]);
+        assert_eq!(stock.lock().bytes, 0);
+    }
 }

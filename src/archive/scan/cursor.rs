@@ -12,7 +12,7 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int8Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -183,6 +183,18 @@ impl Cursor {
             let known = self.shared.sources.iter().find(|known| ***known == *source);
             self.source = known.cloned().unwrap_or_else(|| source.into());
         }
+        let payload = batch.payload.as_ref().and_then(|payload| blob(payload, at));
+        let (channel, clear) = (batch.channel.value(at), blob(&batch.clear, at));
+        let device_id = text(&batch.device_id, at);
+        let parts = [Some(channel.as_bytes()), device_id.map(str::as_bytes), payload, clear];
+        // One allocation for all of them.
+        let mut bytes = BytesMut::with_capacity(parts.iter().flatten().map(|part| part.len()).sum());
+        let [channel, device_id, payload, clear] = parts.map(|part| {
+            bytes.extend_from_slice(part?);
+            Some(bytes.split().freeze())
+        });
+        // They were text before.
+        let owned = |bytes: Bytes| ByteString::try_from(bytes).unwrap_or_default();
         Ok(Row {
             vendor: Arc::clone(&self.vendor),
             kind: Arc::clone(&self.kind),
@@ -193,8 +205,8 @@ impl Cursor {
             seq: self.seq(),
             received_at_us: batch.received_at.value(at),
             elapsed_ns: self.elapsed_ns(),
-            channel: ByteString::from(batch.channel.value(at)),
-            device_id: text(&batch.device_id, at),
+            channel: channel.map(owned).unwrap_or_default(),
+            device_id: device_id.map(owned),
             event_at_us: batch.event_at.is_valid(at).then(|| batch.event_at.value(at)),
             mqtt: batch.qos.is_valid(at).then(|| Mqtt {
                 qos: batch.qos.value(at) as u8,
@@ -204,9 +216,9 @@ impl Cursor {
             is_binary: batch.is_binary.value(at),
             headers: batch.headers.is_valid(at).then(|| headers(&batch.headers, at)).flatten(),
             duplicate_of: batch.duplicate_of.is_valid(at).then(|| batch.duplicate_of.value(at) as u64),
-            payload: batch.payload.as_ref().and_then(|payload| blob(payload, at)).unwrap_or_default(),
-            clear: blob(&batch.clear, at),
-            decode_error: text(&batch.decode_error, at),
+            payload: payload.unwrap_or_default(),
+            clear,
+            decode_error: text(&batch.decode_error, at).map(ByteString::from),
         })
     }
 }
@@ -255,12 +267,12 @@ fn rows_before(metadata: &ParquetMetaData, group: usize, from: u64) -> usize {
     places.get(first).and_then(|place| usize::try_from(place.first_row_index).ok()).unwrap_or(0)
 }
 
-fn text(column: &StringArray, at: usize) -> Option<ByteString> {
-    column.is_valid(at).then(|| column.value(at).into())
+fn text(column: &StringArray, at: usize) -> Option<&str> {
+    column.is_valid(at).then(|| column.value(at))
 }
 
-fn blob(column: &BinaryArray, at: usize) -> Option<Bytes> {
-    column.is_valid(at).then(|| Bytes::copy_from_slice(column.value(at)))
+fn blob(column: &BinaryArray, at: usize) -> Option<&[u8]> {
+    column.is_valid(at).then(|| column.value(at))
 }
 
 fn headers(column: &MapArray, at: usize) -> Option<Headers> {

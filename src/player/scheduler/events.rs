@@ -5,43 +5,20 @@ use std::sync::Arc;
 
 use sha2::Sha256;
 
-use super::{Ready, Scheduler, Sleep, Stepping, What};
+use super::ready::{Ready, What};
+use super::{Scheduler, Sleep, Stepping};
 use crate::message::Row;
 use crate::player::control::{Steps, Tape};
-use crate::player::event::Happening;
+use crate::player::event::{Changes, Happening};
 use crate::player::faults::{DISCONNECTED, Fault, Struck};
-use crate::transport::fanout::Flow;
+use crate::transport::fanout::{Emission, Flow};
 
 impl<S: Sleep> Scheduler<'_, S> {
-    /// Does all for `next` that can be done before it is due.
-    pub(super) fn prepare(&mut self) {
-        let Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited }) = self.next.take() else {
-            return;
-        };
-        let what = match what {
-            What::Planned(Happening::Message { row, changes }) => {
-                let payload = self.preparation.payload(&row, i128::from(at_ns), changes);
-                let emission = Arc::new(self.past.emission(*row, payload, index));
-                emission.topic();
-                What::Message(emission, changes)
-            }
-            what => what,
-        };
-        self.next = Some(Ready { at_ns, recorded_ns, round, index, digest, what, waited });
-    }
-
     /// Carries out `next`.
     pub(super) fn happen(&mut self, due_ns: Option<u64>, now_ns: u64) {
         let Some(next) = self.next.take() else { return };
         let Ready { at_ns, recorded_ns, round, index, digest, what, waited } = next;
-        // What a fault held back, or repeats, does not take the replay back to its place.
-        let is_behind = (round, recorded_ns) < (self.round, self.recorded_ns);
-        if !is_behind {
-            if (recorded_ns, round) != (self.recorded_ns, self.round) {
-                self.emitted_here = 0;
-            }
-            (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
-        }
+        let is_behind = self.reach(at_ns, recorded_ns, round);
         if due_ns.is_none() {
             self.tape = Tape::Held { at_ns };
         }
@@ -66,27 +43,49 @@ impl<S: Sleep> Scheduler<'_, S> {
         if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
             self.played.reader_late += 1;
         }
-        self.emitted_here += u64::from(changes.copy == 0 && !is_behind);
         self.note_down(index + 1, digest);
-        let row = &emission.row;
-        if changes.copy == 0 {
-            self.played.count(row);
-        }
-        let fanout = self.fanout;
-        self.preparation.left(&emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
-        let (emitted, anchor) = (self.played.messages, (self.at_ns, self.recorded_ns));
-        self.control.show(|shown| {
-            (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
-            (shown.at_ns, shown.recorded_ns, shown.next_ns) = (anchor.0, anchor.1, None);
-            if due_ns.is_none() {
-                shown.tape = Tape::Held { at_ns };
-            }
-        });
+        self.left(&emission, changes, is_behind);
+        self.show_last(&emission.row, due_ns.is_none());
         self.stepped(&emission.row);
     }
 
+    /// Enters the place of an event that happens; true if that is behind us: what a fault held back, or repeats,
+    /// does not take the replay back to its place.
+    pub(super) fn reach(&mut self, at_ns: u64, recorded_ns: u64, round: u64) -> bool {
+        let is_behind = (round, recorded_ns) < (self.round, self.recorded_ns);
+        if !is_behind {
+            if (recorded_ns, round) != (self.recorded_ns, self.round) {
+                self.emitted_here = 0;
+            }
+            (self.at_ns, self.recorded_ns, self.round) = (at_ns, recorded_ns, round);
+        }
+        is_behind
+    }
+
+    /// A message has left.
+    pub(super) fn left(&mut self, emission: &Emission, changes: Changes, is_behind: bool) {
+        if changes.copy == 0 {
+            self.emitted_here += u64::from(!is_behind);
+            self.played.count(&emission.row);
+        }
+        let fanout = self.fanout;
+        self.preparation.left(emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
+    }
+
+    /// Shows a message that has left, and is the last.
+    pub(super) fn show_last(&self, row: &Row, is_held: bool) {
+        let (at_ns, recorded_ns, emitted) = (self.at_ns, self.recorded_ns, self.played.messages);
+        self.control.show(|shown| {
+            (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
+            (shown.at_ns, shown.recorded_ns, shown.next_ns) = (at_ns, recorded_ns, None);
+            if is_held {
+                shown.tape = Tape::Held { at_ns };
+            }
+        });
+    }
+
     /// `index` is that of the next message, and `digest` covers those before it.
-    fn note_down(&mut self, index: u64, digest: Sha256) {
+    pub(super) fn note_down(&mut self, index: u64, digest: Sha256) {
         // Faults may have put an earlier one behind a later one: the digest goes as far as the farthest.
         if index > self.index {
             self.index = index;

@@ -117,6 +117,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         (self.at_ns, self.recorded_ns, self.emitted_here) = (at_ns, recorded_ns, skip);
         self.tape = Tape::Held { at_ns };
         self.next = None;
+        self.hand.clear();
         self.starved = false;
         // Passed over, those of this moment that were sent still are.
         self.control.show(|shown| shown.is_last &= skip > 0);

@@ -6,8 +6,11 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
+
+use sha2::Sha256;
 
 use super::*;
 use crate::clock::{Clock, ManualClock};
@@ -91,9 +94,9 @@ impl Sleep for Script {
         }
     }
 
-    fn starve(&mut self) {
+    fn starve(&mut self, limit: Option<Duration>) {
         // The reader is a thread of its own; the time stands while it is waited for.
-        self.control.bell().wait(None);
+        self.control.bell().wait(limit);
     }
 }
 
@@ -329,6 +332,40 @@ fn the_digest_is_of_what_was_emitted_in_order() {
     use sha2::Digest as _;
     assert_eq!(ran.played.digest.finalize(), expected.finalize());
     assert_eq!(ran.played.messages, 5);
+}
+
+#[test]
+fn at_the_clients_pace_orders_and_the_account_are_as_exact_as_one_by_one() {
+    let mut rows: Vec<Row> = (0..1_000).map(|seq| row(seq, seq * MS, &seq.to_string())).collect();
+    rows.iter_mut().skip(500).for_each(|row| row.source = "other".into());
+    let twice = Rounds::Times(NonZeroU64::new(2).unwrap());
+    let paused = |pace| PlayOptions { pace, rounds: twice, start_paused: true, ..at_once() };
+    // Within what was read ahead: a stop, a way back, and a look at each.
+    let acts = [
+        order(5, steps(70)),
+        (6, Act::Look),
+        order(7, steps(1)),
+        (8, Act::Look),
+        order(9, to_ms(10)),
+        order(10, steps(2)),
+        (11, Act::Look),
+        order(12, Order::Play),
+    ];
+    let [hasty, original] = [Pace::Max, Pace::Original].map(|pace| play(&rows, paused(pace), &acts));
+    let seen = |ran: &Ran| -> Vec<_> { ran.seen.iter().map(|(_, seen)| (seen.seq, seen.emitted)).collect() };
+    assert_eq!(seen(&hasty), [(Some(69), 70), (Some(70), 71), (Some(11), 73)]);
+    assert_eq!(seen(&hasty), seen(&original));
+    let expected: Vec<u64> = (0..71).chain(10..1_000).chain(0..1_000).collect();
+    let seqs = |ran: &Ran| -> Vec<u64> { ran.emitted.iter().map(|(seq, _)| *seq).collect() };
+    assert_eq!(seqs(&hasty), expected);
+    assert_eq!(seqs(&original), expected);
+    assert!(hasty.emitted.iter().all(|(_, due_ns)| due_ns.is_none()));
+    use sha2::Digest as _;
+    let account = |ran: Ran| {
+        let Played { messages, bytes, digest, sources, .. } = ran.played;
+        (messages, bytes, digest.finalize(), sources.into_counts())
+    };
+    assert_eq!(account(hasty), account(original));
 }
 
 #[test]

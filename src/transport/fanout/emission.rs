@@ -19,8 +19,8 @@ const RETOLD_MEMBER: &str = r#","replayed_state":true}"#;
 /// A message on its way to all clients.
 #[derive(Debug)]
 pub struct Emission {
-    /// As recorded.
-    pub row: Row,
+    /// As recorded. Boxed, as it was read: it is large, and moved from hand to hand.
+    pub row: Box<Row>,
     /// What leaves in place of what is in the row, if anything does. Nearly always nothing, hence the box.
     changed: Option<Box<Changed>>,
     /// Its place in the replay, from 0, loops counted on.
@@ -69,14 +69,19 @@ impl Changed {
 }
 
 impl Emission {
-    pub fn new(row: Row, index: u64, due_ns: Option<u64>) -> Self {
+    pub fn new(row: impl Into<Box<Row>>, index: u64, due_ns: Option<u64>) -> Self {
         Self::changed(row, None, index, due_ns)
     }
 
     /// As [`Emission::new`], with other bytes than those recorded.
-    pub fn changed(row: Row, changed: Option<Changed>, index: u64, due_ns: Option<u64>) -> Self {
+    pub fn changed(
+        row: impl Into<Box<Row>>,
+        changed: Option<Changed>,
+        index: u64,
+        due_ns: Option<u64>,
+    ) -> Self {
         Self {
-            row,
+            row: row.into(),
             changed: changed.map(Box::new),
             index,
             due_ns,

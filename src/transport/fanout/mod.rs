@@ -262,6 +262,33 @@ impl Fanout {
         self.emitted.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Hands messages that keep no time to every client that wishes for them, each client's under one lock; false,
+    /// and nothing was handed out, if a client may have no room for all of them.
+    pub fn deliver_burst<'e>(&self, messages: impl Iterator<Item = &'e Arc<Emission>> + Clone) -> bool {
+        let (count, bytes) = messages
+            .clone()
+            .fold((0, 0), |(count, bytes), emission| (count + 1, bytes + queue::cost(emission)));
+        let members = Arc::clone(&lock(&self.room).members);
+        // Nobody else takes the room away meanwhile.
+        if !members.iter().all(|client| lock(&client.queue).has_room(count, bytes)) {
+            return false;
+        }
+        messages.clone().for_each(|emission| self.past.note(emission));
+        self.last_due_ns.store(u64::MAX, Ordering::Relaxed);
+        for client in members.iter() {
+            let mut queue = lock(&client.queue);
+            let was_empty = messages.clone().fold(false, |was_empty, emission| {
+                was_empty | (queue.offer(emission) == Offer::Queued { was_empty: true })
+            });
+            drop(queue);
+            if was_empty {
+                client.readable.notify_one();
+            }
+        }
+        self.emitted.fetch_add(count as u64, Ordering::Relaxed);
+        true
+    }
+
     /// Notes that `batch` was flushed to `client`.
     fn count(&self, client: &Client, batch: &[Item], now_ns: u64) {
         let mut sent = lock(&client.sent);

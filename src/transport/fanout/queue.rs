@@ -7,12 +7,12 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::Emission;
-use crate::message::Selection;
+use crate::message::{Row, Selection};
 use crate::transport::mqtt_server::{publish, topic};
 
 /// What one entry of a queue costs beside its payload and channel: the row, its cached encodings, and
 /// what an allocator needs for each.
-const ITEM_BYTES: usize = size_of::<Emission>() + 128;
+const ITEM_BYTES: usize = size_of::<Emission>() + size_of::<Row>() + 128;
 
 /// What a client wants to receive.
 #[derive(Clone, Debug)]
@@ -267,6 +267,13 @@ impl Queue {
 
     pub(super) fn is_away(&self) -> bool {
         self.away
+    }
+
+    /// Whether so many more messages, of so many bytes together, are taken for certain.
+    pub(super) fn has_room(&self, items: usize, bytes: usize) -> bool {
+        self.wish.is_none()
+            || self.over
+            || (self.bounded + items <= self.items_max && self.bytes.saturating_add(bytes) <= self.bytes_max)
     }
 
     pub(super) fn offer(&mut self, emission: &Arc<Emission>) -> Offer {

@@ -91,6 +91,29 @@ fn a_slow_client_is_dropped_and_the_others_get_everything() {
 }
 
 #[test]
+fn a_burst_goes_to_all_who_wish_for_it_or_to_nobody() {
+    let fanout = fanout(4);
+    let members = ["a", "b", "none", "unready"].map(|name| fanout.join(name).unwrap());
+    let [all, some, none, _] = &members;
+    all.wish(everything());
+    let devices = Selection { channels: vec!["b".to_owned()], ..Selection::default() };
+    some.wish(Wish::Rows(devices));
+    none.wish(Wish::Topics(Vec::new()));
+    let burst = |range: std::ops::Range<u64>| -> Vec<Arc<Emission>> {
+        range.map(|index| emission(index, if index % 2 == 0 { "a" } else { "b" }, 0, 1)).collect()
+    };
+    assert!(fanout.deliver_burst(burst(0..3).iter()));
+    assert!(!fanout.deliver_burst(burst(3..5).iter()), "there is room for one more");
+    assert!(fanout.deliver_burst(burst(3..4).iter()));
+    assert_eq!([all, some, none].map(|member| take_all(member).0), [vec![0, 1, 2, 3], vec![1, 3], vec![]]);
+    assert_eq!(fanout.progress().0, 4);
+    let too_large = [emission(4, "a", 0, 1), emission(5, "a", 0, 1 << 20)];
+    assert!(!fanout.deliver_burst(too_large.iter()));
+    assert!(fanout.deliver_burst(burst(4..8).iter()));
+    assert_eq!(take_all(all).0, [4, 5, 6, 7]);
+}
+
+#[test]
 fn what_was_taken_and_not_flushed_by_a_slow_client_counts_as_dropped() {
     let fanout = fanout(2);
     let slow = fanout.join("slow").unwrap();
