@@ -42,13 +42,13 @@ const ID: &str = "1";
 const OBEY_MAX: Duration = Duration::from_secs(10);
 
 /// Finds, in the recording from this moment on (nanoseconds since the earliest session's start), the first
-/// selected message after `after` for which the text of a `--where` holds.
+/// selected message after `after` for which the text of a `--where` holds, if there is one.
 pub type Find = dyn Fn(&Search) -> Result<Option<(SessionId, u64)>, String> + Send + Sync;
 
 /// What is looked for.
 #[derive(Clone, Debug)]
 pub struct Search {
-    pub condition: String,
+    pub condition: Option<String>,
     pub selection: Selection,
     pub from_ns: u64,
     pub after: Option<(SessionId, u64)>,
@@ -117,10 +117,17 @@ impl Console {
         answer(&obeyed.unwrap_or_else(|_| self.control.snapshot()))
     }
 
-    /// Steps to the next message that meets `selection` and for which `condition` holds.
-    async fn step_to(&self, condition: String, selection: Selection) -> Response {
+    /// Steps to the next message that meets `selection` and for which `condition` holds. It is looked for first, so
+    /// that a replay does not run to its end for something that does not come.
+    async fn step_to(&self, condition: Option<String>, selection: Selection) -> Response {
         let Some(find) = self.find.clone() else {
-            return wrong(StatusCode::NOT_IMPLEMENTED, "there is no recording to look into", "no `where`");
+            return match condition {
+                Some(_) => {
+                    let error = "there is no recording to look into";
+                    wrong(StatusCode::NOT_IMPLEMENTED, error, "no `where`")
+                }
+                None => self.order(Order::Step(Steps::Until(Until { selection, row: None }))).await,
+            };
         };
         // It must not run away while the recording is looked through.
         if let Ok(ticket) = self.control.order(Order::Pause) {

@@ -8,6 +8,7 @@ use crate::commands::selection::Chosen;
 use crate::console::replay::{Find, Search};
 use crate::message::SessionId;
 use crate::player::Position;
+use crate::vendors::is_emitted;
 
 /// Looks among what the replay itself has chosen.
 pub(super) fn find(archive: &Archive, chosen: &Chosen, args: &Replay) -> Arc<Find> {
@@ -21,14 +22,26 @@ fn look(
     condition: Option<Filter>,
     Search { condition: wanted, selection, from_ns, after }: &Search,
 ) -> Result<Option<(SessionId, u64)>, String> {
-    let mut filter: Filter = wanted.parse().map_err(|error| format!("where, {error}"))?;
-    if let Some(condition) = condition {
-        filter = filter.and(condition);
-    }
     let failed = |error: crate::archive::ArchiveError| error.to_string();
-    let columns = archive.column_types().map_err(failed)?;
-    let predicate = Some(filter.bind(&columns).map_err(|error| format!("where, {error}"))?);
-    let options = ScanOptions { predicate, ..chosen.options_at(Position::At(*from_ns)) };
+    let wanted = wanted.as_deref().map(str::parse::<Filter>).transpose();
+    let wanted = wanted.map_err(|error| format!("where, {error}"))?;
+    let filter = match (wanted, condition) {
+        (Some(wanted), Some(condition)) => Some(wanted.and(condition)),
+        (wanted, condition) => wanted.or(condition),
+    };
+    let predicate = match filter {
+        None => None,
+        Some(filter) => {
+            let columns = archive.column_types().map_err(failed)?;
+            Some(filter.bind(&columns).map_err(|error| format!("where, {error}"))?)
+        }
+    };
+    let mut options = ScanOptions { predicate, ..chosen.options_at(Position::At(*from_ns)) };
+    // What is named reads less, but for kinds that are emitted only where the replay itself was asked for them.
+    let is_emitted = |kind: &String| is_emitted("", kind) && kind != "config";
+    if options.selection.kinds.is_empty() && selection.kinds.iter().all(is_emitted) {
+        options.selection.kinds.clone_from(&selection.kinds);
+    }
     for row in scan(archive, &options).map_err(failed)? {
         let row = row.map_err(failed)?;
         let was_sent = after.is_some_and(|(session_id, seq)| session_id == row.session_id && row.seq <= seq);

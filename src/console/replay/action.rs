@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::message::Selection;
 use crate::player::Rounds;
-use crate::player::control::{Order, Repeat, Steps, To, Until};
+use crate::player::control::{Order, Repeat, Steps, To};
 use crate::units::{Moment, parse_duration, parse_moment};
 
 const ACTIONS: &str = "play, pause, toggle, seek, speed, step, loop or stop";
@@ -29,7 +29,7 @@ pub enum Action {
     Order(Order),
     /// To what a search in the recording finds.
     StepTo {
-        condition: String,
+        condition: Option<String>,
         selection: Selection,
     },
 }
@@ -153,10 +153,7 @@ fn step(members: &Map<String, Value>) -> Result<Action, Wrong> {
             texts.ok_or_else(|| wrong(format!("`{key}` is neither a text nor a list of texts"), example))?;
         list.extend(texts.into_iter().map(str::to_owned));
     }
-    Ok(match condition {
-        Some(condition) => Action::StepTo { condition, selection },
-        None => Action::Order(Order::Step(Steps::Until(Until { selection, row: None }))),
-    })
+    Ok(Action::StepTo { condition, selection })
 }
 
 fn count(members: &Map<String, Value>) -> Result<Option<NonZeroU64>, Wrong> {

@@ -35,10 +35,6 @@ fn actions_are_read() {
         (r#"{"action": "speed", "speed": 2}"#, Order::Speed("2".parse().unwrap())),
         (r#"{"action": "step"}"#, step(1)),
         (r#"{"action": "step", "count": 12}"#, step(12)),
-        (
-            r#"{"action": "step", "until": {"kind": "alarm", "device": ["1", "2"]}}"#,
-            Order::Step(Steps::Until(Until { selection: alarm, row: None })),
-        ),
         (r#"{"action": "loop"}"#, repeat(None, None, Rounds::Forever)),
         (
             r#"{"action": "loop", "from": "1s", "to": "2s", "count": 1}"#,
@@ -48,9 +44,16 @@ fn actions_are_read() {
     ] {
         assert_eq!(parse(body), Ok(Action::Order(expected)), "{body}");
     }
-    let search = parse(r#"{"action": "step", "until": {"where": "speed_kmh > 80"}}"#).unwrap();
-    let (condition, selection) = ("speed_kmh > 80".to_owned(), Selection::default());
-    assert_eq!(search, Action::StepTo { condition, selection });
+    for (body, condition, selection) in [
+        (r#"{"action": "step", "until": {"kind": "alarm", "device": ["1", "2"]}}"#, None, alarm),
+        (
+            r#"{"action": "step", "until": {"where": "speed_kmh > 80"}}"#,
+            Some("speed_kmh > 80".to_owned()),
+            Selection::default(),
+        ),
+    ] {
+        assert_eq!(parse(body), Ok(Action::StepTo { condition, selection }), "{body}");
+    }
 }
 
 #[test]
@@ -98,10 +101,18 @@ fn one_thing_is_waited_for() {
 
 /// A replay of five messages, a second apart, that waits to be told to play; the address, and its end.
 async fn paused(token: Option<&str>, listen: &str) -> (String, Arc<Control>, JoinHandle<u64>) {
+    paused_with(token, listen, None).await
+}
+
+async fn paused_with(
+    token: Option<&str>,
+    listen: &str,
+    find: Option<Arc<Find>>,
+) -> (String, Arc<Control>, JoinHandle<u64>) {
     let options = BindOptions {
         listen: vec![listen.parse().unwrap()],
         access: Access::Any,
-        api: Some(api(token.map(Secret::new), None)),
+        api: Some(api(token.map(Secret::new), find)),
         ..BindOptions::default()
     };
     let endpoints = Endpoints::bind(options).await.unwrap();
@@ -175,6 +186,22 @@ async fn a_replay_is_controlled_over_http() {
     }
     assert_eq!(played.await.unwrap(), 4, "0, 1, 3, 4");
     assert_eq!(control.order(Order::Play), Err(Refused::Over));
+}
+
+#[tokio::test]
+async fn a_step_to_what_does_not_come_sends_nothing() {
+    let session_id = row(3, 0, "x").session_id;
+    let find = move |search: &Search| Ok(search.selection.kinds.is_empty().then_some((session_id, 3)));
+    let (at, _, played) = paused_with(None, "http://127.0.0.1:0", Some(Arc::new(find))).await;
+    let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+    let (head, wrong) = post(r#"{"action": "step", "until": {"kind": "alarn"}}"#).await;
+    assert!(head.starts_with("http/1.1 409") && wrong["error"].is_string(), "{head} {wrong}");
+    let (_, now) = ask(&at, &format!("GET {REPLAY}"), "", "").await;
+    assert_eq!((&now["state"], &now["emitted"]), (&json!("paused"), &json!(0)));
+    let (_, now) = post(r#"{"action": "step", "until": {"source": "any"}}"#).await;
+    assert_eq!((&now["state"], &now["seq"]), (&json!("paused"), &json!(3)));
+    post(r#"{"action": "stop"}"#).await;
+    assert_eq!(played.await.unwrap(), 4);
 }
 
 #[tokio::test]
