@@ -49,6 +49,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +80,9 @@ pub const NOT_DRAINED: &str = "not drained: nothing more was taken or acknowledg
 
 /// After `--drain`, what is left of a client is its goodbye, which takes up to five seconds.
 const GOODBYE_MAX: Duration = Duration::from_secs(6);
+
+/// How much the reader yields to whoever keeps the time, where there are fewer cores than threads.
+const READER_NICE: i32 = 10;
 
 /// What `--drain` is unless told otherwise.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
@@ -355,7 +359,11 @@ where
     let stock = Arc::clone(&ahead);
     thread::Builder::new()
         .name("replay-reader".to_owned())
-        .spawn(move || reader_ended.send(reader::read(&stock, open, &sessions, stages)))
+        .spawn(move || {
+            // For this thread only: it has seconds in stock, and what is due is not to wait for it.
+            let _ = setpriority_process(None, READER_NICE);
+            reader_ended.send(reader::read(&stock, open, &sessions, stages))
+        })
         .map_err(PlayError::Thread)?;
 
     let (scheduler_ended, played) = oneshot::channel();
