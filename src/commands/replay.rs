@@ -329,7 +329,7 @@ fn bind_options(
         },
         trace: args.trace.clone(),
         misbehaviour: None,
-        api: Some(api(token, Some(search::find(archive, chosen, args)))),
+        api: Some(api(token, search::find(archive, chosen, args))),
         clock: Clock::System,
     })
 }

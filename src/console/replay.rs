@@ -56,16 +56,16 @@ pub struct Search {
 
 struct Console {
     control: Arc<Control>,
-    find: Option<Arc<Find>>,
+    find: Arc<Find>,
     token: Option<Secret>,
     /// It can be reached from other machines.
     is_exposed: bool,
 }
 
 /// The API for every listener of a replay.
-pub fn api(token: Option<Secret>, find: Option<Arc<Find>>) -> Api {
+pub fn api(token: Option<Secret>, find: Arc<Find>) -> Api {
     Api::new(move |control, is_exposed| {
-        let console = Console { control, find: find.clone(), token: token.clone(), is_exposed };
+        let console = Console { control, find: Arc::clone(&find), token: token.clone(), is_exposed };
         Router::new()
             .route("/api/v1/replays/{id}", get(stand).post(act).fallback(not_allowed))
             .route("/api/v1/replays/{id}/wait", get(wait).fallback(not_allowed))
@@ -120,21 +120,13 @@ impl Console {
     /// Steps to the next message that meets `selection` and for which `condition` holds. It is looked for first, so
     /// that a replay does not run to its end for something that does not come.
     async fn step_to(&self, condition: Option<String>, selection: Selection) -> Response {
-        let Some(find) = self.find.clone() else {
-            return match condition {
-                Some(_) => {
-                    let error = "there is no recording to look into";
-                    wrong(StatusCode::NOT_IMPLEMENTED, error, "no `where`")
-                }
-                None => self.order(Order::Step(Steps::Until(Until { selection, row: None }))).await,
-            };
-        };
         // It must not run away while the recording is looked through.
         if let Ok(ticket) = self.control.order(Order::Pause) {
             let _ = tokio::time::timeout(OBEY_MAX, self.control.obeyed(ticket)).await;
         }
         let (from_ns, after) = self.control.place();
         let search = Search { condition, selection, from_ns, after };
+        let find = Arc::clone(&self.find);
         match tokio::task::spawn_blocking(move || find(&search)).await {
             Ok(Ok(Some(row))) => {
                 let until = Until { row: Some(row), ..Until::default() };

@@ -101,13 +101,13 @@ fn one_thing_is_waited_for() {
 
 /// A replay of five messages, a second apart, that waits to be told to play; the address, and its end.
 async fn paused(token: Option<&str>, listen: &str) -> (String, Arc<Control>, JoinHandle<u64>) {
-    paused_with(token, listen, None).await
+    paused_with(token, listen, Arc::new(|_| Ok(None))).await
 }
 
 async fn paused_with(
     token: Option<&str>,
     listen: &str,
-    find: Option<Arc<Find>>,
+    find: Arc<Find>,
 ) -> (String, Arc<Control>, JoinHandle<u64>) {
     let options = BindOptions {
         listen: vec![listen.parse().unwrap()],
@@ -192,7 +192,7 @@ async fn a_replay_is_controlled_over_http() {
 async fn a_step_to_what_does_not_come_sends_nothing() {
     let session_id = row(3, 0, "x").session_id;
     let find = move |search: &Search| Ok(search.selection.kinds.is_empty().then_some((session_id, 3)));
-    let (at, _, played) = paused_with(None, "http://127.0.0.1:0", Some(Arc::new(find))).await;
+    let (at, _, played) = paused_with(None, "http://127.0.0.1:0", Arc::new(find)).await;
     let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
     let (head, wrong) = post(r#"{"action": "step", "until": {"kind": "alarn"}}"#).await;
     assert!(head.starts_with("http/1.1 409") && wrong["error"].is_string(), "{head} {wrong}");
