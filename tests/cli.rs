@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
+use std::process::{Child, Command as Process, Stdio};
 
 use assert_cmd::Command;
 use tempfile::TempDir;
@@ -44,6 +44,23 @@ fn refused(command: &mut Command, code: i32, what: &[&str]) {
     for what in what {
         assert!(stderr.contains(what), "{stderr}\ndoes not say {what}");
     }
+}
+
+/// A recorder with a webhook listener; what it says from there on, to be kept for as long as it runs; and the
+/// listener's address and path.
+fn recorder(folder: &TempDir, session: &str) -> (Child, impl Iterator<Item = String>, String) {
+    let mut recorder = Process::new(assert_cmd::cargo::cargo_bin("telereel"))
+        .args(["record", "--session", session, "--json"])
+        .current_dir(folder.path())
+        .env_remove("TELEREEL_ARCHIVE")
+        .env_remove("TELEREEL_CONFIG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(recorder.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let url = said.find_map(|line| Some(line.strip_prefix("webhooks at http://")?.to_owned())).unwrap();
+    (recorder, said, url)
 }
 
 fn write(folder: &TempDir, name: &str, text: &str) {
@@ -309,17 +326,7 @@ fn what_is_recorded_is_listed_shown_verified_and_replayed() {
         "[[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n";
     let listen = "listen = \"127.0.0.1:0\"\n";
     write(&folder, "telereel.toml", &format!("[webhooks]\n{listen}[console]\n{listen}{source}"));
-    let mut recorder = Process::new(assert_cmd::cargo::cargo_bin("telereel"))
-        .args(["record", "--session", "walk", "--json"])
-        .current_dir(folder.path())
-        .env_remove("TELEREEL_ARCHIVE")
-        .env_remove("TELEREEL_CONFIG")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(recorder.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let url = said.find_map(|line| Some(line.strip_prefix("webhooks at http://")?.to_owned())).unwrap();
+    let (mut recorder, _said, url) = recorder(&folder, "walk");
     let (address, path) = url.split_at(url.find('/').unwrap());
     let payloads = [r#"{"temperature": -0.0, "room":"Küche"}"#, "not json", ""];
     for payload in payloads {

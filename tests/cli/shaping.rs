@@ -2,10 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::process::{Command as Process, Stdio};
+use std::process::Command as Process;
 use std::sync::{Arc, Mutex};
 
-use super::{folder, post, refused, run, telereel, write};
+use super::{folder, post, recorder, refused, run, telereel, write};
 
 const APP_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
@@ -56,17 +56,7 @@ fn times_are_moved_and_faults_made_on_request() {
     write(&folder, "telereel.toml", &config);
     write(&folder, "door.toml", DOOR);
     write(&folder, "none.toml", "");
-    let mut recorder = Process::new(assert_cmd::cargo::cargo_bin("telereel"))
-        .args(["record", "--session", "s", "--json"])
-        .current_dir(folder.path())
-        .env_remove("TELEREEL_ARCHIVE")
-        .env_remove("TELEREEL_CONFIG")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(recorder.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let url = said.find_map(|line| Some(line.strip_prefix("webhooks at http://")?.to_owned())).unwrap();
+    let (mut recorder, _said, url) = recorder(&folder, "s");
     let address = url.split('/').next().unwrap();
     let opened = r#"{"door": "{\"at\":\"2024-02-28T23:59:59.5+01:00\",\"n\":-0.0}"}"#;
     assert!(post(address, "/in", opened).starts_with("HTTP/1.1 200"));

