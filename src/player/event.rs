@@ -77,6 +77,15 @@ pub enum Position {
     At(u64),
 }
 
+/// Where a stretch of unbroken playing begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In the recording and on the time line, as in [`Planned`].
+    pub recorded_ns: u64,
+    pub at_ns: u64,
+    pub round: u64,
+}
+
 /// What stands between the rows and the stock. Stages run on the reader's thread, far ahead of the clock.
 pub trait Stage: Send {
     /// Takes an event of the time line and hands on what becomes of it, now or later, in the order of
@@ -88,9 +97,12 @@ pub trait Stage: Send {
         true
     }
 
-    /// What follows begins here in the recording and on the time line, wherever its first message is. Called
-    /// where a replay was wound to a place, and for each round of a stretch; for stages of the past only.
-    fn begin(&mut self, _recorded_ns: u64, _at_ns: u64) {}
+    /// What follows of this round begins here in the recording and on the time line, wherever its first message
+    /// is, and if there is none. Called where a replay was wound to a place, and for each round of a stretch; for
+    /// stages of the past only.
+    fn begin(&mut self, _place: Place, _out: &mut dyn FnMut(Planned) -> bool) -> bool {
+        true
+    }
 
     /// The replay is wound to another place: what was held back is forgotten.
     fn wind(&mut self);
@@ -105,6 +117,20 @@ pub(super) fn through(
     match stages.split_first_mut() {
         None => out(event),
         Some((first, rest)) => first.on(event, &mut |event| through(rest, event, out)),
+    }
+}
+
+/// Tells `stages` where what follows begins.
+pub(super) fn begin(
+    stages: &mut [Box<dyn Stage>],
+    place: Place,
+    out: &mut dyn FnMut(Planned) -> bool,
+) -> bool {
+    match stages.split_first_mut() {
+        None => true,
+        Some((first, rest)) => {
+            first.begin(place, &mut |event| through(rest, event, out)) && begin(rest, place, out)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Cuts, Onset};
 use crate::decode::{self, Declaration, StateKeyReader};
 use crate::message::{Row, SourceHeader};
-use crate::player::event::{Happening, Planned, Stage};
+use crate::player::event::{Happening, Place, Planned, Stage};
 use crate::transport::fanout::{Emission, StateChange, StateKey, StateTable};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -170,35 +170,34 @@ impl StateStage {
         }
         table
     }
+
+    /// Says what is known at a place.
+    fn say(&mut self, place: Place, out: &mut dyn FnMut(Planned) -> bool) -> bool {
+        let Place { recorded_ns, at_ns, round } = place;
+        let known = match self.has_before {
+            true => self.known_at(self.cuts.recorded_ns(recorded_ns)),
+            false => StateTable::default(),
+        };
+        let what = Happening::State { known: Box::new(known) };
+        out(Planned { at_ns, recorded_ns, round, index: 0, what, digest: Default::default() })
+    }
 }
 
 impl Stage for StateStage {
     fn on(&mut self, event: Planned, out: &mut dyn FnMut(Planned) -> bool) -> bool {
-        if let Some((recorded_ns, at_ns)) = self.onset.of(&event) {
-            let known = if self.has_before {
-                self.known_at(self.cuts.recorded_ns(recorded_ns))
-            } else {
-                StateTable::default()
-            };
-            let what = Happening::State { known: Box::new(known) };
-            let event = Planned {
-                at_ns,
-                recorded_ns,
-                round: event.round,
-                index: 0,
-                what,
-                digest: Default::default(),
-            };
-            if !out(event) {
-                return false;
-            }
+        if let Some((recorded_ns, at_ns)) = self.onset.of(&event)
+            && !self.say(Place { recorded_ns, at_ns, round: event.round }, out)
+        {
+            return false;
         }
         out(event)
     }
 
-    fn begin(&mut self, recorded_ns: u64, at_ns: u64) {
+    /// At once, and not with the first message, which may be hours away or not there.
+    fn begin(&mut self, place: Place, out: &mut dyn FnMut(Planned) -> bool) -> bool {
         self.has_before = true;
-        self.onset.begin(recorded_ns, at_ns);
+        self.onset.pass(place.round);
+        self.say(place, out)
     }
 
     fn wind(&mut self) {
@@ -291,18 +290,22 @@ mod tests {
             let event =
                 Planned { at_ns, recorded_ns, round: *round, index: 0, what, digest: Default::default() };
             stage.on(event, &mut |event| {
-                events.push(match event.what {
-                    Happening::State { known } => {
-                        let seqs: Vec<u64> = known.iter().map(|emission| emission.row.seq).collect();
-                        assert!(known.iter().all(|emission| emission.is_retold()));
-                        format!("{}: {seqs:?}", event.at_ns)
-                    }
-                    _ => event.at_ns.to_string(),
-                });
+                events.push(said_by(&event));
                 true
             });
         }
         events
+    }
+
+    fn said_by(event: &Planned) -> String {
+        match &event.what {
+            Happening::State { known } => {
+                let seqs: Vec<u64> = known.iter().map(|emission| emission.row.seq).collect();
+                assert!(known.iter().all(|emission| emission.is_retold()));
+                format!("{}: {seqs:?}", event.at_ns)
+            }
+            _ => event.at_ns.to_string(),
+        }
     }
 
     fn recording() -> Vec<Row> {
@@ -330,8 +333,13 @@ mod tests {
         let at = |n: usize| [(0, recording()[n].clone())];
         play(&mut stage, &at(0), 0);
         stage.wind();
-        stage.begin(15, 100);
-        assert_eq!(play(&mut stage, &at(2), 85), ["100: [0, 1]", "105"]);
+        let mut at_once = Vec::new();
+        stage.begin(Place { recorded_ns: 15, at_ns: 100, round: 0 }, &mut |event| {
+            at_once.push(said_by(&event));
+            true
+        });
+        assert_eq!(at_once, ["100: [0, 1]"], "whether or not anything follows");
+        assert_eq!(play(&mut stage, &at(2), 85), ["105"]);
         // And a round begins as the replay did.
         let again = [(1, recording()[0].clone())];
         assert_eq!(play(&mut stage, &again, 200).len(), 2);

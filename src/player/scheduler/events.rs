@@ -11,7 +11,7 @@ use crate::message::Row;
 use crate::player::control::{Steps, Tape};
 use crate::player::event::{Changes, Happening};
 use crate::player::faults::{DISCONNECTED, Fault, Struck};
-use crate::transport::fanout::{Emission, Flow};
+use crate::transport::fanout::{Emission, Flow, StateTable};
 
 impl<S: Sleep> Scheduler<'_, S> {
     /// Carries out `next`.
@@ -120,9 +120,39 @@ impl<S: Sleep> Scheduler<'_, S> {
             }
             Happening::Down { down } => self.fanout.set_down(&down),
             Happening::State { known } => {
-                let place = (self.recorded_ns, self.at_ns);
-                self.fanout.restate(self.past.prepared(*known, place, &mut self.preparation));
+                if self.past.is_news() {
+                    let known = self.prepared(*known);
+                    self.fanout.restate(known, true);
+                }
             }
+        }
+    }
+
+    /// What is `known` here, as it leaves.
+    fn prepared(&mut self, known: StateTable) -> StateTable {
+        self.past.prepared(known, (self.recorded_ns, self.at_ns), &mut self.preparation)
+    }
+
+    /// Tells what is known though the replay does not play.
+    pub(super) fn tell_early(&mut self) {
+        let now = self.now();
+        if !self.is_open {
+            // Times are moved as if it were played from now on.
+            self.preparation.started(now, self.zero_ns);
+            if let Some(Ready { what: What::Planned(Happening::State { known }), .. }) = &self.next {
+                self.early = self.options.rebasing.is_some().then(|| known.clone());
+            }
+        }
+        self.happen(None, now.steady_ns);
+    }
+
+    /// The clock starts: whoever comes from now on is told times that were moved by as much as what is played.
+    pub(super) fn retell(&mut self) {
+        if let Some(known) = self.early.take()
+            && !self.past.is_awaited()
+        {
+            let known = self.prepared(*known);
+            self.fanout.restate(known, false);
         }
     }
 
