@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::message::Row;
-use crate::transport::fanout::{Down, StateTable};
+use crate::transport::fanout::{Down, StateKey, StateTable};
 
 /// An event with its place in the replay.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub enum Happening {
     State { known: Box<StateTable> },
     /// A fault: all clients are disconnected, and may come back at once.
     Disconnect,
+    /// This was left out of the selection, and ends what is known of a thing.
+    Ended { key: StateKey },
 }
 
 /// What faults decided about a message, carried out where its bytes are prepared.

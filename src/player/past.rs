@@ -6,6 +6,7 @@
 //! that place as a whole, so that nothing depends on what was played before.
 
 mod cuts;
+mod ends;
 mod outages;
 mod state;
 mod wanted;
@@ -13,7 +14,7 @@ mod wanted;
 pub use self::cuts::Cuts;
 pub use self::outages::Outage;
 pub(super) use self::outages::OutageStage;
-pub use self::state::{RowsBefore, StateKinds, StateOptions};
+pub use self::state::{RowsBefore, StateKinds, StateOptions, state_kinds};
 pub(super) use self::state::{StateKeys, StateStage};
 pub use self::wanted::OutagesWanted;
 use std::collections::HashMap;

@@ -123,6 +123,7 @@ impl<S: Sleep> Scheduler<'_, S> {
                 if self.past.is_news() {
                     let known = self.prepared(*known);
                     self.fanout.restate(known, true);
+            Happening::Ended { key } => self.fanout.end_state(&key),
                 }
             }
         }

@@ -192,6 +192,7 @@ async fn gaps_are_cut_to_the_stated_length() {
     let rows = at_ms(&[0, 3, 3_600_003, 7_200_003]);
     let moments = rows.iter().map(|row| Ok::<_, Infallible>(row.elapsed_ns));
     let Ok(cuts) = Cuts::new(moments, None, 5 * MS);
+    let cuts = cuts.unwrap();
     assert_eq!(cuts.total(), (2, 2 * (hour_ns - 5 * MS)));
     let endpoints = bind(&["http://127.0.0.1:0"]).await;
     let control = endpoints.control();
@@ -221,7 +222,7 @@ fn with_state(rows: &[Row]) -> StateOptions {
         let before: Vec<Row> = rows.iter().filter(|row| row.elapsed_ns < before_ns).cloned().collect();
         Ok(Box::new(before.into_iter().map(Ok)) as RowsBefore)
     };
-    StateOptions { sources: [devices()].into(), before: Arc::new(before) }
+    StateOptions { sources: [devices()].into(), before: Arc::new(before), ends: None }
 }
 
 #[tokio::test]

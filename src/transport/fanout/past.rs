@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::strands::{Down, Strands};
-use super::{Client, Emission, Fanout, StateTable, Wish, lock};
+use super::{Client, Emission, Fanout, StateKey, StateTable, Wish, lock};
 use crate::message::Selection;
 
 #[derive(Debug, Default)]
@@ -122,6 +122,13 @@ impl Fanout {
         }
     }
 
+    /// Nothing is known of this thing any more, though no message said so to anybody.
+    pub fn end_state(&self, key: &StateKey) {
+        if let Some(known) = self.past.known.get() {
+            lock(known).table.remove(key);
+        }
+    }
+
     /// Things whose last message was given up because there were too many.
     pub fn forgotten_states(&self) -> u64 {
         self.past.known.get().map_or(0, |known| {
@@ -185,7 +192,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::tests::{emission, everything, fanout, stop, take_all};
-    use super::super::{Flow, Item, Member, StateChange, StateKey, Taken};
+    use super::super::{Flow, Item, Member, StateChange, Taken};
     use super::*;
     use crate::message::SourceHeader;
 
