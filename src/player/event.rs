@@ -37,14 +37,16 @@ pub enum Happening {
     Message { row: Box<Row>, changes: Changes },
     /// A message would have left, and a fault took it: it counts as emitted (`digest`) and not as sent.
     Dropped { row: Box<Row> },
+    /// A fault holds this message back while others leave; it follows, unless the replay is wound or stopped before.
+    Held { row: Box<Row> },
     /// From now on exactly these were not connected: they are to be down for clients, too.
     Down { down: Arc<[Down]> },
     /// The replay begins here in the middle: what is known of each thing.
     State { known: Box<StateTable> },
-    /// A fault: all clients are disconnected, and may come back at once.
-    Disconnect,
     /// This was left out of the selection, and ends what is known of a thing.
     Ended { key: StateKey },
+    /// A fault: all clients are disconnected, and may come back at once.
+    Disconnect,
 }
 
 /// What faults decided about a message, carried out where its bytes are prepared.

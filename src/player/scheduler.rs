@@ -13,7 +13,7 @@ mod events;
 mod orders;
 mod ready;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use self::ready::Ready;
@@ -26,6 +26,7 @@ use super::sleep::Sleep;
 use super::stock::{Beginning, HANDFUL, Stock, Stretch};
 use super::{Pace, PlayOptions, Rounds, Start};
 use crate::clock::Now;
+use crate::message::Row;
 use crate::transport::fanout::{Fanout, NOT_ACKNOWLEDGED, StateTable};
 
 /// Between the moment at which the clients are ready and the first due time: a client that
@@ -47,6 +48,7 @@ pub(super) fn run(
     if scheduler.thread_in() {
         while scheduler.turn() {}
     }
+    scheduler.lose_held();
     stock.abandon();
     control.close();
     let Scheduler { mut played, preparation, speed, .. } = scheduler;
@@ -98,6 +100,8 @@ struct Scheduler<'a, S> {
     /// The next message's index, and the digest of all before it.
     index: u64,
     delivered_ns: u64,
+    /// Messages that a fault holds back, by index.
+    held: BTreeMap<u64, Box<Row>>,
     /// What was told before the clock started.
     early: Option<Box<StateTable>>,
     played: Played,
@@ -139,6 +143,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             end_ns: options.end_ns,
             index: 0,
             delivered_ns: 0,
+            held: BTreeMap::new(),
             early: None,
             played: Played::default(),
         }

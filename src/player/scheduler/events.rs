@@ -25,7 +25,9 @@ impl<S: Sleep> Scheduler<'_, S> {
         let (emission, changes) = match what {
             What::Planned(happening) => {
                 let is_counted = matches!(happening, Happening::Dropped { .. });
-                self.note_down(index + u64::from(is_counted), digest);
+                if is_counted {
+                    self.note_down(index + 1, digest);
+                }
                 self.emitted_here += u64::from(is_counted && !is_behind);
                 self.carry_out(happening, index);
                 return self.show();
@@ -67,6 +69,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         if changes.copy == 0 {
             self.emitted_here += u64::from(!is_behind);
             self.played.count(&emission.row);
+            self.held.remove(&emission.index);
         }
         let fanout = self.fanout;
         self.preparation.left(emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
@@ -97,6 +100,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     fn carry_out(&mut self, happening: Happening, index: u64) {
         match happening {
             Happening::Message { .. } => {}
+            Happening::Held { row } => _ = self.held.insert(index, row),
             Happening::Dropped { row } => {
                 self.played.count(&row);
                 let emitted = self.played.messages;
@@ -119,11 +123,11 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.fanout.disconnect(DISCONNECTED);
             }
             Happening::Down { down } => self.fanout.set_down(&down),
+            Happening::Ended { key } => self.fanout.end_state(&key),
             Happening::State { known } => {
                 if self.past.is_news() {
                     let known = self.prepared(*known);
                     self.fanout.restate(known, true);
-            Happening::Ended { key } => self.fanout.end_state(&key),
                 }
             }
         }
@@ -154,6 +158,17 @@ impl<S: Sleep> Scheduler<'_, S> {
         {
             let known = self.prepared(*known);
             self.fanout.restate(known, false);
+        }
+    }
+
+    /// The replay is wound, or over: what a fault holds back does not leave any more. Where something behind it has
+    /// left, the digest covers it: it counts as emitted, as what was dropped does.
+    pub(super) fn lose_held(&mut self) {
+        for (index, row) in std::mem::take(&mut self.held) {
+            if index < self.index {
+                self.played.count(&row);
+                self.struck(Fault::Reorder, Struck { index, seq: Some(row.seq), ns: None });
+            }
         }
     }
 

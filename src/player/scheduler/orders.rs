@@ -114,6 +114,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     /// Has the reader begin at `recorded_ns`, but for the first `skip` messages of exactly that time.
     fn wind(&mut self, recorded_ns: u64, skip: u64) {
         let at_ns = self.shown_at_ns();
+        self.lose_held();
         let rounds = self.rounds.after(self.round);
         (self.rounds, self.round) = (rounds, 0);
         (self.at_ns, self.recorded_ns, self.emitted_here) = (at_ns, recorded_ns, skip);
