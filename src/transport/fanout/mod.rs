@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::away::AWAY_TOO_LONG;
 pub use self::bell::Doorbell;
-pub use self::emission::{Changed, Emission};
+pub use self::emission::{Changed, Emission, MessageId};
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
 pub use self::member::Member;

@@ -19,7 +19,7 @@ use super::super::publication::Publication;
 use super::super::window::Window;
 use super::super::{FILTERS_BYTES_MAX, FILTERS_MAX, rules};
 use super::{ANSWERS_TIMEOUT, Connection, Ended, Parted};
-use crate::transport::fanout::Wish;
+use crate::transport::fanout::{MessageId, Wish};
 use crate::transport::trace;
 
 /// What follows an answer.
@@ -196,17 +196,19 @@ impl Connection<'_> {
         }
     }
 
-    fn acknowledged(&self, event: &str, id: u16, settle: fn(&mut Window, u16) -> Option<u64>) {
+    fn acknowledged(&self, event: &str, id: u16, settle: fn(&mut Window, u16) -> Option<MessageId>) {
         let settled = settle(&mut self.session.state().window, id);
         self.session.stirred.notify_one();
-        if let Some(seq) = settled {
+        if let Some(message) = settled {
             self.session.member.acknowledged();
             // A PUBREC is half of it.
             if event != "pubrec" {
-                self.session.member.settled(seq);
+                self.session.member.settled(message);
             }
         }
-        self.session.member.trace(event, || json!({"packet_id": id, "seq": settled}));
+        self.session
+            .member
+            .trace(event, || json!({"packet_id": id, "seq": settled.map(|message| message.seq)}));
     }
 
     fn trace_subscribe(&self, subscribe: &Subscribe) {

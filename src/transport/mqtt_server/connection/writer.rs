@@ -171,13 +171,13 @@ impl Connection<'_> {
             }
             let has_id = item.qos > 0 && item.publish_head().is_some();
             let kept = (has_id && self.session.is_persistent).then(|| Parcel::Replayed(item.clone()));
-            let seq = Some(item.emission.row.seq);
+            let message = Some(item.emission.id());
             // No more was taken than the window has room for.
-            let id = has_id.then(|| state.window.open(item.qos, seq, kept)).flatten();
+            let id = has_id.then(|| state.window.open(item.qos, message, kept)).flatten();
             publish::write(&item, id.unwrap_or_default(), false, &mut batch.out);
             if id.is_none() && item.qos > 0 {
                 // MQTT cannot say it: nobody will acknowledge it.
-                self.session.member.settled(item.emission.row.seq);
+                self.session.member.settled(item.emission.id());
             }
             if is_last {
                 // What is not sent whole is not counted as sent.
@@ -190,7 +190,12 @@ impl Connection<'_> {
         // What this connection will not be sent is for the next one, where there can be one.
         let left = left.into_iter().chain(taken).filter(|item| item.qos > 0 && self.session.is_persistent);
         for item in left {
-            state.window.open(item.qos, Some(item.emission.row.seq), Some(Parcel::Replayed(item)));
+            if item.publish_head().is_none() {
+                // MQTT cannot say it: nobody will acknowledge it.
+                self.session.member.settled(item.emission.id());
+                continue;
+            }
+            state.window.open(item.qos, Some(item.emission.id()), Some(Parcel::Replayed(item)));
         }
     }
 
