@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::v4::{Packet, PubRel};
 use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::mpsc;
+use tokio::task;
 use tokio::time::timeout;
 
 use super::super::publish;
@@ -44,7 +45,7 @@ impl Connection<'_> {
         let mut batch = Batch { out: BytesMut::with_capacity(BATCH_BYTES), ..Batch::default() };
         let mut again = self.session.state().window.unacknowledged();
         let mut taken = Vec::new();
-        let (mut finished, mut is_done) = (false, false);
+        let (mut finished, mut is_done, mut is_heard) = (false, false, false);
         loop {
             while let Ok(answer) = answers.try_recv() {
                 answer.write(&mut batch.out, usize::MAX)?;
@@ -64,7 +65,16 @@ impl Connection<'_> {
                     member.end();
                 }
                 if self.server.broker.are_all_done(self.session) {
-                    return Ok(Parted::Finished);
+                    if !std::mem::replace(&mut is_heard, true) {
+                        // The reader has its turn: what has come by now is no later than the end.
+                        task::yield_now().await;
+                    }
+                    if self.server.broker.are_all_heard(self.session)
+                        && answers.is_empty()
+                        && !self.session.state().can_relay()
+                    {
+                        return Ok(Parted::Finished);
+                    }
                 }
             }
             tokio::select! {
