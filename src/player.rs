@@ -59,7 +59,9 @@ pub use self::event::Position;
 pub use self::faults::Faults;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
-pub use self::past::{Cuts, Outage, Outages, OutagesWanted, RowsBefore, StateKinds, StateOptions};
+pub use self::past::{
+    Cuts, Outage, Outages, OutagesWanted, RowsBefore, StateKinds, StateOptions, state_kinds,
+};
 use self::played::Played;
 pub use self::rebase::Rebasing;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};

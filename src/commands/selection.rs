@@ -39,6 +39,7 @@ pub(super) fn choose(
         from: filters.from.map(|moment| bound(moment, now)),
         to: filters.to.map(|moment| bound(moment, now)),
         merged_from: None,
+        merged_to: None,
         selection: Selection {
             vendors: filters.vendor,
             sources: filters.source,
@@ -136,9 +137,14 @@ impl Chosen {
     pub(super) fn options_at(&self, position: Position) -> ScanOptions {
         let merged_from = match position {
             Position::Start => None,
-            Position::At(ns) => Some(i128::from(self.started_at_us()) * 1_000 + i128::from(ns)),
+            Position::At(ns) => Some(self.place_ns(ns)),
         };
         ScanOptions { merged_from, ..self.options.clone() }
+    }
+
+    /// What is so long after the earliest session's start, in nanoseconds since the Unix epoch.
+    pub(super) fn place_ns(&self, ns: u64) -> i128 {
+        i128::from(self.started_at_us()) * 1_000 + i128::from(ns)
     }
 
     /// About where the last message is, in nanoseconds since the earliest session's start.

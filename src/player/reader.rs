@@ -11,7 +11,7 @@ use std::error::Error as StdError;
 
 use sha2::Sha256;
 
-use super::event::{self, Changes, Happening, Planned, Position, add_to_digest};
+use super::event::{self, Changes, Happening, Place, Planned, Position, add_to_digest};
 use super::stages::Stages;
 use super::stock::{Beginning, Stock};
 use super::{PlayError, SessionStart};
@@ -127,7 +127,10 @@ impl Line {
                 Position::At(from_ns) => from_ns,
             };
             if let Position::At(from_ns) = position {
-                past.iter_mut().for_each(|stage| stage.begin(from_ns, laid.at_ns(from_ns)));
+                let place = Place { recorded_ns: from_ns, at_ns: laid.at_ns(from_ns), round };
+                if !event::begin(past, place, &mut out) {
+                    return Ok(false);
+                }
             }
             let mut span: Option<(u64, u64)> = None;
             let mut messages = 0u64;

@@ -13,7 +13,7 @@ mod events;
 mod orders;
 mod ready;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use self::ready::Ready;
@@ -26,7 +26,8 @@ use super::sleep::Sleep;
 use super::stock::{Beginning, HANDFUL, Stock, Stretch};
 use super::{Pace, PlayOptions, Rounds, Start};
 use crate::clock::Now;
-use crate::transport::fanout::{Fanout, NOT_ACKNOWLEDGED};
+use crate::message::Row;
+use crate::transport::fanout::{Fanout, NOT_ACKNOWLEDGED, StateTable};
 
 /// Between the moment at which the clients are ready and the first due time: a client that
 /// subscribes to several things one after the other gets all of them from the first message.
@@ -47,6 +48,7 @@ pub(super) fn run(
     if scheduler.thread_in() {
         while scheduler.turn() {}
     }
+    scheduler.lose_held();
     stock.abandon();
     control.close();
     let Scheduler { mut played, preparation, speed, .. } = scheduler;
@@ -98,6 +100,10 @@ struct Scheduler<'a, S> {
     /// The next message's index, and the digest of all before it.
     index: u64,
     delivered_ns: u64,
+    /// Messages that a fault holds back, by index.
+    held: BTreeMap<u64, Box<Row>>,
+    /// What was told before the clock started.
+    early: Option<Box<StateTable>>,
     played: Played,
 }
 
@@ -137,6 +143,8 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             end_ns: options.end_ns,
             index: 0,
             delivered_ns: 0,
+            held: BTreeMap::new(),
+            early: None,
             played: Played::default(),
         }
     }
@@ -213,13 +221,16 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         true
     }
 
-    /// Paused: waits for news; false if the last message was the last step's.
+    /// Paused: tells what is known here, and waits for news; false if the last message was the last step's.
     fn rest(&mut self) -> bool {
-        if self.has_stepped && !self.fetch() {
-            if self.is_at_end() {
-                return false;
+        if (self.has_stepped || self.past.is_awaited()) && !self.fetch() {
+            match self.is_at_end() {
+                true if self.has_stepped => return false,
+                true => self.sleep.sleep(None),
+                false => self.starve(),
             }
-            self.starve();
+        } else if self.past.is_awaited() && self.next.as_ref().is_some_and(Ready::is_state) {
+            self.tell_early();
         } else {
             self.sleep.sleep(None);
         }
@@ -246,6 +257,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         self.played.started_ns = Some(self.not_before_ns);
         let wall_us = now.wall_us + (lead_ns / 1_000) as i64;
         self.preparation.started(Now { wall_us, steady_ns: self.not_before_ns }, self.zero_ns);
+        self.retell();
         self.show();
     }
 

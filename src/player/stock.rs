@@ -240,7 +240,9 @@ impl Shelf {
 
 /// What an event costs in memory.
 pub(super) fn cost(planned: &Planned) -> usize {
-    let (Happening::Message { row, .. } | Happening::Dropped { row }) = &planned.what else {
+    let (Happening::Message { row, .. } | Happening::Dropped { row } | Happening::Held { row }) =
+        &planned.what
+    else {
         return ROW_BYTES;
     };
     let headers = row.headers.iter().flatten().map(|(name, value)| name.len() + value.len() + HEADER_BYTES);

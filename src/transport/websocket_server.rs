@@ -306,7 +306,7 @@ impl Client {
                     }
                     self.member.wish(Wish::Rows(selection));
                 }
-                ServerEffect::Acknowledged { seq } => self.member.settled(seq),
+                ServerEffect::Acknowledged { seq, session_id } => self.member.settled_seq(seq, session_id),
                 ServerEffect::Close { code, reason } => return Some(End::Close { code, reason }),
             }
         }

@@ -11,6 +11,8 @@ use crate::player::stock::cost;
 #[derive(Debug)]
 pub(in crate::player) struct FaultStage {
     line: Line<Message>,
+    /// Messages may be held while others leave.
+    reorders: bool,
     latest: Latest,
 }
 
@@ -34,21 +36,32 @@ struct Latest {
 
 impl FaultStage {
     pub(in crate::player) fn new(faults: Faults) -> Self {
-        Self { line: Line::new(faults), latest: Latest::default() }
+        Self { reorders: faults.reorder(), line: Line::new(faults), latest: Latest::default() }
     }
 }
 
 impl Stage for FaultStage {
     fn on(&mut self, event: Planned, out: &mut dyn FnMut(Planned) -> bool) -> bool {
-        let Self { line, latest } = self;
+        let Self { line, reorders, latest } = self;
         let bytes = cost(&event);
         let Planned { at_ns, recorded_ns, round, index, what, digest } = event;
         let mut hand_on = |at_ns, shaped| out(latest.event(at_ns, shaped));
         match what {
             Happening::Message { row, .. } => {
                 let number = (index, row.seq);
+                let mut held = reorders.then(|| row.clone());
                 let message = Message { recorded_ns, round, index, digest, row };
-                line.message(at_ns, number, bytes, message, &mut hand_on)
+                let is_wanted = line.message(at_ns, number, bytes, message, &mut |at_ns, shaped| {
+                    held.take_if(|_| shaped.is_message(index));
+                    hand_on(at_ns, shaped)
+                });
+                match (is_wanted, held) {
+                    (true, Some(row)) => line.pass(at_ns, &mut hand_on).is_some_and(|at_ns| {
+                        let (what, digest) = (Happening::Held { row }, Sha256::default());
+                        out(Planned { at_ns, recorded_ns, round, index, what, digest })
+                    }),
+                    (is_wanted, _) => is_wanted,
+                }
             }
             what => match line.pass(at_ns, &mut hand_on) {
                 Some(at_ns) => {
@@ -61,13 +74,24 @@ impl Stage for FaultStage {
     }
 
     fn end(&mut self, out: &mut dyn FnMut(Planned) -> bool) -> bool {
-        let Self { line, latest } = self;
+        let Self { line, latest, .. } = self;
         line.finish(&mut |at_ns, shaped| out(latest.event(at_ns, shaped)))
     }
 
     fn wind(&mut self) {
         self.line.wind();
         self.latest = Latest::default();
+    }
+}
+
+impl Shaped<Message> {
+    /// Whether the message of this index leaves, or is dropped; not its copy.
+    fn is_message(&self, index: u64) -> bool {
+        match self {
+            Shaped::Message(message, changes) => message.index == index && changes.copy == 0,
+            Shaped::Dropped(message) => message.index == index,
+            Shaped::Disconnect(_) => false,
+        }
     }
 }
 
@@ -114,6 +138,7 @@ mod tests {
             let what = match event.what {
                 Happening::Message { changes: Changes { copy, .. }, .. } => format!("message {copy}"),
                 Happening::Dropped { .. } => "dropped".to_owned(),
+                Happening::Held { .. } => "held".to_owned(),
                 Happening::Down { .. } => "up".to_owned(),
                 _ => "disconnect".to_owned(),
             };
@@ -154,6 +179,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                (0, "held"),
                 (1, "message 0"),
                 (1, "message 1"),
                 (2, "disconnect"),
@@ -163,7 +189,7 @@ mod tests {
             ]
         );
         let digests: Vec<_> = out.into_iter().map(|(_, _, digest)| digest.finalize().to_vec()).collect();
-        let expected = [2, 2, 2, 3, 3, 3].map(digest);
+        let expected = [0, 2, 2, 2, 3, 3, 3].map(digest);
         assert_eq!(digests, expected, "whatever was dropped or held, in the end it is that of the recording");
     }
 
@@ -172,7 +198,7 @@ mod tests {
         let mut stage = FaultStage::new(Faults::new("reorder=1/1:1h".parse().unwrap(), 1));
         let what = Happening::Message { row: Box::new(row(0, 0, "x")), changes: Changes::default() };
         let event = Planned { at_ns: 9, recorded_ns: 9, round: 0, index: 0, what, digest: Sha256::default() };
-        let mut out = |_: Planned| panic!("nothing leaves");
+        let mut out = |event: Planned| matches!(event.what, Happening::Held { .. });
         assert!(stage.on(event, &mut out));
         stage.wind();
         assert!(stage.end(&mut out));

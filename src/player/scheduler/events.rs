@@ -11,7 +11,7 @@ use crate::message::Row;
 use crate::player::control::{Steps, Tape};
 use crate::player::event::{Changes, Happening};
 use crate::player::faults::{DISCONNECTED, Fault, Struck};
-use crate::transport::fanout::{Emission, Flow};
+use crate::transport::fanout::{Emission, Flow, StateTable};
 
 impl<S: Sleep> Scheduler<'_, S> {
     /// Carries out `next`.
@@ -25,7 +25,9 @@ impl<S: Sleep> Scheduler<'_, S> {
         let (emission, changes) = match what {
             What::Planned(happening) => {
                 let is_counted = matches!(happening, Happening::Dropped { .. });
-                self.note_down(index + u64::from(is_counted), digest);
+                if is_counted {
+                    self.note_down(index + 1, digest);
+                }
                 self.emitted_here += u64::from(is_counted && !is_behind);
                 self.carry_out(happening, index);
                 return self.show();
@@ -67,6 +69,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         if changes.copy == 0 {
             self.emitted_here += u64::from(!is_behind);
             self.played.count(&emission.row);
+            self.held.remove(&emission.index);
         }
         let fanout = self.fanout;
         self.preparation.left(emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
@@ -97,6 +100,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     fn carry_out(&mut self, happening: Happening, index: u64) {
         match happening {
             Happening::Message { .. } => {}
+            Happening::Held { row } => _ = self.held.insert(index, row),
             Happening::Dropped { row } => {
                 self.played.count(&row);
                 let emitted = self.played.messages;
@@ -119,9 +123,51 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.fanout.disconnect(DISCONNECTED);
             }
             Happening::Down { down } => self.fanout.set_down(&down),
+            Happening::Ended { key } => self.fanout.end_state(&key),
             Happening::State { known } => {
-                let place = (self.recorded_ns, self.at_ns);
-                self.fanout.restate(self.past.prepared(*known, place, &mut self.preparation));
+                if self.past.is_news() {
+                    let known = self.prepared(*known);
+                    self.fanout.restate(known, true);
+                }
+            }
+        }
+    }
+
+    /// What is `known` here, as it leaves.
+    fn prepared(&mut self, known: StateTable) -> StateTable {
+        self.past.prepared(known, (self.recorded_ns, self.at_ns), &mut self.preparation)
+    }
+
+    /// Tells what is known though the replay does not play.
+    pub(super) fn tell_early(&mut self) {
+        let now = self.now();
+        if !self.is_open {
+            // Times are moved as if it were played from now on.
+            self.preparation.started(now, self.zero_ns);
+            if let Some(Ready { what: What::Planned(Happening::State { known }), .. }) = &self.next {
+                self.early = self.options.rebasing.is_some().then(|| known.clone());
+            }
+        }
+        self.happen(None, now.steady_ns);
+    }
+
+    /// The clock starts: whoever comes from now on is told times that were moved by as much as what is played.
+    pub(super) fn retell(&mut self) {
+        if let Some(known) = self.early.take()
+            && !self.past.is_awaited()
+        {
+            let known = self.prepared(*known);
+            self.fanout.restate(known, false);
+        }
+    }
+
+    /// The replay is wound, or over: what a fault holds back does not leave any more. Where something behind it has
+    /// left, the digest covers it: it counts as emitted, as what was dropped does.
+    pub(super) fn lose_held(&mut self) {
+        for (index, row) in std::mem::take(&mut self.held) {
+            if index < self.index {
+                self.played.count(&row);
+                self.struck(Fault::Reorder, Struck { index, seq: Some(row.seq), ns: None });
             }
         }
     }

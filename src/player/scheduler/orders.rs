@@ -6,7 +6,8 @@
 //! * **seek** throws away what was read ahead and reads from there, before as after the start, playing
 //!   or paused; it changes neither. The messages that are not before the place follow, one that lies exactly
 //!   there first. What clients have in their queues stays. Behind the last message there is nothing: a replay
-//!   that plays is done, or begins its next round; one that is paused stays there.
+//!   that plays is done, or begins its next round; one that is paused stays there. What is known at the place
+//!   is told at once, also where it is paused.
 //! * **speed** changes the rate from this moment on; the place does not jump.
 //! * **step** pauses, and sends so many messages at once, or up to and with one that was described; a slow
 //!   client is waited for. After the last message the replay is done.
@@ -42,6 +43,7 @@ impl<S: Sleep> Scheduler<'_, S> {
                 if self.stretch.and_then(|stretch| stretch.to_ns).is_some_and(|to_ns| place_ns >= to_ns) {
                     (self.stretch, self.rounds) = (None, Rounds::ONCE);
                 }
+                self.unsettle(false);
                 self.wind(place_ns, 0);
             }
             Order::Repeat(repeat) => self.repeat(repeat),
@@ -112,6 +114,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     /// Has the reader begin at `recorded_ns`, but for the first `skip` messages of exactly that time.
     fn wind(&mut self, recorded_ns: u64, skip: u64) {
         let at_ns = self.shown_at_ns();
+        self.lose_held();
         let rounds = self.rounds.after(self.round);
         (self.rounds, self.round) = (rounds, 0);
         (self.at_ns, self.recorded_ns, self.emitted_here) = (at_ns, recorded_ns, skip);
@@ -132,6 +135,13 @@ impl<S: Sleep> Scheduler<'_, S> {
         });
     }
 
+    /// What is known is said anew, unless the replay stays where it is; until then nobody is told of another place.
+    fn unsettle(&mut self, stays: bool) {
+        if self.past.wound(stays) {
+            self.fanout.forget_state();
+        }
+    }
+
     fn repeat(&mut self, Repeat { from, to, rounds }: Repeat) {
         let from_ns = from.map(|from| self.place(from));
         let to_ns = to.map(|to| self.place(to));
@@ -144,6 +154,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         self.stretch = (from.is_some() || to.is_some())
             .then(|| Stretch { from_ns: from_ns.unwrap_or(self.zero_ns), to_ns });
         (self.rounds, self.round) = (rounds, 0);
+        self.unsettle(is_within);
         match from_ns {
             _ if is_within && here_ns == self.recorded_ns => self.wind(here_ns, self.emitted_here),
             _ if is_within => self.wind(here_ns, 0),

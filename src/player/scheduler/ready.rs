@@ -27,6 +27,13 @@ impl From<Planned> for Ready {
     }
 }
 
+impl Ready {
+    /// Whether it says what is known.
+    pub(super) fn is_state(&self) -> bool {
+        matches!(self.what, What::Planned(Happening::State { .. }))
+    }
+}
+
 pub(super) enum What {
     /// As it was read: bytes may depend on when the replay starts.
     Planned(Happening),

@@ -455,6 +455,7 @@ fn positions_are_those_of_what_is_played_where_gaps_are_cut() {
     let rows = rows_at(&[0, 10, 5_000, 5_010]);
     let moments = rows.iter().map(|row| Ok::<_, Infallible>(row.elapsed_ns));
     let Ok(cuts) = Cuts::new(moments, None, 20 * MS);
+    let cuts = cuts.unwrap();
     let options = || PlayOptions { outages: Outages::Skip(cuts.clone()), ..at_once() };
     let due = |ran: Ran| -> Vec<(u64, u64)> {
         ran.emitted.iter().map(|(seq, due_ns)| (*seq, due_ns.unwrap() / MS)).collect()

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::queue::{Item, Taken, Wish};
 use super::summary::{self, ClientSummary};
-use super::{Client, Fanout, Outlet, TOO_SLOW, lock};
+use super::{Client, Fanout, MessageId, Outlet, TOO_SLOW, lock};
 use crate::clock::Clock;
+use crate::message::SessionId;
 
 /// A client's own handle; leaves when dropped.
 #[derive(Debug)]
@@ -83,10 +84,20 @@ impl Member {
         lock(&self.client.queue).acknowledges();
     }
 
-    /// The client has acknowledged a message to the end (PUBACK, PUBCOMP, or its like): that of this `seq`.
-    pub fn settled(&self, seq: u64) {
+    /// The client has acknowledged this message to the end (PUBACK, PUBCOMP, or its like).
+    pub fn settled(&self, message: MessageId) {
+        self.settle(|known| *known == message);
+    }
+
+    /// The client has acknowledged a message and says no more of it than its `seq`, and perhaps its session: of
+    /// several with the same one, the first that it has not acknowledged.
+    pub fn settled_seq(&self, seq: u64, session_id: Option<SessionId>) {
+        self.settle(|known| known.seq == seq && session_id.is_none_or(|id| id == known.session_id));
+    }
+
+    fn settle(&self, is_meant: impl Fn(&MessageId) -> bool) {
         if self.fanout.lockstep.load(Ordering::Acquire) {
-            lock(&self.client.queue).acknowledge(seq);
+            lock(&self.client.queue).acknowledge(is_meant);
             self.fanout.ring();
         }
     }

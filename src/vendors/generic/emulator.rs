@@ -6,7 +6,9 @@
 //! connection with 1008 and a reason that says what there is: silence would look like a quiet recording.
 //!
 //! With `format=envelope` a client may acknowledge each message by a text frame `{"ack": SEQ}`, which
-//! `--pace lockstep` waits for. Whatever else it sends is not looked at.
+//! `--pace lockstep` waits for. Sessions have the same numbers, and so has each round of a loop: it is the first
+//! such message that is not acknowledged, with `"session_id"` beside it the first of that session. Whatever else
+//! it sends is not looked at.
 
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use crate::clock::Now;
-use crate::message::{Selection, SourceHeader};
+use crate::message::{Selection, SessionId, SourceHeader};
 use crate::vendors::{ClientInput, Emulator, Format, Recorded, ServerEffect};
 
 /// Where the endpoint lies.
@@ -34,6 +36,7 @@ pub struct GenericEmulator {
 #[derive(Deserialize)]
 struct Ack {
     ack: u64,
+    session_id: Option<SessionId>,
 }
 
 impl GenericEmulator {
@@ -47,8 +50,8 @@ impl Emulator for GenericEmulator {
         let query = match input {
             ClientInput::Opened { query } => query,
             ClientInput::Text(text) if self.format == Format::Envelope => {
-                if let Ok(Ack { ack }) = serde_json::from_str(&text) {
-                    fx.push(ServerEffect::Acknowledged { seq: ack });
+                if let Ok(Ack { ack, session_id }) = serde_json::from_str(&text) {
+                    fx.push(ServerEffect::Acknowledged { seq: ack, session_id });
                 }
                 return;
             }

@@ -76,3 +76,22 @@ fn mistakes_close_with_a_reason_that_fits_a_close_frame() {
     let ServerEffect::Close { reason, .. } = ask(&format!("{}=1", "é".repeat(500))) else { panic!() };
     assert!(reason.len() <= 123, "{}", reason.len());
 }
+
+#[test]
+fn an_acknowledgement_may_say_of_which_session_it_is() {
+    let mut emulator = GenericEmulator::new(Arc::new(Recorded::default()));
+    let mut fx = Vec::new();
+    emulator.on(at_s(0), ClientInput::Opened { query: "format=envelope".into() }, &mut fx);
+    let session_id = SessionId::new(1, [7; 10]);
+    let said = [
+        "{\"ack\": 7}".to_owned(),
+        format!("{{\"ack\": 8, \"session_id\": \"{session_id}\"}}"),
+        "{\"ack\": 9, \"session_id\": \"none\"}".to_owned(),
+    ];
+    for text in said {
+        emulator.on(at_s(1), ClientInput::Text(text.into()), &mut fx);
+    }
+    let expected = [(7, None), (8, Some(session_id))]
+        .map(|(seq, session_id)| ServerEffect::Acknowledged { seq, session_id });
+    assert_eq!(fx[1..], expected);
+}
