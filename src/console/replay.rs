@@ -30,7 +30,7 @@ use serde_json::json;
 use self::action::{Action, Wrong};
 use super::guard;
 use crate::message::{Selection, SessionId};
-use crate::player::control::{Awaited, Control, Order, Refused, Snapshot, State as Stand, Steps, Until};
+use crate::player::control::{Awaited, Control, Order, Refused, Snapshot, State as Stand, Steps};
 use crate::player::endpoints::Api;
 use crate::secret::Secret;
 use crate::units::parse_duration;
@@ -128,9 +128,8 @@ impl Console {
         let search = Search { condition, selection, from_ns, after };
         let find = Arc::clone(&self.find);
         match tokio::task::spawn_blocking(move || find(&search)).await {
-            Ok(Ok(Some(row))) => {
-                let until = Until { row: Some(row), ..Until::default() };
-                self.order(Order::Step(Steps::Until(until))).await
+            Ok(Ok(Some((session_id, seq)))) => {
+                self.order(Order::Step(Steps::Until { session_id, seq })).await
             }
             Ok(Ok(None)) => {
                 let error = "no message from here to the end meets it; the replay is paused";

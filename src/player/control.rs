@@ -19,7 +19,7 @@ use super::Rounds;
 use super::pace::Speed;
 use super::past::Cuts;
 use crate::clock::Now;
-use crate::message::{Row, Selection, SessionId};
+use crate::message::SessionId;
 use crate::transport::fanout::{Doorbell, Fanout};
 
 /// Orders that wait to be obeyed: more is somebody who does not wait for answers.
@@ -64,26 +64,12 @@ pub enum To {
 pub enum Steps {
     /// So many messages.
     Count(NonZeroU64),
-    /// Up to and with the first message that meets this.
-    Until(Until),
+    /// Up to and with this very message: what a search in the recording found.
+    Until { session_id: SessionId, seq: u64 },
 }
 
 impl Steps {
     pub const ONE: Self = Self::Count(NonZeroU64::MIN);
-}
-
-/// Which message ends a step.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Until {
-    pub selection: Selection,
-    /// This very message: what a search in the recording found.
-    pub row: Option<(SessionId, u64)>,
-}
-
-impl Until {
-    pub fn is_met_by(&self, row: &Row) -> bool {
-        self.row.is_none_or(|wanted| wanted == (row.session_id, row.seq)) && self.selection.matches(row)
-    }
 }
 
 /// What is played again.

@@ -106,7 +106,7 @@ impl<S: Sleep> Scheduler<'_, S> {
                 });
                 self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
                 // It is not one of those that a step counts, but may be the one that it goes to.
-                if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until(_))) {
+                if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until { .. })) {
                     self.stepped(&row);
                 }
             }
@@ -135,7 +135,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     fn stepped(&mut self, row: &Row) {
         let Some(Stepping { steps, ticket }) = &mut self.stepping else { return };
         let done = match steps {
-            Steps::Until(until) => until.is_met_by(row),
+            Steps::Until { session_id, seq } => (*session_id, *seq) == (row.session_id, row.seq),
             Steps::Count(count) => match NonZeroU64::new(count.get() - 1) {
                 Some(left) => {
                     *count = left;

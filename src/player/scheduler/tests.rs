@@ -15,7 +15,7 @@ use sha2::Sha256;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::message::{Row, Selection};
-use crate::player::control::{Repeat, Snapshot, To, Until};
+use crate::player::control::{Repeat, Snapshot, To};
 use crate::player::event::Position;
 use crate::player::stages::Stages;
 use crate::player::tests::row;
@@ -307,12 +307,10 @@ fn a_step_sends_at_once_and_the_last_one_ends_the_replay() {
 
 #[test]
 fn a_step_goes_on_to_what_was_described() {
-    let mut rows = rows_at(&[0, 10, 20, 30, 40]);
-    rows[3].kind = "alarm".into();
-    let kind = Selection { kinds: vec!["alarm".to_owned()], ..Selection::default() };
-    let until = Order::Step(Steps::Until(Until { selection: kind, row: None }));
-    let row = Order::Step(Steps::Until(Until { row: Some((rows[1].session_id, 1)), ..Until::default() }));
-    let ran = play(&rows, at_once(), &[order(5, row), (6, Act::Look), order(7, until), (8, Act::Look)]);
+    let rows = rows_at(&[0, 10, 20, 30, 40]);
+    let until = |seq| Order::Step(Steps::Until { session_id: rows[0].session_id, seq });
+    let ran =
+        play(&rows, at_once(), &[order(5, until(1)), (6, Act::Look), order(7, until(3)), (8, Act::Look)]);
     assert_eq!(in_ms(&ran.emitted), [(0, Some(0)), (1, None), (2, None), (3, None)]);
     assert_eq!(ran.seen.iter().map(|(_, seen)| seen.seq).collect::<Vec<_>>(), [Some(1), Some(3)]);
 }
