@@ -145,7 +145,7 @@ async fn play(
     let keyboard = match context.json || !args.exec.is_empty() {
         // Standard input is the client's, where one is run.
         true => None,
-        false => Some(Keyboard::listen(&control).context("cannot listen to the keyboard")?),
+        false => Some(Keyboard::listen(&control, &context.screen).context("cannot listen to the keyboard")?),
     };
     if keyboard.as_ref().is_some_and(Keyboard::is_on) {
         context.screen.note(keyboard::HELP);

@@ -8,6 +8,8 @@
 //!
 //! The actions are told in [`action`]. `wait?seq=N` answers when the message that was emitted last has this
 //! `seq` or a later one; where it can no longer come to what is waited for, the answer is 409, after the timeout 408.
+//! The state is `waiting` until the awaited clients are there, whether it is to play then or is paused; a step
+//! is refused (409) until then.
 //! Whatever is wrong is told as `{"error": …, "expected": …}`.
 //!
 //! Pages of other sites are refused, and no header lets them ask. Where the listener can be reached from other
@@ -83,6 +85,18 @@ fn answer(snapshot: &Snapshot) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(snapshot)).into_response()
 }
 
+/// Why an order is not carried out.
+fn refusal(refused: Refused) -> Response {
+    let (status, expected) = match refused {
+        Refused::Over => (StatusCode::CONFLICT, "a replay that is not done"),
+        Refused::TooMany => (StatusCode::TOO_MANY_REQUESTS, "one order after the other"),
+        Refused::Waiting => {
+            (StatusCode::CONFLICT, "its clients first: `wait?state=paused` answers when they are there")
+        }
+    };
+    wrong(status, refused, expected)
+}
+
 impl Console {
     /// Why a request is not answered, if so.
     fn refusal(&self, headers: &HeaderMap, id: &str) -> Option<Response> {
@@ -104,25 +118,25 @@ impl Console {
     }
 
     async fn order(&self, order: Order) -> Response {
-        let ticket = match self.control.order(order) {
-            Ok(ticket) => ticket,
-            Err(error @ Refused::Over) => {
-                return wrong(StatusCode::CONFLICT, error, "a replay that is not done");
-            }
-            Err(error @ Refused::TooMany) => {
-                return wrong(StatusCode::TOO_MANY_REQUESTS, error, "one order after the other");
-            }
-        };
+        match self.carried_out(order).await {
+            Ok(snapshot) => answer(&snapshot),
+            Err(refused) => refusal(refused),
+        }
+    }
+
+    /// How it stands when the order is carried out, or for long was not.
+    async fn carried_out(&self, order: Order) -> Result<Snapshot, Refused> {
+        let ticket = self.control.order(order)?;
         let obeyed = tokio::time::timeout(OBEY_MAX, self.control.obeyed(ticket)).await;
-        answer(&obeyed.unwrap_or_else(|_| self.control.snapshot()))
+        obeyed.unwrap_or_else(|_| Ok(self.control.snapshot()))
     }
 
     /// Steps to the next message that meets `selection` and for which `condition` holds. It is looked for first, so
     /// that a replay does not run to its end for something that does not come.
     async fn step_to(&self, condition: Option<String>, selection: Selection) -> Response {
         // It must not run away while the recording is looked through.
-        if let Ok(ticket) = self.control.order(Order::Pause) {
-            let _ = tokio::time::timeout(OBEY_MAX, self.control.obeyed(ticket)).await;
+        if let Err(refused) = self.carried_out(Order::Halt).await {
+            return refusal(refused);
         }
         let (from_ns, after) = self.control.place();
         let search = Search { condition, selection, from_ns, after };

@@ -39,7 +39,10 @@ pub enum Order {
     /// To the next whole step up, or down.
     Faster,
     Slower,
+    /// Refused before the awaited clients are there ([`Refused::Waiting`]).
     Step(Steps),
+    /// Pauses where a step could be made, to look for what to step to; refused where a step is.
+    Halt,
     /// Plays a stretch, or all, again and again.
     Repeat(Repeat),
     /// Ends the replay: what was emitted is delivered.
@@ -90,6 +93,8 @@ pub enum Refused {
     Over,
     #[error("{ORDERS_MAX} orders wait already: wait for the answers")]
     TooMany,
+    #[error("the replay waits for its clients: there is nobody to step for")]
+    Waiting,
 }
 
 /// The n-th order.
@@ -187,10 +192,16 @@ impl Control {
         self.fanout.clock().now()
     }
 
-    /// Resolves when the order is carried out or cannot be any more.
-    pub async fn obeyed(&self, ticket: Ticket) -> Snapshot {
-        self.watch(|shown| shown.obeyed >= ticket.0 || shown.state == State::Done).await;
-        self.snapshot()
+    /// Resolves when the order is carried out, refused, or cannot be carried out any more.
+    pub async fn obeyed(&self, ticket: Ticket) -> Result<Snapshot, Refused> {
+        let mut refused = None;
+        self.watch(|shown| {
+            let why = shown.refused.iter().rev().find(|(number, _)| *number == ticket.0);
+            refused = why.map(|(_, why)| *why);
+            shown.obeyed >= ticket.0 || shown.state == State::Done
+        })
+        .await;
+        refused.map_or_else(|| Ok(self.snapshot()), Err)
     }
 
     /// Resolves when it is so, or with an error when it cannot come to it any more.
@@ -260,6 +271,18 @@ impl Control {
     /// All orders up to this one are carried out.
     pub(super) fn obey(&self, ticket: Ticket) {
         self.show(|shown| shown.obeyed = shown.obeyed.max(ticket.0));
+    }
+
+    /// This order is not carried out.
+    pub(super) fn refuse(&self, ticket: Ticket, why: Refused) {
+        self.show(|shown| {
+            // Whoever gave an order and has not asked for so long does not want to know.
+            if shown.refused.len() >= ORDERS_MAX {
+                shown.refused.pop_front();
+            }
+            shown.refused.push_back((ticket.0, why));
+            shown.obeyed = shown.obeyed.max(ticket.0);
+        });
     }
 
     /// Changes what is shown, and tells those who wait for it.

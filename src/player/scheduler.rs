@@ -181,10 +181,6 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             return self.rest();
         }
         if !self.is_open && !self.opens() {
-            // Whoever ordered a step is not to wait for clients with it.
-            if let Some(Stepping { ticket, .. }) = &self.stepping {
-                self.control.obey(*ticket);
-            }
             self.sleep.sleep(None);
             return true;
         }
@@ -215,6 +211,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
 
     /// Paused: waits for news; false if the last message was the last step's.
     fn rest(&mut self) -> bool {
+        // Somebody may have come, or gone.
+        if !self.is_open {
+            self.show();
+        }
         if self.has_stepped && !self.fetch() {
             if self.is_at_end() {
                 return false;
@@ -228,15 +228,20 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
 
     /// Whether those that are waited for are there by now.
     fn opens(&mut self) -> bool {
-        let wanted = match self.options.start {
-            Start::AtOnce => 0,
-            Start::WithClients(wanted) => wanted.get(),
-        };
-        if self.fanout.ready() < wanted {
+        if self.is_awaiting() {
             return false;
         }
-        self.open(if wanted == 0 { 0 } else { LEAD_NS });
+        self.open(if self.options.start == Start::AtOnce { 0 } else { LEAD_NS });
         true
+    }
+
+    /// Whether some of those that are waited for are not there, and were not before.
+    fn is_awaiting(&self) -> bool {
+        match self.options.start {
+            _ if self.is_open => false,
+            Start::AtOnce => false,
+            Start::WithClients(wanted) => self.fanout.ready() < wanted.get(),
+        }
     }
 
     fn open(&mut self, lead_ns: u64) {
@@ -327,6 +332,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     fn shown(&self) -> Shown {
         Shown {
             state: match (self.is_to_play, self.is_open) {
+                _ if self.is_awaiting() => State::Waiting,
                 (false, _) => State::Paused,
                 (true, false) => State::Waiting,
                 (true, true) => State::Playing,

@@ -10,6 +10,9 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
 };
 
+use tokio::runtime::Handle;
+
+use crate::commands::progress::Screen;
 use crate::player::control::{Control, Order, Steps, To};
 
 /// What is told about it.
@@ -100,8 +103,9 @@ impl Restore {
 pub(super) struct Keyboard(Restore);
 
 impl Keyboard {
-    /// Listens, if somebody sits there; hands what is typed to `control`.
-    pub(super) fn listen(control: &Arc<Control>) -> io::Result<Self> {
+    /// Listens, if somebody sits there; hands what is typed to `control`, and says what is refused. Within a
+    /// runtime only.
+    pub(super) fn listen(control: &Arc<Control>, screen: &Screen) -> io::Result<Self> {
         // A process in the background that touched the terminal would be stopped.
         let is_in_front = || tcgetpgrp(stdin()).is_ok_and(|front| front == rustix::process::getpgrp());
         if !stdin().is_terminal() || !stderr().is_terminal() || !is_in_front() {
@@ -115,9 +119,11 @@ impl Keyboard {
         keywise.special_codes[SpecialCodeIndex::VTIME] = 0;
         let keyboard = Self(restore);
         tcsetattr(stdin(), OptionalActions::Now, &keywise)?;
-        let control = Arc::clone(control);
+        let (control, screen, runtime) = (Arc::clone(control), screen.clone(), Handle::current());
         // It ends with the process: a read of a terminal cannot be called off.
-        std::thread::Builder::new().name("keyboard".to_owned()).spawn(move || obey(&control))?;
+        std::thread::Builder::new()
+            .name("keyboard".to_owned())
+            .spawn(move || obey(&control, &screen, &runtime))?;
         Ok(keyboard)
     }
 
@@ -137,7 +143,7 @@ impl Drop for Keyboard {
     }
 }
 
-fn obey(control: &Control) {
+fn obey(control: &Arc<Control>, screen: &Screen, runtime: &Handle) {
     let mut keys = Keys::default();
     let mut bytes = [0; 64];
     loop {
@@ -145,8 +151,14 @@ fn obey(control: &Control) {
             Ok(0) => return,
             Ok(read) => {
                 for key in keys.decode(&bytes[..read]) {
-                    // Over, or too much of it: there is nobody to tell.
-                    let _ = control.order(key.order());
+                    // Over, or too much of it: there is nothing to tell.
+                    let Ok(ticket) = control.order(key.order()) else { continue };
+                    let (control, screen) = (Arc::clone(control), screen.clone());
+                    runtime.spawn(async move {
+                        if let Err(refused) = control.obeyed(ticket).await {
+                            screen.note(refused);
+                        }
+                    });
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

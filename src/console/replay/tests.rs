@@ -109,6 +109,16 @@ async fn paused_with(
     listen: &str,
     find: Arc<Find>,
 ) -> (String, Arc<Control>, JoinHandle<u64>) {
+    let options = PlayOptions { start: Start::AtOnce, start_paused: true, ..PlayOptions::default() };
+    replay(token, listen, find, options).await
+}
+
+async fn replay(
+    token: Option<&str>,
+    listen: &str,
+    find: Arc<Find>,
+    play: PlayOptions,
+) -> (String, Arc<Control>, JoinHandle<u64>) {
     let options = BindOptions {
         listen: vec![listen.parse().unwrap()],
         access: Access::Any,
@@ -118,12 +128,11 @@ async fn paused_with(
     let endpoints = Endpoints::bind(options).await.unwrap();
     let (url, control) = (endpoints.http_url().unwrap(), endpoints.control());
     let port = url.rsplit_once(':').unwrap().1.to_owned();
-    let options = PlayOptions { start: Start::AtOnce, start_paused: true, ..PlayOptions::default() };
     let open = |_| {
         let rows = (0..5).map(|seq| Ok::<_, Infallible>(row(seq, seq * 1_000_000_000, "x")));
         Ok::<_, Infallible>(rows)
     };
-    let played = tokio::spawn(async move { endpoints.play(options, open).await.unwrap().messages });
+    let played = tokio::spawn(async move { endpoints.play(play, open).await.unwrap().messages });
     (format!("127.0.0.1:{port}"), control, played)
 }
 
@@ -202,6 +211,26 @@ async fn a_step_to_what_does_not_come_sends_nothing() {
     assert_eq!((&now["state"], &now["seq"]), (&json!("paused"), &json!(3)));
     post(r#"{"action": "stop"}"#).await;
     assert_eq!(played.await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn a_step_before_the_clients_are_there_is_refused_and_changes_nothing() {
+    let session_id = row(3, 0, "x").session_id;
+    let find = Arc::new(move |_: &Search| Ok(Some((session_id, 3))));
+    for start_paused in [true, false] {
+        let options = PlayOptions { start_paused, ..PlayOptions::default() };
+        let (at, _, played) = replay(None, "http://127.0.0.1:0", find.clone(), options).await;
+        let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+        for step in [r#"{"action": "step"}"#, r#"{"action": "step", "until": {"source": "src"}}"#] {
+            let (head, wrong) = post(step).await;
+            assert!(head.starts_with("http/1.1 409"), "{head} {wrong}");
+            assert!(wrong["error"].as_str().unwrap().contains("waits for its clients"), "{wrong}");
+        }
+        let (_, now) = ask(&at, &format!("GET {REPLAY}"), "", "").await;
+        assert_eq!((&now["state"], &now["emitted"]), (&json!("waiting"), &json!(0)), "{start_paused}");
+        post(r#"{"action": "stop"}"#).await;
+        assert_eq!(played.await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]

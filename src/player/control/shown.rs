@@ -1,7 +1,10 @@
 //! What a replay shows of itself.
 
+use std::collections::VecDeque;
+
 use serde::{Serialize, Serializer};
 
+use super::Refused;
 use crate::message::SessionId;
 use crate::player::pace::{PlaybackClock, Speed};
 
@@ -9,7 +12,7 @@ use crate::player::pace::{PlaybackClock, Speed};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// For its clients.
+    /// For its clients, to play or to be told to.
     #[default]
     Waiting,
     Playing,
@@ -80,6 +83,8 @@ pub(in crate::player) struct Shown {
     pub(in crate::player) emitted: u64,
     /// The last ticket that is carried out.
     pub(in crate::player) obeyed: u64,
+    /// Of these, the tickets that were refused.
+    pub(in crate::player) refused: VecDeque<(u64, Refused)>,
 }
 
 impl Default for Shown {
@@ -97,6 +102,7 @@ impl Default for Shown {
             is_last: false,
             emitted: 0,
             obeyed: 0,
+            refused: VecDeque::new(),
         }
     }
 }

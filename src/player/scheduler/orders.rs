@@ -9,7 +9,9 @@
 //!   that plays is done, or begins its next round; one that is paused stays there.
 //! * **speed** changes the rate from this moment on; the place does not jump.
 //! * **step** pauses, and sends so many messages at once, or up to and with one that was described; a slow
-//!   client is waited for. After the last message the replay is done.
+//!   client is waited for. After the last message the replay is done. Before the awaited clients are there it
+//!   is refused and changes nothing: it would send, unseen, when somebody comes.
+//! * **halt** pauses, where a step would not be refused.
 //! * **repeat** plays a stretch, or all, again and again from where it is; outside the stretch it begins at
 //!   its start. Winding to behind a stretch ends its repetition. In a stretch without a message there is nothing
 //!   to repeat, and the replay is done; one that ends where it begins, or before, is none, and nothing changes.
@@ -17,7 +19,7 @@
 
 use super::{Scheduler, Sleep, Stepping};
 use crate::player::Rounds;
-use crate::player::control::{Order, Repeat, Steps, Tape, Ticket, To};
+use crate::player::control::{Order, Refused, Repeat, Steps, Tape, Ticket, To};
 use crate::player::event::Position;
 use crate::player::pace::Speed;
 use crate::player::stock::{Beginning, Stretch};
@@ -45,6 +47,10 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.wind(place_ns, 0);
             }
             Order::Repeat(repeat) => self.repeat(repeat),
+            Order::Step(_) | Order::Halt if !self.is_open && !self.opens() => {
+                return self.control.refuse(ticket, Refused::Waiting);
+            }
+            Order::Halt => self.pause(),
             Order::Step(steps) => {
                 self.pause();
                 let steps = match (stepping.map(|stepping| stepping.steps), steps) {

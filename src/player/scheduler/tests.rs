@@ -278,14 +278,22 @@ fn a_replay_waits_for_its_clients_unless_told_twice_to_play() {
     let ran = play(&rows, paused.clone(), &acts);
     assert_eq!(
         ran.seen.iter().map(|(_, seen)| seen.state).collect::<Vec<_>>(),
-        [State::Paused, State::Waiting]
+        [State::Waiting, State::Waiting]
     );
     assert_eq!(in_ms(&ran.emitted), [(0, Some(40 + lead_ms)), (1, Some(50 + lead_ms))]);
-    // A step waits for them as well, and whoever ordered it does not.
-    let ran =
-        play(&rows, paused.clone(), &[order(5, steps(1)), (6, Act::Look), (40, Act::Ready), (95, Act::Look)]);
+    // A step before they are there does nothing, then or later; from then on it does.
+    let acts = [
+        order(5, steps(1)),
+        (6, Act::Look),
+        (40, Act::Ready),
+        (95, Act::Look),
+        order(100, steps(1)),
+        (155, Act::Look),
+    ];
+    let ran = play(&rows, paused.clone(), &acts);
     assert_eq!(in_ms(&ran.emitted), [(0, None)]);
-    assert_eq!(ran.seen.iter().map(|(_, seen)| seen.emitted).collect::<Vec<_>>(), [0, 1]);
+    let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.state, seen.emitted)).collect();
+    assert_eq!(seen, [(State::Waiting, 0), (State::Paused, 0), (State::Paused, 1)]);
     // They are there long since: nothing more is waited for.
     let ran = play(&rows, paused, &[(5, Act::Ready), order(200, Order::Play)]);
     assert_eq!(in_ms(&ran.emitted), [(0, Some(200 + lead_ms)), (1, Some(210 + lead_ms))]);

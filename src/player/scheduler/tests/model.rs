@@ -98,7 +98,10 @@ impl Model {
         self.place.min(self.times[self.times.len() - 1] * QUARTERS)
     }
 
-    fn obey(&mut self, now_ns: u64, order: &Order) {
+    fn obey(&mut self, now_ns: u64, order: &Order, ready: bool) {
+        if matches!(order, Order::Step(_)) && !self.is_open && !ready {
+            return;
+        }
         // A further step to whatever is described begins anew; only counts add up.
         if self.until_alarm || !matches!(order, Order::Step(Steps::Count(_))) {
             (self.steps, self.until_alarm) = (0, false);
@@ -185,11 +188,12 @@ impl Model {
             while let Some((_, act)) = acts.pop_front_if(|(at_ms, _)| at_ms * MS <= now_ns) {
                 match act {
                     _ if self.is_over => {}
-                    Act::Order(order) => self.obey(now_ns, order),
+                    Act::Order(order) => self.obey(now_ns, order, ready),
                     Act::Late(_) => unreachable!("nothing is late here"),
                     Act::Ready => ready = true,
                     Act::Look => {
                         let state = match (self.is_to_play, self.is_open) {
+                            (_, false) if !ready => State::Waiting,
                             (false, _) => State::Paused,
                             (true, false) => State::Waiting,
                             (true, true) => State::Playing,
