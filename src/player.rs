@@ -285,7 +285,7 @@ impl Endpoints {
         if outcome.as_ref().is_ok_and(|played| played.stopped) {
             self.fanout.leave_away();
         }
-        while !emptied(&self.fanout, &options).await {
+        while !emptied(&self.fanout, &options, control.stopped()).await {
             if !self.fanout.drop_idle(NOT_DRAINED) {
                 let _ = tokio::time::timeout(GOODBYE_MAX, self.fanout.empty()).await;
                 break;
@@ -325,9 +325,12 @@ impl Drop for StopWhenDropped {
 
 /// Whether everybody left before a whole `drain` went by; of a long one no more than the usual goes by once the
 /// replay is stopped.
-async fn emptied(fanout: &Fanout, options: &PlayOptions) -> bool {
+async fn emptied(fanout: &Fanout, options: &PlayOptions, stopped: &CancellationToken) -> bool {
     let stopped = async {
-        options.stop.cancelled().await;
+        tokio::select! {
+            () = options.stop.cancelled() => {}
+            () = stopped.cancelled() => {}
+        }
         tokio::time::sleep(options.drain.min(DEFAULT_DRAIN)).await;
     };
     tokio::select! {

@@ -152,7 +152,15 @@ impl Control {
     pub fn order(&self, order: Order) -> Result<Ticket, Refused> {
         let mut orders = lock(&self.orders);
         if orders.over {
-            return Err(Refused::Over);
+            let is_done = lock(&self.shown).state == State::Done;
+            if order != Order::Stop || is_done {
+                return Err(Refused::Over);
+            }
+            // The last message has left: it is only not waited for any longer than after a stop.
+            drop(orders);
+            self.stop.cancel();
+            self.show(|shown| shown.state = State::Done);
+            return Ok(Ticket(0));
         }
         if order == Order::Stop {
             self.stop.cancel();

@@ -48,7 +48,12 @@ pub(super) fn run(
         while scheduler.turn() {}
     }
     stock.abandon();
-    control.close();
+    // Until clients have everything it is not done, but where it was stopped: nothing is played any more.
+    if control.stopped().is_cancelled() {
+        control.end()
+    } else {
+        control.close()
+    }
     let Scheduler { mut played, preparation, speed, .. } = scheduler;
     played.stopped = control.stopped().is_cancelled();
     played.speed = speed;
@@ -332,6 +337,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     fn shown(&self) -> Shown {
         Shown {
             state: match (self.is_to_play, self.is_open) {
+                _ if self.control.stopped().is_cancelled() => State::Done,
                 _ if self.is_awaiting() => State::Waiting,
                 (false, _) => State::Paused,
                 (true, false) => State::Waiting,

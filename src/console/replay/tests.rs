@@ -209,7 +209,8 @@ async fn a_step_to_what_does_not_come_sends_nothing() {
     assert_eq!((&now["state"], &now["emitted"]), (&json!("paused"), &json!(0)));
     let (_, now) = post(r#"{"action": "step", "until": {"source": "any"}}"#).await;
     assert_eq!((&now["state"], &now["seq"]), (&json!("paused"), &json!(3)));
-    post(r#"{"action": "stop"}"#).await;
+    let (_, now) = post(r#"{"action": "stop"}"#).await;
+    assert_eq!(now["state"], "done", "nothing is played any more, whatever is still on its way");
     assert_eq!(played.await.unwrap(), 4);
 }
 

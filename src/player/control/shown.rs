@@ -17,7 +17,8 @@ pub enum State {
     Waiting,
     Playing,
     Paused,
-    /// Every client has everything, or has left.
+    /// Every client has everything, or has left; or it was stopped: what was sent until then may still be on its
+    /// way.
     Done,
 }
 
