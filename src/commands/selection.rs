@@ -157,6 +157,14 @@ impl Chosen {
         })
     }
 
+    /// Where a row lies, in nanoseconds since the earliest session's start.
+    pub(super) fn recorded_ns(&self, row: &Row) -> u64 {
+        let session = self.sessions.iter().find(|session| session.session_id == row.session_id);
+        let started_at_us = session.map_or(self.started_at_us(), |session| session.started_at_us);
+        let offset_us = started_at_us.abs_diff(self.started_at_us());
+        offset_us.saturating_mul(1_000).saturating_add(row.elapsed_ns)
+    }
+
     /// The start of the earliest session, in microseconds since the Unix epoch.
     fn started_at_us(&self) -> i64 {
         self.sessions.first().map_or(0, |session| session.started_at_us)

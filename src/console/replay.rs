@@ -7,7 +7,7 @@
 //! | `GET /api/v1/replays/1/wait?seq=N`, `?state=paused`, either with `&timeout=10s` | the same, when it is so |
 //!
 //! The actions are told in [`action`]. `wait?seq=N` answers when the message that was emitted last has this
-//! `seq` or a later one; where it can no longer come to what is waited for, the answer is 409, after the timeout 408.
+//! `seq` or a later one, or one did since it was asked, also in a loop; where it can no longer come to what is waited for, the answer is 409, after the timeout 408.
 //! The state is `waiting` until the awaited clients are there, whether it is to play then or is paused; a step
 //! is refused (409) until then.
 //! Whatever is wrong is told as `{"error": …, "expected": …}`.
@@ -32,7 +32,7 @@ use serde_json::json;
 use self::action::{Action, Wrong};
 use super::guard;
 use crate::message::{Selection, SessionId};
-use crate::player::control::{Awaited, Control, Order, Refused, Snapshot, State as Stand, Steps};
+use crate::player::control::{Awaited, Control, Order, Place, Refused, Snapshot, State as Stand, Steps};
 use crate::player::endpoints::Api;
 use crate::secret::Secret;
 use crate::units::parse_duration;
@@ -53,6 +53,8 @@ pub struct Search {
     pub condition: Option<String>,
     pub selection: Selection,
     pub from_ns: u64,
+    /// The first moment that is not looked at; none: to the end.
+    pub to_ns: Option<u64>,
     pub after: Option<(SessionId, u64)>,
 }
 
@@ -138,15 +140,24 @@ impl Console {
         if let Err(refused) = self.carried_out(Order::Halt).await {
             return refusal(refused);
         }
-        let (from_ns, after) = self.control.place();
-        let search = Search { condition, selection, from_ns, after };
+        let Place { recorded_ns, after, end_ns, again_from_ns } = self.control.place();
+        let search = Search { condition, selection, from_ns: recorded_ns, to_ns: end_ns, after };
+        // What lies before this place comes again in the next round.
+        let again = again_from_ns.map(|from_ns| {
+            let to_ns = Some(recorded_ns.saturating_add(1));
+            Search { from_ns, to_ns, after: None, ..search.clone() }
+        });
         let find = Arc::clone(&self.find);
-        match tokio::task::spawn_blocking(move || find(&search)).await {
+        let look = move || match (find(&search)?, again) {
+            (None, Some(again)) => find(&again),
+            (found, _) => Ok(found),
+        };
+        match tokio::task::spawn_blocking(look).await {
             Ok(Ok(Some((session_id, seq)))) => {
                 self.order(Order::Step(Steps::Until { session_id, seq })).await
             }
             Ok(Ok(None)) => {
-                let error = "no message from here to the end meets it; the replay is paused";
+                let error = "no message to come meets it; the replay is paused";
                 wrong(StatusCode::CONFLICT, error, "a condition that holds for a message to come")
             }
             Ok(Err(error)) => wrong(StatusCode::BAD_REQUEST, error, "a condition as of --where"),

@@ -4,6 +4,7 @@
 //! messages, and is woken for it. An order has a [`Ticket`], so that whoever gave it can wait until it is carried out.
 
 mod shown;
+mod watch;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -101,10 +102,22 @@ pub enum Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
+/// A place in the recording, in nanoseconds since the earliest session's start, and what is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub recorded_ns: u64,
+    /// Up to this message everything was sent, if it was not wound since.
+    pub after: Option<(SessionId, u64)>,
+    /// Where what is played ends; none: with the recording.
+    pub end_ns: Option<u64>,
+    /// Where it begins again after that, if it does.
+    pub again_from_ns: Option<u64>,
+}
+
 /// What can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
-    /// A message of this `seq` or a later one was the last that was emitted.
+    /// A message of this `seq` or a later one is the last that was emitted, or was since it is waited for.
     Seq(u64),
     State(State),
 }
@@ -182,13 +195,16 @@ impl Control {
         lock(&self.shown).snapshot(self.now().steady_ns, clients)
     }
 
-    /// Where in the recording it is, in nanoseconds since the earliest session's start; and up to which message
-    /// everything was sent, if it was not wound since.
-    pub fn place(&self) -> (u64, Option<(SessionId, u64)>) {
+    /// Where in the recording it is.
+    pub fn place(&self) -> Place {
         let shown = lock(&self.shown);
-        let played_ns = shown.recorded_ns(self.now().steady_ns);
-        let recorded_ns = self.cuts.get().map_or(played_ns, |cuts| cuts.recorded_ns(played_ns));
-        (recorded_ns, shown.seq.filter(|_| shown.is_last))
+        let recorded_ns = |played_ns| self.cuts.get().map_or(played_ns, |cuts| cuts.recorded_ns(played_ns));
+        Place {
+            recorded_ns: recorded_ns(shown.recorded_ns(self.now().steady_ns)),
+            after: shown.seq.filter(|_| shown.is_last),
+            end_ns: shown.round_end_ns.map(recorded_ns),
+            again_from_ns: shown.again_from_ns.map(recorded_ns),
+        }
     }
 
     /// The replay plays a shortened recording.
@@ -198,55 +214,6 @@ impl Control {
 
     pub fn now(&self) -> Now {
         self.fanout.clock().now()
-    }
-
-    /// Resolves when the order is carried out, refused, or cannot be carried out any more.
-    pub async fn obeyed(&self, ticket: Ticket) -> Result<Snapshot, Refused> {
-        let mut refused = None;
-        self.watch(|shown| {
-            let why = shown.refused.iter().rev().find(|(number, _)| *number == ticket.0);
-            refused = why.map(|(_, why)| *why);
-            shown.obeyed >= ticket.0 || shown.state == State::Done
-        })
-        .await;
-        refused.map_or_else(|| Ok(self.snapshot()), Err)
-    }
-
-    /// Resolves when it is so, or with an error when it cannot come to it any more.
-    pub async fn wait(&self, awaited: Awaited) -> Result<Snapshot, Snapshot> {
-        let holds = |shown: &Shown| match awaited {
-            Awaited::Seq(seq) => shown.seq.is_some_and(|(_, emitted)| emitted >= seq),
-            Awaited::State(state) => shown.state == state,
-        };
-        let mut held = false;
-        self.watch(|shown| {
-            held = holds(shown);
-            held || shown.state == State::Done
-        })
-        .await;
-        if held { Ok(self.snapshot()) } else { Err(self.snapshot()) }
-    }
-
-    async fn watch(&self, mut done: impl FnMut(&Shown) -> bool) {
-        /// Counts a watcher for as long as it watches.
-        struct Watching<'a>(&'a AtomicUsize);
-        impl Drop for Watching<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::SeqCst);
-            }
-        }
-        self.watchers.fetch_add(1, Ordering::SeqCst);
-        let _watching = Watching(&self.watchers);
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Listens from here on, so that no change between the look and the wait is missed.
-            changed.as_mut().enable();
-            if done(&lock(&self.shown)) {
-                return;
-            }
-            changed.await;
-        }
     }
 
     /// How many wait for something at this moment.
@@ -295,7 +262,11 @@ impl Control {
 
     /// Changes what is shown, and tells those who wait for it.
     pub(super) fn show(&self, change: impl FnOnce(&mut Shown)) {
-        change(&mut lock(&self.shown));
+        {
+            let mut shown = lock(&self.shown);
+            change(&mut shown);
+            shown.pass();
+        }
         if self.watchers.load(Ordering::SeqCst) > 0 {
             self.changed.notify_waiters();
         }

@@ -349,14 +349,21 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             recorded_ns: self.recorded_ns,
             end_ns: self.end_ns,
             next_ns: self.next.as_ref().filter(|next| self.is_ahead(next)).map(|next| next.recorded_ns),
+            round_end_ns: self.stretch.and_then(|stretch| stretch.to_ns),
+            again_from_ns: self
+                .rounds
+                .includes(self.round + 1)
+                .then(|| self.stretch.map_or(0, |stretch| stretch.from_ns)),
             ..Shown::default()
         }
     }
 
     fn show(&self) {
-        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, .. } = self.shown();
+        let now = self.shown();
         self.control.show(|shown| {
-            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, ..shown.clone() };
+            let Shown { zero_ns, seq, is_last, emitted, obeyed, refused, awaited, .. } =
+                std::mem::take(shown);
+            *shown = Shown { zero_ns, seq, is_last, emitted, obeyed, refused, awaited, ..now };
         });
     }
 }

@@ -215,6 +215,38 @@ async fn a_step_to_what_does_not_come_sends_nothing() {
 }
 
 #[tokio::test]
+async fn what_lies_behind_is_found_in_the_next_round_and_not_beyond_its_end() {
+    let session_id = row(0, 0, "x").session_id;
+    let looked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let find = {
+        let looked = Arc::clone(&looked);
+        move |search: &Search| {
+            looked.lock().unwrap().push((search.from_ns / 1_000_000_000, search.to_ns));
+            // Messages 1 and 4 are meant.
+            let mut seqs = [1, 4].into_iter();
+            let seq = seqs.find(|seq| {
+                let at_ns = seq * 1_000_000_000;
+                at_ns >= search.from_ns
+                    && search.to_ns.is_none_or(|to_ns| at_ns < to_ns)
+                    && search.after.is_none_or(|(_, after)| *seq > after)
+            });
+            Ok(seq.map(|seq| (session_id, seq)))
+        }
+    };
+    let (at, _, played) = paused_with(None, "http://127.0.0.1:0", Arc::new(find)).await;
+    let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+    post(r#"{"action": "loop", "from": "1s", "to": "3s"}"#).await;
+    post(r#"{"action": "step", "count": 2}"#).await;
+    let (head, now) = post(r#"{"action": "step", "until": {"kind": "x"}}"#).await;
+    assert!(head.starts_with("http/1.1 200"), "{head} {now}");
+    // 1 and 2 by count, and then 1 of the next round.
+    assert_eq!((&now["seq"], &now["emitted"]), (&json!(1), &json!(3)));
+    assert_eq!(*looked.lock().unwrap(), [(2, Some(3_000_000_000)), (1, Some(2_000_000_001))]);
+    post(r#"{"action": "stop"}"#).await;
+    assert_eq!(played.await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn a_step_before_the_clients_are_there_is_refused_and_changes_nothing() {
     let session_id = row(3, 0, "x").session_id;
     let find = Arc::new(move |_: &Search| Ok(Some((session_id, 3))));
