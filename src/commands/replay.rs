@@ -115,9 +115,10 @@ async fn play(
     let drain = args.drain.unwrap_or_else(|| drain_for(&bind.pushes));
     let sources = bind.recorded.sources.clone();
     let endpoints = Endpoints::bind(bind).await?;
-    let mut options = play_options(&chosen, first, args, drain);
+    let mut options = play_options(&archive, &chosen, first, args, drain)?;
     (options.rebasing, options.faults) = (rebasing, shaping::faults(&args.shaping));
     past::apply(context, (&archive, &chosen), &sources, &endpoints, &mut options, args)?;
+    endpoints.expect(&options);
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -234,7 +235,13 @@ pub(super) fn stop_on_signal(
 }
 
 /// `first` is the first message that is selected.
-fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) -> PlayOptions {
+fn play_options(
+    archive: &Archive,
+    chosen: &Chosen,
+    first: &Row,
+    args: &Replay,
+    drain: Duration,
+) -> anyhow::Result<PlayOptions> {
     let start = |session: &crate::archive::SessionSummary| SessionStart {
         session_id: session.session_id,
         started_at_us: session.started_at_us,
@@ -242,7 +249,7 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
     let earliest_us = chosen.sessions.first().map_or(0, |session| session.started_at_us);
     let began = chosen.sessions.iter().find(|session| session.session_id == first.session_id);
     let began_us = began.map_or(earliest_us, |session| session.started_at_us);
-    PlayOptions {
+    Ok(PlayOptions {
         sessions: chosen.sessions.iter().map(start).collect(),
         // Where nothing is served there is nobody to wait for.
         start: if args.no_wait || (args.listen.is_empty() && !serves_by_default(args)) {
@@ -257,7 +264,8 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
             Some(Bound::Wall(us)) => Some(us.abs_diff(earliest_us).saturating_mul(1_000)),
             Some(Bound::Seq(_)) | None => None,
         },
-        end_ns: chosen.end_ns(),
+        first_ns: Some(chosen.recorded_ns(first)),
+        end_ns: chosen.end_ns(archive)?,
         speed: args.speed,
         pace: match args.pace {
             cli::Pace::Original => Pace::Original,
@@ -279,7 +287,7 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
         // These follow from more than the arguments.
         outages: Outages::default(),
         state: None,
-    }
+    })
 }
 
 /// Nobody said where the recording is to go.

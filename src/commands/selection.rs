@@ -3,7 +3,9 @@
 use anyhow::bail;
 
 use super::Usage;
-use crate::archive::{Archive, Bound, Filter, Predicate, ScanOptions, SessionSummary, scan};
+use crate::archive::{
+    Archive, ArchiveError, Bound, Filter, Predicate, ScanOptions, SessionSummary, end_of, scan,
+};
 use crate::cli::Filters;
 use crate::clock::Now;
 use crate::message::{Row, Selection};
@@ -141,20 +143,12 @@ impl Chosen {
         ScanOptions { merged_from, ..self.options.clone() }
     }
 
-    /// About where the last message is, in nanoseconds since the earliest session's start.
-    pub(super) fn end_ns(&self) -> Option<u64> {
-        let start_us = self.started_at_us();
-        let ends_ns = self.sessions.iter().map(|session| {
-            session.started_at_us.abs_diff(start_us).saturating_mul(1_000).saturating_add(session.duration_ns)
-        });
-        let end_ns = ends_ns.max()?;
-        Some(match self.options.to {
-            Some(Bound::Elapsed(to_ns)) if self.sessions.len() == 1 => end_ns.min(to_ns),
-            Some(Bound::Wall(to_us)) => {
-                end_ns.min(u64::try_from(to_us.saturating_sub(start_us)).unwrap_or(0).saturating_mul(1_000))
-            }
-            _ => end_ns,
-        })
+    /// Where the last message is, in nanoseconds since the earliest session's start. Where --where holds for none
+    /// of the last hundred thousand, it is no later than this.
+    pub(super) fn end_ns(&self, archive: &Archive) -> Result<Option<u64>, ArchiveError> {
+        let start_ns = i128::from(self.started_at_us()) * 1_000;
+        let end_ns = end_of(archive, &self.options)?.and_then(|ns| u64::try_from(ns - start_ns).ok());
+        Ok(end_ns)
     }
 
     /// Where a row lies, in nanoseconds since the earliest session's start.

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::shown::{Shown, Tape};
 pub use self::shown::{Snapshot, State};
-use super::Rounds;
 use super::pace::Speed;
 use super::past::Cuts;
+use super::{PlayOptions, Rounds};
 use crate::clock::Now;
 use crate::message::SessionId;
 use crate::transport::fanout::{Doorbell, Fanout};
@@ -205,6 +205,18 @@ impl Control {
             end_ns: shown.round_end_ns.map(recorded_ns),
             again_from_ns: shown.again_from_ns.map(recorded_ns),
         }
+    }
+
+    /// Shows what is known before anything is read.
+    pub(super) fn expect(&self, options: &PlayOptions) {
+        let PlayOptions { zero_ns, first_ns, end_ns, speed, .. } = *options;
+        self.show(|shown| {
+            shown.speed = speed;
+            if let Some(zero_ns) = zero_ns.or(first_ns) {
+                (shown.zero_ns, shown.recorded_ns, shown.at_ns) = (zero_ns, zero_ns, zero_ns);
+                (shown.tape, shown.end_ns) = (Tape::Held { at_ns: zero_ns }, end_ns);
+            }
+        });
     }
 
     /// The replay plays a shortened recording.

@@ -150,7 +150,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     /// message may be late. False if there is none.
     fn thread_in(&mut self) -> bool {
         self.stock.begin(Beginning { rounds: self.rounds, ..Beginning::start() });
-        self.show();
+        self.control.expect(self.options);
         while !self.fetch() {
             if self.control.stopped().is_cancelled() || self.is_at_end() {
                 return false;

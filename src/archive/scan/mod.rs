@@ -11,6 +11,7 @@
 
 mod bounds;
 mod cursor;
+mod end;
 mod session;
 
 use serde::Serialize;
@@ -22,6 +23,7 @@ use crate::index::{SegmentRow, SessionRow};
 use crate::message::{Row, Selection, SessionId};
 use crate::vendors;
 use cursor::Wanted;
+pub use end::end_of;
 use session::SessionStream;
 
 /// What to scan.
