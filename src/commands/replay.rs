@@ -46,6 +46,7 @@ enum Event<'a> {
 
 pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     selection::check(&args.sessions, &args.filters)?;
+    shaping::check(&args.sessions, &args.shaping)?;
     if args.tls_cert.is_some() && !args.listen.iter().any(Listen::is_tls) {
         let what = "--tls-cert and --tls-key are for --listen https://… and mqtts://…: none is given";
         return Err(Usage(what.into()).into());

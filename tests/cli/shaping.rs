@@ -132,6 +132,8 @@ fn times_are_moved_and_faults_made_on_request() {
     for (args, what) in [
         (["--faults", "dorp=1/2"], "no fault `dorp`"),
         (["--rebase-time=+90s", "--no-wait"], "expected a time such as"),
+        (["--rebase-time=foo", "--no-wait"], "such as `2026-03-01T14:30:00Z` or `-2h`"),
+        (["--rebase-time", "2030-01-01T00:00:00Z"], "--rebase-time=2030-01-01T00:00:00Z"),
         (["--seed", "7"], "--faults"),
     ] {
         refused(telereel(&folder).args(["replay", "s"]).args(args), 2, &[what]);

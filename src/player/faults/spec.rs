@@ -214,7 +214,7 @@ mod tests {
             ("drop=@seq", "`drop=@seq`"),
             ("delay=1/5:0ms", "and a duration, as in delay=1/50:250ms"),
             ("delay=1/5:fast", "`delay=1/5:fast`"),
-            ("jitter=1.5ms", "`jitter=1.5ms`"),
+            ("jitter=1.5", "`jitter=1.5`"),
         ] {
             let error = text.parse::<FaultSpec>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
