@@ -41,7 +41,7 @@ use crate::player::{
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event<'a> {
     Ready { listen: Vec<String> },
-    Done(&'a Report),
+    Done(&'a report::Full<'a>),
 }
 
 pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
@@ -69,11 +69,12 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     let rebasing = shaping::rebasing(context, &archive, sources, &args.push, &args.shaping, now)?;
     // Opened before the replay, which may take a day, and not after it.
     let report_file = args.report.as_deref().map(report::create).transpose()?;
-    let (report, code) =
-        super::runtime()?.block_on(play(context, archive, chosen, &first, bind, rebasing, &args))?;
+    let playing = play(context, archive, chosen.clone(), &first, bind, rebasing, &args);
+    let (report, code) = super::runtime()?.block_on(playing)?;
+    let full = report::full(&report, &chosen, &args);
     let mut out = Out::new();
     if context.json {
-        out.json(&Event::Done(&report))?
+        out.json(&Event::Done(&full))?
     } else {
         report::for_people(&mut out, &report, &args)?
     }
@@ -91,8 +92,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         }
     }
     if let Some((path, file)) = report_file {
-        report::write(file, &report)
-            .with_context(|| format!("cannot write the report {}", path.display()))?;
+        report::write(file, &full).with_context(|| format!("cannot write the report {}", path.display()))?;
     }
     Ok(match code {
         Some(0) if report.clients.is_empty() => Outcome::Code(1),

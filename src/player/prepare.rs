@@ -72,6 +72,11 @@ impl Preparation {
         self.tally.note(fault, struck);
     }
 
+    /// To what times were moved, if they were.
+    pub(super) fn rebased_to_us(&self) -> Option<i64> {
+        self.mover.as_ref().and_then(Mover::to_us)
+    }
+
     /// What became of it: the digest over what left (channel and payload, as in `digest`), where that can differ
     /// from what was recorded, and the faults.
     pub(super) fn into_account(self) -> (Option<Sha256>, Vec<FaultReport>) {

@@ -57,6 +57,7 @@ pub(super) fn run(
     let Scheduler { mut played, preparation, speed, .. } = scheduler;
     played.stopped = control.stopped().is_cancelled();
     played.speed = speed;
+    played.rebased_to_us = preparation.rebased_to_us();
     (played.sent_digest, played.faults) = preparation.into_account();
     played
 }

@@ -24,6 +24,7 @@ mod parse;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use arrow::datatypes::DataType;
@@ -41,6 +42,14 @@ pub type ColumnTypes = BTreeMap<String, DataType>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
     expr: Expr,
+    text: String,
+}
+
+impl fmt::Display for Filter {
+    /// As it was typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Why a condition cannot be used.
@@ -91,14 +100,15 @@ impl FromStr for Filter {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        parse::parse(text).map(|expr| Self { expr })
+        parse::parse(text).map(|expr| Self { expr, text: text.to_owned() })
     }
 }
 
 impl Filter {
     /// Both hold.
     pub fn and(self, other: Self) -> Self {
-        Self { expr: Expr::All(vec![self.expr, other.expr]) }
+        let text = format!("({self}) and ({other})");
+        Self { expr: Expr::All(vec![self.expr, other.expr]), text }
     }
 
     /// Checks names and types against `columns`.

@@ -37,6 +37,9 @@ impl<S: Sleep> Scheduler<'_, S> {
                 (emission, changes)
             }
         };
+        if due_ns.is_some() {
+            self.played.at_speed(self.speed);
+        }
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
         self.fanout.deliver(&emission, flow, self.control.stopped());
         self.delivered_ns = now_ns;
