@@ -91,6 +91,14 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
             ));
         }
     }
+    for fault in report.faults.iter().filter(|fault| !fault.never_met.is_empty()) {
+        context.screen.note(format!(
+            "warning: --faults {}={}: never met, the replay came to {} messages",
+            fault.fault,
+            fault.never_met.concat(),
+            report.messages
+        ));
+    }
     if let Some((path, file)) = report_file {
         report::write(file, &full).with_context(|| format!("cannot write the report {}", path.display()))?;
     }

@@ -107,6 +107,7 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.control.show(|shown| {
                     (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
                 });
+                self.preparation.passed(index, row.seq);
                 self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
                 // It is not one of those that a step counts, but may be the one that it goes to.
                 if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until { .. })) {
