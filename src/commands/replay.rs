@@ -32,7 +32,7 @@ use crate::cli::{self, Replay};
 use crate::clock::Clock;
 use crate::message::Row;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing,
+    BindOptions, ClientReport, DEFAULT_ACK_TIMEOUT, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing,
     Report, Rounds, SessionStart, Start, drain_for,
 };
 
@@ -51,6 +51,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         let what = "--tls-cert and --tls-key are for --listen https://… and mqtts://…: none is given";
         return Err(Usage(what.into()).into());
     }
+    check_pace(&args)?;
     let archive = context.archive()?;
     let mut chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
     chosen.options.emitted_only = true;
@@ -108,6 +109,19 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         None if report.has_loss() => Outcome::Lossy,
         None => Outcome::Done,
     })
+}
+
+/// Refuses what would do nothing at the pace that was asked for.
+fn check_pace(args: &Replay) -> Result<(), Usage> {
+    if args.ack_timeout.is_some() && args.pace != cli::Pace::Lockstep {
+        return Err(Usage("--ack-timeout is for --pace lockstep: nobody is waited for otherwise".into()));
+    }
+    match args.pace {
+        cli::Pace::Max | cli::Pace::Lockstep if args.speed.is_some() => Err(Usage(
+            "--speed is for a pace that keeps time: with --pace max and lockstep there is none".into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The report, and the exit code of `--exec`.
@@ -275,14 +289,14 @@ fn play_options(
         },
         first_ns: Some(chosen.recorded_ns(first)),
         end_ns: chosen.end_ns(archive)?,
-        speed: args.speed,
+        speed: args.speed.unwrap_or_default(),
         pace: match args.pace {
             cli::Pace::Original => Pace::Original,
             cli::Pace::Max => Pace::Max,
             cli::Pace::Lockstep => Pace::Lockstep,
             cli::Pace::Step => Pace::Step,
         },
-        ack_timeout: args.ack_timeout,
+        ack_timeout: args.ack_timeout.unwrap_or(DEFAULT_ACK_TIMEOUT),
         start_paused: args.start_paused,
         rounds: match args.rounds {
             None => Rounds::ONCE,

@@ -92,6 +92,7 @@ fn refusal(refused: Refused) -> Response {
     let (status, expected) = match refused {
         Refused::Over => (StatusCode::CONFLICT, "a replay that is not done"),
         Refused::TooMany => (StatusCode::TOO_MANY_REQUESTS, "one order after the other"),
+        Refused::NoSpeed => (StatusCode::CONFLICT, "a replay at `--pace original` or `step`"),
         Refused::Waiting => {
             (StatusCode::CONFLICT, "its clients first: `wait?state=paused` answers when they are there")
         }

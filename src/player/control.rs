@@ -96,6 +96,8 @@ pub enum Refused {
     TooMany,
     #[error("the replay waits for its clients: there is nobody to step for")]
     Waiting,
+    #[error("at this pace no time is kept: messages leave as they are taken, at no speed")]
+    NoSpeed,
 }
 
 /// The n-th order.

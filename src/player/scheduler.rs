@@ -291,7 +291,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
 
     /// When `next` is due, where there is a time to keep. Lets the tape run, if it stands.
     fn due_ns(&mut self) -> Option<u64> {
-        if matches!(self.options.pace, Pace::Max | Pace::Lockstep) {
+        if self.keeps_no_time() {
             return None;
         }
         let at_ns = self.next.as_ref().map(|next| next.at_ns)?;
@@ -324,6 +324,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         }
         self.sleep.sleep(Some(until_ns));
         false
+    }
+
+    fn keeps_no_time(&self) -> bool {
+        matches!(self.options.pace, Pace::Max | Pace::Lockstep)
     }
 
     fn now(&self) -> Now {

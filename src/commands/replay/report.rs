@@ -72,7 +72,7 @@ pub(super) fn full<'a>(report: &'a Report, chosen: &Chosen, args: &Replay) -> Fu
     let given = lists.into_iter().filter(|(_, list)| !list.is_empty());
     let arguments = Arguments {
         pace: report.pace,
-        speed: args.speed.to_string(),
+        speed: args.speed.unwrap_or_default().to_string(),
         from: chosen.options.from.map(moment),
         to: chosen.options.to.map(moment),
         filters: given.map(|(name, list)| (name, list.clone())).collect(),
@@ -152,10 +152,14 @@ pub(super) fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyho
             format!("the last tenth was {} us {how} late than the first", us.unsigned_abs())
         }
     };
-    out.line(format!(
-        "lateness: p50 {} us, p99 {} us, at most {} us; {drift}",
-        late.p50, late.p99, late.max
-    ))?;
+    // Without due times nothing is late.
+    let keeps_time = !report.speeds.is_empty();
+    if keeps_time {
+        out.line(format!(
+            "lateness: p50 {} us, p99 {} us, at most {} us; {drift}",
+            late.p50, late.p99, late.max
+        ))?;
+    }
     if let Some(outages) = report.outages {
         out.line(format!(
             "outages: {} connections closed, {} refused",
@@ -171,8 +175,8 @@ pub(super) fn for_people(out: &mut Out, report: &Report, args: &Replay) -> anyho
             client.endpoint.clone(),
             human_count(client.messages),
             human_count(client.dropped),
-            client.lateness_us.p50.to_string(),
-            client.lateness_us.p99.to_string(),
+            if keeps_time { client.lateness_us.p50.to_string() } else { String::new() },
+            if keeps_time { client.lateness_us.p99.to_string() } else { String::new() },
             ended(client),
         ]);
     }

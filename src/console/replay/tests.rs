@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::player::control::{Repeat, To};
 use crate::player::tests::row;
-use crate::player::{Access, BindOptions, Endpoints, PlayOptions, Rounds, Start};
+use crate::player::{Access, BindOptions, Endpoints, Pace, PlayOptions, Rounds, Start};
 
 fn parse(body: &str) -> Result<Action, Wrong> {
     action::parse(body.as_bytes(), 10_000_000)
@@ -261,6 +261,20 @@ async fn a_step_before_the_clients_are_there_is_refused_and_changes_nothing() {
         }
         let (_, now) = ask(&at, &format!("GET {REPLAY}"), "", "").await;
         assert_eq!((&now["state"], &now["emitted"]), (&json!("waiting"), &json!(0)), "{start_paused}");
+        post(r#"{"action": "stop"}"#).await;
+        assert_eq!(played.await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn where_no_time_is_kept_there_is_no_speed() {
+    for pace in [Pace::Max, Pace::Lockstep] {
+        let options = PlayOptions { start_paused: true, start: Start::AtOnce, pace, ..PlayOptions::default() };
+        let (at, _, played) = replay(None, "http://127.0.0.1:0", Arc::new(|_| Ok(None)), options).await;
+        let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+        let (head, wrong) = post(r#"{"action": "speed", "speed": "2"}"#).await;
+        assert!(head.starts_with("http/1.1 409"), "{head}");
+        assert!(wrong["error"].as_str().unwrap().contains("no time is kept"), "{wrong}");
         post(r#"{"action": "stop"}"#).await;
         assert_eq!(played.await.unwrap(), 0);
     }

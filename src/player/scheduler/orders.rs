@@ -7,7 +7,7 @@
 //!   or paused; it changes neither. The messages that are not before the place follow, one that lies exactly
 //!   there first. What clients have in their queues stays. Behind the last message there is nothing: a replay
 //!   that plays is done, or begins its next round; one that is paused stays there.
-//! * **speed** changes the rate from this moment on; the place does not jump.
+//! * **speed** changes the rate from this moment on; the place does not jump. Refused at a pace that keeps no time.
 //! * **step** pauses, and sends so many messages at once, or up to and with one that was described; a slow
 //!   client is waited for. After the last message the replay is done. Before the awaited clients are there it
 //!   is refused and changes nothing: it would send, unseen, when somebody comes.
@@ -36,6 +36,9 @@ impl<S: Sleep> Scheduler<'_, S> {
             Order::Pause => self.pause(),
             Order::Toggle if self.is_to_play => self.pause(),
             Order::Toggle => self.play(),
+            Order::Speed(_) | Order::Faster | Order::Slower if self.keeps_no_time() => {
+                return self.control.refuse(ticket, Refused::NoSpeed);
+            }
             Order::Speed(speed) => self.change_speed(speed),
             Order::Faster => self.change_speed(self.speed.faster()),
             Order::Slower => self.change_speed(self.speed.slower()),
