@@ -32,8 +32,8 @@ use crate::cli::{self, Replay};
 use crate::clock::Clock;
 use crate::message::Row;
 use crate::player::{
-    BindOptions, ClientReport, DEFAULT_ACK_TIMEOUT, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing,
-    Report, Rounds, SessionStart, Start, drain_for,
+    BindOptions, ClientReport, DEFAULT_ACK_TIMEOUT, Endpoints, Listen, Outages, OutagesWanted, Pace,
+    PlayOptions, Rebasing, Report, Rounds, SessionStart, Start, drain_for,
 };
 
 /// A line of `--json`.

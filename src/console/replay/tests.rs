@@ -269,7 +269,8 @@ async fn a_step_before_the_clients_are_there_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn where_no_time_is_kept_there_is_no_speed() {
     for pace in [Pace::Max, Pace::Lockstep] {
-        let options = PlayOptions { start_paused: true, start: Start::AtOnce, pace, ..PlayOptions::default() };
+        let options =
+            PlayOptions { start_paused: true, start: Start::AtOnce, pace, ..PlayOptions::default() };
         let (at, _, played) = replay(None, "http://127.0.0.1:0", Arc::new(|_| Ok(None)), options).await;
         let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
         let (head, wrong) = post(r#"{"action": "speed", "speed": "2"}"#).await;

@@ -88,9 +88,8 @@ impl Tally {
             let unmet = self.unmet.iter().filter(move |unmet| unmet.fault == fault);
             unmet.flat_map(Unmet::names).take(NAMED_MAX).collect()
         };
-        let report = |(fault, (count, first))| {
-            FaultReport { fault, count, first, never_met: never_met(fault) }
-        };
+        let report =
+            |(fault, (count, first))| FaultReport { fault, count, first, never_met: never_met(fault) };
         self.struck.into_iter().map(report).collect()
     }
 }

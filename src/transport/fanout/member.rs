@@ -23,6 +23,11 @@ impl Member {
         self.client.id
     }
 
+    /// Where it came, or we went.
+    pub fn endpoint(&self) -> &str {
+        &self.client.endpoint
+    }
+
     /// From now on, what is due is sent through `outlet` where nothing waits for the client.
     pub fn set_outlet(&self, outlet: Arc<dyn Outlet>) {
         // A second one would break the order between the two.
@@ -83,12 +88,15 @@ impl Member {
         lock(&self.client.queue).acknowledges();
     }
 
-    /// The client has acknowledged a message to the end (PUBACK, PUBCOMP, or its like): that of this `seq`.
-    pub fn settled(&self, seq: u64) {
-        if self.fanout.lockstep.load(Ordering::Acquire) {
-            lock(&self.client.queue).acknowledge(seq);
-            self.fanout.ring();
+    /// The client has acknowledged a message to the end (PUBACK, PUBCOMP, or its like): that of this `seq`. False
+    /// if acknowledgements are waited for, and none of this.
+    pub fn settled(&self, seq: u64) -> bool {
+        if !self.fanout.lockstep.load(Ordering::Acquire) {
+            return true;
         }
+        let was_awaited = lock(&self.client.queue).acknowledge(seq);
+        self.fanout.ring();
+        was_awaited
     }
 
     /// A message is sent once more, which is not to be idle.

@@ -380,15 +380,23 @@ impl Queue {
         self.progress += 1;
     }
 
+    /// Whether messages leave on an MQTT topic.
+    pub(super) fn publishes(&self) -> bool {
+        matches!(self.wish, Some(Wish::Topics(_) | Wish::OnTopic { .. } | Wish::Everything))
+    }
+
     pub(super) fn acknowledges(&mut self) {
         self.acknowledges = true;
     }
 
-    pub(super) fn acknowledge(&mut self, seq: u64) {
-        if let Some(at) = self.unacknowledged.iter().position(|known| *known == seq) {
+    /// False: no such message waits for it.
+    pub(super) fn acknowledge(&mut self, seq: u64) -> bool {
+        let at = self.unacknowledged.iter().position(|known| *known == seq);
+        if let Some(at) = at {
             self.unacknowledged.swap_remove(at);
         }
         self.progress += 1;
+        at.is_some()
     }
 
     /// Whether the client has all that it was offered, or is not there to have it.

@@ -294,9 +294,13 @@ fn in_lockstep_everybody_has_it_who_flushed_it_or_can_acknowledge_and_did() {
     envelope.acknowledges();
     fanout.deliver(&emission(7, "a", 2, 1), Flow::Wait, &stop());
     let mut settled = Vec::new();
-    for step in [&|| flush(raw) as _, &|| flush(mqtt), &|| flush(envelope), &|| envelope.settled(6), &|| {
-        envelope.settled(7)
-    }] as [&dyn Fn(); 5]
+    for step in [
+        &|| flush(raw) as _,
+        &|| flush(mqtt),
+        &|| flush(envelope),
+        &|| assert!(!envelope.settled(6)),
+        &|| assert!(envelope.settled(7) && !envelope.settled(7), "once"),
+    ] as [&dyn Fn(); 5]
     {
         step();
         settled.push(fanout.is_settled());

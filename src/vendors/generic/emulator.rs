@@ -6,12 +6,14 @@
 //! connection with 1008 and a reason that says what there is: silence would look like a quiet recording.
 //!
 //! With `format=envelope` a client may acknowledge each message by a text frame `{"ack": SEQ}`, which
-//! `--pace lockstep` waits for. Whatever else it sends is not looked at.
+//! `--pace lockstep` waits for. An acknowledgement of something else, or without the envelope, has no effect, and
+//! that is told. Whatever else it sends is not looked at.
 
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::clock::Now;
 use crate::message::{Selection, SourceHeader};
@@ -33,7 +35,21 @@ pub struct GenericEmulator {
 
 #[derive(Deserialize)]
 struct Ack {
-    ack: u64,
+    ack: Value,
+}
+
+/// What becomes of a text frame, if it is an acknowledgement.
+fn acknowledged(text: &str, format: Format) -> Option<ServerEffect> {
+    let Ack { ack } = serde_json::from_str(text).ok()?;
+    Some(match (ack.as_u64(), format) {
+        (_, Format::Raw) => wrong("an acknowledgement, and without format=envelope there is none"),
+        (None, _) => wrong("an acknowledgement whose `ack` is not the `seq` of a message, a whole number"),
+        (Some(seq), _) => ServerEffect::Acknowledged { seq },
+    })
+}
+
+fn wrong(what: &str) -> ServerEffect {
+    ServerEffect::Wrong { what: what.to_owned() }
 }
 
 impl GenericEmulator {
@@ -46,12 +62,7 @@ impl Emulator for GenericEmulator {
     fn on(&mut self, _: Now, input: ClientInput, fx: &mut Vec<ServerEffect>) {
         let query = match input {
             ClientInput::Opened { query } => query,
-            ClientInput::Text(text) if self.format == Format::Envelope => {
-                if let Ok(Ack { ack }) = serde_json::from_str(&text) {
-                    fx.push(ServerEffect::Acknowledged { seq: ack });
-                }
-                return;
-            }
+            ClientInput::Text(text) => return fx.extend(acknowledged(&text, self.format)),
             _ => return,
         };
         let asked = parse(&query).and_then(|asked| check(&asked.0, &self.recorded.sources).map(|()| asked));

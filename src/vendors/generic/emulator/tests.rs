@@ -76,3 +76,24 @@ fn mistakes_close_with_a_reason_that_fits_a_close_frame() {
     let ServerEffect::Close { reason, .. } = ask(&format!("{}=1", "é".repeat(500))) else { panic!() };
     assert!(reason.len() <= 123, "{}", reason.len());
 }
+
+#[test]
+fn an_acknowledgement_that_means_nothing_is_told() {
+    for (query, text, expected) in [
+        ("format=envelope", r#"{"ack": 7}"#, Ok(7)),
+        ("format=envelope", r#"{"ack": "7"}"#, Err("whole number")),
+        ("format=envelope", r#"{"ack": -1}"#, Err("whole number")),
+        ("", r#"{"ack": 7}"#, Err("format=envelope")),
+    ] {
+        let (mut emulator, mut fx) = (GenericEmulator::new(Arc::new(Recorded::default())), Vec::new());
+        emulator.on(at_s(0), ClientInput::Opened { query: query.into() }, &mut fx);
+        emulator.on(at_s(1), ClientInput::Text(text.into()), &mut fx);
+        emulator.on(at_s(1), ClientInput::Text(r#"{"seen": 7}"#.into()), &mut fx);
+        assert_eq!(fx.len(), 2, "{fx:?}");
+        match (&fx[1], expected) {
+            (ServerEffect::Acknowledged { seq }, Ok(expected)) => assert_eq!(*seq, expected),
+            (ServerEffect::Wrong { what }, Err(words)) => assert!(what.contains(words), "{what}"),
+            (effect, _) => panic!("{text}: {effect:?}"),
+        }
+    }
+}
