@@ -57,6 +57,8 @@ pub enum To {
     Position(u64),
     /// From where it is.
     By(i64),
+    /// The same, and not beyond a second before the last message: there it would be over before anybody sees it.
+    Within(i64),
     /// Nanoseconds since the earliest session's start.
     Recorded(u64),
     /// Wall clock at the recording, microseconds since the Unix epoch.

@@ -76,7 +76,7 @@ impl Key {
     fn order(self) -> Order {
         match self {
             Key::Toggle => Order::Toggle,
-            Key::Seek(seconds) => Order::Seek(To::By(seconds * SECOND_NS)),
+            Key::Seek(seconds) => Order::Seek(To::Within(seconds * SECOND_NS)),
             Key::Faster => Order::Faster,
             Key::Slower => Order::Slower,
             Key::Step => Order::Step(Steps::ONE),

@@ -21,7 +21,7 @@ use super::{Scheduler, Sleep, Stepping};
 use crate::player::Rounds;
 use crate::player::control::{Order, Refused, Repeat, Steps, Tape, Ticket, To};
 use crate::player::event::Position;
-use crate::player::pace::Speed;
+use crate::player::pace::{PlaybackClock, Speed};
 use crate::player::stock::{Beginning, Stretch};
 
 impl<S: Sleep> Scheduler<'_, S> {
@@ -42,6 +42,8 @@ impl<S: Sleep> Scheduler<'_, S> {
             Order::Speed(speed) => self.change_speed(speed),
             Order::Faster => self.change_speed(self.speed.faster()),
             Order::Slower => self.change_speed(self.speed.slower()),
+            // As far as it goes already.
+            Order::Seek(to @ To::Within(0..)) if self.place(to) <= self.shown_recorded_ns() => {}
             Order::Seek(to) => {
                 let place_ns = self.place(to);
                 if self.stretch.and_then(|stretch| stretch.to_ns).is_some_and(|to_ns| place_ns >= to_ns) {
@@ -106,6 +108,12 @@ impl<S: Sleep> Scheduler<'_, S> {
         let place_ns = match to {
             To::Position(ns) => self.zero_ns.saturating_add(ns),
             To::By(ns) => self.shown_recorded_ns().saturating_add_signed(ns),
+            To::Within(ns) => {
+                let here_ns = self.shown_recorded_ns();
+                let second_ns = PlaybackClock::new(0, 0, self.speed).recorded_ns(1_000_000_000);
+                let last_ns = self.end_ns.map_or(u64::MAX, |end_ns| end_ns.saturating_sub(second_ns));
+                here_ns.saturating_add_signed(ns).min(last_ns.max(here_ns))
+            }
             To::Recorded(ns) => self.options.outages.played_ns(ns),
             To::Wall(us) => {
                 let start_us = self.options.sessions.iter().map(|session| session.started_at_us).min();

@@ -324,6 +324,21 @@ fn a_step_goes_on_to_what_was_described() {
 }
 
 #[test]
+fn winding_within_the_recording_does_not_end_it() {
+    let rows = rows_at(&[0, 5_000, 10_000]);
+    let forward = |at_ms, ms| order(at_ms, Order::Seek(To::Within(ms * MS as i64)));
+    let look = |at_ms| (at_ms, Act::Look);
+    let acts = [forward(100, 60_000), look(100), forward(200, 60_000), look(200), forward(300, -60_000), look(300)];
+    let ran = play(&rows, at_once(), &acts);
+    let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.state, seen.position_ns / MS)).collect();
+    // A second before the end; from there it goes on, and backwards to the beginning.
+    assert_eq!(seen, [(State::Playing, 9_000), (State::Playing, 9_100), (State::Playing, 0)]);
+    let paused = PlayOptions { start_paused: true, ..at_once() };
+    let acts = [forward(5, 60_000), order(6, Order::Play)];
+    assert_eq!(in_ms(&play(&rows, paused, &acts).emitted), [(2, Some(1_006))]);
+}
+
+#[test]
 fn the_digest_is_of_what_was_emitted_in_order() {
     let mut rows = rows_at(&[0, 100, 200]);
     for (row, payload) in rows.iter_mut().zip(["a", "b", "c"]) {
