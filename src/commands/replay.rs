@@ -104,7 +104,10 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         report::write(file, &full).with_context(|| format!("cannot write the report {}", path.display()))?;
     }
     Ok(match code {
-        Some(0) if report.clients.is_empty() => Outcome::Code(1),
+        Some(0) if report.clients.is_empty() => {
+            context.screen.note("error: the command of --exec ended before it was ready to receive anything");
+            Outcome::Code(1)
+        }
         Some(code) => Outcome::Code(code),
         None if report.has_loss() => Outcome::Lossy,
         None => Outcome::Done,
@@ -217,7 +220,7 @@ fn start_client(
     let [program, rest @ ..] = &args.exec[..] else { return Ok(None) };
     let mut command = Command::new(program);
     command.args(rest);
-    for (name, url) in [("TELEREEL_HTTP", endpoints.http_url()), ("TELEREEL_MQTT", endpoints.mqtt_url())] {
+    for (name, url) in [("TELEREEL_HTTP", endpoints.http_url()), ("TELEREEL_MQTT", endpoints.any_mqtt_url())] {
         match url {
             Some(url) => command.env(name, url),
             None => command.env_remove(name),

@@ -34,8 +34,8 @@ pub(super) fn choose(
     filters: Filters,
     now: Now,
 ) -> anyhow::Result<Chosen> {
-    let predicate = filters.filter.map(|filter| bind(archive, &filter)).transpose()?;
     let sessions = sessions(archive, names)?;
+    let predicate = filters.filter.as_ref().map(|filter| bind(archive, filter, &sessions, &filters)).transpose()?;
     let options = ScanOptions {
         sessions: sessions.iter().map(|session| session.session_id).collect(),
         from: filters.from.map(|moment| bound(moment, now)),
@@ -63,10 +63,28 @@ pub(super) fn choose(
     Ok(Chosen { sessions, options })
 }
 
-/// The condition, its columns and types checked against what the archive has.
-fn bind(archive: &Archive, filter: &Filter) -> anyhow::Result<Predicate> {
-    let bound = filter.bind(&archive.column_types()?);
-    bound.map_err(|error| Usage(format!("--where, {error}")).into())
+/// The condition, its columns and types checked against what the archive has. What it may have meant is looked for
+/// in what was recorded in these sessions, of what else is selected.
+fn bind(
+    archive: &Archive,
+    filter: &Filter,
+    sessions: &[SessionSummary],
+    filters: &Filters,
+) -> anyhow::Result<Predicate> {
+    let columns = archive.column_types()?;
+    if let Ok(predicate) = filter.bind(&columns) {
+        return Ok(predicate);
+    }
+    let mut recorded = Vec::new();
+    for session in sessions {
+        recorded.extend(archive.info(session.session_id)?.kinds);
+    }
+    let is_in = |list: &[String], name: &str| list.is_empty() || list.iter().any(|wanted| wanted == name);
+    let likely = archive.column_types_of(|vendor, kind| {
+        let is_recorded = recorded.iter().any(|known| known.vendor == vendor && known.kind == kind);
+        is_recorded && is_in(&filters.vendor, vendor) && is_in(&filters.kind, kind)
+    })?;
+    filter.bind_like(&columns, &likely).map_err(|error| Usage(format!("--where, {error}")).into())
 }
 
 fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
@@ -209,6 +227,16 @@ impl Chosen {
                     .map(|near| format!(", did you mean `{near}`?"))
                     .unwrap_or_default();
                 text.push_str(&format!("; no {what} `{wanted}`{near}"));
+                if let Some(hint) = several(what, wanted, there) {
+                    text.push_str(&hint);
+                }
+            }
+        }
+        for channel in &selection.channels {
+            if let Some(glob) = glob_of(channel) {
+                text.push_str(&format!(
+                    "; --channel `{channel}` is matched by `*` and `?`, not as an MQTT filter: did you mean `{glob}`?"
+                ));
             }
         }
         if self.options.predicate.is_some() {
@@ -223,6 +251,23 @@ impl Chosen {
         }
         Ok(text)
     }
+}
+
+/// For a list where one name is expected.
+fn several(what: &str, wanted: &str, there: &[String]) -> Option<String> {
+    let names: Vec<&str> = wanted.split(',').map(str::trim).collect();
+    let is_list = names.len() > 1 && names.iter().any(|name| there.iter().any(|known| known == name));
+    is_list.then(|| {
+        let flags: Vec<String> = names.iter().map(|name| format!("--{what} {name}")).collect();
+        format!(" (each by itself: {})", flags.join(" "))
+    })
+}
+
+/// What an MQTT filter is as a glob, if it is one.
+fn glob_of(channel: &str) -> Option<String> {
+    let levels: Vec<&str> = channel.split('/').collect();
+    let is_filter = levels.iter().any(|level| matches!(*level, "#" | "+"));
+    is_filter.then(|| levels.iter().map(|level| level.replace(['#', '+'], "*")).collect::<Vec<_>>().join("/"))
 }
 
 /// The longest gap of at least [`GAP_TOLD_US`] between sessions (name, start, end), the earliest first, as far as
@@ -269,6 +314,19 @@ fn listed(mut names: Vec<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_tools_lists_and_wildcards_are_recognized() {
+        let there = ["alarm".to_owned(), "location".to_owned()];
+        assert_eq!(
+            several("kind", "alarm,location", &there).as_deref(),
+            Some(" (each by itself: --kind alarm --kind location)")
+        );
+        assert_eq!((several("kind", "alarms", &there), several("kind", "a,b", &there)), (None, None));
+        for (filter, glob) in [("upload/#", Some("upload/*")), ("a/+/b", Some("a/*/b")), ("a/*", None), ("a#", None)] {
+            assert_eq!(glob_of(filter).as_deref(), glob, "{filter}");
+        }
+    }
 
     #[test]
     fn only_a_gap_of_an_hour_or_more_within_the_bounds_is_told() {

@@ -2,6 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `GET /api/v1/replays` | all of them, which is this one, with its `id` |
 //! | `GET /api/v1/replays/1` | how it stands: `{state, position_ns, duration_ns, seq, session_id, speed, emitted, clients}` |
 //! | `POST /api/v1/replays/1` with an action | how it stands once that is carried out |
 //! | `GET /api/v1/replays/1/wait?seq=N`, `?state=paused`, either with `&timeout=10s` | the same, when it is so |
@@ -71,6 +72,7 @@ pub fn api(token: Option<Secret>, find: Arc<Find>) -> Api {
     Api::new(move |control, is_exposed| {
         let console = Console { control, find: Arc::clone(&find), token: token.clone(), is_exposed };
         Router::new()
+            .route("/api/v1/replays", get(list).fallback(not_allowed))
             .route("/api/v1/replays/{id}", get(stand).post(act).fallback(not_allowed))
             .route("/api/v1/replays/{id}/wait", get(wait).fallback(not_allowed))
             .route("/api/v1/{*path}", axum::routing::any(nothing))
@@ -167,6 +169,21 @@ impl Console {
     }
 }
 
+/// The one replay there is.
+async fn list(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
+    #[derive(Serialize)]
+    struct Listed {
+        id: &'static str,
+        #[serde(flatten)]
+        replay: Snapshot,
+    }
+    if let Some(refusal) = console.refusal(&headers, ID) {
+        return refusal;
+    }
+    let listed = [Listed { id: ID, replay: console.control.snapshot() }];
+    ([(header::CACHE_CONTROL, "no-store")], Json(listed)).into_response()
+}
+
 async fn stand(State(console): State<Arc<Console>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     if let Some(refusal) = console.refusal(&headers, &id) {
         return refusal;
@@ -259,14 +276,15 @@ fn awaited(query: &str) -> Result<(Awaited, Option<Duration>), String> {
 
 async fn not_allowed(
     State(console): State<Arc<Console>>,
-    Path(id): Path<String>,
+    id: Option<Path<String>>,
     headers: HeaderMap,
     uri: axum::http::Uri,
 ) -> Response {
-    if let Some(refusal) = console.refusal(&headers, &id) {
+    if let Some(refusal) = console.refusal(&headers, id.as_ref().map_or(ID, |Path(id)| id)) {
         return refusal;
     }
-    let allowed = if uri.path().ends_with("/wait") { "GET, HEAD" } else { "GET, HEAD, POST" };
+    let is_order = id.is_some() && !uri.path().ends_with("/wait");
+    let allowed = if is_order { "GET, HEAD, POST" } else { "GET, HEAD" };
     let mut response = wrong(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here", allowed);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response

@@ -113,11 +113,21 @@ impl Filter {
 
     /// Checks names and types against `columns`.
     pub fn bind(&self, columns: &ColumnTypes) -> Result<Predicate, FilterError> {
-        bind(&self.expr, columns).map(Predicate::new)
+        self.bind_like(columns, columns)
+    }
+
+    /// As [`Filter::bind`]; where a column does not exist, the nearest of `likely` is offered.
+    pub fn bind_like(&self, columns: &ColumnTypes, likely: &ColumnTypes) -> Result<Predicate, FilterError> {
+        bind(&self.expr, &Columns { all: columns, likely }).map(Predicate::new)
     }
 }
 
-fn bind(expr: &Expr, columns: &ColumnTypes) -> Result<eval::Test, FilterError> {
+struct Columns<'c> {
+    all: &'c ColumnTypes,
+    likely: &'c ColumnTypes,
+}
+
+fn bind(expr: &Expr, columns: &Columns<'_>) -> Result<eval::Test, FilterError> {
     let all = |list: &[Expr]| list.iter().map(|expr| bind(expr, columns)).collect::<Result<Vec<_>, _>>();
     Ok(match expr {
         Expr::All(list) => eval::Test::All(all(list)?),
@@ -144,9 +154,9 @@ fn bind(expr: &Expr, columns: &ColumnTypes) -> Result<eval::Test, FilterError> {
 }
 
 impl Column {
-    fn data_type<'c>(&self, columns: &'c ColumnTypes) -> Result<&'c DataType, FilterError> {
-        columns.get(&self.name).ok_or_else(|| {
-            let near = nearest(&self.name, columns.keys().map(String::as_str));
+    fn data_type<'c>(&self, columns: &Columns<'c>) -> Result<&'c DataType, FilterError> {
+        columns.all.get(&self.name).ok_or_else(|| {
+            let near = nearest(&self.name, columns.likely.keys().map(String::as_str));
             let near = near.map_or_else(
                 || "`telereel schema VENDOR` lists them".to_owned(),
                 |near| format!("did you mean `{near}`?"),

@@ -59,7 +59,9 @@ fn actions_are_read() {
 #[test]
 fn what_is_wrong_is_told_with_what_was_expected() {
     for (body, error) in [
-        ("", "EOF"),
+        ("", "the body is empty"),
+        ("{", "it ends too early, at line 1, column 1"),
+        ("action=play", "no JSON, at line 1, column 1"),
         ("[]", "not an object"),
         ("{}", "`action` is missing"),
         (r#"{"action": 1}"#, "not a text"),
@@ -286,7 +288,9 @@ async fn what_there_is_not_and_who_may_not_is_told() {
     let (at, _, played) = paused(None, "http://127.0.0.1:0").await;
     for (request, headers, status) in [
         ("GET /api/v1/replays/2", "", "404"),
-        ("GET /api/v1/replays", "", "404"),
+        ("GET /api/v1/replay", "", "404"),
+        ("POST /api/v1/replays", "", "405"),
+        ("GET /api/v1/replays", "Origin: null\r\n", "403"),
         ("DELETE /api/v1/replays/1", "", "405"),
         ("POST /api/v1/replays/1/wait", "", "405"),
         ("GET /api/v1/replays/1/wait", "", "400"),
@@ -307,6 +311,9 @@ async fn what_there_is_not_and_who_may_not_is_told() {
     rebound.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     let own = format!("Origin: http://{at}\r\n");
+    let (head, list) = ask(&at, "GET /api/v1/replays", &own, "").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["id"], &list[0]["state"]), (1, &json!("1"), &json!("paused")));
     assert!(ask(&at, "GET /api/v1/replays/1", &own, "").await.0.starts_with("http/1.1 200"));
     // A vendor's path goes on as it was.
     assert!(ask(&at, "GET /nowhere", "", "").await.0.starts_with("http/1.1 404"));

@@ -137,7 +137,17 @@ fn known(what: &str, wanted: &[String], mut there_are: Vec<&str>) -> Result<(), 
     there_are.dedup();
     match wanted.iter().find(|w| !there_are.contains(&w.as_str())) {
         Some(unknown) => {
-            Err(format!("no {what} `{}` was recorded; there are: {}", brief(unknown), there_are.join(", ")))
+            let mut reason = format!("no {what} `{}` was recorded; there are: ", brief(unknown));
+            for (n, name) in there_are.iter().enumerate() {
+                let (separator, rest) = (if n > 0 { ", " } else { "" }, format!(", … ({})", there_are.len()));
+                let needed = separator.len() + name.len() + if n + 1 < there_are.len() { rest.len() } else { 0 };
+                if reason.len() + needed > REASON_MAX_BYTES {
+                    reason.push_str(rest.trim_start_matches(if n > 0 { "" } else { ", " }));
+                    break;
+                }
+                reason.extend([separator, name]);
+            }
+            Err(reason)
         }
         None => Ok(()),
     }

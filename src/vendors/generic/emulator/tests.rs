@@ -73,6 +73,10 @@ fn mistakes_close_with_a_reason_that_fits_a_close_frame() {
         let ServerEffect::Close { code: 1008, reason } = ask(query) else { panic!("{query} is accepted") };
         assert_eq!(reason, expected);
     }
+    let many: Vec<String> = (10..60).map(|n| format!("kind-{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let reason = known("kind", &["nope".to_owned()], many).unwrap_err();
+    assert!(reason.ends_with("kind-17, … (50)") && reason.len() <= 123, "whole names: {reason}");
     let ServerEffect::Close { reason, .. } = ask(&format!("{}=1", "é".repeat(500))) else { panic!() };
     assert!(reason.len() <= 123, "{}", reason.len());
 }
