@@ -220,7 +220,8 @@ fn start_client(
     let [program, rest @ ..] = &args.exec[..] else { return Ok(None) };
     let mut command = Command::new(program);
     command.args(rest);
-    for (name, url) in [("TELEREEL_HTTP", endpoints.http_url()), ("TELEREEL_MQTT", endpoints.any_mqtt_url())] {
+    for (name, url) in [("TELEREEL_HTTP", endpoints.http_url()), ("TELEREEL_MQTT", endpoints.any_mqtt_url())]
+    {
         match url {
             Some(url) => command.env(name, url),
             None => command.env_remove(name),

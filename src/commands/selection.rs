@@ -35,7 +35,8 @@ pub(super) fn choose(
     now: Now,
 ) -> anyhow::Result<Chosen> {
     let sessions = sessions(archive, names)?;
-    let predicate = filters.filter.as_ref().map(|filter| bind(archive, filter, &sessions, &filters)).transpose()?;
+    let predicate =
+        filters.filter.as_ref().map(|filter| bind(archive, filter, &sessions, &filters)).transpose()?;
     let options = ScanOptions {
         sessions: sessions.iter().map(|session| session.session_id).collect(),
         from: filters.from.map(|moment| bound(moment, now)),
@@ -323,7 +324,9 @@ mod tests {
             Some(" (each by itself: --kind alarm --kind location)")
         );
         assert_eq!((several("kind", "alarms", &there), several("kind", "a,b", &there)), (None, None));
-        for (filter, glob) in [("upload/#", Some("upload/*")), ("a/+/b", Some("a/*/b")), ("a/*", None), ("a#", None)] {
+        for (filter, glob) in
+            [("upload/#", Some("upload/*")), ("a/+/b", Some("a/*/b")), ("a/*", None), ("a#", None)]
+        {
             assert_eq!(glob_of(filter).as_deref(), glob, "{filter}");
         }
     }

@@ -313,7 +313,10 @@ async fn what_there_is_not_and_who_may_not_is_told() {
     let own = format!("Origin: http://{at}\r\n");
     let (head, list) = ask(&at, "GET /api/v1/replays", &own, "").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    assert_eq!((list.as_array().unwrap().len(), &list[0]["id"], &list[0]["state"]), (1, &json!("1"), &json!("paused")));
+    assert_eq!(
+        (list.as_array().unwrap().len(), &list[0]["id"], &list[0]["state"]),
+        (1, &json!("1"), &json!("paused"))
+    );
     assert!(ask(&at, "GET /api/v1/replays/1", &own, "").await.0.starts_with("http/1.1 200"));
     // A vendor's path goes on as it was.
     assert!(ask(&at, "GET /nowhere", "", "").await.0.starts_with("http/1.1 404"));

@@ -328,7 +328,8 @@ fn winding_within_the_recording_does_not_end_it() {
     let rows = rows_at(&[0, 5_000, 10_000]);
     let forward = |at_ms, ms| order(at_ms, Order::Seek(To::Within(ms * MS as i64)));
     let look = |at_ms| (at_ms, Act::Look);
-    let acts = [forward(100, 60_000), look(100), forward(200, 60_000), look(200), forward(300, -60_000), look(300)];
+    let acts =
+        [forward(100, 60_000), look(100), forward(200, 60_000), look(200), forward(300, -60_000), look(300)];
     let ran = play(&rows, at_once(), &acts);
     let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.state, seen.position_ns / MS)).collect();
     // A second before the end; from there it goes on, and backwards to the beginning.

@@ -140,7 +140,8 @@ fn known(what: &str, wanted: &[String], mut there_are: Vec<&str>) -> Result<(), 
             let mut reason = format!("no {what} `{}` was recorded; there are: ", brief(unknown));
             for (n, name) in there_are.iter().enumerate() {
                 let (separator, rest) = (if n > 0 { ", " } else { "" }, format!(", … ({})", there_are.len()));
-                let needed = separator.len() + name.len() + if n + 1 < there_are.len() { rest.len() } else { 0 };
+                let needed =
+                    separator.len() + name.len() + if n + 1 < there_are.len() { rest.len() } else { 0 };
                 if reason.len() + needed > REASON_MAX_BYTES {
                     reason.push_str(rest.trim_start_matches(if n > 0 { "" } else { ", " }));
                     break;
