@@ -80,7 +80,7 @@ pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
 pub use open::Archive;
 pub use recover::{Lost, RecoverReport, recover, recover_telling};
 pub use reindex::{ReindexReport, reindex, reindex_telling};
-pub use scan::{Bound, Scan, ScanOptions, ScanSummary, envelopes, last_rows_from, scan, summarize};
+pub use scan::{Bound, Scan, ScanOptions, ScanSummary, end_of, envelopes, last_rows_from, scan, summarize};
 pub use schema::{FORMAT, envelope_fields};
 pub use seal::{Sealed, seal};
 pub use session::SessionSummary;

@@ -118,9 +118,15 @@ impl Archive {
     /// Every column that a row of this archive can have, with its type: the envelope's, the typed ones, and the
     /// folders.
     pub fn column_types(&self) -> Result<ColumnTypes, ArchiveError> {
+        self.column_types_of(|_, _| true)
+    }
+
+    /// Those of the vendors and kinds that `wanted` says yes to.
+    pub fn column_types_of(&self, wanted: impl Fn(&str, &str) -> bool) -> Result<ColumnTypes, ArchiveError> {
         let mut types: ColumnTypes =
             ["vendor", "kind", "date"].map(|folder| (folder.to_owned(), DataType::Utf8)).into();
-        for column in self.kinds_to_view()?.into_iter().flat_map(|kind| kind.columns) {
+        let kinds = self.kinds_to_view()?.into_iter().filter(|kind| wanted(&kind.vendor, &kind.name));
+        for column in kinds.flat_map(|kind| kind.columns) {
             types.entry(column.name().clone()).or_insert_with(|| column.data_type().clone());
         }
         Ok(types)

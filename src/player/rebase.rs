@@ -78,6 +78,11 @@ impl Mover {
         self.zero_ns = zero_ns;
     }
 
+    /// When what is at the replay's zero is received, once that is known.
+    pub(super) fn to_us(&self) -> Option<i64> {
+        self.to_us
+    }
+
     /// By how much the times of a message at `at_ns` of the time line are moved, in microseconds.
     fn shift_us(&self, row: &Row, at_ns: i128) -> Option<i64> {
         let wall_ns = i128::from(row.received_at_us) * 1_000;

@@ -50,10 +50,16 @@ pub(super) fn run(
     }
     scheduler.lose_held();
     stock.abandon();
-    control.close();
+    // Until clients have everything it is not done, but where it was stopped: nothing is played any more.
+    if control.stopped().is_cancelled() {
+        control.end()
+    } else {
+        control.close()
+    }
     let Scheduler { mut played, preparation, speed, .. } = scheduler;
     played.stopped = control.stopped().is_cancelled();
     played.speed = speed;
+    played.rebased_to_us = preparation.rebased_to_us();
     (played.sent_digest, played.faults) = preparation.into_account();
     played
 }
@@ -153,7 +159,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     /// message may be late. False if there is none.
     fn thread_in(&mut self) -> bool {
         self.stock.begin(Beginning { rounds: self.rounds, ..Beginning::start() });
-        self.show();
+        self.control.expect(self.options);
         while !self.fetch() {
             if self.control.stopped().is_cancelled() || self.is_at_end() {
                 return false;
@@ -189,10 +195,6 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             return self.rest();
         }
         if !self.is_open && !self.opens() {
-            // Whoever ordered a step is not to wait for clients with it.
-            if let Some(Stepping { ticket, .. }) = &self.stepping {
-                self.control.obey(*ticket);
-            }
             self.sleep.sleep(None);
             return true;
         }
@@ -239,15 +241,20 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
 
     /// Whether those that are waited for are there by now.
     fn opens(&mut self) -> bool {
-        let wanted = match self.options.start {
-            Start::AtOnce => 0,
-            Start::WithClients(wanted) => wanted.get(),
-        };
-        if self.fanout.ready() < wanted {
+        if self.is_awaiting() {
             return false;
         }
-        self.open(if wanted == 0 { 0 } else { LEAD_NS });
+        self.open(if self.options.start == Start::AtOnce { 0 } else { LEAD_NS });
         true
+    }
+
+    /// Whether some of those that are waited for are not there, and were not before.
+    fn is_awaiting(&self) -> bool {
+        match self.options.start {
+            _ if self.is_open => false,
+            Start::AtOnce => false,
+            Start::WithClients(wanted) => self.fanout.ready() < wanted.get(),
+        }
     }
 
     fn open(&mut self, lead_ns: u64) {
@@ -292,7 +299,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
 
     /// When `next` is due, where there is a time to keep. Lets the tape run, if it stands.
     fn due_ns(&mut self) -> Option<u64> {
-        if matches!(self.options.pace, Pace::Max | Pace::Lockstep) {
+        if self.keeps_no_time() {
             return None;
         }
         let at_ns = self.next.as_ref().map(|next| next.at_ns)?;
@@ -327,6 +334,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         false
     }
 
+    fn keeps_no_time(&self) -> bool {
+        matches!(self.options.pace, Pace::Max | Pace::Lockstep)
+    }
+
     fn now(&self) -> Now {
         self.fanout.clock().now()
     }
@@ -339,6 +350,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     fn shown(&self) -> Shown {
         Shown {
             state: match (self.is_to_play, self.is_open) {
+                _ if self.control.stopped().is_cancelled() => State::Done,
                 (false, _) => State::Paused,
                 (true, false) => State::Waiting,
                 (true, true) => State::Playing,
@@ -349,14 +361,21 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             recorded_ns: self.recorded_ns,
             end_ns: self.end_ns,
             next_ns: self.next.as_ref().filter(|next| self.is_ahead(next)).map(|next| next.recorded_ns),
+            round_end_ns: self.stretch.and_then(|stretch| stretch.to_ns),
+            again_from_ns: self
+                .rounds
+                .includes(self.round + 1)
+                .then(|| self.stretch.map_or(0, |stretch| stretch.from_ns)),
             ..Shown::default()
         }
     }
 
     fn show(&self) {
-        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, .. } = self.shown();
+        let now = self.shown();
         self.control.show(|shown| {
-            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, ..shown.clone() };
+            let Shown { zero_ns, seq, is_last, emitted, obeyed, refused, awaited, .. } =
+                std::mem::take(shown);
+            *shown = Shown { zero_ns, seq, is_last, emitted, obeyed, refused, awaited, ..now };
         });
     }
 }

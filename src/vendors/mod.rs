@@ -396,6 +396,9 @@ pub enum ServerEffect {
     Ready { selection: Selection, format: Format },
     /// The client has the message of this `seq`, of this session if it says so.
     Acknowledged { seq: u64, session_id: Option<SessionId> },
+    /// The client did something that has no effect, and may not know it; in words that hold nothing of it. For the
+    /// trace, and the first for the log.
+    Wrong { what: String },
     /// Close with this code and reason.
     Close { code: u16, reason: String },
 }

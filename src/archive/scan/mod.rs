@@ -12,6 +12,7 @@
 mod behind;
 mod bounds;
 mod cursor;
+mod end;
 mod session;
 
 use serde::Serialize;
@@ -24,6 +25,7 @@ use crate::message::{Row, Selection, SessionId};
 use crate::vendors;
 pub use behind::last_rows_from;
 use cursor::Wanted;
+pub use end::end_of;
 use session::SessionStream;
 
 /// What to scan.

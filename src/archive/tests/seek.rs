@@ -1,8 +1,8 @@
 //! Scans that begin in the middle: right, and without a look at what comes before.
 
 use super::support::*;
-use crate::archive::{Archive, ScanOptions, scan, seal};
-use crate::message::Message;
+use crate::archive::{Archive, Bound, Filter, ScanOptions, end_of, scan, seal};
+use crate::message::{Message, Selection};
 
 /// Where a scan begins that starts `ms` after the sessions did.
 fn from(ms: u64) -> ScanOptions {
@@ -55,4 +55,32 @@ fn any_place_in_a_segment_of_many_pages_is_found() {
     }
     assert!(scan(&archive, &from(50_000)).unwrap().next().is_none());
     assert_eq!(rows(&archive, &from(30_001)).len(), 19_999);
+}
+
+#[test]
+fn the_end_is_known_whatever_is_selected() {
+    let dir = quick_dir();
+    let (archive, ..) = sealed(dir.path(), 240);
+    add_session(&archive, 2, 60);
+    let filter: Filter = "seq < 20 and kind = 'alarm'".parse().unwrap();
+    let predicate = filter.bind(&archive.column_types().unwrap()).unwrap();
+    let of = |selection| ScanOptions { selection, ..ScanOptions::default() };
+    let to = |to| ScanOptions { to: Some(to), ..ScanOptions::default() };
+    for options in [
+        ScanOptions::default(),
+        ScanOptions { data_only: true, ..ScanOptions::default() },
+        of(Selection { kinds: vec!["alarm".into()], ..Selection::default() }),
+        of(Selection { sources: vec!["shop".into()], ..Selection::default() }),
+        of(Selection { channels: vec!["upload/*".into()], ..Selection::default() }),
+        to(Bound::Elapsed(10_050_000_000)),
+        to(Bound::Elapsed(10_000_000_000)),
+        to(Bound::Wall(START_US + 5_000_000)),
+        ScanOptions { predicate: Some(predicate), ..ScanOptions::default() },
+    ] {
+        let last = rows(&archive, &options).pop().unwrap();
+        let expected = i128::from(START_US) * 1_000 + i128::from(last.elapsed_ns);
+        assert_eq!(end_of(&archive, &options).unwrap(), Some(expected), "{options:?}");
+    }
+    let none = of(Selection { kinds: vec!["nope".into()], ..Selection::default() });
+    assert_eq!(end_of(&archive, &none).unwrap(), None);
 }

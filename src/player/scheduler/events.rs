@@ -39,6 +39,9 @@ impl<S: Sleep> Scheduler<'_, S> {
                 (emission, changes)
             }
         };
+        if due_ns.is_some() {
+            self.played.at_speed(self.speed);
+        }
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
         self.fanout.deliver(&emission, flow, self.control.stopped());
         self.delivered_ns = now_ns;
@@ -108,9 +111,10 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.control.show(|shown| {
                     (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
                 });
+                self.preparation.passed(index, row.seq);
                 self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
                 // It is not one of those that a step counts, but may be the one that it goes to.
-                if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until(_))) {
+                if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until { .. })) {
                     self.stepped(&row);
                 }
             }
@@ -181,7 +185,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     fn stepped(&mut self, row: &Row) {
         let Some(Stepping { steps, ticket }) = &mut self.stepping else { return };
         let done = match steps {
-            Steps::Until(until) => until.is_met_by(row),
+            Steps::Until { session_id, seq } => (*session_id, *seq) == (row.session_id, row.seq),
             Steps::Count(count) => match NonZeroU64::new(count.get() - 1) {
                 Some(left) => {
                     *count = left;

@@ -152,14 +152,14 @@ async fn wound_into_an_outage_it_is_felt_at_once_and_wound_out_it_is_over() {
     let rows = at_ms(&[0, 3_500_000]);
     let playing = tokio::spawn(endpoints.play(options, source(rows)));
     for order in [Order::Seek(To::Recorded(100_000 * MS)), Order::Play] {
-        control.obeyed(control.order(order).unwrap()).await;
+        control.obeyed(control.order(order).unwrap()).await.unwrap();
     }
     assert_eq!(until_broken(socket).await, (vec![], None));
     let refused = connect_async(format!("{}/ws", url.replace("http", "ws"))).await;
     assert!(matches!(refused, Err(tokio_tungstenite::tungstenite::Error::Http(_))));
-    control.obeyed(control.order(Order::Pause).unwrap()).await;
-    control.obeyed(control.order(Order::Seek(To::Recorded(3_499_000 * MS))).unwrap()).await;
-    control.obeyed(control.order(Order::Play).unwrap()).await;
+    control.obeyed(control.order(Order::Pause).unwrap()).await.unwrap();
+    control.obeyed(control.order(Order::Seek(To::Recorded(3_499_000 * MS))).unwrap()).await.unwrap();
+    control.obeyed(control.order(Order::Play).unwrap()).await.unwrap();
     let (socket, _) = come_back(&url, "/ws").await;
     assert_eq!(until_broken(socket).await, (vec!["1".to_owned()], Some(1000)));
     playing.await.unwrap().unwrap();
@@ -294,7 +294,7 @@ async fn a_replay_that_begins_in_the_middle_or_is_wound_tells_what_is_known_ther
         Order::Seek(To::Recorded(5 * MS)),
         Order::Step(crate::player::control::Steps::Count(NonZeroU64::MIN)),
     ] {
-        control.obeyed(control.order(order).unwrap()).await;
+        control.obeyed(control.order(order).unwrap()).await.unwrap();
     }
     let report = playing.await.unwrap().unwrap();
     // At its start; then live; then where it was wound to, and live.
@@ -335,7 +335,7 @@ async fn a_seek_tells_what_is_known_at_once_also_while_paused_and_once_to_who_jo
             ["1", "2", "3"]
         );
     }
-    let now = order(Order::Seek(To::Recorded(3 * (NEVER_NS / 4)))).await;
+    let now = order(Order::Seek(To::Recorded(3 * (NEVER_NS / 4)))).await.unwrap();
     assert_eq!((now.state, now.emitted), (crate::player::control::State::Paused, 1));
     order(Order::Play).await;
     let rest = [receive_all(early).await, receive_all(late).await];
@@ -392,7 +392,7 @@ async fn times(options: PlayOptions, rows: Vec<Row>, orders: &[Order]) -> Vec<i6
         tokio::task::yield_now().await;
     }
     for order in orders {
-        control.obeyed(control.order(order.clone()).unwrap()).await;
+        control.obeyed(control.order(order.clone()).unwrap()).await.unwrap();
     }
     playing.await.unwrap().unwrap();
     let said = |text: &String| serde_json::from_str::<Value>(text).unwrap()["t"].as_i64().unwrap() - T_MS;

@@ -24,6 +24,11 @@ impl Member {
         self.client.id
     }
 
+    /// Where it came, or we went.
+    pub fn endpoint(&self) -> &str {
+        &self.client.endpoint
+    }
+
     /// From now on, what is due is sent through `outlet` where nothing waits for the client.
     pub fn set_outlet(&self, outlet: Arc<dyn Outlet>) {
         // A second one would break the order between the two.
@@ -86,20 +91,23 @@ impl Member {
 
     /// The client has acknowledged this message to the end (PUBACK, PUBCOMP, or its like).
     pub fn settled(&self, message: MessageId) {
-        self.settle(|known| *known == message);
+        let _ = self.settle(|known| *known == message);
     }
 
     /// The client has acknowledged a message and says no more of it than its `seq`, and perhaps its session: of
-    /// several with the same one, the first that it has not acknowledged.
-    pub fn settled_seq(&self, seq: u64, session_id: Option<SessionId>) {
-        self.settle(|known| known.seq == seq && session_id.is_none_or(|id| id == known.session_id));
+    /// several with the same one, the first that it has not acknowledged. False if acknowledgements are waited
+    /// for, and none of this.
+    pub fn settled_seq(&self, seq: u64, session_id: Option<SessionId>) -> bool {
+        self.settle(|known| known.seq == seq && session_id.is_none_or(|id| id == known.session_id))
     }
 
-    fn settle(&self, is_meant: impl Fn(&MessageId) -> bool) {
-        if self.fanout.lockstep.load(Ordering::Acquire) {
-            lock(&self.client.queue).acknowledge(is_meant);
-            self.fanout.ring();
+    fn settle(&self, is_meant: impl Fn(&MessageId) -> bool) -> bool {
+        if !self.fanout.lockstep.load(Ordering::Acquire) {
+            return true;
         }
+        let was_awaited = lock(&self.client.queue).acknowledge(is_meant);
+        self.fanout.ring();
+        was_awaited
     }
 
     /// A message is sent once more, which is not to be idle.

@@ -309,8 +309,11 @@ impl Fanout {
         }
         drop((sent, drift));
         if let Some(trace) = &self.trace {
+            let publishes = lock(&client.queue).publishes();
             for item in batch {
-                trace.sent(client.id, &item.emission, now_ns);
+                let topic =
+                    publishes.then(|| &**item.topic.as_ref().unwrap_or_else(|| item.emission.topic()));
+                trace.sent(client.id, &item.emission, topic, now_ns);
             }
         }
     }

@@ -380,16 +380,23 @@ impl Queue {
         self.progress += 1;
     }
 
+    /// Whether messages leave on an MQTT topic.
+    pub(super) fn publishes(&self) -> bool {
+        matches!(self.wish, Some(Wish::Topics(_) | Wish::OnTopic { .. } | Wish::Everything))
+    }
+
     pub(super) fn acknowledges(&mut self) {
         self.acknowledges = true;
     }
 
-    /// The earliest of those that wait for it and are meant is acknowledged.
-    pub(super) fn acknowledge(&mut self, is_meant: impl Fn(&MessageId) -> bool) {
-        if let Some(at) = self.unacknowledged.iter().position(is_meant) {
+    /// The earliest of those that wait for it and are meant is acknowledged; false: none is.
+    pub(super) fn acknowledge(&mut self, is_meant: impl Fn(&MessageId) -> bool) -> bool {
+        let at = self.unacknowledged.iter().position(is_meant);
+        if let Some(at) = at {
             self.unacknowledged.remove(at);
         }
         self.progress += 1;
+        at.is_some()
     }
 
     /// Whether the client has all that it was offered, or is not there to have it.

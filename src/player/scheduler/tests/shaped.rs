@@ -139,10 +139,7 @@ fn at_maximal_pace_every_outage_is_said_and_over() {
 #[test]
 fn a_step_to_a_message_that_a_fault_drops_ends_there() {
     let rows = rows_at(&[0, 10, 20, 30, 40]);
-    let until = |seq| {
-        let row = Some((rows[0].session_id, seq));
-        Order::Step(Steps::Until(Until { row, ..Until::default() }))
-    };
+    let until = |seq| Order::Step(Steps::Until { session_id: rows[0].session_id, seq });
     let acts = [order(5, until(2)), (6, Act::Look), order(7, steps(1)), (8, Act::Look)];
     let ran = play(&rows, PlayOptions { start_paused: true, ..faulty("drop=@2") }, &acts);
     let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.seq, seen.emitted)).collect();
