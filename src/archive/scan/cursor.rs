@@ -3,8 +3,6 @@
 //! Rows own their bytes. Were they slices of the batch, one row that waits in a queue (the one of its
 //! device among a thousand) would keep a whole batch in memory.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -19,12 +17,12 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     RowSelector,
 };
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::statistics::Statistics;
+use parquet::file::metadata::PageIndexPolicy;
 
+use super::pages::{ends_before, rows_before};
 use super::session::Shared;
-use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::blocks::CheckedFile;
+use crate::archive::error::ArchiveError;
 use crate::archive::filter::{Folders, Predicate, SegmentFilter};
 use crate::archive::schema::envelope_fields;
 use crate::index::SegmentRow;
@@ -39,7 +37,6 @@ const PAYLOAD: &str = "payload";
 
 #[derive(Debug)]
 pub(super) struct Cursor {
-    path: PathBuf,
     vendor: Arc<str>,
     kind: Arc<str>,
     shared: Arc<Shared>,
@@ -51,6 +48,7 @@ pub(super) struct Cursor {
 }
 
 struct Reader {
+    file: CheckedFile,
     batches: ParquetRecordBatchReader,
     filter: Option<SegmentFilter>,
 }
@@ -94,19 +92,18 @@ struct Batch {
 impl Cursor {
     /// Opens a segment at its first wanted row whose `seq` is at least `from`; none if there is no such row.
     pub(super) fn open(
-        path: PathBuf,
+        file: CheckedFile,
         segment: &SegmentRow,
         shared: Arc<Shared>,
         from: u64,
         wanted: &Wanted,
     ) -> Result<Option<Self>, ArchiveError> {
-        let failed = |source| ArchiveError::ReadSegment { path: path.clone(), source };
-        let file = File::open(&path).doing("open", &path)?;
+        let failed = |source| file.failed(source);
         // Where it begins inside, the index of its pages tells which of them are before that.
         let policy = if from > segment.seq_min { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
         let options = ArrowReaderOptions::new().with_page_index_policy(policy);
         let metadata = ArrowReaderMetadata::load(&file, options).map_err(failed)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
         let vendor: Arc<str> = segment.vendor.as_str().into();
         let kind: Arc<str> = segment.kind.as_str().into();
         let mut filter = None;
@@ -123,12 +120,14 @@ impl Cursor {
         let columns = columns.chain(wanted.predicate.iter().flat_map(Predicate::columns));
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
         let groups = builder.metadata().row_groups();
+        let is_before = |seq: i64| (seq as u64) < from;
         let rows_of = |group: &usize| usize::try_from(groups[*group].num_rows()).unwrap_or(0);
         let wanted_groups: Vec<usize> =
-            (0..groups.len()).filter(|&i| !ends_before(&groups[i], from)).collect();
+            (0..groups.len()).filter(|&i| !ends_before(&groups[i], "seq", &is_before)).collect();
         let rows_left: usize = wanted_groups.iter().map(rows_of).sum();
-        let passed_over =
-            wanted_groups.first().map_or(0, |&first| rows_before(builder.metadata(), first, from));
+        let passed_over = wanted_groups
+            .first()
+            .map_or(0, |&first| rows_before(builder.metadata(), first, "seq", &is_before));
         let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
         let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
         let mut builder = builder.with_projection(mask).with_row_groups(wanted_groups).with_batch_size(rows);
@@ -136,8 +135,8 @@ impl Cursor {
             let rest = RowSelector::select(rows_left.saturating_sub(passed_over));
             builder = builder.with_row_selection(vec![RowSelector::skip(passed_over), rest].into());
         }
-        let mut reader = Reader { batches: builder.build().map_err(failed)?, filter };
-        while let Some(batch) = reader.next(&path)? {
+        let mut reader = Reader { batches: builder.build().map_err(failed)?, filter, file };
+        while let Some(batch) = reader.next()? {
             let at = batch.seq.values().partition_point(|&seq| (seq as u64) < from);
             if at == batch.rows {
                 continue;
@@ -148,7 +147,6 @@ impl Cursor {
                 source: shared.sources.first().cloned().unwrap_or_else(|| "".into()),
                 batch,
                 at,
-                path,
                 shared,
                 reader,
             }));
@@ -168,7 +166,7 @@ impl Cursor {
     pub(super) fn advance(&mut self) -> Result<bool, ArchiveError> {
         self.at += 1;
         if self.at == self.batch.rows {
-            let Some(batch) = self.reader.next(&self.path)? else { return Ok(false) };
+            let Some(batch) = self.reader.next()? else { return Ok(false) };
             self.batch = batch;
             self.at = 0;
         }
@@ -225,46 +223,21 @@ impl Cursor {
 
 impl Reader {
     /// The next batch that has rows; none at the end.
-    fn next(&mut self, path: &Path) -> Result<Option<Batch>, ArchiveError> {
+    fn next(&mut self) -> Result<Option<Batch>, ArchiveError> {
         for batch in &mut self.batches {
-            let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
+            let failed = |source| self.file.failed(source);
             let mut batch = batch.map_err(|e| failed(e.into()))?;
             if let Some(filter) = &self.filter {
                 batch = filter.apply(&batch).map_err(|e| failed(e.into()))?;
             }
-            let batch = Batch::of(&batch).ok_or_else(|| ArchiveError::DamagedSegment {
-                path: path.to_owned(),
-                what: "its columns are not those of the envelope".into(),
-            })?;
+            let batch = Batch::of(&batch)
+                .ok_or_else(|| self.file.damaged("its columns are not those of the envelope".to_owned()))?;
             if batch.rows > 0 {
                 return Ok(Some(batch));
             }
         }
         Ok(None)
     }
-}
-
-/// Whether all rows of a group come before `from`, by its statistics.
-fn ends_before(group: &RowGroupMetaData, from: u64) -> bool {
-    let seq = group.columns().iter().find(|c| c.column_path().string() == "seq");
-    match seq.and_then(|column| column.statistics()) {
-        Some(Statistics::Int64(values)) => values.max_opt().is_some_and(|&max| (max as u64) < from),
-        _ => false,
-    }
-}
-
-/// How many rows of a group lie in pages that all come before `from`; 0 where no index tells.
-fn rows_before(metadata: &ParquetMetaData, group: usize, from: u64) -> usize {
-    let columns = metadata.row_group(group).columns();
-    let Some(seq) = columns.iter().position(|c| c.column_path().string() == "seq") else { return 0 };
-    let pages = metadata.page_index_for_row_group(group);
-    let (Some(ColumnIndexMetaData::INT64(index)), Some(places)) =
-        (pages.column_index(seq), pages.page_locations(seq))
-    else {
-        return 0;
-    };
-    let first = index.max_values().partition_point(|&max| (max as u64) < from);
-    places.get(first).and_then(|place| usize::try_from(place.first_row_index).ok()).unwrap_or(0)
 }
 
 fn text(column: &StringArray, at: usize) -> Option<&str> {
