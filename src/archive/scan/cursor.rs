@@ -1,7 +1,7 @@
 //! One segment being read: a small batch at a time.
 //!
-//! Rows own their bytes. Were they slices of the batch, one row that waits in a queue (the one of its
-//! device among a thousand) would keep a whole batch in memory.
+//! A few rows share their memory, and no more. Were they slices of the batch, one row that waits in a queue (the
+//! one of its device among a thousand) would keep a whole batch.
 
 use std::sync::Arc;
 
@@ -32,19 +32,40 @@ use crate::message::{Headers, Mqtt, Row};
 const BATCH_ROWS: u64 = 1024;
 const BATCH_BYTES: u64 = 1024 * 1024;
 
+/// Rows whose bytes are together about so many share one allocation.
+const SHARED_BYTES: usize = 4 * 1024;
+
+/// So many rows share the names of where they come from: whoever drops a row counts on them, on another core than
+/// this one, where the next row is made.
+const SHARED_ROWS: usize = 64;
+
 /// The column that a scan without payloads leaves out.
 const PAYLOAD: &str = "payload";
 
+/// Columns that are the same for a session.
+const OF_SESSION: [&str; 2] = ["site", "session_id"];
+
 #[derive(Debug)]
 pub(super) struct Cursor {
-    vendor: Arc<str>,
-    kind: Arc<str>,
     shared: Arc<Shared>,
     reader: Reader,
     batch: Batch,
     at: usize,
-    /// The source of the row before: most often this row's as well.
-    source: Arc<str>,
+    names: Names,
+    /// Room for the bytes of the next rows.
+    bytes: BytesMut,
+}
+
+/// Where a row comes from.
+#[derive(Debug)]
+struct Names {
+    vendor: Arc<str>,
+    kind: Arc<str>,
+    site: Arc<str>,
+    /// Those that were met; `last` is that of the row before, and most often the next one's as well.
+    sources: Vec<Arc<str>>,
+    last: usize,
+    rows: usize,
 }
 
 struct Reader {
@@ -115,8 +136,8 @@ impl Cursor {
             }
         }
         let envelope = envelope_fields();
-        let columns =
-            envelope.iter().map(|f| f.name().as_str()).filter(|&n| wanted.with_payloads || n != PAYLOAD);
+        let columns = envelope.iter().map(|f| f.name().as_str()).filter(|n| !OF_SESSION.contains(n));
+        let columns = columns.filter(|&n| wanted.with_payloads || n != PAYLOAD);
         let columns = columns.chain(wanted.predicate.iter().flat_map(Predicate::columns));
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
         let groups = builder.metadata().row_groups();
@@ -141,15 +162,9 @@ impl Cursor {
             if at == batch.rows {
                 continue;
             }
-            return Ok(Some(Self {
-                vendor,
-                kind,
-                source: shared.sources.first().cloned().unwrap_or_else(|| "".into()),
-                batch,
-                at,
-                shared,
-                reader,
-            }));
+            let site = Arc::clone(&shared.site);
+            let names = Names { vendor, kind, site, sources: Vec::new(), last: 0, rows: 0 };
+            return Ok(Some(Self { shared, reader, batch, at, names, bytes: BytesMut::new() }));
         }
         Ok(None)
     }
@@ -176,33 +191,32 @@ impl Cursor {
     /// The current row.
     pub(super) fn row(&mut self) -> Result<Row, ArchiveError> {
         let (batch, at) = (&self.batch, self.at);
-        let source = batch.source.value(at);
-        if *self.source != *source {
-            let known = self.shared.sources.iter().find(|known| ***known == *source);
-            self.source = known.cloned().unwrap_or_else(|| source.into());
-        }
+        self.names.meet(batch.source.value(at));
+        let names = &self.names;
         let payload = batch.payload.as_ref().and_then(|payload| blob(payload, at));
         let (channel, clear) = (batch.channel.value(at), blob(&batch.clear, at));
         let device_id = text(&batch.device_id, at);
         let parts = [Some(channel.as_bytes()), device_id.map(str::as_bytes), payload, clear];
-        // One allocation for all of them.
-        let mut bytes = BytesMut::with_capacity(parts.iter().flatten().map(|part| part.len()).sum());
+        let length = parts.iter().flatten().map(|part| part.len()).sum();
+        if self.bytes.capacity() < length {
+            self.bytes = BytesMut::with_capacity(SHARED_BYTES.max(length));
+        }
         let [channel, device_id, payload, clear] = parts.map(|part| {
-            bytes.extend_from_slice(part?);
-            Some(bytes.split().freeze())
+            self.bytes.extend_from_slice(part?);
+            Some(self.bytes.split().freeze())
         });
         // They were text before.
         let owned = |bytes: Bytes| ByteString::try_from(bytes).unwrap_or_default();
         Ok(Row {
-            vendor: Arc::clone(&self.vendor),
-            kind: Arc::clone(&self.kind),
-            site: Arc::clone(&self.shared.site),
+            vendor: Arc::clone(&names.vendor),
+            kind: Arc::clone(&names.kind),
+            site: Arc::clone(&names.site),
             session_id: self.shared.session_id,
-            source: Arc::clone(&self.source),
+            source: Arc::clone(&names.sources[names.last]),
             connection: batch.connection.value(at),
-            seq: self.seq(),
+            seq: batch.seq.value(at) as u64,
             received_at_us: batch.received_at.value(at),
-            elapsed_ns: self.elapsed_ns(),
+            elapsed_ns: batch.elapsed_ns.value(at) as u64,
             channel: channel.map(owned).unwrap_or_default(),
             device_id: device_id.map(owned),
             event_at_us: batch.event_at.is_valid(at).then(|| batch.event_at.value(at)),
@@ -218,6 +232,26 @@ impl Cursor {
             clear,
             decode_error: text(&batch.decode_error, at).map(ByteString::from),
         })
+    }
+}
+
+impl Names {
+    /// Gets ready for the next row, which is of `source`.
+    fn meet(&mut self, source: &str) {
+        if self.rows == SHARED_ROWS {
+            let again = |name: &Arc<str>| Arc::from(&**name);
+            (self.vendor, self.kind) = (again(&self.vendor), again(&self.kind));
+            (self.site, self.rows) = (again(&self.site), 0);
+            self.sources.clear();
+        }
+        self.rows += 1;
+        if self.sources.get(self.last).is_none_or(|last| **last != *source) {
+            let met = self.sources.iter().position(|met| **met == *source);
+            self.last = met.unwrap_or_else(|| {
+                self.sources.push(source.into());
+                self.sources.len() - 1
+            });
+        }
     }
 }
 

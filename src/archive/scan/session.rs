@@ -21,7 +21,6 @@ pub(super) type Key = (i128, SessionId, u64);
 pub(super) struct Shared {
     pub session_id: SessionId,
     pub site: Arc<str>,
-    pub sources: Vec<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -51,11 +50,7 @@ impl SessionStream {
         wanted: Wanted,
     ) -> Self {
         segments.retain(|s| s.seq_max >= range.start && s.seq_min < range.end);
-        let shared = Shared {
-            session_id: session.session_id,
-            site: session.site.into(),
-            sources: session.sources.iter().map(|s| s.name.as_str().into()).collect(),
-        };
+        let shared = Shared { session_id: session.session_id, site: session.site.into() };
         Self {
             archive: archive.clone(),
             shared: Arc::new(shared),
