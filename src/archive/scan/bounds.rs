@@ -5,12 +5,9 @@ use std::ops::Range;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelector,
-};
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::pages::{ends_before, rows_before};
+use super::pages::Rest;
 use super::{Bound, session};
 use crate::archive::Archive;
 use crate::archive::error::ArchiveError;
@@ -81,21 +78,14 @@ fn search(archive: &Archive, segment: &SegmentRow, bound: Bound) -> Result<u64, 
         Bound::Elapsed(ns) => ("elapsed_ns", &|at_ns| (at_ns as u64) < *ns),
         Bound::Seq(seq) => ("seq", &|of_row| (of_row as u64) < *seq),
     };
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let metadata = ArrowReaderMetadata::load(&file, options).map_err(failed)?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
+    let rest = Rest::of(&file, time, is_before, true).map_err(failed)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), rest.metadata);
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["seq", time]);
-    // The first group and the first page of it that are not wholly before it, and what follows them.
-    let groups = builder.metadata().row_groups();
-    let groups: Vec<usize> =
-        (0..groups.len()).skip_while(|&at| ends_before(&groups[at], time, &is_before)).collect();
-    let rows_of = |&group: &usize| builder.metadata().row_group(group).num_rows();
-    let rows = usize::try_from(groups.iter().map(rows_of).sum::<i64>()).unwrap_or(0);
-    let passed_over =
-        groups.first().map_or(0, |&first| rows_before(builder.metadata(), first, time, &is_before));
-    let rest = vec![RowSelector::skip(passed_over), RowSelector::select(rows.saturating_sub(passed_over))];
-    let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS).with_row_groups(groups);
-    for batch in builder.with_row_selection(rest.into()).build().map_err(failed)? {
+    let mut builder = builder.with_projection(mask).with_row_groups(rest.groups).with_batch_size(BATCH_ROWS);
+    if let Some(selected) = rest.rows {
+        builder = builder.with_row_selection(selected);
+    }
+    for batch in builder.build().map_err(failed)? {
         let batch = batch.map_err(|e| failed(e.into()))?;
         let damaged = || file.damaged(format!("its columns seq and {time} are not those of the envelope"));
         let column = batch.column_by_name(time).ok_or_else(damaged)?;

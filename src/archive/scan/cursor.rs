@@ -13,13 +13,9 @@ use arrow::datatypes::{Int8Type, Int32Type, Int64Type, TimestampMicrosecondType}
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelector,
-};
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::pages::{ends_before, rows_before};
+use super::pages::Rest;
 use super::session::Shared;
 use crate::archive::blocks::CheckedFile;
 use crate::archive::error::ArchiveError;
@@ -120,11 +116,9 @@ impl Cursor {
         wanted: &Wanted,
     ) -> Result<Option<Self>, ArchiveError> {
         let failed = |source| file.failed(source);
-        // Where it begins inside, the index of its pages tells which of them are before that.
-        let policy = if from > segment.seq_min { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
-        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(failed)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
+        let is_before = |seq: i64| (seq as u64) < from;
+        let rest = Rest::of(&file, "seq", &is_before, from > segment.seq_min).map_err(failed)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), rest.metadata);
         let vendor: Arc<str> = segment.vendor.as_str().into();
         let kind: Arc<str> = segment.kind.as_str().into();
         let mut filter = None;
@@ -140,21 +134,11 @@ impl Cursor {
         let columns = columns.filter(|&n| wanted.with_payloads || n != PAYLOAD);
         let columns = columns.chain(wanted.predicate.iter().flat_map(Predicate::columns));
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-        let groups = builder.metadata().row_groups();
-        let is_before = |seq: i64| (seq as u64) < from;
-        let rows_of = |group: &usize| usize::try_from(groups[*group].num_rows()).unwrap_or(0);
-        let wanted_groups: Vec<usize> =
-            (0..groups.len()).filter(|&i| !ends_before(&groups[i], "seq", &is_before)).collect();
-        let rows_left: usize = wanted_groups.iter().map(rows_of).sum();
-        let passed_over = wanted_groups
-            .first()
-            .map_or(0, |&first| rows_before(builder.metadata(), first, "seq", &is_before));
         let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
         let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
-        let mut builder = builder.with_projection(mask).with_row_groups(wanted_groups).with_batch_size(rows);
-        if passed_over > 0 {
-            let rest = RowSelector::select(rows_left.saturating_sub(passed_over));
-            builder = builder.with_row_selection(vec![RowSelector::skip(passed_over), rest].into());
+        let mut builder = builder.with_projection(mask).with_row_groups(rest.groups).with_batch_size(rows);
+        if let Some(selected) = rest.rows {
+            builder = builder.with_row_selection(selected);
         }
         let mut reader = Reader { batches: builder.build().map_err(failed)?, filter, file };
         while let Some(batch) = reader.next()? {
@@ -320,5 +304,30 @@ impl Batch {
             clear: blobs("clear")?,
             decode_error: text("decode_error")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shared_by_some_rows_and_not_by_all() {
+        let [vendor, kind, site] = ["v", "k", "s"].map(Arc::from);
+        let mut names = Names { vendor, kind, site, sources: Vec::new(), last: 0, rows: 0 };
+        let met: Vec<(Arc<str>, Arc<str>)> = (0..3 * SHARED_ROWS)
+            .map(|n| {
+                let source = ["a", "b", "b"][n % 3];
+                names.meet(source);
+                assert_eq!([&*names.vendor, &*names.kind, &*names.site], ["v", "k", "s"]);
+                assert_eq!(*names.sources[names.last], *source);
+                (Arc::clone(&names.vendor), Arc::clone(&names.sources[names.last]))
+            })
+            .collect();
+        let are_shared =
+            |a: usize, b: usize| [Arc::ptr_eq(&met[a].0, &met[b].0), Arc::ptr_eq(&met[a].1, &met[b].1)];
+        assert_eq!(are_shared(0, 3), [true, true]);
+        assert_eq!(are_shared(0, 1), [true, false]);
+        assert_eq!(are_shared(0, 3 * SHARED_ROWS - 3), [false, false]);
     }
 }

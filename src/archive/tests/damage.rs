@@ -431,8 +431,8 @@ fn of_a_large_segment_nothing_is_given_that_is_damaged() {
         let report = verify(&archive, VerifyOptions::default()).unwrap();
         assert!(matches!(report.problems[..], [Problem::Changed { .. }]), "{report:?}");
     }
-    // What comes before the damage is given, and so is what comes after it to whoever begins there.
-    assert!(given_before[0] == 0 && given_before[12] > 100, "{given_before:?}");
+    // What is read before the damage is given, and so is what comes after it to whoever begins there.
+    assert!(given_before[0] == 0 && given_before.iter().any(|given| *given > 1_000), "{given_before:?}");
     let mut bytes = whole.clone();
     bytes[whole.len() / 4] ^= 0x10;
     fs::write(&path, &bytes).unwrap();
