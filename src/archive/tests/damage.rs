@@ -431,15 +431,8 @@ fn of_a_large_segment_nothing_is_given_that_is_damaged() {
         let report = verify(&archive, VerifyOptions::default()).unwrap();
         assert!(matches!(report.problems[..], [Problem::Changed { .. }]), "{report:?}");
     }
-    // What is read before the damage is given, and so is what comes after it to whoever begins there.
+    // What is read before the damage is given.
     assert!(given_before[0] == 0 && given_before.iter().any(|given| *given > 1_000), "{given_before:?}");
-    let mut bytes = whole.clone();
-    bytes[whole.len() / 4] ^= 0x10;
-    fs::write(&path, &bytes).unwrap();
-    let after = ScanOptions { from: Some(Bound::Elapsed(1_500_000_000)), ..ScanOptions::default() };
-    let given = rows(&archive, &after);
-    assert_eq!((given.len(), given[0].seq), (500, 1_500));
-    assert!(given.iter().all(|row| row.payload == messages[row.seq as usize].payload));
 }
 
 #[test]
