@@ -38,6 +38,7 @@
 //! What never happens here: a payload parsed and printed again; a file in `data/` changed after its
 //! manifest was written; a write outside [`crate::disk::Disk`], but for the index and the lock.
 
+mod blocks;
 mod catalog;
 mod columns;
 mod declarations;
@@ -70,6 +71,7 @@ mod verify;
 mod views;
 mod writers;
 
+pub use blocks::BlockSums;
 pub use error::ArchiveError;
 pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
 pub use gaps::Gap;

@@ -3,6 +3,9 @@
 //! Within a session that is the order of `seq`: parts follow one another, and the files of one part
 //! (one per kind and day) are merged. Several sessions are merged by session start plus `elapsed_ns`.
 //!
+//! What is read of a segment was checked against its manifest before ([`CheckedFile`](super::blocks::CheckedFile)): of a
+//! damaged one, the rows before the damage are given, and then the error.
+//!
 //! Memory does not grow with the session: only the current part's files are open, a page of each
 //! column and one small batch each. The payloads of a batch share one buffer.
 //!
@@ -13,6 +16,7 @@ mod behind;
 mod bounds;
 mod cursor;
 mod end;
+mod pages;
 mod session;
 
 use serde::Serialize;

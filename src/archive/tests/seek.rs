@@ -42,19 +42,20 @@ fn any_place_in_a_segment_of_many_pages_is_found() {
     let archive = Archive::create_or_open(dir.path(), "").unwrap();
     let mut header = header(1);
     archive.begin_session(&mut header).unwrap();
-    // Pages end after 20,000 rows: three of them, one message a millisecond.
+    // Pages end after 20,000 rows, row groups after 131,072: one message a millisecond.
     let messages: Vec<Message> =
-        (0..50_000).map(|ms| message(&header, 0, "other", ms, format!("{ms}"))).collect();
+        (0..150_000).map(|ms| message(&header, 0, "other", ms, format!("{ms}"))).collect();
     for part in record(archive.disk(), &archive, &header, &messages, 64 << 20) {
         seal(&archive, &part).unwrap();
     }
     assert_eq!(archive.catalog().unwrap().segments(header.session_id).unwrap().len(), 2, "two days");
-    for ms in [0, 1, 9_999, 10_000, 29_999, 30_000, 30_001, 49_999] {
+    let places = [0, 1, 9_999, 10_000, 29_999, 30_000, 30_001, 141_071, 141_072, 141_073, 149_999];
+    for ms in places {
         let first = scan(&archive, &from(ms)).unwrap().next().unwrap().unwrap();
         assert_eq!((first.seq, &first.payload[..]), (ms, ms.to_string().as_bytes()));
     }
-    assert!(scan(&archive, &from(50_000)).unwrap().next().is_none());
-    assert_eq!(rows(&archive, &from(30_001)).len(), 19_999);
+    assert!(scan(&archive, &from(150_000)).unwrap().next().is_none());
+    assert_eq!(rows(&archive, &from(110_001)).len(), 39_999);
 }
 
 #[test]

@@ -22,7 +22,7 @@ struct Message {
     recorded_ns: u64,
     round: u64,
     index: u64,
-    digest: Sha256,
+    digest: Option<Box<Sha256>>,
     row: Box<Row>,
 }
 
@@ -31,7 +31,7 @@ struct Message {
 struct Latest {
     /// How many there are up to and with it; 0: none yet.
     messages: u64,
-    digest: Sha256,
+    digest: Option<Box<Sha256>>,
 }
 
 impl FaultStage {
@@ -57,8 +57,8 @@ impl Stage for FaultStage {
                 });
                 match (is_wanted, held) {
                     (true, Some(row)) => line.pass(at_ns, &mut hand_on).is_some_and(|at_ns| {
-                        let (what, digest) = (Happening::Held { row }, Sha256::default());
-                        out(Planned { at_ns, recorded_ns, round, index, what, digest })
+                        let what = Happening::Held { row };
+                        out(Planned { at_ns, recorded_ns, round, index, what, digest: None })
                     }),
                     (is_wanted, _) => is_wanted,
                 }
@@ -116,7 +116,7 @@ impl Latest {
     }
 
     /// Its digest, or, if there is none, the one that belongs to the event.
-    fn digest_or(&self, digest: Sha256) -> Sha256 {
+    fn digest_or(&self, digest: Option<Box<Sha256>>) -> Option<Box<Sha256>> {
         if self.messages > 0 { self.digest.clone() } else { digest }
     }
 }
@@ -142,7 +142,7 @@ mod tests {
                 Happening::Down { .. } => "up".to_owned(),
                 _ => "disconnect".to_owned(),
             };
-            out.push((event.index, what, event.digest));
+            out.push((event.index, what, event.digest.map_or_else(Sha256::default, |digest| *digest)));
             true
         };
         let mut digest = Sha256::default();
@@ -150,12 +150,19 @@ mod tests {
             let row = Box::new(row(n, n, "x"));
             add_to_digest(&mut digest, &row.channel, &row.payload);
             let what = Happening::Message { row, changes: Changes::default() };
-            let event =
-                Planned { at_ns: n, recorded_ns: n, round: 0, index: n, what, digest: digest.clone() };
+            let event = Planned {
+                at_ns: n,
+                recorded_ns: n,
+                round: 0,
+                index: n,
+                what,
+                digest: Some(Box::new(digest.clone())),
+            };
             stage.on(event, &mut keep);
         }
         let what = Happening::Down { down: Arc::from([]) };
         let (at_ns, index) = (messages, messages);
+        let digest = Some(Box::new(digest));
         stage.on(Planned { at_ns, recorded_ns: at_ns, round: 0, index, what, digest }, &mut keep);
         stage.end(&mut keep);
         out
@@ -197,7 +204,7 @@ mod tests {
     fn what_was_held_is_forgotten_when_the_replay_is_wound() {
         let mut stage = FaultStage::new(Faults::new("reorder=1/1:1h".parse().unwrap(), 1));
         let what = Happening::Message { row: Box::new(row(0, 0, "x")), changes: Changes::default() };
-        let event = Planned { at_ns: 9, recorded_ns: 9, round: 0, index: 0, what, digest: Sha256::default() };
+        let event = Planned { at_ns: 9, recorded_ns: 9, round: 0, index: 0, what, digest: None };
         let mut out = |event: Planned| matches!(event.what, Happening::Held { .. });
         assert!(stage.on(event, &mut out));
         stage.wind();

@@ -9,7 +9,7 @@ use super::ready::{Ready, What};
 use super::{Scheduler, Sleep, Stepping};
 use crate::message::Row;
 use crate::player::control::{Steps, Tape};
-use crate::player::event::{Changes, Happening};
+use crate::player::event::{Changes, Happening, add_to_digest};
 use crate::player::faults::{DISCONNECTED, Fault, Struck};
 use crate::transport::fanout::{Emission, Flow, StateTable};
 
@@ -25,8 +25,9 @@ impl<S: Sleep> Scheduler<'_, S> {
         let (emission, changes) = match what {
             What::Planned(happening) => {
                 let is_counted = matches!(happening, Happening::Dropped { .. });
+                // What a fault took has a digest with it.
                 if is_counted {
-                    self.note_down(index + 1, digest);
+                    self.note_down(index + 1, digest, None);
                 }
                 self.emitted_here += u64::from(is_counted && !is_behind);
                 self.carry_out(happening, index);
@@ -48,7 +49,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
             self.played.reader_late += 1;
         }
-        self.note_down(index + 1, digest);
+        self.note_down(index + 1, digest, Some(&emission.row));
         self.left(&emission, changes, is_behind);
         self.show_last(&emission.row, due_ns.is_none());
         self.stepped(&emission.row);
@@ -90,12 +91,17 @@ impl<S: Sleep> Scheduler<'_, S> {
         });
     }
 
-    /// `index` is that of the next message, and `digest` covers those before it.
-    pub(super) fn note_down(&mut self, index: u64, digest: Sha256) {
+    /// `index` is that of the next message, and `digest` covers those before it; where there is none, the last of
+    /// them is `row`, and the one before that was noted down before.
+    pub(super) fn note_down(&mut self, index: u64, digest: Option<Box<Sha256>>, row: Option<&Row>) {
         // Faults may have put an earlier one behind a later one: the digest goes as far as the farthest.
         if index > self.index {
             self.index = index;
-            self.played.digest = digest;
+            match (digest, row) {
+                (Some(digest), _) => self.played.digest = *digest,
+                (None, Some(row)) => add_to_digest(&mut self.played.digest, &row.channel, &row.payload),
+                (None, None) => {}
+            }
         }
     }
 

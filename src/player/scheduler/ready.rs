@@ -14,7 +14,7 @@ pub(super) struct Ready {
     pub(super) recorded_ns: u64,
     pub(super) round: u64,
     pub(super) index: u64,
-    pub(super) digest: Sha256,
+    pub(super) digest: Option<Box<Sha256>>,
     pub(super) what: What,
     /// The reader had not kept up.
     pub(super) waited: bool,

@@ -320,7 +320,7 @@ async fn a_seek_tells_what_is_known_at_once_also_while_paused_and_once_to_who_jo
     let options = PlayOptions { state: Some(with_state(&all)), ..with_clients(1) };
     let mut early = websocket(&url, "/ws").await;
     let playing = tokio::spawn(endpoints.play(options, source(all)));
-    let order = async |order| control.obeyed(control.order(order).unwrap()).await;
+    let order = async |order| control.obeyed(control.order(order).unwrap()).await.unwrap();
     assert_eq!(next_text(&mut early).await, "0");
     order(Order::Pause).await;
     order(Order::Seek(To::Recorded(NEVER_NS / 4 + 1))).await;
@@ -335,7 +335,7 @@ async fn a_seek_tells_what_is_known_at_once_also_while_paused_and_once_to_who_jo
             ["1", "2", "3"]
         );
     }
-    let now = order(Order::Seek(To::Recorded(3 * (NEVER_NS / 4)))).await.unwrap();
+    let now = order(Order::Seek(To::Recorded(3 * (NEVER_NS / 4)))).await;
     assert_eq!((now.state, now.emitted), (crate::player::control::State::Paused, 1));
     order(Order::Play).await;
     let rest = [receive_all(early).await, receive_all(late).await];
@@ -354,7 +354,7 @@ async fn paused_before_its_start_it_tells_too_and_a_stretch_begun_where_it_is_te
     let options = PlayOptions { state: Some(with_state(&all)), start_paused: true, ..with_clients(1) };
     let mut client = websocket(&url, "/ws").await;
     let playing = tokio::spawn(endpoints.play(options, source(all.to_vec())));
-    let order = async |order| control.obeyed(control.order(order).unwrap()).await;
+    let order = async |order| control.obeyed(control.order(order).unwrap()).await.unwrap();
     order(Order::Seek(To::Recorded(5 * MS))).await;
     assert_eq!(next_text(&mut client).await, "0");
     order(Order::Step(crate::player::control::Steps::ONE)).await;

@@ -104,11 +104,11 @@ impl Emission {
         }
     }
 
-    /// The same message as it is told to a client that comes late: marked where the protocol can.
+    /// The same message as it is told to a client that comes late, whenever that is: marked where the protocol can.
     pub fn retold(&self) -> Self {
         Self {
             is_retold: true,
-            ..Self::changed(self.row.clone(), self.changed.as_deref().cloned(), self.index, None)
+            ..Self::changed(self.row.detached(), self.changed.as_deref().cloned(), self.index, None)
         }
     }
 

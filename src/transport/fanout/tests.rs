@@ -368,3 +368,12 @@ fn summaries_are_bounded_and_nothing_is_left_out_of_them() {
         assert_eq!(messages, clients / 2);
     }
 }
+
+#[test]
+fn what_is_kept_to_be_told_again_keeps_no_memory_of_others() {
+    let emission = emission(0, "channel", 0, 9);
+    let retold = emission.retold();
+    assert_eq!(retold.row, emission.row);
+    assert_ne!(retold.payload().as_ptr(), emission.payload().as_ptr());
+    assert_ne!(retold.row.channel.as_ptr(), emission.row.channel.as_ptr());
+}
