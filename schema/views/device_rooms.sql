@@ -13,8 +13,8 @@ WITH files AS (
         CASE WHEN contains(lines[1], ';') THEN ';' WHEN contains(lines[1], chr(9)) THEN chr(9) ELSE ',' END AS mark
     FROM files
 ), rows AS (
-    SELECT [regexp_replace(trim(name, ' "'), '^valid[ _]', '') FOR name IN string_split(lower(lines[1]), mark)] AS names,
-        mark, unnest(lines[2:]) AS line
+    SELECT mark, unnest(lines[2:]) AS line,
+        [regexp_replace(trim(name, ' "'), '^valid[ _]', '') FOR name IN string_split(lower(lines[1]), mark)] AS names
     FROM forms
 ), cells AS (
     SELECT names,

@@ -20,6 +20,7 @@ use super::error::{ArchiveError, IoContext};
 use super::filter::ColumnTypes;
 use super::layout::{kind_dir, schema_path};
 use super::link::LINK_KIND;
+use super::questions::questions;
 use super::schema::segment_schema;
 use super::segment::parse_declaration;
 use crate::decode::{builtin, declaration, vendors};
@@ -85,10 +86,11 @@ struct Kind {
 type Across = (&'static str, &'static str, fn(&Kind) -> Option<String>);
 
 /// Each after those that it reads.
-const ACROSS: [Across; 8] = [
+const ACROSS: [Across; 9] = [
     ("sessions", template!("sessions"), |_| None),
     ("device_rooms", template!("device_rooms"), |_| None),
     ("pontosense_zones", template!("zones"), |_| None),
+    ("pontosense_fall_minutes", template!("fall_minutes"), |_| None),
     ("positions", template!("positions"), Kind::positions),
     ("presence", template!("presence"), Kind::presence),
     ("alarms", template!("alarms"), Kind::alarms),
@@ -130,14 +132,15 @@ impl Archive {
         Ok(types)
     }
 
-    /// Writes `views/duckdb.sql` where it would change.
+    /// Writes `views/duckdb.sql` and `views/questions.md` where they would change.
     pub(super) fn write_views(&self) -> Result<(), ArchiveError> {
-        let path = self.layout.views().join("duckdb.sql");
-        let sql = self.views()?;
-        if self.disk.read(&path).is_ok_and(|known| known == sql.as_bytes()) {
-            return Ok(());
+        for (name, text) in [("duckdb.sql", self.views()?), ("questions.md", questions())] {
+            let path = self.layout.views().join(name);
+            if !self.disk.read(&path).is_ok_and(|known| known == text.as_bytes()) {
+                replace(&self.layout, &*self.disk, &path, text.as_bytes())?;
+            }
         }
-        replace(&self.layout, &*self.disk, &path, sql.as_bytes())
+        Ok(())
     }
 
     /// Every kind of every built-in vendor, and what else the archive has.
@@ -266,7 +269,8 @@ impl Kind {
 
     fn positions(&self) -> Option<String> {
         let geographic = self.has("latitude") && self.has("longitude");
-        let planar = ["m", "cm", "mm"].iter().any(|u| self.has(&format!("x_{u}")) && self.has(&format!("y_{u}")));
+        let planar =
+            ["m", "cm", "mm"].iter().any(|u| self.has(&format!("x_{u}")) && self.has(&format!("y_{u}")));
         let of_itself = !NOT_POSITIONS.contains(&(self.vendor.as_str(), self.name.as_str()));
         let is_one = (geographic || planar) && of_itself;
         is_one.then(|| self.select(template!("position_rows"), &POSITION))
