@@ -92,7 +92,10 @@ fn set_up(started_at_us: i64) -> Vec<Said> {
     said
 }
 
-fn report(at_us: i64, sn: &str, targets: &[(i64, i64, i64)]) -> Said {
+/// Id, state, zone.
+type Target = (i64, i64, i64);
+
+fn report(at_us: i64, sn: &str, targets: &[Target]) -> Said {
     let targets: Vec<String> = targets
         .iter()
         .map(|(id, state, zone)| {
@@ -107,10 +110,10 @@ fn report(at_us: i64, sn: &str, targets: &[(i64, i64, i64)]) -> Said {
     Said::new(at_us, "ward", "location", format!("/location/{sn}"), payload)
 }
 
-/// Each five seconds: who is how (id, state, zone), until when.
+/// Each five seconds: who is how, until when.
 fn bedroom() -> Vec<Said> {
     let (couch, bed, up) = ((1, 80, 2), (1, 90, 1), (1, 40, 0));
-    let plan: [(i64, Vec<(i64, i64, i64)>); 17] = [
+    let plan: [(i64, Vec<Target>); 17] = [
         (at(18, 30, 0), vec![up]),
         (at(20, 0, 0), vec![couch]),
         (at(20, 30, 0), vec![up]),
