@@ -422,8 +422,13 @@ pub struct Schema {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   telereel views > views.sql
+  telereel views --questions | less      example questions in SQL, pandas and Polars
   cd archive && duckdb -init views/duckdb.sql")]
-pub struct Views {}
+pub struct Views {
+    /// Print example questions with their answers instead, as Markdown; views/questions.md is the same
+    #[arg(long)]
+    pub questions: bool,
+}
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:

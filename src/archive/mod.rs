@@ -12,6 +12,7 @@
 //! sessions/{session}.json          name, times, sources                 (sidecar)
 //! schema/V/K.toml      the declarations that the columns came from
 //! views/duckdb.sql     views over all kinds, relative to the folder     (views)
+//! views/questions.md   what to ask them, and how                        (questions)
 //! index.sqlite         derived from all this                            (crate::index)
 //! ```
 //!
@@ -54,6 +55,7 @@ mod link;
 mod lock;
 mod manifest;
 mod open;
+mod questions;
 mod recover;
 mod reindex;
 mod scan;
@@ -80,6 +82,7 @@ pub use layout::{Layout, PartName};
 pub use lock::Lock;
 pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
 pub use open::Archive;
+pub use questions::questions;
 pub use recover::{Lost, RecoverReport, recover, recover_telling};
 pub use reindex::{ReindexReport, reindex, reindex_telling};
 pub use scan::{Bound, Scan, ScanOptions, ScanSummary, end_of, envelopes, last_rows_from, scan, summarize};
