@@ -39,6 +39,7 @@
 //! manifest was written; a write outside [`crate::disk::Disk`], but for the index and the lock.
 
 mod catalog;
+mod clips;
 mod columns;
 mod declarations;
 mod decoding;
@@ -47,6 +48,7 @@ mod error;
 mod filter;
 mod gaps;
 mod info;
+mod intake;
 mod kinds;
 mod layout;
 mod link;
@@ -70,10 +72,12 @@ mod verify;
 mod views;
 mod writers;
 
+pub use clips::{Clip, Mark};
 pub use error::ArchiveError;
 pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
 pub use gaps::Gap;
 pub use info::{ChannelCount, DeviceCount, KindCount, SessionInfo, SourceCount};
+pub use intake::{Intake, PartIntake};
 pub use layout::{Layout, PartName};
 pub use lock::Lock;
 pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};

@@ -13,7 +13,7 @@ const SHOWN_MAX: usize = 20;
 
 pub(super) fn run(context: &Context, args: &Info) -> anyhow::Result<Outcome> {
     let archive = context.archive()?;
-    let session = archive.resolve(&args.session)?;
+    let (session, _) = archive.resolve_stretch(&args.session)?;
     let info = archive.info(session.session_id)?;
     print(context.json, &info, |out| for_people(out, &info))?;
     if let Some(unsealed) = unsealed(&archive, &[session])? {
@@ -96,6 +96,23 @@ fn for_people(out: &mut Out, info: &SessionInfo) -> anyhow::Result<()> {
         ]);
     }
     section(out, &gaps)?;
+
+    let mut clips = Table::new(&["clip", ">first", ">last", "note"]);
+    for clip in &info.clips {
+        clips.row([
+            clip.name.clone(),
+            clip.seq_from.to_string(),
+            clip.seq_to.saturating_sub(1).to_string(),
+            clip.note.clone().unwrap_or_default(),
+        ]);
+    }
+    section(out, &clips)?;
+
+    let mut marks = Table::new(&["marked at", ">after", "note"]);
+    for mark in &info.marks {
+        marks.row([format_time_us(mark.at_us), human_duration(mark.elapsed_ns), mark.note.clone()]);
+    }
+    section(out, &marks)?;
 
     let mut unknown =
         Table::new(&["vendor", "kind", "field without a column", "type", ">seen in", ">of examined"]);

@@ -6,6 +6,7 @@
 
 mod cat;
 mod check;
+mod clip;
 mod completions;
 mod context;
 mod demo;
@@ -13,9 +14,11 @@ mod info;
 mod init;
 mod list;
 mod log;
+mod mark;
 mod output;
 mod progress;
 mod record;
+mod recorder_api;
 mod recover;
 mod reindex;
 mod replay;
@@ -110,6 +113,8 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::List(_) => list::run(&context),
         Verb::Info(args) => info::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, args),
+        Verb::Clip(args) => clip::run(&context, args),
+        Verb::Mark(args) => mark::run(&context, args),
         Verb::Verify(_) => verify::run(&context),
         Verb::Recover(_) => recover::run(&context),
         Verb::Reindex(_) => reindex::run(&context),

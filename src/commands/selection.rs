@@ -39,6 +39,7 @@ pub(super) fn choose(
         from: filters.from.map(|moment| bound(moment, now)),
         to: filters.to.map(|moment| bound(moment, now)),
         merged_from: None,
+        ranges: Vec::new(),
         selection: Selection {
             vendors: filters.vendor,
             sources: filters.source,
@@ -50,15 +51,19 @@ pub(super) fn choose(
         data_only: true,
         emitted_only: false,
     };
-    let reversed = match (options.from, options.to) {
-        (Some(Bound::Wall(from)), Some(Bound::Wall(to))) => from >= to,
-        (Some(Bound::Elapsed(from)), Some(Bound::Elapsed(to))) => from >= to,
-        _ => false,
-    };
-    if reversed {
+    if reversed(options.from, options.to) {
         return Err(Usage("--to is not after --from: nothing lies between them".into()).into());
     }
     Ok(Chosen { sessions, options })
+}
+
+/// Whether nothing can lie between two moments.
+pub(super) fn reversed(from: Option<Bound>, to: Option<Bound>) -> bool {
+    match (from, to) {
+        (Some(Bound::Wall(from)), Some(Bound::Wall(to))) => from >= to,
+        (Some(Bound::Elapsed(from)), Some(Bound::Elapsed(to))) => from >= to,
+        _ => false,
+    }
 }
 
 /// The condition, its columns and types checked against what the archive has.
@@ -95,7 +100,7 @@ pub(super) fn check(names: &[String], filters: &Filters) -> Result<(), Usage> {
     Ok(())
 }
 
-fn bound(moment: Moment, now: Now) -> Bound {
+pub(super) fn bound(moment: Moment, now: Now) -> Bound {
     match moment {
         Moment::At(us) => Bound::Wall(us),
         Moment::AfterStart(duration) => Bound::Elapsed(duration.as_nanos() as u64),

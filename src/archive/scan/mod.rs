@@ -13,6 +13,8 @@ mod bounds;
 mod cursor;
 mod session;
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::error::ArchiveError;
@@ -23,6 +25,8 @@ use crate::message::{Row, Selection, SessionId};
 use crate::vendors;
 use cursor::Wanted;
 use session::SessionStream;
+
+pub(super) use bounds::seq_range;
 
 /// What to scan.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,8 @@ pub struct ScanOptions {
     /// Also only from this place on among several sessions, which is where they merge: nanoseconds since the Unix
     /// epoch, of a session's start plus what had elapsed of it.
     pub merged_from: Option<i128>,
+    /// Of a session that is named here only these stretches of `seq`.
+    pub ranges: Vec<(SessionId, Range<u64>)>,
     pub selection: Selection,
     /// Only rows for which this holds.
     pub predicate: Option<Predicate>,
@@ -94,6 +100,7 @@ pub fn summarize(archive: &Archive, options: &ScanOptions) -> Result<ScanSummary
     let by_segment = options.from.is_none()
         && options.merged_from.is_none()
         && options.to.is_none()
+        && options.ranges.is_empty()
         && options.predicate.is_none()
         && devices.is_empty()
         && channels.is_empty();
@@ -149,6 +156,22 @@ fn selected(
 }
 
 impl ScanOptions {
+    /// The stretches of a session that are wanted, in order and apart from one another.
+    fn stretches(&self, session_id: SessionId) -> Vec<Range<u64>> {
+        let named = self.ranges.iter().filter(|(of, _)| *of == session_id).map(|(_, range)| range.clone());
+        let mut named: Vec<Range<u64>> = named.collect();
+        if named.is_empty() {
+            return vec![0..u64::MAX];
+        }
+        named.sort_by_key(|range| range.start);
+        named.dedup_by(|next, known| {
+            let touches = next.start <= known.end;
+            known.end = if touches { known.end.max(next.end) } else { known.end };
+            touches
+        });
+        named
+    }
+
     fn may_hold(&self, segment: &SegmentRow) -> bool {
         let Selection { vendors, sources, kinds, .. } = &self.selection;
         let is_protocol = segment.kind == LINK_KIND || segment.kind == "control";
@@ -171,8 +194,12 @@ impl Scan {
                 range.start = range.start.max(bounds::seq_range(archive, &segments, Some(from), None)?.start);
             }
             segments.retain(|segment| options.may_hold(segment));
-            let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
-            pending.push(SessionStream::new(archive, session, segments, range, wanted));
+            for stretch in options.stretches(session.session_id) {
+                let range = range.start.max(stretch.start)..range.end.min(stretch.end);
+                let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
+                let (session, segments) = (session.clone(), segments.clone());
+                pending.push(SessionStream::new(archive, session, segments, range, wanted));
+            }
         }
         pending.sort_by_key(|stream| std::cmp::Reverse(stream.earliest()));
         Ok(Self { active: Vec::new(), pending, selection: options.selection.clone(), failed: false })
