@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use self::exchange::{Clip, Mark};
+pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
 pub use self::shaping::Shaping;
 use crate::archive::Filter;
 use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
@@ -91,6 +91,10 @@ pub enum Verb {
     Clip(Clip),
     /// Note something at a moment: in what is being recorded, or in a session
     Mark(Mark),
+    /// Write sessions or clips to one self-contained file
+    Export(Export),
+    /// Take a file in: a reel, JSON lines, what mosquitto_sub printed, MCAP, CSV
+    Import(Import),
     /// Check the archive: checksums, completeness, index and sidecars
     #[command(visible_alias = "doctor")]
     Verify(Verify),

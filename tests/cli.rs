@@ -71,7 +71,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 19] = [
     "init",
     "check",
     "record",
@@ -83,6 +83,8 @@ const VERBS: [&str; 17] = [
     "cat",
     "clip",
     "mark",
+    "export",
+    "import",
     "verify",
     "recover",
     "reindex",

@@ -10,6 +10,8 @@ mod clip;
 mod completions;
 mod context;
 mod demo;
+mod export;
+mod import;
 mod info;
 mod init;
 mod list;
@@ -115,6 +117,8 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::Cat(args) => cat::run(&context, args),
         Verb::Clip(args) => clip::run(&context, args),
         Verb::Mark(args) => mark::run(&context, args),
+        Verb::Export(args) => export::run(&context, args),
+        Verb::Import(args) => import::run(&context, args),
         Verb::Verify(_) => verify::run(&context),
         Verb::Recover(_) => recover::run(&context),
         Verb::Reindex(_) => reindex::run(&context),
