@@ -77,11 +77,11 @@ fn bind(archive: &Archive, filter: &Filter) -> anyhow::Result<Predicate> {
     bound.map_err(|error| Usage(format!("--where, {error}")).into())
 }
 
+/// Of a session, a range of `seq`.
+type Stretches = Vec<(SessionId, Range<u64>)>;
+
 /// The sessions that names mean, and of those that are meant by clips alone, which stretches.
-fn sessions(
-    archive: &Archive,
-    names: &[String],
-) -> anyhow::Result<(Vec<SessionSummary>, Vec<(SessionId, Range<u64>)>)> {
+fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<(Vec<SessionSummary>, Stretches)> {
     let mut sessions = if names.is_empty() { archive.list()? } else { Vec::new() };
     let (mut whole, mut ranges) = (Vec::new(), Vec::new());
     for name in names {

@@ -8,8 +8,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::decode;
 use crate::message::{COMMON_KINDS, KindHeader, Row, SessionHeader, SessionId, SourceHeader};
 
-/// A session as its recorder knew it: sources and settings from its sidecar, and each kind's declaration, the newest
-/// that the archive has.
+/// A session as its recorder knew it: sources and settings from its sidecar, and each kind's declaration.
 pub fn session_header(archive: &Archive, session_id: SessionId) -> Result<SessionHeader, ArchiveError> {
     let summary = archive.resolve(&session_id.to_string())?;
     let sidecar = archive.read_sidecar(session_id)?;
@@ -22,38 +21,45 @@ pub fn session_header(archive: &Archive, session_id: SessionId) -> Result<Sessio
     };
     for source in &mut header.sources {
         for kind in &mut source.kinds {
-            kind.declaration = declaration(archive, &source.vendor, &kind.name)?;
+            kind.declaration = declaration(archive, session_id, (&source.name, &source.vendor, &kind.name))?;
         }
     }
     // A source or a kind of which the sidecar knows nothing has rows all the same.
     let info = archive.kinds_of(session_id)?;
     for (source, vendor, kind) in info {
-        add_kind(archive, &mut header.sources, (&source, &vendor, &kind), Value::Null)?;
+        add_kind(archive, &mut header, (&source, &vendor, &kind))?;
     }
     Ok(header)
 }
 
-/// The newest declaration of a kind: the one beside the data, else the built-in one.
-fn declaration(archive: &Archive, vendor: &str, kind: &str) -> Result<Option<String>, ArchiveError> {
-    Ok(archive.declaration(vendor, kind)?.or_else(|| decode::declaration(vendor, kind).map(str::to_owned)))
+/// What a kind's rows are decoded by: the declaration beside the data, else the built-in one.
+fn declaration(
+    archive: &Archive,
+    session_id: SessionId,
+    of: (&str, &str, &str),
+) -> Result<Option<String>, ArchiveError> {
+    let (_, vendor, kind) = of;
+    let known = archive.declaration_of(session_id, of)?;
+    Ok(known.or_else(|| decode::declaration(vendor, kind).map(str::to_owned)))
 }
 
 /// Makes sure that there is such a kind of such a source.
 fn add_kind(
     archive: &Archive,
-    sources: &mut Vec<SourceHeader>,
+    header: &mut SessionHeader,
     (name, vendor, kind): (&str, &str, &str),
-    settings: Value,
 ) -> Result<(), ArchiveError> {
+    let sources = &mut header.sources;
     let at = sources.iter().position(|source| source.name == name && source.vendor == vendor);
     let at = at.unwrap_or(sources.len());
     if at == sources.len() {
         let (name, vendor) = (name.to_owned(), vendor.to_owned());
-        sources.push(SourceHeader { name, vendor, kinds: Vec::new(), settings });
+        sources.push(SourceHeader { name, vendor, kinds: Vec::new(), settings: Value::Null });
     }
     let kinds = &mut sources[at].kinds;
     if kinds.iter().all(|known| known.name != kind) {
-        kinds.push(KindHeader { name: kind.to_owned(), declaration: declaration(archive, vendor, kind)? });
+        let declaration = declaration(archive, header.session_id, (name, vendor, kind))?;
+        kinds.push(KindHeader { name: kind.to_owned(), declaration });
     }
     Ok(())
 }

@@ -212,6 +212,42 @@ fn a_reel_is_the_archive_of_what_was_selected() {
 }
 
 #[test]
+fn each_source_of_a_reel_has_the_columns_that_it_had() {
+    let text = |column: &str, id: i32| {
+        format!(
+            "kind = \"reading\"\nmeaning = \"A reading.\"\ndevice_id = [\"{column}\"]\n[[field]]\nname = \"{column}\"\n\
+             id = {id}\ntype = \"string\"\nrole = \"identifier\"\npath = \"{column}\"\nmeaning = \"It.\"\n"
+        )
+    };
+    let source = |name: &str, text: String| SourceHeader {
+        name: name.into(),
+        vendor: "generic".into(),
+        kinds: vec![KindHeader { name: "reading".into(), declaration: Some(text) }],
+        settings: serde_json::json!({}),
+    };
+    let mut header = header(1);
+    let row = rows_to_keep(&header).remove(0);
+    header.sources = vec![source("one", text("sensor", 100)), source("two", text("room_id", 101))];
+    let row = |n: u64, source: &str| Row {
+        vendor: "generic".into(),
+        kind: "reading".into(),
+        source: source.into(),
+        seq: n,
+        payload: Bytes::from_static(br#"{"sensor":"s","room_id":"r"}"#),
+        clear: None,
+        ..row.clone()
+    };
+    let dir = quick_dir();
+    let rows = [row(0, "one"), row(1, "two"), row(2, "one")];
+    let (archive, kept) = archive_of(&dir.path().join("a"), &header, &rows);
+    let devices: Vec<_> = kept.iter().map(|row| row.device_id.as_deref().unwrap()).collect();
+    assert_eq!(devices, ["s", "r", "s"]);
+    let file = dir.path().join("x.reel");
+    write(&archive, &ScanOptions::default(), Format::Reel, &file);
+    assert_eq!(all(reel::open(&file).unwrap().archive()), kept);
+}
+
+#[test]
 fn a_damaged_reel_is_refused() {
     let dir = quick_dir();
     let header = header(1);

@@ -161,7 +161,8 @@ impl ScanOptions {
         let named = self.ranges.iter().filter(|(of, _)| *of == session_id).map(|(_, range)| range.clone());
         let mut named: Vec<Range<u64>> = named.collect();
         if named.is_empty() {
-            return vec![0..u64::MAX];
+            named.push(0..u64::MAX);
+            return named;
         }
         named.sort_by_key(|range| range.start);
         named.dedup_by(|next, known| {

@@ -38,6 +38,7 @@ use super::header::{Sources, session_header};
 use super::reel::{self, PART_BYTES, Unpacked};
 use super::{Format, export};
 use crate::archive::{Archive, ArchiveError, Intake, ScanOptions, SessionSummary, Sidecar, scan};
+use crate::decode::declaration;
 use crate::message::{SessionHeader, SessionId};
 
 /// What a file does not say of its rows.
@@ -226,6 +227,7 @@ impl Plan {
     ) -> Result<Option<Imported>, ExchangeError> {
         let mut header = session_header(reel, session.session_id)?;
         self.check_names(&header)?;
+        current(&mut header);
         let was = self.give_id(archive, &mut header)?;
         header.name = self.options.session.clone().unwrap_or(header.name);
         let options = ScanOptions { sessions: vec![session.session_id], ..ScanOptions::default() };
@@ -345,6 +347,18 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// The built-in declarations as they are now: what an older telereel put into a reel would take columns from the
+/// archive that newer ones have.
+fn current(header: &mut SessionHeader) {
+    for source in &mut header.sources {
+        for kind in &mut source.kinds {
+            if let Some(text) = declaration(&source.vendor, &kind.name) {
+                kind.declaration = Some(text.to_owned());
+            }
+        }
     }
 }
 
