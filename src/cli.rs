@@ -1,6 +1,7 @@
 //! The command line as it is typed: clap's types and nothing else. Each verb turns its arguments
 //! into what it works with (`commands`).
 
+mod exchange;
 mod shaping;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
 pub use self::shaping::Shaping;
 use crate::archive::Filter;
 use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
@@ -85,6 +87,14 @@ pub enum Verb {
     Info(Info),
     /// Print messages as JSON lines
     Cat(Cat),
+    /// Name a stretch of a session, without copying it
+    Clip(Clip),
+    /// Note something at a moment: in what is being recorded, or in a session
+    Mark(Mark),
+    /// Write sessions or clips to one self-contained file
+    Export(Export),
+    /// Take a file in: a reel, JSON lines, what mosquitto_sub printed, MCAP, CSV
+    Import(Import),
     /// Check the archive: checksums, completeness, index and sidecars
     #[command(visible_alias = "doctor")]
     Verify(Verify),
@@ -458,40 +468,4 @@ fn positive_duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_verb_teaches_by_example() {
-        for verb in Cli::command().get_subcommands() {
-            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("telereel "), "{} has no example", verb.get_name());
-        }
-    }
-
-    #[test]
-    fn numbers_are_refused_in_our_words() {
-        for (args, expected) in [
-            (["replay", "x", "--wait-for-clients", "0"], "from 1"),
-            (["replay", "--loop", "latest", "--no-wait"], "before --loop"),
-        ] {
-            let error = Cli::try_parse_from(["telereel"].into_iter().chain(args)).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn relative_times_may_begin_with_a_minus() {
-        let cli = Cli::try_parse_from(["telereel", "cat", "--from", "-2h", "--to", "+90s", "x"]).unwrap();
-        let Verb::Cat(cat) = cli.verb else { panic!() };
-        assert_eq!(cat.filters.from, Some(Moment::BeforeNow(Duration::from_secs(7_200))));
-        assert_eq!(cat.filters.to, Some(Moment::AfterStart(Duration::from_secs(90))));
-    }
-}
+mod tests;

@@ -50,6 +50,9 @@ pub mod transport;
 // Parquet, manifests, recovery, scans.
 pub mod archive;
 
+// One file out of an archive, and into one.
+pub mod exchange;
+
 // The two paths, each joined in one place.
 pub mod recorder;
 

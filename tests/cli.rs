@@ -71,7 +71,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 19] = [
     "init",
     "check",
     "record",
@@ -81,6 +81,10 @@ const VERBS: [&str; 15] = [
     "list",
     "info",
     "cat",
+    "clip",
+    "mark",
+    "export",
+    "import",
     "verify",
     "recover",
     "reindex",

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["envelope", "journal", "decode", "index"],
     &["vendors"],
     &["config", "transport", "archive"],
-    &["recorder", "player"],
+    &["recorder", "player", "exchange"],
     &["cli", "console"],
     &["commands"],
 ];

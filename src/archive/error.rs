@@ -38,12 +38,18 @@ pub enum ArchiveError {
     DamagedPart { path: PathBuf, what: String },
     #[error("the journal part {path} has to wait until {earlier} is sealed, which comes before it")]
     EarlierPart { path: PathBuf, earlier: PathBuf },
+    #[error("row {seq} cannot go into session {session}: {what}")]
+    RowRefused { session: String, seq: u64, what: String },
     #[error("the declaration of {vendor} {kind} cannot be used")]
     Declaration { vendor: String, kind: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("no session `{wanted}`{}", nearest_text(.nearest))]
     SessionNotFound { wanted: String, nearest: Vec<String> },
+    #[error("no clip `{wanted}`{}", if .clips.is_empty() { ": there is none yet".to_owned() } else { format!("; there are: {}", .clips.join(", ")) })]
+    ClipNotFound { wanted: String, clips: Vec<String> },
+    #[error("`{name}` cannot be the name: {why}")]
+    NameRefused { name: String, why: String },
     #[error("`{wanted}` is the beginning of several session ids: {}", .matches.join(", "))]
     SessionAmbiguous { wanted: String, matches: Vec<String> },
 }

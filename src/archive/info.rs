@@ -10,6 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use super::Archive;
+use super::clips::{Clip, Mark};
 use super::error::{ArchiveError, IoContext};
 use super::gaps::{Gap, gaps};
 use super::link::LINK_KIND;
@@ -28,6 +29,8 @@ pub struct SessionInfo {
     pub channels: Vec<ChannelCount>,
     pub devices: Vec<DeviceCount>,
     pub gaps: Vec<Gap>,
+    pub clips: Vec<Clip>,
+    pub marks: Vec<Mark>,
     /// What payloads hold that the declarations do not know, in a bounded number of messages.
     pub unknown_fields: Vec<UnknownField>,
 }
@@ -84,7 +87,11 @@ impl Archive {
         };
         let segments = index.segments(session_id)?;
         let (channels, devices) = count_channels(self, &segments)?;
+        let sidecar = self.read_sidecar(session_id)?;
+        let (clips, marks) = sidecar.map(|sidecar| (sidecar.clips, sidecar.marks)).unwrap_or_default();
         Ok(SessionInfo {
+            clips,
+            marks,
             source_counts: source_counts(&session, &segments),
             kinds: kind_counts(&segments),
             channels,

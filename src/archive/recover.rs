@@ -30,6 +30,8 @@
 //! M  part without a sidecar                        the disk                       written from the part's header
 //! N  index missing, or behind sidecars and         cut right after one of these   made again
 //!    manifests                                     was written, or in `reindex`
+//! O  sidecar that says `importing`                 cut within the commit of an    the session is taken back
+//!                                                  import                         (intake)
 //! ```
 //!
 //! F and H lose what had been promised, unless the journal knows that it had not been synced; so does a
@@ -44,6 +46,7 @@ use serde::Serialize;
 use super::Archive;
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
+use super::intake::take_back;
 use super::layout::PartName;
 use super::manifest::SeqRange;
 use super::seal::{journal_error, seal};
@@ -69,6 +72,8 @@ pub struct RecoverReport {
     pub set_aside: Vec<PathBuf>,
     /// Sessions that a crash had ended.
     pub sessions: Vec<SessionId>,
+    /// Names of sessions whose import a crash had cut: nothing is left of them.
+    pub taken_back: Vec<String>,
     /// Half-written files that were removed.
     pub removed_files: u64,
 }
@@ -101,6 +106,7 @@ pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
 pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<RecoverReport, ArchiveError> {
     let mut report = RecoverReport::default();
     empty_tmp(archive, &mut report)?;
+    report.taken_back = take_back(archive)?.into_iter().map(|sidecar| sidecar.name).collect();
     let names = archive.parts()?;
     let headers = session_headers(archive, &names);
     let total = names.len() as u64;
@@ -130,6 +136,7 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
 /// Case K.
 fn empty_tmp(archive: &Archive, report: &mut RecoverReport) -> Result<(), ArchiveError> {
     let tmp = archive.layout.tmp();
+    let _lock = archive.lock_sidecars()?;
     for path in archive.disk.list(&tmp).doing("list", &tmp)? {
         remove_if_there(&*archive.disk, &path)?;
         report.removed_files += 1;

@@ -62,23 +62,8 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
     let header = reader.header().clone();
     write_schema_files(archive, &header.session)?;
     let start = archive.seq_end_before(name)?.min(header.first_seq);
-    let (batches, to_decode) = sync_channel(BATCHES_WAITING);
-    let (steps, to_write) = sync_channel(BATCHES_WAITING);
-    // Three stages, so that the cores have work: the part is read here, the others are threads that end
-    // before this function does.
-    let (sorted, errors, written) = std::thread::scope(|scope| {
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let writing = thread("seal-write").spawn_scoped(scope, move || write_files(&*archive.disk, to_write));
-        let writing = writing.doing("start a thread to seal", part)?;
-        let decoding = thread("seal-decode").spawn_scoped(scope, move || decode_batches(to_decode, &steps));
-        let decoding = decoding.doing("start a thread to seal", part)?;
-        let sorting = Sorting::new(archive, name, &header.session, start, batches);
-        let sorted = sorting.and_then(|sorting| sorting.take_all(&mut reader, part));
-        let errors = decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        // What went wrong last along the way is what the stages before it were ended by.
-        let errors = errors?;
-        Ok::<_, ArchiveError>((sorted?, errors, written))
+    let finished = in_stages(archive, name, &header.session, start, part, |sorting| {
+        sorting.take_all(&mut reader, part)
     })?;
     // What lies between the parts had been synced when the later one was begun.
     let between = header.first_seq - start;
@@ -89,7 +74,6 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
             (torn_tail.map_or(0, |tail| tail.end - tail.start), promised_messages)
         }
     };
-    let finished = sorted.finish(errors, written);
     let sealed = Sealed { torn_tail_bytes, promised_lost: between + promised, ..finished.summary() };
     if finished.manifest.seq_end == start {
         // Nothing was ever in it: nothing to commit.
@@ -101,8 +85,43 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
     Ok(sealed)
 }
 
+/// Step 1: rows into synced files in `tmp/`. `fill` hands them over; `from` is where they come from, for errors.
+///
+/// Three stages, so that the cores have work: rows are read here, the others are threads that end before this
+/// function does.
+pub(super) fn in_stages<'a, E: From<ArchiveError>>(
+    archive: &'a Archive,
+    name: PartName,
+    session: &'a SessionHeader,
+    start: u64,
+    from: &Path,
+    fill: impl FnOnce(&mut Sorting<'a>) -> Result<(), E>,
+) -> Result<Finished, E> {
+    let (batches, to_decode) = sync_channel(BATCHES_WAITING);
+    let (steps, to_write) = sync_channel(BATCHES_WAITING);
+    let (sorted, errors, written) = std::thread::scope(|scope| {
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let writing = thread("seal-write").spawn_scoped(scope, move || write_files(&*archive.disk, to_write));
+        let writing = writing.doing("start a thread to seal", from)?;
+        let decoding = thread("seal-decode").spawn_scoped(scope, move || decode_batches(to_decode, &steps));
+        let decoding = decoding.doing("start a thread to seal", from)?;
+        // Dropped in here whatever becomes of it: the other stages end when it is gone.
+        let sorted = Sorting::new(archive, name, session, start, batches).map_err(E::from);
+        let sorted = sorted.and_then(|mut sorting| {
+            fill(&mut sorting)?;
+            Ok(sorting.sorted()?)
+        });
+        let errors = decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        // What went wrong last along the way is what the stages before it were ended by.
+        let errors = errors?;
+        Ok::<_, E>((sorted?, errors, written))
+    })?;
+    Ok(sorted.finish(errors, written))
+}
+
 /// Steps 2 and 3: into place, then the manifest.
-fn commit(archive: &Archive, finished: &Finished) -> Result<(), ArchiveError> {
+pub(super) fn commit(archive: &Archive, finished: &Finished) -> Result<(), ArchiveError> {
     let disk = &*archive.disk;
     let mut folders: Vec<PathBuf> = Vec::new();
     for FinishedSegment { tmp, file } in &finished.segments {

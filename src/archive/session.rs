@@ -45,7 +45,7 @@ impl Archive {
     /// Begins a session: makes its name unique in the archive (`-2`, `-3`, …, also in `header`), and
     /// writes its sidecar, its declarations, the zero-row files of its kinds and the views.
     pub fn begin_session(&self, header: &mut SessionHeader) -> Result<(), ArchiveError> {
-        let taken: HashSet<String> = self.read_sidecars()?.into_iter().map(|s| s.name).collect();
+        let taken = self.names_taken()?;
         header.name = unique_name(&header.name, &taken);
         let sidecar = Sidecar::of(header);
         self.write_declarations(header)?;
@@ -67,16 +67,27 @@ impl Archive {
         ended_at_us: Option<i64>,
         ended: Ended,
     ) -> Result<(), ArchiveError> {
-        let Some(mut sidecar) = self.read_sidecar(session_id)? else {
-            return Err(not_found(&session_id.to_string(), &[]));
-        };
         let manifests = self.read_manifests_of(session_id)?;
         let last = manifests.iter().flat_map(|m| &m.files).map(|f| f.received_max_us).max();
-        sidecar.messages = Some(manifests.iter().map(|m| m.seq_end).max().unwrap_or(0));
-        sidecar.ended_at_us = ended_at_us.or(last).or(Some(sidecar.started_at_us));
-        sidecar.ended = Some(ended);
-        self.write_sidecar(&sidecar)?;
-        self.update_index(|index| index.put_session(&sidecar.to_row()))
+        self.edit_sidecar(session_id, |sidecar| {
+            sidecar.messages = Some(manifests.iter().map(|m| m.seq_end).max().unwrap_or(0));
+            sidecar.ended_at_us = ended_at_us.or(last).or(Some(sidecar.started_at_us));
+            sidecar.ended = Some(ended);
+            Ok(())
+        })
+    }
+
+    /// Whether anything is known of a session, or left of it.
+    pub fn has_session(&self, session_id: SessionId) -> Result<bool, ArchiveError> {
+        let is_known =
+            self.read_sidecar(session_id)?.is_some() || !self.read_manifests_of(session_id)?.is_empty();
+        Ok(is_known || self.parts()?.iter().any(|part| part.session_id == session_id))
+    }
+
+    /// The names of sessions and clips, which no other session may have.
+    pub(super) fn names_taken(&self) -> Result<HashSet<String>, ArchiveError> {
+        let sidecars = self.read_sidecars()?.into_iter();
+        Ok(sidecars.flat_map(|s| s.clips.into_iter().map(|clip| clip.name).chain([s.name])).collect())
     }
 
     /// All sessions, oldest first.
@@ -117,7 +128,7 @@ impl Archive {
     }
 }
 
-fn unique_name(wanted: &str, taken: &HashSet<String>) -> String {
+pub(super) fn unique_name(wanted: &str, taken: &HashSet<String>) -> String {
     if !taken.contains(wanted) {
         return wanted.to_owned();
     }
@@ -125,7 +136,7 @@ fn unique_name(wanted: &str, taken: &HashSet<String>) -> String {
 }
 
 /// The position of the session that `wanted` names.
-fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, ArchiveError> {
+pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, ArchiveError> {
     if let Some(named) = sessions.iter().rposition(|s| s.name == wanted) {
         return Ok(named);
     }
@@ -147,7 +158,8 @@ fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, ArchiveError> {
 }
 
 fn not_found(wanted: &str, sessions: &[SessionRow]) -> ArchiveError {
-    let mut names: Vec<&str> = sessions.iter().map(|s| s.name.as_str()).collect();
+    let clips = sessions.iter().flat_map(|s| &s.clips).map(|clip| clip.name.as_str());
+    let mut names: Vec<&str> = sessions.iter().map(|s| s.name.as_str()).chain(clips).collect();
     names.sort_by_key(|name| strsim::damerau_levenshtein(wanted, name));
     let nearest = names.into_iter().take(NEAREST).map(str::to_owned).collect();
     ArchiveError::SessionNotFound { wanted: wanted.to_owned(), nearest }
@@ -187,6 +199,8 @@ mod tests {
             ended_at_us: None,
             ended: None,
             sources: Vec::new(),
+            clips: Vec::new(),
+            marks: Vec::new(),
         }
     }
 

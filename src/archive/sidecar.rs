@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Archive;
+use super::clips::{Clip, Mark};
 use super::durable::{files_in, read_json, replace_json};
 use super::error::ArchiveError;
 use super::manifest::Manifest;
@@ -27,11 +28,14 @@ pub struct Sidecar {
     /// last part is noticed.
     #[serde(default)]
     pub messages: Option<u64>,
+    /// The session is coming in (`import`) and not yet whole: readers may see some of it, recovery takes it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub importing: bool,
     pub sources: Vec<SidecarSource>,
     #[serde(default)]
-    pub clips: Vec<serde_json::Value>,
+    pub clips: Vec<Clip>,
     #[serde(default)]
-    pub marks: Vec<serde_json::Value>,
+    pub marks: Vec<Mark>,
 }
 
 /// How a session came to its end.
@@ -86,6 +90,7 @@ impl Sidecar {
             ended_at_us: None,
             ended: None,
             messages: None,
+            importing: false,
             sources: header.sources.iter().map(source).collect(),
             clips: Vec::new(),
             marks: Vec::new(),
@@ -93,6 +98,8 @@ impl Sidecar {
     }
 
     pub(super) fn to_row(&self) -> SessionRow {
+        let mut clips: Vec<&Clip> = self.clips.iter().collect();
+        clips.sort_by(|a, b| (a.seq_from, &a.name).cmp(&(b.seq_from, &b.name)));
         SessionRow {
             session_id: self.session_id,
             name: self.name.clone(),
@@ -109,6 +116,8 @@ impl Sidecar {
                     settings: s.settings.clone(),
                 })
                 .collect(),
+            clips: clips.into_iter().map(Clip::to_row).collect(),
+            marks: self.marks.iter().map(Mark::to_row).collect(),
         }
     }
 }
@@ -135,6 +144,8 @@ pub(super) fn session_rows(sidecars: &[Sidecar], manifests: &[Manifest]) -> Vec<
                     ended_at_us: Some(file.received_max_us),
                     ended: Some(Ended::Recovered.as_str().to_owned()),
                     sources: Vec::new(),
+                    clips: Vec::new(),
+                    marks: Vec::new(),
                 });
             }
             let session = &mut sessions[at];

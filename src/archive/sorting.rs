@@ -61,6 +61,7 @@ pub(super) struct SortedPart<'a> {
 }
 
 /// What a part came to, before it is committed.
+#[derive(Debug)]
 pub(super) struct Finished {
     pub segments: Vec<FinishedSegment>,
     pub manifest: Manifest,
@@ -93,15 +94,16 @@ impl<'a> Sorting<'a> {
         })
     }
 
-    /// Hands all records of the part on, to the last.
-    pub(super) fn take_all(
-        mut self,
-        reader: &mut PartReader,
-        part: &Path,
-    ) -> Result<SortedPart<'a>, ArchiveError> {
+    /// Hands all records of the part on.
+    pub(super) fn take_all(&mut self, reader: &mut PartReader, part: &Path) -> Result<(), ArchiveError> {
         while let Some(record) = reader.next().map_err(journal_error(part))? {
             self.push(&record)?;
         }
+        Ok(())
+    }
+
+    /// Hands on what still waits, after the last record.
+    pub(super) fn sorted(mut self) -> Result<SortedPart<'a>, ArchiveError> {
         for at in 0..self.segments.len() {
             self.hand_on(at)?;
         }
@@ -116,7 +118,12 @@ impl<'a> Sorting<'a> {
         })
     }
 
-    fn push(&mut self, record: &RecordRef<'_>) -> Result<(), ArchiveError> {
+    /// The `seq` that the next record has, if nothing is missing before it.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    pub(super) fn push(&mut self, record: &RecordRef<'_>) -> Result<(), ArchiveError> {
         let kind = self.kinds.of(record);
         let Some(kind) = kind.filter(|_| record.seq >= self.next_seq) else {
             // Names no source or kind of its session: not to be placed, so it stays missing and is

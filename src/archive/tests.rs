@@ -1,8 +1,10 @@
 //! Whole archives: recorded through the journal, sealed, cut, recovered, verified, scanned.
 
+mod clips;
 mod cut;
 mod damage;
 mod format;
+mod intake;
 mod lookup;
 mod order;
 mod seek;

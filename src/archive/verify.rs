@@ -97,6 +97,10 @@ pub fn verify_telling(
     let mut report = VerifyReport { recording, ..VerifyReport::default() };
     let sidecars = readable::<Sidecar>(archive, &archive.layout.sessions(), &mut report)?;
     let manifests = readable::<Manifest>(archive, &archive.layout.manifests(), &mut report)?;
+    // Half imported: what there is of them says nothing yet.
+    let (cut, sidecars): (Vec<_>, Vec<_>) = sidecars.into_iter().partition(|sidecar| sidecar.importing);
+    let is_cut = |id: SessionId| cut.iter().any(|sidecar| sidecar.session_id == id);
+    let manifests: Vec<_> = manifests.into_iter().filter(|manifest| !is_cut(manifest.session_id)).collect();
 
     let total = manifests.iter().map(|manifest| manifest.files.len() as u64).sum();
     for manifest in &manifests {
@@ -107,13 +111,20 @@ pub fn verify_telling(
         manifests.iter().flat_map(|m| &m.files).map(|file| file.path.as_str()).collect();
     for path in on_disk {
         let text = path.to_string_lossy().into_owned();
-        if !named.contains(text.as_str()) && !PartName::of(&path).is_some_and(|part| waiting.contains(&part))
-        {
+        let is_waiting = |part: PartName| waiting.contains(&part) || is_cut(part.session_id);
+        if !named.contains(text.as_str()) && !PartName::of(&path).is_some_and(is_waiting) {
             report.problems.push(Problem::Unnamed { path: text });
         }
     }
     if !recording {
-        check_index(archive, &manifests, &sidecars, &mut report);
+        if cut.is_empty() {
+            check_index(archive, &manifests, &sidecars, &mut report);
+        }
+        for sidecar in &cut {
+            report
+                .leftovers
+                .push(format!("session {} is half imported: run `telereel recover`", sidecar.name));
+        }
         for part in &waiting {
             report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
         }

@@ -21,8 +21,9 @@ pub(super) fn run(context: &Context, args: Cat) -> anyhow::Result<Outcome> {
         return Err(Usage("--follow needs a session, such as `latest`".into()).into());
     }
     selection::check(&names, &args.filters)?;
-    let archive = context.archive()?;
-    let chosen = choose(&archive, &names, args.filters, Clock::System.now())?;
+    let opened = selection::open(context, &names)?;
+    let archive = opened.archive.clone();
+    let chosen = choose(&archive, &opened.names, args.filters, Clock::System.now())?;
     let mut out = Out::new();
     if args.follow {
         return follow(&archive, chosen, &mut out);

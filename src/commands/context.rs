@@ -94,6 +94,16 @@ impl Context {
         Ok(Archive::open_on(Arc::new(RealDisk { group_readable }), path)?)
     }
 
+    /// The archive, made where there is none.
+    pub(super) fn archive_to_fill(&self) -> anyhow::Result<Archive> {
+        let path = self.archive_path()?;
+        let group_readable = match self.found_config() {
+            Some(config) => config::group_readable(config)?,
+            None => Archive::open(&path).is_ok_and(|archive| archive.is_group_readable()),
+        };
+        Ok(Archive::create_or_open_on(Arc::new(RealDisk { group_readable }), path, "")?)
+    }
+
     /// Where a running recorder answers.
     pub(super) fn console(&self) -> anyhow::Result<Console> {
         match self.found_config() {

@@ -1,9 +1,11 @@
 //! `telereel info SESSION`: one session in detail.
 
+use anyhow::bail;
+
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table, print};
-use super::selection::unsealed;
+use super::selection::{open, unsealed};
 use crate::archive::SessionInfo;
 use crate::cli::Info;
 use crate::units::{format_time_s, format_time_us, human_count, human_duration, human_size};
@@ -12,11 +14,17 @@ use crate::units::{format_time_s, format_time_us, human_count, human_duration, h
 const SHOWN_MAX: usize = 20;
 
 pub(super) fn run(context: &Context, args: &Info) -> anyhow::Result<Outcome> {
-    let archive = context.archive()?;
-    let session = archive.resolve(&args.session)?;
+    let opened = open(context, std::slice::from_ref(&args.session))?;
+    let archive = &opened.archive;
+    let [session] = &opened.names[..] else {
+        let names: Vec<String> = archive.list()?.into_iter().map(|session| session.name).collect();
+        let (reel, names) = (&args.session, names.join(", "));
+        bail!("{reel} holds several sessions ({names}): `telereel import {reel}`, and ask for each");
+    };
+    let (session, _) = archive.resolve_stretch(session)?;
     let info = archive.info(session.session_id)?;
     print(context.json, &info, |out| for_people(out, &info))?;
-    if let Some(unsealed) = unsealed(&archive, &[session])? {
+    if let Some(unsealed) = unsealed(archive, &[session])? {
         context.screen.note(unsealed);
     }
     Ok(Outcome::Done)
@@ -96,6 +104,23 @@ fn for_people(out: &mut Out, info: &SessionInfo) -> anyhow::Result<()> {
         ]);
     }
     section(out, &gaps)?;
+
+    let mut clips = Table::new(&["clip", ">first", ">last", "note"]);
+    for clip in &info.clips {
+        clips.row([
+            clip.name.clone(),
+            clip.seq_from.to_string(),
+            clip.seq_to.saturating_sub(1).to_string(),
+            clip.note.clone().unwrap_or_default(),
+        ]);
+    }
+    section(out, &clips)?;
+
+    let mut marks = Table::new(&["marked at", ">after", "note"]);
+    for mark in &info.marks {
+        marks.row([format_time_us(mark.at_us), human_duration(mark.elapsed_ns), mark.note.clone()]);
+    }
+    section(out, &marks)?;
 
     let mut unknown =
         Table::new(&["vendor", "kind", "field without a column", "type", ">seen in", ">of examined"]);

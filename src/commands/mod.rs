@@ -6,16 +6,21 @@
 
 mod cat;
 mod check;
+mod clip;
 mod completions;
 mod context;
 mod demo;
+mod export;
+mod import;
 mod info;
 mod init;
 mod list;
 mod log;
+mod mark;
 mod output;
 mod progress;
 mod record;
+mod recorder_api;
 mod recover;
 mod reindex;
 mod replay;
@@ -110,6 +115,10 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::List(_) => list::run(&context),
         Verb::Info(args) => info::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, args),
+        Verb::Clip(args) => clip::run(&context, args),
+        Verb::Mark(args) => mark::run(&context, args),
+        Verb::Export(args) => export::run(&context, args),
+        Verb::Import(args) => import::run(&context, args),
         Verb::Verify(_) => verify::run(&context),
         Verb::Recover(_) => recover::run(&context),
         Verb::Reindex(_) => reindex::run(&context),

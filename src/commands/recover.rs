@@ -42,6 +42,9 @@ fn for_people(out: &mut Out, report: &RecoverReport) -> anyhow::Result<()> {
     for path in &report.set_aside {
         out.line(format!("lost: a journal part that cannot be read, kept as {}", path.display()))?;
     }
+    for name in &report.taken_back {
+        out.line(format!("the import of {name} had been cut: nothing is left of it, import it again"))?;
+    }
     if !report.sessions.is_empty() {
         out.line(format!("{} sessions have their end now", report.sessions.len()))?;
     }

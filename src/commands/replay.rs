@@ -52,8 +52,10 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         return Err(Usage(what.into()).into());
     }
     check_pace(&args)?;
-    let archive = context.archive()?;
-    let mut chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
+    // A reel is there for as long as this.
+    let opened = selection::open(context, &args.sessions)?;
+    let archive = opened.archive.clone();
+    let mut chosen = choose(&archive, &opened.names, args.filters.clone(), Clock::System.now())?;
     chosen.options.emitted_only = true;
     let first = chosen.require_some(&archive)?;
     if let Some(unsealed) = unsealed(&archive, &chosen.sessions)? {

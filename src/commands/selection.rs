@@ -1,14 +1,19 @@
 //! From sessions and filters as they are typed to what is scanned.
 
+use std::ops::Range;
+use std::path::Path;
+
 use anyhow::bail;
 
 use super::Usage;
+use super::context::Context;
 use crate::archive::{
-    Archive, ArchiveError, Bound, Filter, Predicate, ScanOptions, SessionSummary, end_of, scan,
+    Archive, ArchiveError, Bound, Filter, Predicate, ScanOptions, SessionSummary, end_of, envelopes, scan,
 };
 use crate::cli::Filters;
 use crate::clock::Now;
-use crate::message::{Row, Selection};
+use crate::exchange::reel::{self, Unpacked};
+use crate::message::{Row, Selection, SessionId};
 use crate::player::Position;
 use crate::section::nearest;
 use crate::units::{Moment, format_time_s, human_duration, human_size};
@@ -34,7 +39,7 @@ pub(super) fn choose(
     filters: Filters,
     now: Now,
 ) -> anyhow::Result<Chosen> {
-    let sessions = sessions(archive, names)?;
+    let (sessions, ranges) = sessions(archive, names)?;
     let predicate =
         filters.filter.as_ref().map(|filter| bind(archive, filter, &sessions, &filters)).transpose()?;
     let options = ScanOptions {
@@ -43,6 +48,7 @@ pub(super) fn choose(
         to: filters.to.map(|moment| bound(moment, now)),
         merged_from: None,
         merged_to: None,
+        ranges,
         selection: Selection {
             vendors: filters.vendor,
             sources: filters.source,
@@ -54,15 +60,19 @@ pub(super) fn choose(
         data_only: true,
         emitted_only: false,
     };
-    let reversed = match (options.from, options.to) {
-        (Some(Bound::Wall(from)), Some(Bound::Wall(to))) => from >= to,
-        (Some(Bound::Elapsed(from)), Some(Bound::Elapsed(to))) => from >= to,
-        _ => false,
-    };
-    if reversed {
+    if reversed(options.from, options.to) {
         return Err(Usage("--to is not after --from: nothing lies between them".into()).into());
     }
     Ok(Chosen { sessions, options })
+}
+
+/// Whether nothing can lie between two moments.
+pub(super) fn reversed(from: Option<Bound>, to: Option<Bound>) -> bool {
+    match (from, to) {
+        (Some(Bound::Wall(from)), Some(Bound::Wall(to))) => from >= to,
+        (Some(Bound::Elapsed(from)), Some(Bound::Elapsed(to))) => from >= to,
+        _ => false,
+    }
 }
 
 /// The condition, its columns and types checked against what the archive has. What it may have meant is looked for
@@ -89,14 +99,60 @@ fn bind(
     filter.bind_like(&columns, &likely).map_err(|error| Usage(format!("--where, {error}")).into())
 }
 
-fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
+/// Of a session, a range of `seq`.
+type Stretches = Vec<(SessionId, Range<u64>)>;
+
+/// The sessions that names mean, and of those that are meant by clips alone, which stretches.
+fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<(Vec<SessionSummary>, Stretches)> {
     let mut sessions = if names.is_empty() { archive.list()? } else { Vec::new() };
+    let (mut whole, mut ranges) = (Vec::new(), Vec::new());
     for name in names {
-        sessions.push(archive.resolve(name)?);
+        let (mut session, clip) = archive.resolve_stretch(name)?;
+        match clip {
+            None => whole.push(session.session_id),
+            Some(clip) => {
+                let last = ScanOptions {
+                    sessions: vec![session.session_id],
+                    ranges: vec![(session.session_id, clip.seq_to.saturating_sub(1)..clip.seq_to)],
+                    ..ScanOptions::default()
+                };
+                // What is left of the session when the clip is over is nobody's business.
+                if let Some(last) = envelopes(archive, &last)?.next() {
+                    session.duration_ns = last?.elapsed_ns;
+                }
+                ranges.push((session.session_id, clip.seqs()));
+            }
+        }
+        sessions.push(session);
     }
-    sessions.sort_by_key(|session| (session.started_at_us, session.session_id));
+    ranges.retain(|(session_id, _)| !whole.contains(session_id));
+    sessions.sort_by_key(|s| (s.started_at_us, s.session_id, std::cmp::Reverse(s.duration_ns)));
     sessions.dedup_by_key(|session| session.session_id);
-    Ok(sessions)
+    Ok((sessions, ranges))
+}
+
+/// An archive that sessions are chosen from, and what they are called in it.
+pub(super) struct Opened {
+    pub(super) archive: Archive,
+    pub(super) names: Vec<String>,
+    /// Unpacked for as long as it is used.
+    _reel: Option<Unpacked>,
+}
+
+/// Opens the archive; or where a reel is named, that. No reel is beside anything else: it is an archive of its own.
+pub(super) fn open(context: &Context, names: &[String]) -> anyhow::Result<Opened> {
+    let Some(name) = names.iter().find(|name| reel::is_reel(name)) else {
+        return Ok(Opened { archive: context.archive()?, names: names.to_vec(), _reel: None });
+    };
+    if names.len() > 1 {
+        let what =
+            format!("{name} is an archive of its own: take it alone, or `telereel import {name}` first");
+        return Err(Usage(what).into());
+    }
+    let unpacked = reel::open(Path::new(name))?;
+    let archive = unpacked.archive().clone();
+    let names = archive.list()?.iter().map(|session| session.session_id.to_string()).collect();
+    Ok(Opened { archive, names, _reel: Some(unpacked) })
 }
 
 /// Refuses what names neither a session nor, by its times alone, a stretch of the archive; needs no
@@ -117,7 +173,7 @@ pub(super) fn check(names: &[String], filters: &Filters) -> Result<(), Usage> {
     Ok(())
 }
 
-fn bound(moment: Moment, now: Now) -> Bound {
+pub(super) fn bound(moment: Moment, now: Now) -> Bound {
     match moment {
         Moment::At(us) => Bound::Wall(us),
         Moment::AfterStart(duration) => Bound::Elapsed(duration.as_nanos() as u64),

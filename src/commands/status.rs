@@ -1,26 +1,17 @@
 //! `telereel status`: asks a running recorder how it is doing.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use url::Url;
 
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table, print};
+use super::recorder_api::ask;
 use crate::cli::Status;
-use crate::config::Console;
-use crate::transport::http_client::{HttpCall, HttpError, call};
-use crate::transport::tls::{Trust, client_config};
 use crate::units::{human_count, human_duration, human_size};
-
-/// A recorder answers from memory: whoever needs longer is not one.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is shown of the answer; there is more in it, which `--json` passes on.
 #[derive(Deserialize)]
@@ -64,52 +55,17 @@ struct SourceAnswer {
 
 pub(super) fn run(context: &Context, _args: &Status) -> anyhow::Result<Outcome> {
     let console = context.console()?;
-    let body = super::runtime()?.block_on(ask(&console))?;
+    let asked = ask(&console, Method::GET, "status", Bytes::new());
+    let answer = super::runtime()?.block_on(asked)?;
+    if answer.status != 200 {
+        bail!("what answers at {} is no recorder: it answered {}", console.listen, answer.status);
+    }
+    let body = answer.body;
     let not_ours = || format!("what answers at {} is no recorder of this version", console.listen);
     let document: &RawValue = serde_json::from_slice(&body).with_context(not_ours)?;
     let answer: Answer = serde_json::from_slice(&body).with_context(not_ours)?;
     print(context.json, &document, |out| for_people(out, &answer))?;
     Ok(Outcome::Done)
-}
-
-async fn ask(console: &Console) -> anyhow::Result<Bytes> {
-    let scheme = if console.tls.is_some() { "https" } else { "http" };
-    let url = Url::parse(&format!("{scheme}://{}/api/v1/status", dialable(&console.listen)))?;
-    // The certificate is the one that the recorder of this configuration serves.
-    let trust = console.tls.as_ref().map_or(Trust::System, |tls| Trust::Authority(tls.cert.clone()));
-    let mut headers = Vec::new();
-    if let Some(token) = &console.token {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-            .context("the token of [console] cannot be sent in a header")?;
-        value.set_sensitive(true);
-        headers.push((AUTHORIZATION, value));
-    }
-    let request = HttpCall { method: Method::GET, url, headers, body: Bytes::new(), timeout: PATIENCE };
-    let answer = match call(request, &client_config(&trust)?).await {
-        Ok(answer) => answer,
-        Err(error @ HttpError::Dial(_)) => {
-            let what = format!(
-                "no recorder is running at {}: start one with `telereel record`, or name its configuration with -c",
-                console.listen
-            );
-            return Err(anyhow::Error::new(error).context(what));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    match answer.status {
-        200 => Ok(answer.body),
-        401 | 403 => bail!("the recorder at {} does not accept the token of [console]", console.listen),
-        status => bail!("what answers at {} is no recorder: it answered {status}", console.listen),
-    }
-}
-
-/// Where to connect to for an address that is listened on: "all addresses" is none to dial.
-fn dialable(listen: &str) -> String {
-    match listen.rsplit_once(':') {
-        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-        Some(("[::]", port)) => format!("[::1]:{port}"),
-        _ => listen.to_owned(),
-    }
 }
 
 /// A vendor's clock may be ahead of ours: then the lag is below zero.
@@ -176,17 +132,5 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
     match &answer.seal_error {
         Some(error) => out.line(format!("sealing fails, everything is kept in the journal: {error}")),
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_addresses_are_dialled_on_loopback() {
-        assert_eq!(dialable("0.0.0.0:7080"), "127.0.0.1:7080");
-        assert_eq!(dialable("[::]:7080"), "[::1]:7080");
-        assert_eq!(dialable("192.168.1.5:7080"), "192.168.1.5:7080");
     }
 }

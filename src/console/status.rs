@@ -1,4 +1,4 @@
-//! `GET /api/v1/status`: a running recorder as JSON.
+//! `GET /api/v1/status`: a running recorder as JSON. `POST /api/v1/marks`: see [`marks`](super::marks).
 //!
 //! With a token configured (beyond loopback there must be one) a request needs
 //! `Authorization: Bearer TOKEN`. A browser on another site's page gets nothing: no CORS headers, and
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::guard;
@@ -17,14 +17,17 @@ use crate::recorder::StatusSource;
 use crate::secret::Secret;
 
 #[derive(Debug)]
-struct Console {
-    recorder: StatusSource,
-    token: Option<Secret>,
+pub(super) struct Console {
+    pub(super) recorder: StatusSource,
+    pub(super) token: Option<Secret>,
 }
 
 /// The routes of the `[console]` listener of a recorder.
 pub fn routes(recorder: StatusSource, token: Option<Secret>) -> Router {
-    Router::new().route("/api/v1/status", get(status)).with_state(Arc::new(Console { recorder, token }))
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/marks", post(super::marks::mark))
+        .with_state(Arc::new(Console { recorder, token }))
 }
 
 async fn status(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {

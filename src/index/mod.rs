@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-pub use rows::{LinkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
+pub use rows::{ClipRow, LinkRow, MarkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
 
 /// The migrations, oldest first. Never edit one that was released: add another.
 const MIGRATIONS: [&str; 1] = [include_str!("../../schema/index/001_catalog.sql")];

@@ -3,7 +3,9 @@
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Index, IndexError, LinkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
+use super::{
+    ClipRow, Index, IndexError, LinkRow, MarkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow,
+};
 use crate::message::SessionId;
 
 const READ: &str = "read";
@@ -21,7 +23,7 @@ impl Index {
             )?;
             let mut sessions = query.query_map([], session_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
             for session in &mut sessions {
-                session.sources = self.sources(session.session_id)?;
+                self.complete(session)?;
             }
             Ok(sessions)
         })
@@ -40,7 +42,7 @@ impl Index {
                 )
                 .optional()?;
             let Some(mut session) = found else { return Ok(None) };
-            session.sources = self.sources(session_id)?;
+            self.complete(&mut session)?;
             Ok(Some(session))
         })
     }
@@ -103,6 +105,25 @@ impl Index {
         })
     }
 
+    /// What other tables hold of a session.
+    fn complete(&self, session: &mut SessionRow) -> rusqlite::Result<()> {
+        let id = session.session_id.to_string();
+        session.sources = self.sources(session.session_id)?;
+        let mut clips = self.connection.prepare_cached(
+            "SELECT name, seq_from, seq_to FROM clip WHERE session_id = ?1 ORDER BY seq_from, name",
+        )?;
+        let clip = |row: &Row<'_>| {
+            Ok(ClipRow { name: row.get(0)?, seq_from: unsigned(row, 1)?, seq_to: unsigned(row, 2)? })
+        };
+        session.clips = clips.query_map([&id], clip)?.collect::<rusqlite::Result<_>>()?;
+        let mut marks = self.connection.prepare_cached(
+            "SELECT elapsed_ns, note FROM mark WHERE session_id = ?1 ORDER BY elapsed_ns, rowid",
+        )?;
+        let mark = |row: &Row<'_>| Ok(MarkRow { elapsed_ns: unsigned(row, 0)?, note: row.get(1)? });
+        session.marks = marks.query_map([&id], mark)?.collect::<rusqlite::Result<_>>()?;
+        Ok(())
+    }
+
     fn sources(&self, session_id: SessionId) -> rusqlite::Result<Vec<SourceRow>> {
         let mut query = self.connection.prepare_cached(
             "SELECT name, vendor, settings FROM source WHERE session_id = ?1 ORDER BY position",
@@ -141,6 +162,8 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         ended_at_us: row.get(4)?,
         ended: row.get(5)?,
         sources: Vec::new(),
+        clips: Vec::new(),
+        marks: Vec::new(),
     })
 }
 

@@ -11,6 +11,21 @@ pub struct SessionRow {
     pub ended_at_us: Option<i64>,
     pub ended: Option<String>,
     pub sources: Vec<SourceRow>,
+    pub clips: Vec<ClipRow>,
+    pub marks: Vec<MarkRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClipRow {
+    pub name: String,
+    pub seq_from: u64,
+    pub seq_to: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkRow {
+    pub elapsed_ns: u64,
+    pub note: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]

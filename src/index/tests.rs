@@ -14,6 +14,11 @@ fn session(name: &str, started_at_us: i64) -> SessionRow {
             vendor: "delicode".into(),
             settings: serde_json::json!({"locations": [1, 2]}),
         }],
+        clips: vec![ClipRow { name: format!("{name}-clip"), seq_from: 2, seq_to: 9 }],
+        marks: vec![
+            MarkRow { elapsed_ns: 5, note: "light on".into() },
+            MarkRow { elapsed_ns: 5, note: "a second at once".into() },
+        ],
     }
 }
 

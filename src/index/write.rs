@@ -63,6 +63,20 @@ fn put_session(tx: &Transaction<'_>, session: &SessionRow) -> rusqlite::Result<(
         let settings = source.settings.to_string();
         insert.execute(params![id, position as i64, source.name, source.vendor, settings])?;
     }
+    tx.execute("DELETE FROM clip WHERE session_id = ?1", [&id])?;
+    for clip in &session.clips {
+        tx.execute(
+            "INSERT OR REPLACE INTO clip (name, session_id, seq_from, seq_to) VALUES (?1, ?2, ?3, ?4)",
+            params![clip.name, id, clip.seq_from as i64, clip.seq_to as i64],
+        )?;
+    }
+    tx.execute("DELETE FROM mark WHERE session_id = ?1", [&id])?;
+    for mark in &session.marks {
+        tx.execute(
+            "INSERT INTO mark (session_id, elapsed_ns, note) VALUES (?1, ?2, ?3)",
+            params![id, mark.elapsed_ns as i64, mark.note],
+        )?;
+    }
     Ok(())
 }
 

@@ -89,6 +89,16 @@ impl<'a> HeadersRef<'a> {
         self.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
+    /// Writes headers to `block`, in place of what is there, and gives them as they lie in a record.
+    pub fn write(headers: &Headers, block: &'a mut Vec<u8>) -> Self {
+        block.clear();
+        for (name, value) in headers {
+            put_slice(block, name.as_bytes());
+            put_slice(block, value.as_bytes());
+        }
+        Self { count: headers.len() as u32, bytes: block }
+    }
+
     /// A block whose count is its own, with nothing behind the last header.
     fn parse(mut block: &'a [u8]) -> Option<Self> {
         let count = take_u32(&mut block)?;

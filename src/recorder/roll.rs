@@ -69,7 +69,7 @@ pub async fn roll(
     let ended_at_us = running.clock().now().wall_us;
     running.sealing().end(old.session_id, ended_at_us, Some(header.session_id));
     tracing::info!("session {} goes on as {}", old.name, header.name);
-    running.rolled(header);
+    running.rolled(header, started.steady_ns);
     let _ = begin.send(true);
     Ok(())
 }

@@ -157,7 +157,7 @@ impl Recorder {
             min_free_disk: config.archive.min_free_disk,
             sealing,
             sources: headers.iter().map(watched).collect(),
-            sessions: vec![header].into(),
+            sessions: vec![(header, started.steady_ns)].into(),
         });
 
         let mut orders = Vec::new();

@@ -8,7 +8,7 @@ use super::latest::Latest;
 use super::sealer::Sealing;
 use super::stats::{JournalStatus, SourceStats, SourceStatus, Status, Summary};
 use super::{rfc3339, summarise};
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveError, Mark};
 use crate::clock::{Clock, Now};
 use crate::index::Index;
 use crate::journal::JournalHandle;
@@ -33,8 +33,8 @@ pub struct Running {
     pub min_free_disk: u64,
     pub sealing: Arc<Sealing>,
     pub sources: Vec<Watched>,
-    /// The sessions of this recorder, the current one last; never empty.
-    pub sessions: Mutex<Vec<SessionHeader>>,
+    /// The sessions of this recorder, the current one last; never empty. Each with its start on the steady clock.
+    pub sessions: Mutex<Vec<(SessionHeader, u64)>>,
 }
 
 /// One source, as seen from outside its task.
@@ -67,13 +67,29 @@ impl StatusSource {
 
     /// The session of the moment.
     pub fn session(&self) -> SessionHeader {
+        self.session_and_start().0
+    }
+
+    fn session_and_start(&self) -> (SessionHeader, u64) {
         let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions[sessions.len() - 1].clone()
     }
 
-    /// Another session has begun.
-    pub fn rolled(&self, header: SessionHeader) {
-        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(header);
+    /// Another session has begun, at this time of the steady clock.
+    pub fn rolled(&self, header: SessionHeader, started_ns: u64) {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner).push((header, started_ns));
+    }
+
+    /// Notes something in the session of the moment: now, or at this time of the wall clock. Writes to the disk.
+    pub fn mark(&self, note: String, at_us: Option<i64>) -> Result<(SessionHeader, Mark), ArchiveError> {
+        let ((session, started_ns), now) = (self.session_and_start(), self.0.clock.now());
+        let at_us = at_us.unwrap_or(now.wall_us);
+        let ago_ns = i128::from(now.wall_us - at_us) * 1_000;
+        let elapsed_ns = i128::from(now.steady_ns) - i128::from(started_ns) - ago_ns;
+        let elapsed_ns = u64::try_from(elapsed_ns.max(0)).unwrap_or(u64::MAX);
+        let mark = Mark { elapsed_ns, at_us, note };
+        self.0.archive.add_mark(session.session_id, mark.clone())?;
+        Ok((session, mark))
     }
 
     pub(super) fn watched(&self, index: usize) -> &Watched {
@@ -82,7 +98,7 @@ impl StatusSource {
 
     fn session_ids(&self) -> Vec<SessionId> {
         let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.iter().map(|header| header.session_id).collect()
+        sessions.iter().map(|(header, _)| header.session_id).collect()
     }
 
     /// The recorder as it is now.

@@ -18,7 +18,7 @@ const BATCH_ROWS: usize = 4_096;
 
 /// The range of `seq` between two bounds of a session; `segments` are all that it has, since all kinds
 /// count, not only those that the scan selects.
-pub(super) fn seq_range(
+pub(in crate::archive) fn seq_range(
     archive: &Archive,
     segments: &[SegmentRow],
     from: Option<Bound>,

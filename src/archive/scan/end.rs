@@ -2,6 +2,7 @@
 
 use super::{Bound, Scan, ScanOptions, selected};
 use crate::archive::{Archive, ArchiveError};
+use crate::message::SessionId;
 
 /// A look at the end begins with the last second, and goes so many times farther back until it finds something.
 const FIRST_LOOK_NS: u64 = 1_000_000_000;
@@ -68,7 +69,7 @@ impl Span {
 struct Spans {
     spans: Vec<Span>,
     /// When each session began.
-    starts: Vec<(crate::message::SessionId, i128)>,
+    starts: Vec<(SessionId, i128)>,
 }
 
 fn spans(archive: &Archive, options: &ScanOptions) -> Result<Spans, ArchiveError> {
@@ -82,6 +83,13 @@ fn spans(archive: &Archive, options: &ScanOptions) -> Result<Spans, ArchiveError
             Some(Bound::Elapsed(ns)) => Some(start_ns + i128::from(*ns)),
             Some(Bound::Wall(us)) => Some(i128::from(*us) * 1_000),
         };
+        let before_ns = match last_of_stretches(archive, options, session.session_id)? {
+            Some(elapsed_ns) => {
+                let end_ns = start_ns + i128::from(elapsed_ns) + 1;
+                Some(before_ns.map_or(end_ns, |before_ns: i128| before_ns.min(end_ns)))
+            }
+            None => before_ns,
+        };
         starts.push((session.session_id, start_ns));
         for segment in segments.iter().filter(|segment| options.may_hold(segment)) {
             let from_ns = start_ns + i128::from(segment.elapsed_min_ns);
@@ -93,10 +101,27 @@ fn spans(archive: &Archive, options: &ScanOptions) -> Result<Spans, ArchiveError
                     from_ns,
                     to_ns: before_ns.map_or(to_ns, |before_ns| to_ns.min(before_ns)),
                     rows: segment.rows,
-                    is_whole: is_whole && !is_by_row && to.is_none(),
+                    is_whole: is_whole && !is_by_row && to.is_none() && options.ranges.is_empty(),
                 });
             }
         }
     }
     Ok(Spans { spans, starts })
+}
+
+/// Of a session of which only stretches are selected: what had elapsed at the end of the last of them.
+fn last_of_stretches(
+    archive: &Archive,
+    options: &ScanOptions,
+    session_id: SessionId,
+) -> Result<Option<u64>, ArchiveError> {
+    let ends = options.ranges.iter().filter(|(of, _)| *of == session_id).map(|(_, range)| range.end);
+    let Some(end) = ends.max() else { return Ok(None) };
+    let last = ScanOptions {
+        sessions: vec![session_id],
+        ranges: vec![(session_id, end.saturating_sub(1)..end)],
+        ..ScanOptions::default()
+    };
+    let row = Scan::open(archive, &last, false)?.next().transpose()?;
+    Ok(row.map(|row| row.elapsed_ns))
 }

@@ -19,6 +19,8 @@ mod end;
 mod pages;
 mod session;
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::error::ArchiveError;
@@ -31,6 +33,8 @@ pub use behind::last_rows_from;
 use cursor::Wanted;
 pub use end::end_of;
 use session::SessionStream;
+
+pub(super) use bounds::seq_range;
 
 /// What to scan.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,8 @@ pub struct ScanOptions {
     pub merged_from: Option<i128>,
     /// And up to there, exclusive.
     pub merged_to: Option<i128>,
+    /// Of a session that is named here only these stretches of `seq`.
+    pub ranges: Vec<(SessionId, Range<u64>)>,
     pub selection: Selection,
     /// Only rows for which this holds.
     pub predicate: Option<Predicate>,
@@ -105,6 +111,7 @@ pub fn summarize(archive: &Archive, options: &ScanOptions) -> Result<ScanSummary
         && options.merged_from.is_none()
         && options.merged_to.is_none()
         && options.to.is_none()
+        && options.ranges.is_empty()
         && options.predicate.is_none()
         && devices.is_empty()
         && channels.is_empty();
@@ -160,6 +167,23 @@ fn selected(
 }
 
 impl ScanOptions {
+    /// The stretches of a session that are wanted, in order and apart from one another.
+    fn stretches(&self, session_id: SessionId) -> Vec<Range<u64>> {
+        let named = self.ranges.iter().filter(|(of, _)| *of == session_id).map(|(_, range)| range.clone());
+        let mut named: Vec<Range<u64>> = named.collect();
+        if named.is_empty() {
+            named.push(0..u64::MAX);
+            return named;
+        }
+        named.sort_by_key(|range| range.start);
+        named.dedup_by(|next, known| {
+            let touches = next.start <= known.end;
+            known.end = if touches { known.end.max(next.end) } else { known.end };
+            touches
+        });
+        named
+    }
+
     fn may_hold(&self, segment: &SegmentRow) -> bool {
         let Selection { vendors, sources, kinds, .. } = &self.selection;
         let is_protocol = segment.kind == LINK_KIND || segment.kind == "control";
@@ -187,8 +211,12 @@ impl Scan {
                 range.end = range.end.min(bounds::seq_range(archive, &segments, None, Some(to))?.end);
             }
             segments.retain(|segment| options.may_hold(segment));
-            let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
-            pending.push(SessionStream::new(archive, session, segments, range, wanted));
+            for stretch in options.stretches(session.session_id) {
+                let range = range.start.max(stretch.start)..range.end.min(stretch.end);
+                let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
+                let (session, segments) = (session.clone(), segments.clone());
+                pending.push(SessionStream::new(archive, session, segments, range, wanted));
+            }
         }
         pending.sort_by_key(|stream| std::cmp::Reverse(stream.earliest()));
         Ok(Self { active: Vec::new(), pending, selection: options.selection.clone(), failed: false })

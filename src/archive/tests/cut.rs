@@ -11,7 +11,7 @@ use crate::disk::{Disk, SimDisk};
 const MESSAGES: u64 = 54;
 
 /// Puts what a simulated disk holds after a crash onto the real one, beside the index.
-fn restore(disk: &SimDisk, root: &Path) {
+pub(super) fn restore(disk: &SimDisk, root: &Path) {
     for folder in ["journal", "tmp", "data", "manifests", "sessions", "schema", "views"] {
         let _ = std::fs::remove_dir_all(root.join(folder));
     }

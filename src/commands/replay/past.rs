@@ -172,6 +172,7 @@ fn state(
             let upto = |options: &ScanOptions| ScanOptions {
                 sessions: sessions.clone(),
                 from: None,
+                ranges: Vec::new(),
                 merged_to,
                 ..options.clone()
             };

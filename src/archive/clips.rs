@@ -1,0 +1,175 @@
+//! Clips and marks: what people name in a session, kept in its sidecar, without touching a message.
+//!
+//! A clip is a stretch of a session by `seq`, so that it means the same rows for ever. Its name is one of the
+//! archive's: no session and no other clip has it, and a session that begins later gets `-2`.
+//!
+//! Sidecars are rewritten while a recorder runs, by it and by others: whoever does holds a short lock of its own
+//! ([`Archive::edit_sidecar`]), which is not the archive's.
+
+use std::fs::File;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{ArchiveError, IoContext};
+use super::scan::{Bound, seq_range};
+use super::session::{SessionSummary, summarise};
+use super::sidecar::Sidecar;
+use super::time::rfc3339_us;
+use super::{Archive, session};
+use crate::index::{ClipRow, MarkRow};
+use crate::message::SessionId;
+
+/// A named stretch of a session: `seq_from <= seq < seq_to`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clip {
+    pub name: String,
+    pub seq_from: u64,
+    pub seq_to: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A note at a moment of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Nanoseconds since the session's start.
+    pub elapsed_ns: u64,
+    /// The same on the wall clock.
+    #[serde(rename = "at", with = "rfc3339_us")]
+    pub at_us: i64,
+    pub note: String,
+}
+
+impl Clip {
+    pub fn seqs(&self) -> Range<u64> {
+        self.seq_from..self.seq_to
+    }
+
+    pub(super) fn to_row(&self) -> ClipRow {
+        ClipRow { name: self.name.clone(), seq_from: self.seq_from, seq_to: self.seq_to }
+    }
+}
+
+impl Mark {
+    pub(super) fn to_row(&self) -> MarkRow {
+        MarkRow { elapsed_ns: self.elapsed_ns, note: self.note.clone() }
+    }
+}
+
+/// Held while a sidecar is read, changed and written.
+#[derive(Debug)]
+pub(super) struct SidecarLock {
+    _folder: File,
+}
+
+impl Archive {
+    /// Waits for whoever rewrites a sidecar. Nobody does for longer than two small files take.
+    pub(super) fn lock_sidecars(&self) -> Result<SidecarLock, ArchiveError> {
+        // The folder itself: `lock` is held for as long as somebody records.
+        let folder = File::open(self.root()).doing("open", self.root())?;
+        folder.lock().doing("lock", self.root())?;
+        Ok(SidecarLock { _folder: folder })
+    }
+
+    /// Changes a session's sidecar, and the index with it.
+    pub(super) fn edit_sidecar<T>(
+        &self,
+        session_id: SessionId,
+        edit: impl FnOnce(&mut Sidecar) -> Result<T, ArchiveError>,
+    ) -> Result<T, ArchiveError> {
+        let _lock = self.lock_sidecars()?;
+        let Some(mut sidecar) = self.read_sidecar(session_id)? else {
+            let nearest = Vec::new();
+            return Err(ArchiveError::SessionNotFound { wanted: session_id.to_string(), nearest });
+        };
+        let told = edit(&mut sidecar)?;
+        self.write_sidecar(&sidecar)?;
+        self.update_index(|index| index.put_session(&sidecar.to_row()))?;
+        Ok(told)
+    }
+
+    /// Names a stretch of a session.
+    pub fn add_clip(&self, session_id: SessionId, clip: Clip) -> Result<(), ArchiveError> {
+        self.edit_sidecar(session_id, |own| {
+            let refused = |why: String| Err(ArchiveError::NameRefused { name: clip.name.clone(), why });
+            if clip.name.is_empty() || clip.name == "latest" || clip.name.ends_with(".reel") {
+                return refused("a SESSION means something else by it".into());
+            }
+            for sidecar in self.read_sidecars()? {
+                if sidecar.name == clip.name {
+                    return refused(format!("session {} is called so", sidecar.session_id));
+                }
+                if sidecar.clips.iter().any(|known| known.name == clip.name) {
+                    let of = sidecar.name;
+                    return refused(format!(
+                        "a clip of {of} is called so: `telereel clip --remove {}`",
+                        clip.name
+                    ));
+                }
+            }
+            own.clips.push(clip.clone());
+            Ok(())
+        })
+    }
+
+    /// Forgets a clip; its messages stay. Answers with the session that it was of.
+    pub fn remove_clip(&self, name: &str) -> Result<(SessionId, Clip), ArchiveError> {
+        let (mut names, mut found) = (Vec::new(), None);
+        for sidecar in self.read_sidecars()? {
+            if sidecar.clips.iter().any(|clip| clip.name == name) {
+                found = Some(sidecar.session_id);
+            }
+            names.extend(sidecar.clips.into_iter().map(|clip| clip.name));
+        }
+        let not_found = || ArchiveError::ClipNotFound { wanted: name.to_owned(), clips: names.clone() };
+        let session_id = found.ok_or_else(not_found)?;
+        self.edit_sidecar(session_id, |sidecar| {
+            let at = sidecar.clips.iter().position(|clip| clip.name == name).ok_or_else(not_found)?;
+            Ok((session_id, sidecar.clips.remove(at)))
+        })
+    }
+
+    /// Notes something at a moment of a session.
+    pub fn add_mark(&self, session_id: SessionId, mark: Mark) -> Result<(), ArchiveError> {
+        self.edit_sidecar(session_id, |sidecar| {
+            let at = sidecar.marks.partition_point(|known| known.elapsed_ns <= mark.elapsed_ns);
+            sidecar.marks.insert(at, mark);
+            Ok(())
+        })
+    }
+
+    /// The rows of a session between two moments, as far as they are sealed: the first and the last that there is,
+    /// exclusive. Empty where there is none.
+    pub fn seqs_between(
+        &self,
+        session_id: SessionId,
+        from: Option<Bound>,
+        to: Option<Bound>,
+    ) -> Result<Range<u64>, ArchiveError> {
+        let segments = self.catalog()?.segments(session_id)?;
+        let range = seq_range(self, &segments, from, to)?;
+        let start = segments.iter().map(|s| s.seq_min).min().unwrap_or(0);
+        let end = segments.iter().map(|s| s.seq_max + 1).max().unwrap_or(0);
+        let end = range.end.min(end);
+        Ok(range.start.max(start).min(end)..end)
+    }
+
+    /// The session that a user means, by itself or by a clip of it.
+    pub fn resolve_stretch(&self, wanted: &str) -> Result<(SessionSummary, Option<Clip>), ArchiveError> {
+        let index = self.catalog()?;
+        let sessions = index.sessions()?;
+        let (at, clip) = match session::pick(&sessions, wanted) {
+            Ok(at) => (at, None),
+            Err(error) => {
+                let of = sessions.iter().position(|s| s.clips.iter().any(|clip| clip.name == wanted));
+                let Some(at) = of else { return Err(error) };
+                // What the index does not hold of a clip stands in its sidecar.
+                let sidecar = self.read_sidecar(sessions[at].session_id)?;
+                let clip = sidecar.and_then(|s| s.clips.into_iter().find(|clip| clip.name == wanted));
+                (at, Some(clip.ok_or(error)?))
+            }
+        };
+        Ok((summarise(&index, sessions[at].clone())?, clip))
+    }
+}

@@ -1,0 +1,272 @@
+//! JSON lines: ours, and those of `mosquitto_sub -F %j`.
+//!
+//! mosquitto's have `tst`, `topic`, `qos`, `retain`, `payloadlen` and `payload`. Three things are peculiar to them:
+//! bytes that are no UTF-8 stand in them as they are; a payload ends at its first zero byte, which `payloadlen` tells;
+//! and with `%J` in place of `%j` a payload is a JSON value, printed anew. For payloads of any bytes there is `%x`:
+//! `-F '{"tst":"%U","topic":"%t","qos":%q,"retain":%r,"payload_hex":"%x"}'`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::ImportOptions;
+use super::fields::{Bad, Defaults, Fields, Record, parse_time};
+use crate::exchange::error::{ExchangeError, IoContext};
+
+/// Twice what the largest row has as JSON, all of it escaped.
+const LINE_BYTES_MAX: u64 = 512 << 20;
+
+/// A line as it may be, by either.
+#[derive(Debug, Deserialize)]
+pub(super) struct Line<'a> {
+    vendor: Option<String>,
+    kind: Option<String>,
+    site: Option<String>,
+    session_id: Option<String>,
+    source: Option<String>,
+    connection: Option<i32>,
+    seq: Option<u64>,
+    #[serde(borrow)]
+    received_at: Option<&'a RawValue>,
+    elapsed_ns: Option<u64>,
+    channel: Option<String>,
+    qos: Option<u8>,
+    #[serde(default, deserialize_with = "flag")]
+    retain: Option<bool>,
+    #[serde(default, deserialize_with = "flag")]
+    dup: Option<bool>,
+    is_binary: Option<bool>,
+    headers: Option<BTreeMap<String, String>>,
+    duplicate_of: Option<u64>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    payload_base64: Option<String>,
+    payload_hex: Option<String>,
+    clear: Option<String>,
+    clear_base64: Option<String>,
+    #[serde(borrow)]
+    tst: Option<&'a RawValue>,
+    topic: Option<String>,
+    payloadlen: Option<u64>,
+}
+
+/// True and false, or 1 and 0 as mosquitto has them.
+fn flag<'de, D: Deserializer<'de>>(json: D) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Flag {
+        Is(bool),
+        Number(u8),
+    }
+    Ok(Option::<Flag>::deserialize(json)?.map(|flag| match flag {
+        Flag::Is(flag) => flag,
+        Flag::Number(number) => number != 0,
+    }))
+}
+
+impl Line<'_> {
+    /// What a line says; `raw` undoes what had to be done to it to be read as text.
+    pub(super) fn fields(self, raw: &dyn Fn(String) -> Bytes) -> Result<Fields, String> {
+        let is_mosquitto = self.tst.is_some();
+        if is_mosquitto && self.topic.is_none() {
+            return Err("it has a `tst` and no `topic`".into());
+        }
+        let payload = match (&self.payload, &self.payload_base64, &self.payload_hex) {
+            (Some(value), None, None) => payload(value.get(), raw)?,
+            (None, Some(base64), None) => Payload::Exact(unbase64("payload_base64", base64)?),
+            (None, None, Some(hex)) => Payload::Exact(unhex(hex)?),
+            // As `null` is none to serde.
+            (None, None, None) if is_mosquitto && self.payloadlen == Some(0) => Payload::Exact(Bytes::new()),
+            (None, None, None) => return Err("it has no payload".into()),
+            _ => return Err("it has more than one of payload, payload_base64 and payload_hex".into()),
+        };
+        let (is_reprinted, payload) = match payload {
+            Payload::Exact(bytes) => (false, bytes),
+            Payload::Printed(bytes) => (is_mosquitto, bytes),
+        };
+        if let Some(length) = self.payloadlen.filter(|_| !is_reprinted)
+            && length != payload.len() as u64
+        {
+            return Err(format!(
+                "its payload has {} bytes, and `payloadlen` says {length}: mosquitto_sub ends %j at a zero byte; \
+                 record with %x as payload_hex",
+                payload.len()
+            ));
+        }
+        let clear = match (self.clear, &self.clear_base64) {
+            (Some(text), _) => Some(raw(text)),
+            (None, Some(base64)) => Some(unbase64("clear_base64", base64)?),
+            (None, None) => None,
+        };
+        let received_at_us = match (self.received_at, self.tst) {
+            (Some(at), _) => Some(time("received_at", at.get(), true)?),
+            (None, Some(at)) => Some(time("tst", at.get(), false)?),
+            (None, None) => None,
+        };
+        // What came over MQTT has all three.
+        let dup = self.dup.or(is_mosquitto.then_some(false));
+        Ok(Fields {
+            vendor: self.vendor,
+            kind: self.kind,
+            site: self.site,
+            session_id: self.session_id,
+            source: self.source,
+            connection: self.connection,
+            seq: self.seq,
+            received_at_us,
+            elapsed_ns: self.elapsed_ns,
+            channel: self.channel.or(self.topic),
+            qos: self.qos,
+            retain: self.retain,
+            dup,
+            is_binary: self.is_binary,
+            headers: self.headers.map(|headers| headers.into_iter().collect()),
+            duplicate_of: self.duplicate_of,
+            payload,
+            clear,
+            is_reprinted,
+        })
+    }
+}
+
+enum Payload {
+    Exact(Bytes),
+    /// A JSON value that is no text: as it stands in the line.
+    Printed(Bytes),
+}
+
+fn payload(json: &str, raw: &dyn Fn(String) -> Bytes) -> Result<Payload, String> {
+    if !json.starts_with('"') {
+        return Ok(Payload::Printed(Bytes::copy_from_slice(json.as_bytes())));
+    }
+    let text: String = serde_json::from_str(json).map_err(|error| format!("its payload: {error}"))?;
+    Ok(Payload::Exact(raw(text)))
+}
+
+fn unbase64(field: &str, text: &str) -> Result<Bytes, String> {
+    STANDARD.decode(text).map(Bytes::from).map_err(|error| format!("{field} is none: {error}"))
+}
+
+fn unhex(text: &str) -> Result<Bytes, String> {
+    let wrong = || "payload_hex is none: two digits of 0-9 and a-f make a byte".to_owned();
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return Err(wrong());
+    }
+    let bytes = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));
+    bytes.collect::<Result<Vec<u8>, _>>().map(Bytes::from).map_err(|_| wrong())
+}
+
+/// `is_ours`: a number is microseconds, which is how a time is written that the calendar has no year for.
+fn time(field: &str, json: &str, is_ours: bool) -> Result<i64, String> {
+    let text: Cow<'_, str> = match json.strip_prefix('"') {
+        Some(_) => serde_json::from_str::<String>(json).map_err(|error| format!("{field}: {error}"))?.into(),
+        None if is_ours && !json.contains('.') => {
+            return json.parse().map_err(|_| format!("{field} is {json}, which is no time"));
+        }
+        None => json.into(),
+    };
+    parse_time(&text).ok_or_else(|| {
+        format!("{field} is `{text}`, which is no time with an offset, as in `2026-03-01T14:00:00Z`")
+    })
+}
+
+#[derive(Debug)]
+pub(super) struct LineReader {
+    path: PathBuf,
+    file: BufReader<File>,
+    defaults: Defaults,
+    buffer: Vec<u8>,
+    /// Where the next line begins.
+    pub(super) offset: u64,
+    line: u64,
+}
+
+impl LineReader {
+    pub(super) fn open(path: &Path, options: &ImportOptions, offset: u64) -> Result<Self, ExchangeError> {
+        let mut file = File::open(path).doing("open", path)?;
+        file.seek(SeekFrom::Start(offset)).doing("read", path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::with_capacity(256 << 10, file),
+            defaults: Defaults::new(options),
+            buffer: Vec::new(),
+            offset,
+            line: 0,
+        })
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Result<Record, Bad>>, ExchangeError> {
+        loop {
+            self.buffer.clear();
+            let mut line = (&mut self.file).take(LINE_BYTES_MAX);
+            let read = line.read_until(b'\n', &mut self.buffer).doing("read", &self.path)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let at = self.offset;
+            self.offset += read as u64;
+            self.line += 1;
+            let text = self.buffer.trim_ascii();
+            if !text.is_empty() {
+                let line = Some(self.line);
+                return Ok(Some(match fields(text) {
+                    Ok(fields) => self.defaults.record(fields, line, at),
+                    Err(what) => Err(Bad { line, offset: at, what }),
+                }));
+            }
+        }
+    }
+}
+
+fn fields(line: &[u8]) -> Result<Fields, String> {
+    let parse = |text: &str, raw: &dyn Fn(String) -> Bytes| {
+        serde_json::from_str::<Line<'_>>(text).map_err(|error| why(&error))?.fields(raw)
+    };
+    match simdutf8::basic::from_utf8(line) {
+        Ok(text) => parse(text, &|text| Bytes::from(text.into_bytes())),
+        Err(_) => parse(&disguise(line)?, &undisguise),
+    }
+}
+
+/// Without the line and column of a text that is one line of many.
+fn why(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    format!("it is no row as JSON: {what} (column {})", error.column())
+}
+
+/// Bytes that are no UTF-8 stand for themselves in mosquitto's lines. They become characters that no text has, so
+/// that the rest can be read, and bytes again in the payload.
+const DISGUISE: u32 = 0x10_FE00;
+
+fn disguise(line: &[u8]) -> Result<String, String> {
+    let mut text = String::with_capacity(line.len() + 16);
+    for chunk in line.utf8_chunks() {
+        if chunk.valid().chars().any(|c| (DISGUISE..DISGUISE + 256).contains(&u32::from(c))) {
+            return Err("it has bytes that are no UTF-8, and characters of a private plane as well".into());
+        }
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(DISGUISE + u32::from(*byte))));
+    }
+    Ok(text)
+}
+
+fn undisguise(text: String) -> Bytes {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut utf8 = [0; 4];
+    for c in text.chars() {
+        match u32::from(c).checked_sub(DISGUISE).and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes()),
+        }
+    }
+    bytes.into()
+}
