@@ -1,6 +1,9 @@
 //! A recording made without sockets: prepared messages through the journal into sealed Parquet.
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
+pub mod month;
+pub mod simulated;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,7 @@ pub fn store(
     let clock = Clock::System;
     let archive = Archive::create_or_open(root, "")?;
     let disk = archive.disk().clone();
+    let session_id = header.session_id;
     archive.begin_session(&mut header)?;
     let options = JournalOptions {
         dir: root.join("journal"),
@@ -53,6 +57,7 @@ pub fn store(
         for part in parts {
             stored += archive::seal(&archive, &part)?.bytes_stored;
         }
+        archive.end_session(session_id, Clock::System.now().wall_us)?;
         Ok(stored)
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;

@@ -5,6 +5,7 @@ mod damage;
 mod format;
 mod lookup;
 mod order;
+mod published;
 mod seek;
 mod stages;
 pub(crate) mod support;

@@ -104,7 +104,7 @@ impl Cursor {
         let file = File::open(&path).doing("open", &path)?;
         // Where it begins inside, the index of its pages tells which of them are before that.
         let policy = if from > segment.seq_min { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
-        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+        let options = ArrowReaderOptions::new().with_page_index_policy(policy).with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load(&file, options).map_err(failed)?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let vendor: Arc<str> = segment.vendor.as_str().into();
