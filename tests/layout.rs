@@ -57,7 +57,7 @@ fn vendors() -> Vec<Part> {
 fn files_tell_what_columns_mean_and_are_encoded_for_their_use() {
     let folder = tempfile::tempdir().unwrap();
     for part in vendors() {
-        recorded(folder.path(), part, 12_000);
+        recorded(folder.path(), part, 4_000);
     }
     ask("layout.py", folder.path(), &["."]);
 }
