@@ -30,7 +30,6 @@ fn ask(script: &str, folder: &Path, arguments: &[&str]) -> String {
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{script}:\n{out}\n{err}");
-    println!("{out}");
     out.into_owned()
 }
 
