@@ -1,6 +1,9 @@
 //! A recording made without sockets: prepared messages through the journal into sealed Parquet.
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
+pub mod month;
+pub mod simulated;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -74,6 +77,7 @@ fn store_in_parts(
     let clock = Clock::System;
     let archive = Archive::create_or_open(root, "")?;
     let disk = archive.disk().clone();
+    let session_id = header.session_id;
     archive.begin_session(&mut header)?;
     let options = JournalOptions {
         dir: root.join("journal"),
@@ -91,6 +95,7 @@ fn store_in_parts(
         for part in parts {
             stored += archive::seal(&archive, &part)?.bytes_stored;
         }
+        archive.end_session(session_id, Clock::System.now().wall_us)?;
         Ok(stored)
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;

@@ -10,10 +10,11 @@ use super::Archive;
 use super::columns::{Constants, EnvelopeBatch, EnvelopeColumns};
 use super::decoding::DecodeErrors;
 use super::durable::replace;
+use super::encoding::{Effort, writer_options};
 use super::error::ArchiveError;
 use super::layout::{SCHEMA_DATE, schema_path};
 use super::manifest::{ManifestFile, ManifestSource};
-use super::schema::{FORMAT, segment_schema, writer_options};
+use super::schema::{FORMAT, segment_schema};
 use super::writers::{NewFile, WrittenFile};
 use crate::decode::{Declaration, Decoder};
 use crate::journal::RecordRef;
@@ -76,7 +77,7 @@ impl Segment {
         sources: usize,
     ) -> (Self, Box<NewFile>, Box<Decoder>) {
         let schema = segment_schema(&declaration.map(Declaration::arrow_fields).unwrap_or_default());
-        let options = writer_options(&schema, naming.pairs());
+        let options = writer_options(&schema, naming.pairs(), Effort::Seal);
         let path = PathBuf::from(&naming.path);
         let file = NewFile { tmp: tmp.clone(), path, schema, options };
         let segment = Self {
@@ -193,7 +194,7 @@ pub(super) fn write_schema_files(archive: &Archive, header: &SessionHeader) -> R
         let target = archive.root().join(&path);
         let naming = Naming { vendor, kind, date: SCHEMA_DATE.to_owned(), path, metadata: Vec::new() };
         let schema = segment_schema(&typed);
-        let options = writer_options(&schema, naming.pairs());
+        let options = writer_options(&schema, naming.pairs(), Effort::Keep);
         let bytes = ArrowWriter::try_new_with_options(Vec::new(), schema, options)
             .and_then(ArrowWriter::into_inner)
             .map_err(|source| ArchiveError::WriteSegment { path: target.clone(), source })?;

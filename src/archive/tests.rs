@@ -7,6 +7,7 @@ mod format;
 mod intake;
 mod lookup;
 mod order;
+mod published;
 mod seek;
 mod stages;
 pub(crate) mod support;

@@ -91,7 +91,7 @@ impl Declaration {
     }
 
     /// The columns of a decoded batch: nullable, with `PARQUET:field_id` on every level, and where
-    /// declared `unit role meaning path codes` as metadata.
+    /// declared `description unit role codes` as metadata.
     pub fn arrow_fields(&self) -> Vec<ArrowField> {
         fields::arrow_fields(&self.fields)
     }

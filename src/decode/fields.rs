@@ -19,7 +19,7 @@ pub(super) fn arrow_fields(fields: &[Field]) -> Vec<ArrowField> {
                 let meaning = format!("The name of {}, null where the code is not known.", field.name);
                 let mut metadata = identified(*id);
                 metadata.insert("role".to_owned(), field.role.name().to_owned());
-                metadata.insert("meaning".to_owned(), meaning);
+                metadata.insert("description".to_owned(), meaning);
                 ArrowField::new(name, DataType::Utf8, true).with_metadata(metadata)
             });
             [Some(column), name].into_iter().flatten()
@@ -34,9 +34,7 @@ fn identified(id: i32) -> HashMap<String, String> {
 fn metadata(field: &Field) -> HashMap<String, String> {
     let mut metadata = identified(field.id);
     metadata.insert("role".to_owned(), field.role.name().to_owned());
-    metadata.insert("meaning".to_owned(), field.meaning.clone());
-    let paths: Vec<_> = field.paths.iter().map(ToString::to_string).collect();
-    metadata.insert("path".to_owned(), paths.join(" "));
+    metadata.insert("description".to_owned(), field.meaning.clone());
     if let Some(unit) = &field.unit {
         metadata.insert("unit".to_owned(), unit.clone());
     }

@@ -51,7 +51,10 @@ impl Rest {
             rows = (passed_over > 0)
                 .then(|| vec![RowSelector::skip(passed_over), RowSelector::select(rest)].into());
         }
-        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
+        let metadata = ArrowReaderMetadata::try_new(
+            Arc::new(metadata),
+            ArrowReaderOptions::new().with_skip_arrow_metadata(true),
+        )?;
         Ok(Self { metadata, groups, rows })
     }
 }
