@@ -44,7 +44,7 @@ pub fn mqtt(address: &str, count: usize) -> Result<Received> {
     stream.set_nodelay(true)?;
     let mut out = BytesMut::new();
     Connect::new("precision").write(&mut out)?;
-    Subscribe::new("#", QoS::AtMostOnce).write(&mut out)?;
+    Subscribe { pkid: 1, ..Subscribe::new("#", QoS::AtMostOnce) }.write(&mut out)?;
     stream.write_all(&out)?;
     let mut received = Vec::with_capacity(count);
     let mut buffer = BytesMut::with_capacity(1 << 20);
