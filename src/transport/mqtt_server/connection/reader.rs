@@ -51,10 +51,12 @@ impl Connection<'_> {
                 return Ok(Parted::Disconnected);
             }
             let (answer, then) = self.answer(packet)?;
-            if let Some(answer) = answer
-                && answers.send(answer).await.is_err()
-            {
-                return Ok(Parted::Closed);
+            if let Some(answer) = answer {
+                // A SUBACK precedes what was subscribed to: from here on it is the writer that writes.
+                self.session.wire.set_idle(false);
+                if answers.send(answer).await.is_err() {
+                    return Ok(Parted::Closed);
+                }
             }
             if let Then::Subscribe(filters) = then {
                 self.subscribed(&filters);
