@@ -383,7 +383,7 @@ fn what_is_due_together_is_one_write_and_leaves_not_before() {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     // Small, and larger than the library keeps until it is flushed.
-    for bytes in [5, 300 << 10] {
+    for bytes in [5, 150 << 10] {
         let due_ns = fanout.clock().now().steady_ns + 5_000_000;
         let mut together = [emission(0, "a", 0, bytes), emission(1, "a", 0, bytes)];
         for emission in &mut together {
