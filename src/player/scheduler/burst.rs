@@ -64,6 +64,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         self.fanout.deliver_due(self.hand.range(..count).filter_map(message));
         self.delivered_ns = now_ns;
         self.played.reader_late += u64::from(waited && now_ns > due_ns);
+        self.played.at_speed(self.speed);
         self.have_left(count);
     }
 
@@ -78,7 +79,7 @@ impl<S: Sleep> Scheduler<'_, S> {
             };
             let What::Message(emission, changes) = what else { break };
             let is_behind = self.reach(at_ns, recorded_ns, round);
-            self.note_down(index + 1, digest);
+            self.note_down(index + 1, digest, Some(&emission.row));
             self.left(&emission, changes, is_behind);
             last = Some(emission);
         }

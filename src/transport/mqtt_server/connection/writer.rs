@@ -10,6 +10,7 @@ use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::v4::{Packet, PubRel};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
+use tokio::task;
 use tokio::time::timeout;
 
 use super::super::publish;
@@ -42,7 +43,7 @@ impl Connection<'_> {
         let mut batch = Batch { out: BytesMut::with_capacity(BATCH_BYTES), ..Batch::default() };
         let mut again = self.session.state().window.unacknowledged();
         let mut taken = Vec::new();
-        let (mut finished, mut is_done) = (false, false);
+        let (mut finished, mut is_done, mut is_heard) = (false, false, false);
         loop {
             while let Ok(answer) = answers.try_recv() {
                 answer.write(&mut batch.out, usize::MAX)?;
@@ -63,7 +64,16 @@ impl Connection<'_> {
                     member.end();
                 }
                 if self.server.broker.are_all_done(self.session) {
-                    return Ok(Parted::Finished);
+                    if !std::mem::replace(&mut is_heard, true) {
+                        // The reader has its turn: what has come by now is no later than the end.
+                        task::yield_now().await;
+                    }
+                    if self.server.broker.are_all_heard(self.session)
+                        && answers.is_empty()
+                        && !self.session.state().can_relay()
+                    {
+                        return Ok(Parted::Finished);
+                    }
                 }
             }
             // What a server does wrong is done here, message by message.
@@ -191,7 +201,8 @@ impl Connection<'_> {
                 }
             }
             if !state.encode(&item, self.session.is_persistent, &mut batch.out) && item.qos > 0 {
-                self.session.member.settled(item.emission.row.seq);
+                // MQTT cannot say it: nobody will acknowledge it.
+                self.session.member.settled(item.emission.id());
             }
             if is_last {
                 // What is not sent whole is not counted as sent.
@@ -204,7 +215,12 @@ impl Connection<'_> {
         // What this connection will not be sent is for the next one, where there can be one.
         let left = left.into_iter().chain(taken).filter(|item| item.qos > 0 && self.session.is_persistent);
         for item in left {
-            state.window.open(item.qos, Some(item.emission.row.seq), Some(Parcel::Replayed(item)));
+            if item.publish_head().is_none() {
+                // MQTT cannot say it: nobody will acknowledge it.
+                self.session.member.settled(item.emission.id());
+                continue;
+            }
+            state.window.open(item.qos, Some(item.emission.id()), Some(Parcel::Replayed(item)));
         }
     }
 
