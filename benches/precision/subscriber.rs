@@ -43,7 +43,8 @@ pub fn mqtt(address: &str, count: usize) -> Result<Received> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut out = BytesMut::new();
-    Connect::new("precision").write(&mut out)?;
+    // Nothing is sent from here on, also no ping.
+    Connect { keep_alive: 0, ..Connect::new("precision") }.write(&mut out)?;
     Subscribe { pkid: 1, ..Subscribe::new("#", QoS::AtMostOnce) }.write(&mut out)?;
     stream.write_all(&out)?;
     let mut received = Vec::with_capacity(count);
