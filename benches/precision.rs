@@ -3,10 +3,12 @@
 //!     cargo bench --bench precision                   20 s: devices at 10 Hz, bursts of 200 messages 50 us apart,
 //!     cargo bench --bench precision -- 60             messages at the same moment, a silence; or as long as you say
 //!
-//! A subscriber in this process takes the time of each message as its read returns; the replaying process says in its
-//! trace when each was due and when it was flushed. Both clocks are CLOCK_BOOTTIME of the same machine. The floor is
+//! A subscriber in this process, of the WebSocket first and then of MQTT at QoS 0, takes the time of each message as its
+//! read returns; the replaying process says in its trace when each was due and when it was flushed. Both clocks are
+//! CLOCK_BOOTTIME of the same machine. The floor is
 //! what the machine itself takes for a hand-over: a thread that sleeps to each due time and writes the same frame to
-//! a socket of the same kind, read by the same subscriber, in the same run.
+//! a socket of the same kind, read by the same subscriber, in the same run. The times of each message are left in
+//! `target/tmp/precision-*.csv`.
 //!
 //! NATS JetStream `original` and mqtt-recorder then replay the same stream, where `PEERS_PYTHON` (`python3`) has
 //! them; where not, it says so (benches/precision/peers.py).
@@ -19,6 +21,8 @@ mod floor;
 mod session;
 #[path = "precision/stream.rs"]
 mod stream;
+#[path = "precision/subscriber.rs"]
+mod subscriber;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -28,8 +32,6 @@ use anyhow::{Context, Result, ensure};
 use figures::Seen;
 use serde_json::json;
 use telereel::clock::{Clock, Now};
-use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
-use tokio_tungstenite::tungstenite::{Message, connect};
 
 fn main() -> Result<()> {
     let seconds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(20);
@@ -37,10 +39,22 @@ fn main() -> Result<()> {
     let plan = stream::plan(seconds);
     println!("{} messages of 350 bytes in {seconds} s", plan.len());
 
-    let floor = floor::run(&plan)?;
-    figures::print("bare loop", &plan, &floor)?;
-    let replayed = replay(folder.path(), &plan)?;
-    figures::print("telereel", &plan, &replayed)?;
+    let clock = Clock::System;
+    let started = clock.now();
+    let archive = folder.path().join("archive");
+    session::store(&archive, stream::header(started), started, stream::messages(&plan, started))?;
+
+    let show = |name: &str, seen: Vec<Seen>| {
+        figures::save(
+            &Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("precision-{name}.csv")),
+            &plan,
+            &seen,
+        )?;
+        figures::print(name, &plan, &seen)
+    };
+    show("bare-loop", floor::run(&plan)?)?;
+    show("websocket", replay(folder.path(), &plan, "http", subscriber::websocket)?)?;
+    show("mqtt", replay(folder.path(), &plan, "mqtt", subscriber::mqtt)?)?;
     peers(folder.path(), &plan)
 }
 
@@ -63,39 +77,26 @@ fn peers(folder: &Path, plan: &[(u64, stream::Part)]) -> Result<()> {
     Ok(())
 }
 
-/// Records the stream, replays it, and takes the times of what comes.
-fn replay(folder: &Path, plan: &[(u64, stream::Part)]) -> Result<Vec<Seen>> {
-    let archive = folder.join("archive");
-    let clock = Clock::System;
-    let started = clock.now();
-    session::store(&archive, stream::header(started), started, stream::messages(plan, started))?;
+/// Replays the stream, and takes the times of what comes to a subscriber at a listener of this scheme.
+fn replay(
+    folder: &Path,
+    plan: &[(u64, stream::Part)],
+    scheme: &str,
+    subscriber: fn(&str, usize) -> Result<subscriber::Received>,
+) -> Result<Vec<Seen>> {
     let trace = folder.join("trace.jsonl");
     let mut server = Command::new(env!("CARGO_BIN_EXE_telereel"))
-        .args(["replay", "latest", "--json", "--listen", "http://127.0.0.1:0", "--archive"])
-        .arg(&archive)
+        .args(["replay", "latest", "--json", "--listen", &format!("{scheme}://127.0.0.1:0"), "--archive"])
+        .arg(folder.join("archive"))
         .arg("--trace")
         .arg(&trace)
         .stdout(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(server.stdout.take().context("no standard output")?).lines();
     let ready: serde_json::Value = serde_json::from_str(&lines.next().context("no ready line")??)?;
-    let url = ready["listen"][0].as_str().context("no URL")?.replacen("http", "ws", 1);
-    let (mut client, _) = connect(format!("{}/ws", url.trim_end_matches('/')))?;
-    if let MaybeTlsStream::Plain(stream) = client.get_ref() {
-        stream.set_nodelay(true)?;
-    }
-    let mut received = Vec::with_capacity(plan.len());
-    loop {
-        match client.read()? {
-            Message::Text(text) => {
-                received.push((stream::number(text.as_bytes()).context("not ours")?, clock.now().steady_ns));
-            }
-            Message::Close(_) => break,
-            _ => {}
-        }
-    }
-    let _ = client.flush();
-    drop(client);
+    let url = ready["listen"][0].as_str().context("no URL")?;
+    let address = url.rsplit("//").next().context("no address")?.trim_end_matches('/');
+    let received = subscriber(address, plan.len())?;
     let report: serde_json::Value = serde_json::from_str(&lines.next().context("no report")??)?;
     ensure!(server.wait()?.success(), "the replay failed");
     println!("the report says: lateness {}, drift {} us", report["lateness_us"], report["drift_us"]);

@@ -1,6 +1,8 @@
 //! From times to figures.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -39,6 +41,16 @@ pub fn join(received: &[(usize, u64)], trace: &str) -> Result<Vec<Seen>> {
         Ok(Seen { n: *n, due_ns, sent_ns, received_ns: *received_ns })
     };
     received.iter().map(seen).collect()
+}
+
+/// Leaves the times of each message in a file, to be looked into.
+pub fn save(path: &Path, plan: &[(u64, Part)], seen: &[Seen]) -> Result<()> {
+    let mut text = String::from("n,part,due_ns,sent_ns,received_ns\n");
+    for Seen { n, due_ns, sent_ns, received_ns } in seen {
+        let part = plan.get(*n).context("not ours")?.1;
+        writeln!(text, "{n},{part:?},{due_ns},{sent_ns},{received_ns}")?;
+    }
+    Ok(std::fs::write(path, text)?)
 }
 
 /// Prints the figures; an error if a message is missing, or came out of order or early.

@@ -16,7 +16,7 @@ mod ready;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use self::ready::Ready;
+use self::ready::{Ready, message};
 use super::control::{Control, Shown, State, Steps, Tape, Ticket};
 use super::pace::{PlaybackClock, Speed};
 use super::past::Past;
@@ -206,19 +206,23 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             self.starve();
             return true;
         }
-        self.next = self.next.take().map(|next| self.prepare(next));
+        self.prepare_next();
         let due_ns = if self.stepping.is_some() { None } else { self.due_ns() };
         let wait_ns = due_ns.unwrap_or(0).max(self.not_before_ns);
+        let is_message = self.next.as_ref().is_some_and(|next| message(next).is_some());
+        let ahead_ns = if due_ns == Some(wait_ns) && is_message { self.sleep.ahead_ns() } else { 0 };
         let now_ns = self.now().steady_ns;
-        if now_ns < wait_ns {
-            self.sleep.sleep(Some(wait_ns));
+        if now_ns + ahead_ns < wait_ns {
+            self.sleep.sleep(Some(wait_ns - ahead_ns));
             return true;
         }
         if self.options.pace == Pace::Lockstep && !self.is_settled(now_ns) {
             return true;
         }
-        if !self.is_hasty() || !self.burst(now_ns) {
-            self.happen(due_ns, now_ns);
+        match (due_ns, self.tape) {
+            (Some(_), Tape::Running(clock)) if is_message => self.leave_together(clock, now_ns),
+            (None, _) if self.is_hasty() && self.burst(now_ns) => {}
+            _ => self.happen(due_ns, now_ns),
         }
         true
     }
@@ -279,7 +283,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             let hand = &mut self.hand;
             self.stock.take(wanted, |planned| hand.push_back(Ready::from(planned)));
             if self.is_open && self.is_hasty() {
-                self.prepare_hand();
+                self.prepare_hand(|_| true);
             }
         }
         let Some(ready) = self.hand.pop_front() else { return false };

@@ -200,8 +200,8 @@ impl Client {
                     self.member.sent(&batch);
                     batch.clear();
                 }
-                item = wire.handed(), if !flushing => {
-                    batch.push(item);
+                mut items = wire.handed(), if !flushing => {
+                    batch.append(&mut items);
                     flushing = true;
                 }
                 taken = self.member.take(&mut batch, BATCH_ITEMS, BATCH_BYTES), if !flushing => match taken {
@@ -210,12 +210,12 @@ impl Client {
                         flushing = true;
                     }
                     over => match wire.take_handed() {
+                        none if none.is_empty() => return Ok(self.over(over)),
                         // Written between the look at what is handed and the one at the queue: first that.
-                        Some(item) => {
-                            batch.push(item);
+                        mut items => {
+                            batch.append(&mut items);
                             flushing = true;
                         }
-                        None => return Ok(self.over(over)),
                     },
                 },
                 message = stream.next() => {

@@ -95,7 +95,7 @@ async fn serve_one_mqtt(
     }
 }
 
-async fn serve_mqtt_on<S: AsyncRead + AsyncWrite + Unpin + Send>(
+async fn serve_mqtt_on<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     acceptor: Option<TlsAcceptor>,
     server: &MqttServer,

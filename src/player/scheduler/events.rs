@@ -1,9 +1,7 @@
 //! What becomes of an event of the time line: it is made ready, and when it is due it happens.
 
-use std::num::NonZeroU64;
-use std::sync::Arc;
-
 use sha2::Sha256;
+use std::num::NonZeroU64;
 
 use super::ready::{Ready, What};
 use super::{Scheduler, Sleep, Stepping};
@@ -14,10 +12,10 @@ use crate::player::faults::{DISCONNECTED, Fault, Struck};
 use crate::transport::fanout::{Emission, Flow, StateTable};
 
 impl<S: Sleep> Scheduler<'_, S> {
-    /// Carries out `next`.
+    /// Carries out `next`, which is no message where there is a time to keep.
     pub(super) fn happen(&mut self, due_ns: Option<u64>, now_ns: u64) {
         let Some(next) = self.next.take() else { return };
-        let Ready { at_ns, recorded_ns, round, index, digest, what, waited } = next;
+        let Ready { at_ns, recorded_ns, round, index, digest, what, .. } = next;
         let is_behind = self.reach(at_ns, recorded_ns, round);
         if due_ns.is_none() {
             self.tape = Tape::Held { at_ns };
@@ -33,25 +31,13 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.carry_out(happening, index);
                 return self.show();
             }
-            What::Message(mut emission, changes) => {
-                if let Some(emission) = Arc::get_mut(&mut emission) {
-                    emission.due_ns = due_ns;
-                }
-                (emission, changes)
-            }
+            What::Message(emission, changes) => (emission, changes),
         };
-        if due_ns.is_some() {
-            self.played.at_speed(self.speed);
-        }
-        let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
-        self.fanout.deliver(&emission, flow, self.control.stopped());
+        self.fanout.deliver(&emission, Flow::Wait, self.control.stopped());
         self.delivered_ns = now_ns;
-        if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
-            self.played.reader_late += 1;
-        }
         self.note_down(index + 1, digest, Some(&emission.row));
         self.left(&emission, changes, is_behind);
-        self.show_last(&emission.row, due_ns.is_none());
+        self.show_last(&emission.row, true);
         self.stepped(&emission.row);
     }
 

@@ -41,6 +41,14 @@ pub(super) enum What {
     Message(Arc<Emission>, Changes),
 }
 
+/// The message that it is, if it is one, and ready to leave.
+pub(super) fn message(ready: &Ready) -> Option<&Arc<Emission>> {
+    match &ready.what {
+        What::Message(emission, _) => Some(emission),
+        What::Planned(_) => None,
+    }
+}
+
 impl<S: Sleep> Scheduler<'_, S> {
     /// Does all for an event that can be done before it is due.
     pub(super) fn prepare(&mut self, mut ready: Ready) -> Ready {
@@ -56,5 +64,35 @@ impl<S: Sleep> Scheduler<'_, S> {
             what => what,
         };
         ready
+    }
+
+    /// The same for `next`, and for what in hand is due with it.
+    pub(super) fn prepare_next(&mut self) {
+        let Some(next) = self.next.take() else { return };
+        let at_ns = next.at_ns;
+        self.next = Some(self.prepare(next));
+        // What is due with it may be behind the handful.
+        if !self.is_hasty() && self.hand.back().is_none_or(|last| last.at_ns == at_ns) {
+            let hand = &mut self.hand;
+            self.stock.take(1, |planned| hand.push_back(Ready::from(planned)));
+        }
+        self.prepare_hand(|ready| ready.at_ns == at_ns);
+    }
+
+    /// The same for what is in hand, as far as it `is_due`.
+    pub(super) fn prepare_hand(&mut self, is_due: impl Fn(&Ready) -> bool) {
+        let count = self.hand.iter().take_while(|ready| is_due(ready)).count();
+        for n in 0..count {
+            if self.hand.get(n).is_none_or(|ready| message(ready).is_some()) {
+                continue;
+            }
+            // The other end is only where it is while it is prepared.
+            if let Some(ready) = self.hand.swap_remove_back(n) {
+                let ready = self.prepare(ready);
+                self.hand.push_back(ready);
+                let last = self.hand.len() - 1;
+                self.hand.swap(n, last);
+            }
+        }
     }
 }

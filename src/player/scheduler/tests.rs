@@ -21,11 +21,12 @@ use crate::player::stages::Stages;
 use crate::player::tests::row;
 use crate::player::{Cuts, Outage, Outages};
 use crate::player::{Order, reader};
-use crate::transport::fanout::{Down, Item, Member, Strands, Taken, Wish};
+use crate::transport::fanout::{Down, Item, Member, Outlet, Strands, Taken, Wish};
 use crate::transport::trace::Trace;
 
 mod model;
 mod shaped;
+mod together;
 
 const MS: u64 = 1_000_000;
 
@@ -40,6 +41,8 @@ struct Script {
     acts: VecDeque<(u64, Act)>,
     /// Joins when a test says so.
     latecomer: Option<Member>,
+    /// Waited for until all is read, where it matters what is in stock.
+    read: Option<Arc<Stock>>,
     /// How it stood after each order.
     seen: Arc<Mutex<Vec<(u64, Snapshot)>>>,
 }
@@ -63,6 +66,9 @@ impl Script {
 
 impl Sleep for Script {
     fn sleep(&mut self, until_ns: Option<u64>) {
+        while self.read.as_ref().is_some_and(|stock| stock.end_ns().is_none()) {
+            thread::yield_now();
+        }
         let now_ns = self.now_ns();
         let next_ns = self.acts.front().map(|(at_ms, _)| BEGIN_NS + at_ms * MS);
         let is_late = matches!(self.acts.front(), Some((_, Act::Late(_))))
@@ -114,6 +120,16 @@ fn play(rows: &[Row], options: PlayOptions, acts: &[(u64, Act)]) -> Ran {
 }
 
 fn play_traced(rows: &[Row], options: PlayOptions, acts: &[(u64, Act)], trace: Option<Arc<Trace>>) -> Ran {
+    play_to(rows, options, acts, trace, None)
+}
+
+fn play_to(
+    rows: &[Row],
+    options: PlayOptions,
+    acts: &[(u64, Act)],
+    trace: Option<Arc<Trace>>,
+    outlet: Option<Arc<dyn Outlet>>,
+) -> Ran {
     // Known from the beginning, as an archive's index knows it: the reader is a thread of its own.
     let options = PlayOptions { end_ns: rows.last().map(|row| row.elapsed_ns), ..options };
     let clock = Arc::new(ManualClock::at(Now { wall_us: 0, steady_ns: BEGIN_NS }));
@@ -125,6 +141,10 @@ fn play_traced(rows: &[Row], options: PlayOptions, acts: &[(u64, Act)], trace: O
     fanout.play(Arc::clone(control.bell()), false);
     let stock = Arc::new(Stock::new(Arc::clone(control.bell())));
     let listener = fanout.join_target("test", Wish::Rows(Selection::default())).unwrap();
+    let read = outlet.is_some().then(|| Arc::clone(&stock));
+    if let Some(outlet) = outlet {
+        listener.set_outlet(outlet);
+    }
     let latecomer = fanout.join("late").unwrap();
     let reading = thread::spawn({
         let (rows, stock, sessions) = (rows.to_vec(), Arc::clone(&stock), options.sessions.clone());
@@ -138,6 +158,7 @@ fn play_traced(rows: &[Row], options: PlayOptions, acts: &[(u64, Act)], trace: O
         control: Arc::clone(&control),
         acts: acts.iter().cloned().collect(),
         latecomer: Some(latecomer),
+        read,
         seen: Arc::clone(&seen),
     };
     let played = run(&stock, &control, &fanout, &options, script);

@@ -6,9 +6,11 @@
 //! whose queue is full is dropped with a reason under [`Flow::Drop`]; under [`Flow::Wait`], where there
 //! is no time to keep, the stream waits for it, unless it is away.
 //!
-//! A client may give an [`Outlet`]: what is due when nothing waits for it leaves through that, at once.
+//! A client may give an [`Outlet`]: what is due when nothing waits for it leaves through that, at once. A delivery
+//! may begin before its [`Moment`], so that nothing but the write is left to be done then.
 //!
-//! What never happens here: a payload is copied, the player waits for a client at the original pace.
+//! What never happens here: a payload is copied, the player waits for a client at the original pace, a message leaves
+//! before it is due.
 
 mod away;
 mod bell;
@@ -39,7 +41,7 @@ pub use self::emission::{Changed, Emission, MessageId};
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
 pub use self::member::Member;
-pub use self::outlet::{Outlet, Sending};
+pub use self::outlet::{Moment, Outlet, Sending};
 pub use self::past::OutageCount;
 use self::past::Past;
 pub use self::queue::{Item, Taken, Wish};
@@ -97,8 +99,8 @@ pub struct Fanout {
     drift: Mutex<Drift>,
     emitted: AtomicU64,
     past: Past,
-    /// Of the message that was delivered last.
-    last_due_ns: AtomicU64,
+    /// What a delivery has written; kept, so that the next one allocates nothing.
+    written: Mutex<Vec<Item>>,
 }
 
 #[derive(Debug, Default)]
@@ -162,7 +164,7 @@ impl Fanout {
             drift: Mutex::default(),
             emitted: AtomicU64::new(0),
             past: Past::default(),
-            last_due_ns: AtomicU64::new(0),
+            written: Mutex::default(),
         })
     }
 
@@ -248,18 +250,38 @@ impl Fanout {
 
     /// Hands `emission` to every client that wishes for it.
     pub fn deliver(&self, emission: &Arc<Emission>, flow: Flow, stop: &CancellationToken) {
+        if flow == Flow::Drop {
+            return self.deliver_due(slice::from_ref(emission).iter());
+        }
         self.past.note(emission);
-        // What is due together is written together, by the clients' tasks.
-        let due_ns = emission.due_ns.unwrap_or(u64::MAX);
-        let is_alone = self.last_due_ns.swap(due_ns, Ordering::Relaxed) != due_ns && flow == Flow::Drop;
         let members = Arc::clone(&lock(&self.room).members);
+        members.iter().for_each(|client| client.offer(emission, stop));
+        self.emitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Hands messages that are due by the time of the last of them to every client that wishes for them, under
+    /// [`Flow::Drop`], each client's in one write. This may begin before that time; nothing leaves before.
+    pub fn deliver_due<'e>(&self, messages: impl DoubleEndedIterator<Item = &'e Arc<Emission>> + Clone) {
+        let Some(last) = messages.clone().next_back() else { return };
+        let moment = Moment::of(last, &self.clock);
+        if self.past.is_kept() {
+            // Whoever comes from now on is told of them.
+            moment.wait();
+        }
+        messages.clone().for_each(|emission| self.past.note(emission));
+        let members = Arc::clone(&lock(&self.room).members);
+        let mut written = lock(&self.written);
         for client in members.iter() {
-            let direct = is_alone && outlet::is_worth_it(members.len(), emission, &self.clock);
-            if let Some(item) = client.offer(emission, flow, direct, stop) {
-                self.count(client, slice::from_ref(&item), self.clock.now().steady_ns);
+            let direct = outlet::is_worth_it(members.len(), &moment);
+            client.offer_due(messages.clone(), direct, &moment, &mut written);
+            if !written.is_empty() {
+                self.count(client, &written, self.clock.now().steady_ns);
+                written.clear();
             }
         }
-        self.emitted.fetch_add(1, Ordering::Relaxed);
+        // Where nobody is.
+        moment.wait();
+        self.emitted.fetch_add(messages.count() as u64, Ordering::Relaxed);
     }
 
     /// Hands messages that keep no time to every client that wishes for them, each client's under one lock; false,
@@ -274,7 +296,6 @@ impl Fanout {
             return false;
         }
         messages.clone().for_each(|emission| self.past.note(emission));
-        self.last_due_ns.store(u64::MAX, Ordering::Relaxed);
         for client in members.iter() {
             let mut queue = lock(&client.queue);
             let was_empty = messages.clone().fold(false, |was_empty, emission| {
@@ -393,39 +414,65 @@ impl Fanout {
 }
 
 impl Client {
-    /// Offers `emission` to this client, `direct`ly if that is possible; what left so is returned.
-    fn offer(
+    /// Offers messages that are due to this client, `direct`ly if that is possible; what left so is in `written`.
+    fn offer_due<'e>(
         &self,
-        emission: &Arc<Emission>,
-        flow: Flow,
+        messages: impl Iterator<Item = &'e Arc<Emission>>,
         direct: bool,
-        stop: &CancellationToken,
-    ) -> Option<Item> {
+        moment: &Moment<'_>,
+        written: &mut Vec<Item>,
+    ) {
+        let outlet = self.outlet.get().filter(|_| direct);
+        if outlet.is_none() {
+            // The client's task takes what is in the queue when it likes.
+            moment.wait();
+        }
+        let mut queue = lock(&self.queue);
+        let (mut is_wanted, mut was_empty) = (false, false);
+        for emission in messages {
+            match queue.offer(emission) {
+                Offer::Unwanted => {}
+                Offer::Queued { was_empty: was } => (is_wanted, was_empty) = (true, was_empty | was),
+                Offer::Full => {
+                    queue.count_dropped(1);
+                    let reason = if queue.is_away() { AWAY_TOO_LONG } else { TOO_SLOW };
+                    return self.drop_out(&mut queue, reason);
+                }
+            }
+        }
+        if !is_wanted {
+            return;
+        }
+        if let Some(outlet) = outlet {
+            if outlet::send(&**outlet, &mut queue, moment, written) {
+                return;
+            }
+            moment.wait();
+        }
+        drop(queue);
+        if was_empty {
+            self.readable.notify_one();
+        }
+    }
+
+    /// Offers `emission` to this client, and waits where it has no room for it.
+    fn offer(&self, emission: &Arc<Emission>, stop: &CancellationToken) {
         let mut queue = lock(&self.queue);
         let mut stalled = Duration::ZERO;
         loop {
             match queue.offer(emission) {
-                Offer::Unwanted => return None,
+                Offer::Unwanted => return,
                 Offer::Queued { was_empty } => {
-                    if direct && let Some(outlet) = self.outlet.get() {
-                        match outlet::send(&**outlet, &mut queue) {
-                            Some(Sending::Flushed(item)) => return Some(item),
-                            Some(Sending::Handed) => return None,
-                            Some(Sending::Busy(_)) | None => {}
-                        }
-                    }
                     drop(queue);
                     if was_empty {
                         self.readable.notify_one();
                     }
-                    return None;
+                    return;
                 }
                 // For the return of one that is away nobody waits.
-                Offer::Full if flow == Flow::Drop || queue.is_away() => {
+                Offer::Full if queue.is_away() => {
                     queue.count_dropped(1);
-                    let reason = if queue.is_away() { AWAY_TOO_LONG } else { TOO_SLOW };
-                    self.drop_out(&mut queue, reason);
-                    return None;
+                    return self.drop_out(&mut queue, AWAY_TOO_LONG);
                 }
                 Offer::Full => {
                     let (guard, waited) = match self.writable.wait_timeout(queue, LOOK_UP) {
@@ -434,13 +481,12 @@ impl Client {
                     };
                     queue = guard;
                     if stop.is_cancelled() {
-                        return None;
+                        return;
                     }
                     stalled = if waited.timed_out() { stalled + LOOK_UP } else { Duration::ZERO };
                     if stalled >= STALL_MAX {
                         queue.count_dropped(1);
-                        self.drop_out(&mut queue, STALLED);
-                        return None;
+                        return self.drop_out(&mut queue, STALLED);
                     }
                 }
             }

@@ -41,6 +41,11 @@ pub struct OutageCount {
 }
 
 impl Past {
+    /// Whether what passes is remembered.
+    pub(super) fn is_kept(&self) -> bool {
+        self.known.get().is_some()
+    }
+
     /// Before `emission` is handed out: from here on, whoever comes is told of it as the past.
     pub(super) fn note(&self, emission: &Emission) {
         let Some(known) = self.known.get() else { return };
@@ -258,7 +263,7 @@ mod tests {
         fanout.past.note(&of_b);
         client.wish(topics(&["#"]));
         for emission in [&of_a, &of_b] {
-            client.client.offer(emission, Flow::Drop, false, &stop());
+            client.client.offer(emission, &stop());
         }
         deliver(&fanout, &[sets(3, "b")]);
         assert_eq!(take_all(&client).0, [0, 2, 1, 3]);
@@ -275,7 +280,7 @@ mod tests {
         fanout.past.note(&of_b);
         client.wish(topics(&["a", "b"]));
         client.wish(topics(&["a", "b", "c"]));
-        client.client.offer(&of_b, Flow::Drop, false, &stop());
+        client.client.offer(&of_b, &stop());
         deliver(&fanout, &[sets(2, "c")]);
         assert_eq!(take_all(&client).0, [0, 1, 2]);
     }

@@ -14,6 +14,10 @@ use crate::transport::mqtt_server::{publish, topic};
 /// what an allocator needs for each.
 const ITEM_BYTES: usize = size_of::<Emission>() + size_of::<Row>() + 128;
 
+/// What is written by the thread that keeps the time: more is left to the client's task.
+const FRESH_ITEMS_MAX: usize = 256;
+const FRESH_BYTES_MAX: usize = 512 << 10;
+
 /// What a client wants to receive.
 #[derive(Clone, Debug)]
 pub enum Wish {
@@ -349,26 +353,29 @@ impl Queue {
         if self.items.len() > self.behind { self.items.pop_front() } else { None }
     }
 
-    /// Takes the only message that waits, if nothing is in hand.
-    pub(super) fn take_alone(&mut self) -> Option<Item> {
-        if self.in_hand > 0 || self.items.len() != 1 || self.bounded != 1 || self.is_parting() {
-            return None;
+    /// Takes all that waits, if that is something, and not so much that it is the task's, and nothing is in hand.
+    pub(super) fn take_fresh(&mut self, into: &mut Vec<Item>) -> bool {
+        let items = self.items.len();
+        let is_little = items == 1 || (items <= FRESH_ITEMS_MAX && self.bytes <= FRESH_BYTES_MAX);
+        if self.in_hand > 0 || items == 0 || !is_little || self.bounded != items || self.is_parting() {
+            return false;
         }
-        let item = self.items.pop_front()?;
-        self.bytes -= cost(&item.emission);
-        self.bounded -= 1;
-        self.in_hand += 1;
-        self.progress += 1;
-        Some(item)
+        into.extend(self.items.drain(..));
+        (self.bytes, self.bounded) = (0, 0);
+        self.in_hand += items as u64;
+        self.progress += items as u64;
+        true
     }
 
-    /// Undoes [`Queue::take_alone`].
-    pub(super) fn put_back(&mut self, item: Item) {
-        self.bytes += cost(&item.emission);
-        self.bounded += 1;
-        self.items.push_front(item);
-        self.in_hand -= 1;
-        self.progress -= 1;
+    /// Undoes [`Queue::take_fresh`] for these, the last of them.
+    pub(super) fn put_back(&mut self, items: &mut Vec<Item>) {
+        self.in_hand -= items.len() as u64;
+        self.progress -= items.len() as u64;
+        self.bounded += items.len();
+        while let Some(item) = items.pop() {
+            self.bytes += cost(&item.emission);
+            self.items.push_front(item);
+        }
     }
 
     pub(super) fn settle(&mut self, items: usize) {

@@ -91,6 +91,27 @@ fn a_slow_client_is_dropped_and_the_others_get_everything() {
 }
 
 #[test]
+fn nothing_leaves_before_its_moment_however_early_it_is_delivered() {
+    let fanout = fanout(10);
+    let member = fanout.join("task").unwrap();
+    member.wish(everything());
+    let due_ns = fanout.clock().now().steady_ns + 5_000_000;
+    let mut due = emission(0, "a", 0, 1);
+    Arc::get_mut(&mut due).unwrap().due_ns = Some(due_ns);
+    std::thread::scope(|scope| {
+        scope.spawn(|| fanout.deliver_due([&due].into_iter()));
+        while take_all(&member).0.is_empty() {}
+        assert!(fanout.clock().now().steady_ns >= due_ns);
+    });
+    // Nobody is there: it is not over before its moment either.
+    drop(member);
+    let due_ns = fanout.clock().now().steady_ns + 1_000_000;
+    Arc::get_mut(&mut due).unwrap().due_ns = Some(due_ns);
+    fanout.deliver_due([&due].into_iter());
+    assert!(fanout.clock().now().steady_ns >= due_ns);
+}
+
+#[test]
 fn a_burst_goes_to_all_who_wish_for_it_or_to_nobody() {
     let fanout = fanout(4);
     let members = ["a", "b", "none", "unready"].map(|name| fanout.join(name).unwrap());

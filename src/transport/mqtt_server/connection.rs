@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectAuth, ConnectReturnCode, Packet};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
@@ -123,7 +123,7 @@ pub(super) async fn serve<S>(
     conduct: Option<Arc<Conduct>>,
     line: Line,
 ) where
-    S: AsyncRead + AsyncWrite + Send,
+    S: AsyncRead + AsyncWrite + Send + 'static,
 {
     if let Err(ended) = serve_until_end(server, stream, endpoint, policy, conduct, line).await {
         tracing::debug!("{endpoint}: an MQTT connection ended: {ended}");
@@ -139,9 +139,9 @@ async fn serve_until_end<S>(
     line: Line,
 ) -> Result<(), Ended>
 where
-    S: AsyncRead + AsyncWrite + Send,
+    S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (read, mut write) = tokio::io::split(stream);
+    let (read, write) = tokio::io::split(stream);
     let mut packets = PacketReader::new(read);
     let connect = match first_packet(&mut packets).await {
         Ok(Some(connect)) => connect,
@@ -176,9 +176,11 @@ where
         conduct,
         has_disconnected: AtomicBool::new(false),
     };
-    let ended = connection.run(&place, &connect, &mut packets, &mut write).await;
-    if matches!(ended, Ok(Parted::Finished)) {
-        connection.hear_out(&mut packets, &mut write).await;
+    place.session.wire.open(Box::new(write));
+    let ended = connection.run(&place, &connect, &mut packets).await;
+    let mut write = place.session.wire.close();
+    if let (Ok(Parted::Finished), Some(write)) = (&ended, &mut write) {
+        connection.hear_out(&mut packets, write).await;
     }
     let keeps_will =
         matches!(ended, Ok(Parted::Disconnected | Parted::Finished)) || connection.policy.is_some();
@@ -194,7 +196,7 @@ where
     let goodbye = async move {
         if breaks {
             packets.discard_present();
-        } else if !does_not_read {
+        } else if let Some(write) = write.filter(|_| !does_not_read) {
             linger(write, packets).await;
         }
     };
@@ -278,15 +280,14 @@ async fn enter(
 
 impl Connection<'_> {
     /// From the CONNACK to the end.
-    async fn run<S: AsyncRead + AsyncWrite>(
+    async fn run<S: AsyncRead>(
         &self,
         place: &Place,
         connect: &Connect,
         packets: &mut PacketReader<ReadHalf<S>>,
-        write: &mut WriteHalf<S>,
     ) -> Result<Parted, Ended> {
-        answer(write, ConnectReturnCode::Success, place.is_present).await?;
         let session = self.session;
+        answer(&mut &*session.wire, ConnectReturnCode::Success, place.is_present).await?;
         session.member.trace("connect", || {
             json!({
                 "client_id": connect.client_id,
@@ -306,7 +307,7 @@ impl Connection<'_> {
             why = session.member.dropped() => Err(Ended::Dropped(why)),
             why = self.obey(rules), if self.policy.is_some() => Err(Ended::Rules(why)),
             ended = self.read(packets, answers) => ended,
-            ended = self.write(write, to_write) => ended,
+            ended = self.write(to_write) => ended,
         };
         // However the connection ended then: a client that has said goodbye leaves no will.
         if self.has_disconnected.load(Ordering::Relaxed) { Ok(Parted::Disconnected) } else { ended }
@@ -335,9 +336,9 @@ async fn stay(place: &Place) {
     }
 }
 
-async fn refuse<S: AsyncRead + AsyncWrite>(
-    mut write: WriteHalf<S>,
-    packets: PacketReader<ReadHalf<S>>,
+async fn refuse<W: AsyncWrite + Unpin, R: AsyncRead + Unpin>(
+    mut write: W,
+    packets: PacketReader<R>,
     code: ConnectReturnCode,
     ended: Ended,
 ) -> Result<(), Ended> {
@@ -358,7 +359,7 @@ async fn answer<W: AsyncWrite + Unpin>(
 }
 
 /// Closes the stream, and drops it when the client has closed it too, or does not.
-async fn linger<S: AsyncRead + AsyncWrite>(mut write: WriteHalf<S>, mut packets: PacketReader<ReadHalf<S>>) {
+async fn linger<W: AsyncWrite + Unpin, R: AsyncRead + Unpin>(mut write: W, mut packets: PacketReader<R>) {
     let _ = timeout(LINGER, async {
         if write.shutdown().await.is_ok() {
             packets.discard().await;

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! fan-out --(what is replayed)--> Member \
-//!                                         Session -> connection::writer -> socket
+//!    |                                    Session -> connection::writer -> socket
+//!    +--(at once, where nothing is under way)------> wire -------------------^
 //! socket -> connection::reader -> Broker / (what clients publish, retained messages, wills)
 //! ```
 //!
@@ -53,6 +54,7 @@ mod rules;
 mod session;
 pub mod topic;
 mod window;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -136,7 +138,7 @@ impl MqttServer {
     /// `endpoint` is the name in the report.
     pub async fn serve<S>(&self, stream: S, endpoint: &str)
     where
-        S: AsyncRead + AsyncWrite + Send,
+        S: AsyncRead + AsyncWrite + Send + 'static,
     {
         self.serve_under(stream, endpoint, None, None).await;
     }
@@ -150,7 +152,7 @@ impl MqttServer {
         policy: Option<Box<dyn MqttPolicy>>,
         conduct: Option<Arc<Conduct>>,
     ) where
-        S: AsyncRead + AsyncWrite + Send,
+        S: AsyncRead + AsyncWrite + Send + 'static,
     {
         connection::serve(self, stream, endpoint, policy, conduct, Line::Bare).await;
     }

@@ -4,13 +4,15 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::BytesMut;
 use tokio::sync::Notify;
 
 use super::inbox::Inbox;
 use super::publication::{Publication, Relayed};
-use super::topic;
-use super::window::Window;
-use crate::transport::fanout::{AWAY_TOO_LONG, Member, TOO_SLOW};
+use super::window::{Parcel, Window};
+use super::wire::Wire;
+use super::{publish, topic};
+use crate::transport::fanout::{AWAY_TOO_LONG, Item, Member, Outlet, TOO_SLOW};
 
 #[derive(Debug)]
 pub struct Session {
@@ -24,7 +26,9 @@ pub struct Session {
     pub stirred: Notify,
     /// Held by the connection that the session belongs to, or by what waits for the next one.
     pub lease: Arc<tokio::sync::Mutex<()>>,
-    state: Mutex<State>,
+    /// To its client, while a connection has it.
+    pub wire: Arc<Wire>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,16 +52,28 @@ impl State {
     pub fn can_relay(&self) -> bool {
         !self.inbox.is_empty() && self.window.room() > 0
     }
+
+    /// Appends the PUBLISH of `item`, for which the window has room, to `out`; false if nobody will acknowledge it.
+    pub fn encode(&mut self, item: &Item, is_persistent: bool, out: &mut BytesMut) -> bool {
+        // MQTT may have no way to say it.
+        let has_id = item.qos > 0 && item.publish_head().is_some();
+        let kept = (has_id && is_persistent).then(|| Parcel::Replayed(item.clone()));
+        let id = has_id.then(|| self.window.open(item.qos, Some(item.emission.id()), kept)).flatten();
+        publish::write(item, id.unwrap_or_default(), false, out);
+        id.is_some()
+    }
 }
 
 impl Session {
     pub fn new(member: Member, is_persistent: bool, username: Option<&str>) -> Arc<Self> {
-        let (stirred, lease, state) = Default::default();
+        let (stirred, lease, state) = <(_, _, Arc<_>)>::default();
         if is_persistent {
             member.persists();
         }
+        let wire = Wire::new(Arc::clone(&state), is_persistent);
+        member.set_outlet(Arc::clone(&wire) as Arc<dyn Outlet>);
         let username = username.map(str::to_owned);
-        Arc::new(Self { member, is_persistent, username, stirred, lease, state })
+        Arc::new(Self { member, is_persistent, username, stirred, lease, wire, state })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

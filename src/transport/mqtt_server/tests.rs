@@ -6,6 +6,7 @@ mod vendor;
 use std::sync::Mutex;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
     ConnAck, Connect, ConnectReturnCode, Packet, PubAck, PubComp, PubRec, PubRel, Publish, SubAck, Subscribe,
@@ -151,6 +152,106 @@ async fn each_qos_takes_its_own_course() {
     drop(client);
     fanout.empty().await;
     assert_eq!(fanout.summaries()[0].messages, 3);
+}
+
+#[tokio::test]
+async fn what_is_due_leaves_without_the_connections_task() {
+    let (fanout, server) = server();
+    let mut client = Client::subscribed(&server, "c", "#", QoS::AtLeastOnce).await;
+    // Nothing runs the task meanwhile: the runtime is this thread's.
+    let mut at_once = |qos| {
+        deliver(&fanout, "t", qos, b"x");
+        match client.hear().now_or_never() {
+            Some(Some(Packet::Publish(publish))) => publish.pkid,
+            other => panic!("a PUBLISH was expected, not {other:?}"),
+        }
+    };
+    assert_eq!([0, 1, 1, 0].map(&mut at_once), [0, 1, 2, 0]);
+    for id in [1, 2] {
+        client.say(Packet::PubAck(PubAck::new(id))).await;
+    }
+    fanout.finish();
+    assert_eq!(client.hear().await, None);
+    fanout.empty().await;
+    assert_eq!(fanout.summaries()[0].messages, 4);
+}
+
+#[tokio::test]
+async fn order_is_kept_where_the_stream_fills_up_and_empties_again() {
+    let (fanout, server) = server();
+    let mut client = Client::subscribed(&server, "c", "#", QoS::AtMostOnce).await;
+    for round in 0..3u32 {
+        let payload = |n: u32| [&(round * 100 + n).to_be_bytes()[..], &[b'x'; 4 << 10]].concat();
+        for n in 0..100 {
+            deliver(&fanout, "t", 0, &payload(n));
+            if n % 10 == round {
+                // An answer comes between two packets, wherever the one before has stopped.
+                client.say(Packet::PingReq).await;
+            }
+        }
+        let mut pings = 0;
+        for n in 0..100 {
+            let publish = loop {
+                match client.hear().await {
+                    Some(Packet::PingResp) => pings += 1,
+                    Some(Packet::Publish(publish)) => break publish,
+                    other => panic!("a PUBLISH was expected, not {other:?}"),
+                }
+            };
+            assert!(publish.payload == payload(n), "{round}: {n}");
+        }
+        while pings < 10 {
+            client.expect(Packet::PingResp).await;
+            pings += 1;
+        }
+    }
+    fanout.finish();
+    assert_eq!(client.hear().await, None);
+    fanout.empty().await;
+    assert_eq!(fanout.summaries()[0].messages, 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_suback_precedes_what_is_due_meanwhile() {
+    let (fanout, server) = server();
+    let over = CancellationToken::new();
+    let playing = std::thread::spawn({
+        let (fanout, over) = (Arc::clone(&fanout), over.clone());
+        move || {
+            while !over.is_cancelled() {
+                deliver(&fanout, "t", 0, b"x");
+            }
+        }
+    });
+    for n in 0..50 {
+        let mut client = Client::connected(&server, &n.to_string()).await;
+        client.say(Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new("#", QoS::AtMostOnce) })).await;
+        client
+            .expect(Packet::SubAck(SubAck::new(1, vec![SubscribeReasonCode::Success(QoS::AtMostOnce)])))
+            .await;
+        client.expect_publish().await;
+    }
+    over.cancel();
+    playing.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_window_holds_whoever_fills_it() {
+    const MESSAGES: u32 = 20 * window::WINDOW as u32;
+    let (fanout, server) = server();
+    let mut client = Client::subscribed(&server, "c", "#", QoS::AtLeastOnce).await;
+    let playing = std::thread::spawn({
+        let fanout = Arc::clone(&fanout);
+        move || (0..MESSAGES).for_each(|n| deliver(&fanout, "t", 1, &n.to_be_bytes()))
+    });
+    // Both writers fill it again and again, each while the other looks at it.
+    for n in 0..MESSAGES {
+        let publish = client.expect_publish().await;
+        assert_eq!(publish.payload, n.to_be_bytes()[..]);
+        assert_ne!(publish.pkid, 0);
+        client.say(Packet::PubAck(PubAck::new(publish.pkid))).await;
+    }
+    playing.join().unwrap();
 }
 
 #[tokio::test]

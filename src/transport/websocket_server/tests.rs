@@ -376,6 +376,32 @@ fn what_is_due_leaves_without_the_clients_task() {
 }
 
 #[test]
+fn what_is_due_together_is_one_write_and_leaves_not_before() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (stream, fanout, _stop) = runtime.block_on(ready());
+    let mut stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // Small, and larger than the library keeps until it is flushed.
+    for bytes in [5, 150 << 10] {
+        let due_ns = fanout.clock().now().steady_ns + 5_000_000;
+        let mut together = [emission(0, "a", 0, bytes), emission(1, "a", 0, bytes)];
+        for emission in &mut together {
+            Arc::get_mut(emission).unwrap().due_ns = Some(due_ns);
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| fanout.deliver_due(together.iter()));
+            let mut first = [0; 14];
+            stream.read_exact(&mut first).unwrap();
+            assert!(fanout.clock().now().steady_ns >= due_ns);
+            if bytes == 5 {
+                assert_eq!(&first, b"\x81\x05xxxxx\x81\x05xxxxx");
+            }
+        });
+    }
+}
+
+#[test]
 fn order_is_kept_where_the_socket_fills_up_and_empties_again() {
     const MESSAGES: usize = 2_000;
     const BYTES: usize = 4 << 10;

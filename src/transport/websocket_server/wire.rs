@@ -13,8 +13,11 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::Notify;
 
-use crate::transport::fanout::{Item, Outlet, Sending};
+use crate::transport::fanout::{Item, Moment, Outlet, Sending};
 use crate::vendors::Format;
+
+/// Of a frame that is larger the library may write a part before it is told to flush (from 128 KiB on).
+const EARLY_BYTES_MAX: usize = 32 << 10;
 
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -29,12 +32,12 @@ struct Inner {
     format: Format,
     /// The task writes nothing: nothing of it waits to be flushed.
     idle: bool,
-    handed: Option<Item>,
+    handed: Vec<Item>,
 }
 
 impl Wire {
     pub(super) fn new(socket: WebSocket) -> Arc<Self> {
-        let inner = Inner { socket, format: Format::default(), idle: false, handed: None };
+        let inner = Inner { socket, format: Format::default(), idle: false, handed: Vec::new() };
         Arc::new(Self { inner: Mutex::new(inner), handed: Notify::new() })
     }
 
@@ -69,19 +72,20 @@ impl Wire {
         frame(self.lock().format, item)
     }
 
-    /// A message that was written, for the task to flush.
-    pub(super) async fn handed(&self) -> Item {
+    /// Messages that were written, for the task to flush.
+    pub(super) async fn handed(&self) -> Vec<Item> {
         loop {
             let handed = self.handed.notified();
-            if let Some(item) = self.take_handed() {
-                return item;
+            let items = self.take_handed();
+            if !items.is_empty() {
+                return items;
             }
             handed.await;
         }
     }
 
-    pub(super) fn take_handed(&self) -> Option<Item> {
-        self.lock().handed.take()
+    pub(super) fn take_handed(&self) -> Vec<Item> {
+        std::mem::take(&mut self.lock().handed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -90,28 +94,38 @@ impl Wire {
 }
 
 impl Outlet for Wire {
-    fn send(&self, item: Item) -> Sending {
-        let Ok(mut inner) = self.inner.try_lock() else { return Sending::Busy(item) };
+    fn send(&self, items: &mut Vec<Item>, moment: &Moment<'_>) -> Sending {
+        let Ok(mut inner) = self.inner.try_lock() else { return Sending::Busy };
         if !inner.idle {
-            return Sending::Busy(item);
+            return Sending::Busy;
         }
         // Where the socket takes no more, the task waits for it, with a waker of its own.
         let mut context = Context::from_waker(Waker::noop());
-        let frame = frame(inner.format, &item);
-        let socket = &mut inner.socket;
-        if !matches!(socket.poll_ready_unpin(&mut context), Poll::Ready(Ok(()))) {
-            return Sending::Busy(item);
+        let Inner { socket, format, .. } = &mut *inner;
+        let (mut fed, mut bytes, mut broken) = (0, 0, false);
+        for item in items.iter() {
+            let frame = frame(*format, item);
+            bytes += bytes_of(&frame);
+            if bytes > EARLY_BYTES_MAX {
+                moment.wait();
+            }
+            match socket.poll_ready_unpin(&mut context) {
+                Poll::Ready(Ok(())) if !broken => broken = socket.start_send_unpin(frame).is_err(),
+                _ => break,
+            }
+            fed += 1;
         }
-        let flushed = match socket.start_send_unpin(frame) {
-            Ok(()) => socket.poll_flush_unpin(&mut context),
-            Err(error) => Poll::Ready(Err(error)),
-        };
-        if let Poll::Ready(Ok(())) = flushed {
-            return Sending::Flushed(item);
+        if fed == 0 {
+            return Sending::Busy;
+        }
+        moment.wait();
+        let flushed = !broken && matches!(socket.poll_flush_unpin(&mut context), Poll::Ready(Ok(())));
+        if flushed && fed == items.len() {
+            return Sending::Flushed;
         }
         // Not through, or the connection broke: the task comes to the same.
         inner.idle = false;
-        inner.handed = Some(item);
+        inner.handed.extend(items.drain(..fed));
         self.handed.notify_one();
         Sending::Handed
     }
@@ -142,6 +156,14 @@ impl Sink<Message> for &Wire {
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.lock().socket.poll_close_unpin(context)
+    }
+}
+
+fn bytes_of(frame: &Message) -> usize {
+    match frame {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
     }
 }
 

@@ -10,7 +10,7 @@ use rumqttc::mqttbytes::v4::{
     Unsubscribe,
 };
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -51,10 +51,12 @@ impl Connection<'_> {
                 return Ok(Parted::Disconnected);
             }
             let (answer, then) = self.answer(packet)?;
-            if let Some(answer) = answer
-                && answers.send(answer).await.is_err()
-            {
-                return Ok(Parted::Closed);
+            if let Some(answer) = answer {
+                // A SUBACK precedes what was subscribed to: from here on it is the writer that writes.
+                self.session.wire.set_idle(false);
+                if answers.send(answer).await.is_err() {
+                    return Ok(Parted::Closed);
+                }
             }
             if let Then::Subscribe(filters) = then {
                 self.subscribed(&filters);
@@ -71,7 +73,7 @@ impl Connection<'_> {
     pub(super) async fn hear_out<S: AsyncRead + AsyncWrite>(
         &self,
         packets: &mut PacketReader<ReadHalf<S>>,
-        write: &mut WriteHalf<S>,
+        write: &mut (impl AsyncWrite + Unpin),
     ) {
         let _ = timeout(LINGER, async {
             if write.shutdown().await.is_err() {

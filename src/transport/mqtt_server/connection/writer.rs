@@ -3,17 +3,19 @@
 
 use std::collections::VecDeque;
 use std::future::{self, Future};
+use std::mem;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::v4::{Packet, PubRel};
-use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task;
 use tokio::time::timeout;
 
 use super::super::publish;
 use super::super::window::{Again, Parcel};
+use super::super::wire::Handed;
 use super::{Connection, Ended, Parted};
 use crate::transport::fanout::{Item, STALLED, Taken};
 use crate::transport::misbehave::Next;
@@ -36,12 +38,8 @@ struct Batch {
 }
 
 impl Connection<'_> {
-    pub(super) async fn write<S: AsyncWrite>(
-        &self,
-        write: &mut WriteHalf<S>,
-        mut answers: mpsc::Receiver<Packet>,
-    ) -> Result<Parted, Ended> {
-        let member = &self.session.member;
+    pub(super) async fn write(&self, mut answers: mpsc::Receiver<Packet>) -> Result<Parted, Ended> {
+        let (member, wire) = (&self.session.member, &self.session.wire);
         let mut batch = Batch { out: BytesMut::with_capacity(BATCH_BYTES), ..Batch::default() };
         let mut again = self.session.state().window.unacknowledged();
         let mut taken = Vec::new();
@@ -51,6 +49,7 @@ impl Connection<'_> {
                 answer.write(&mut batch.out, usize::MAX)?;
             }
             if again.is_empty() {
+                self.encode(&mut taken, &mut batch);
                 self.relay(&mut batch);
             } else {
                 self.send_again(&mut again, &mut batch)?;
@@ -77,31 +76,45 @@ impl Connection<'_> {
                     }
                 }
             }
+            // What a server does wrong is done here, message by message.
+            wire.set_idle(
+                batch.out.is_empty() && again.is_empty() && answers.is_empty() && self.conduct.is_none(),
+            );
             tokio::select! {
                 biased;
                 answer = answers.recv() => match answer {
                     None => {
-                        self.flush(write, &mut batch).await?;
+                        self.flush(&mut batch).await?;
                         return Ok(Parted::Closed);
                     }
                     Some(answer) => _ = answer.write(&mut batch.out, usize::MAX)?,
                 },
-                found = member.take(&mut taken, room, BATCH_BYTES), if again.is_empty() && room > 0 && !finished => {
+                found = member.take(&mut taken, room, BATCH_BYTES), if again.is_empty() && taken.is_empty() && room > 0 && !finished => {
                     match found {
                         Taken::Some | Taken::Nothing => self.encode(&mut taken, &mut batch),
                         Taken::Finished => finished = true,
-                        Taken::Cut => return Err(Ended::Down),
-                        Taken::Dropped(why) => return Err(Ended::Dropped(why)),
+                        Taken::Cut | Taken::Dropped(_) => {
+                            // What was handed over was before it.
+                            self.flush(&mut batch).await?;
+                            return Err(if let Taken::Dropped(why) = found { Ended::Dropped(why) } else { Ended::Down });
+                        }
                     }
                 }
+                () = wire.handed.notified() => {}
                 () = self.session.stirred.notified() => {}
                 () = future::ready(()), if !batch.out.is_empty() => {}
             }
-            self.flush(write, &mut batch).await?;
+            self.flush(&mut batch).await?;
         }
     }
 
-    async fn flush<S: AsyncWrite>(&self, write: &mut WriteHalf<S>, batch: &mut Batch) -> Result<(), Ended> {
+    async fn flush(&self, batch: &mut Batch) -> Result<(), Ended> {
+        let mut write = &*self.session.wire;
+        if let Some(Handed { mut out, mut items }) = write.take_over() {
+            out.unsplit(mem::take(&mut batch.out));
+            items.append(&mut batch.items);
+            (batch.out, batch.items) = (out, items);
+        }
         while !batch.out.is_empty() {
             let bytes = self.unstalled(write.write(&batch.out)).await?;
             if bytes == 0 {
@@ -161,10 +174,18 @@ impl Connection<'_> {
         batch.order = state.window.next_order();
     }
 
-    /// Encodes all that was taken, or as much of it as the server's conduct has left over.
+    /// Encodes all that was taken, as far as the window has room for it, or as much of it as the server's conduct
+    /// has left over.
     fn encode(&self, taken: &mut Vec<Item>, batch: &mut Batch) {
         let mut state = self.session.state();
-        let mut taken = taken.drain(..);
+        // No more was taken than there was room for; since then the thread that keeps the time may have used some.
+        let (room, mut acknowledged) = (state.window.room(), 0);
+        let fits = |item: &&Item| {
+            acknowledged += usize::from(item.qos > 0);
+            acknowledged <= room
+        };
+        let fitting = taken.iter().take_while(fits).count();
+        let mut taken = taken.drain(..fitting);
         let mut left = None;
         for item in taken.by_ref() {
             let mut is_last = false;
@@ -179,13 +200,7 @@ impl Connection<'_> {
                     break;
                 }
             }
-            let has_id = item.qos > 0 && item.publish_head().is_some();
-            let kept = (has_id && self.session.is_persistent).then(|| Parcel::Replayed(item.clone()));
-            let message = Some(item.emission.id());
-            // No more was taken than the window has room for.
-            let id = has_id.then(|| state.window.open(item.qos, message, kept)).flatten();
-            publish::write(&item, id.unwrap_or_default(), false, &mut batch.out);
-            if id.is_none() && item.qos > 0 {
+            if !state.encode(&item, self.session.is_persistent, &mut batch.out) && item.qos > 0 {
                 // MQTT cannot say it: nobody will acknowledge it.
                 self.session.member.settled(item.emission.id());
             }
