@@ -8,6 +8,19 @@ use super::error::{ArchiveError, IoContext};
 use crate::decode::{Declaration, declaration};
 
 impl Archive {
+    /// The text of the newest declaration of a kind beside the data.
+    pub(super) fn newest_declaration(
+        &self,
+        vendor: &str,
+        kind: &str,
+    ) -> Result<Option<String>, ArchiveError> {
+        let path = self.layout().schema().join(vendor).join(format!("{kind}.toml"));
+        match self.disk.read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(String::from_utf8_lossy(&read.doing("read", &path)?).into_owned())),
+        }
+    }
+
     /// The declarations of a kind: those beside the data, then the built-in one. Sources may declare a kind
     /// differently, and versions do; each declaration that differs is there.
     pub fn declarations(&self, vendor: &str, kind: &str) -> Result<Vec<Declaration>, ArchiveError> {

@@ -13,6 +13,7 @@
 //! schema/V/K.toml      the declarations that the columns came from
 //! views/duckdb.sql     views over all kinds, relative to the folder     (views)
 //! index.sqlite         derived from all this                            (crate::index)
+//! segments.jsonl       the same: the segments that count                (segment_list)
 //! ```
 //!
 //! # How data enters
@@ -30,6 +31,10 @@
 //! be right. The pages are still in the system's cache, so this costs a copy and a checksum.
 //! What a cut at each step leaves, and what [`recover`] does about it, is the table in [`recover`](mod@recover).
 //!
+//! # How it changes
+//!
+//! Also in one way: [`rewrite`](mod@rewrite) copies rows into new segments and replaces one manifest.
+//!
 //! # What is true
 //!
 //! Segments, manifests and sidecars. The index is made of them; readers that find it missing, broken
@@ -40,6 +45,7 @@
 
 mod catalog;
 mod columns;
+mod compact;
 mod declarations;
 mod decoding;
 mod durable;
@@ -53,13 +59,18 @@ mod link;
 mod lock;
 mod manifest;
 mod open;
+mod prune;
 mod recover;
+mod redecode;
 mod reindex;
+mod rewrite;
 mod scan;
 mod schema;
 mod seal;
 mod segment;
+mod segment_list;
 mod session;
+mod sessions;
 mod sidecar;
 mod sorting;
 #[cfg(test)]
@@ -70,6 +81,7 @@ mod verify;
 mod views;
 mod writers;
 
+pub use compact::{CompactOptions, Compacted};
 pub use error::ArchiveError;
 pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
 pub use gaps::Gap;
@@ -78,12 +90,15 @@ pub use layout::{Layout, PartName};
 pub use lock::Lock;
 pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
 pub use open::Archive;
+pub use prune::{PruneOptions, Pruned};
 pub use recover::{Lost, RecoverReport, recover, recover_telling};
 pub use reindex::{ReindexReport, reindex, reindex_telling};
+pub use rewrite::Watch;
 pub use scan::{Bound, Scan, ScanOptions, ScanSummary, envelopes, scan, summarize};
 pub use schema::{FORMAT, envelope_fields};
 pub use seal::{Sealed, seal};
 pub use session::SessionSummary;
+pub use sessions::ClipRange;
 pub use sidecar::{Ended, Sidecar, SidecarSource};
 pub use time::format_us;
 pub use unknown::UnknownField;

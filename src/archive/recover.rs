@@ -28,9 +28,11 @@
 //! L  sidecar without an end                        crash while recording          ended as `recovered`, when
 //!                                                                                 its last message arrived
 //! M  part without a sidecar                        the disk                       written from the part's header
-//! N  index missing, or behind sidecars and         cut right after one of these   made again
-//!    manifests                                     was written, or in `reindex`
+//! N  index or segments.jsonl missing, or behind    cut right after one of these   made again
+//!    sidecars and manifests                        was written, or in `reindex`
 //! ```
+//!
+//! What upkeep leaves half done when it is cut has a table of its own, in [`rewrite`](mod@super::rewrite).
 //!
 //! F and H lose what had been promised, unless the journal knows that it had not been synced; so does a
 //! torn tail behind which a later part follows. All of it ends up as `lost` ranges of a manifest, so that
@@ -45,7 +47,8 @@ use super::Archive;
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
 use super::layout::PartName;
-use super::manifest::SeqRange;
+use super::manifest::{Manifest, SeqRange};
+use super::rewrite::{finish_removals, finish_rewrites};
 use super::seal::{journal_error, seal};
 use super::sidecar::Ended;
 use super::verify::segment_files;
@@ -69,8 +72,11 @@ pub struct RecoverReport {
     pub set_aside: Vec<PathBuf>,
     /// Sessions that a crash had ended.
     pub sessions: Vec<SessionId>,
-    /// Half-written files that were removed.
+    /// Half-written files that were removed, and replaced ones.
     pub removed_files: u64,
+    /// Sessions whose removal had been begun.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_sessions: Vec<SessionId>,
 }
 
 /// A stretch of a session that is gone.
@@ -101,6 +107,8 @@ pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
 pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<RecoverReport, ArchiveError> {
     let mut report = RecoverReport::default();
     empty_tmp(archive, &mut report)?;
+    finish_removals(archive, &mut report)?;
+    finish_rewrites(archive, &mut report)?;
     let names = archive.parts()?;
     let headers = session_headers(archive, &names);
     let total = names.len() as u64;
@@ -123,6 +131,7 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     if !archive.index_is_whole()? {
         super::reindex::reindex(archive)?;
     }
+    archive.write_segment_list()?;
     archive.write_views()?;
     Ok(report)
 }
@@ -202,7 +211,8 @@ fn remove_uncommitted(
     name: PartName,
     report: &mut RecoverReport,
 ) -> Result<(), ArchiveError> {
-    if archive.read_manifest(name)?.is_some_and(|manifest| archive.has_files_of(&manifest)) {
+    let is_committed = |manifest: Manifest| manifest.generation > 0 || archive.has_files_of(&manifest);
+    if archive.manifest_of(name)?.is_some_and(is_committed) {
         return Ok(());
     }
     for path in segment_files(archive)? {

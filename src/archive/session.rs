@@ -45,6 +45,7 @@ impl Archive {
     /// Begins a session: makes its name unique in the archive (`-2`, `-3`, …, also in `header`), and
     /// writes its sidecar, its declarations, the zero-row files of its kinds and the views.
     pub fn begin_session(&self, header: &mut SessionHeader) -> Result<(), ArchiveError> {
+        let _lock = self.lock_sidecars()?;
         let taken: HashSet<String> = self.read_sidecars()?.into_iter().map(|s| s.name).collect();
         header.name = unique_name(&header.name, &taken);
         let sidecar = Sidecar::of(header);
@@ -67,6 +68,7 @@ impl Archive {
         ended_at_us: Option<i64>,
         ended: Ended,
     ) -> Result<(), ArchiveError> {
+        let _lock = self.lock_sidecars()?;
         let Some(mut sidecar) = self.read_sidecar(session_id)? else {
             return Err(not_found(&session_id.to_string(), &[]));
         };

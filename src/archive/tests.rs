@@ -5,6 +5,7 @@ mod damage;
 mod format;
 mod lookup;
 mod order;
+mod rewrite;
 mod seek;
 mod stages;
 pub(crate) mod support;

@@ -6,6 +6,7 @@
 
 mod cat;
 mod check;
+mod compact;
 mod completions;
 mod context;
 mod demo;
@@ -15,15 +16,19 @@ mod list;
 mod log;
 mod output;
 mod progress;
+mod prune;
 mod record;
 mod recover;
 mod reindex;
+mod rename;
 mod replay;
+mod rm;
 mod schema;
 mod selection;
 mod signals;
 mod simulate;
 mod status;
+mod upkeep;
 mod verify;
 mod views;
 
@@ -113,6 +118,10 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::Verify(_) => verify::run(&context),
         Verb::Recover(_) => recover::run(&context),
         Verb::Reindex(_) => reindex::run(&context),
+        Verb::Compact(args) => compact::run(&context, args),
+        Verb::Prune(args) => prune::run(&context, args),
+        Verb::Rename(args) => rename::run(&context, args),
+        Verb::Rm(args) => rm::run(&context, args),
         Verb::Schema(args) => schema::run(&context, &args),
         Verb::Views(args) => views::run(&context, &args),
         Verb::Completions(args) => completions::run(&args),

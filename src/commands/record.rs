@@ -37,8 +37,8 @@ pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
 }
 
 /// Refuses what could not be told from other ways to name a session, or from a path.
-fn session_name(name: &str) -> Result<(), Usage> {
-    let refused = |why| Err(Usage(format!("--session {name:?}: {why}")));
+pub(super) fn session_name(name: &str) -> Result<(), Usage> {
+    let refused = |why| Err(Usage(format!("session name {name:?}: {why}")));
     match name {
         "latest" => refused("`latest` means the latest session: choose another name"),
         _ if name.starts_with('.') || !is_source_name(name) => {

@@ -13,6 +13,8 @@ mod bounds;
 mod cursor;
 mod session;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::error::ArchiveError;
@@ -162,6 +164,11 @@ impl ScanOptions {
 
 impl Scan {
     fn open(archive: &Archive, options: &ScanOptions, with_payloads: bool) -> Result<Self, ArchiveError> {
+        archive.while_files_change(|| Self::plan(archive, options, with_payloads))
+    }
+
+    fn plan(archive: &Archive, options: &ScanOptions, with_payloads: bool) -> Result<Self, ArchiveError> {
+        let may_hold = Arc::new(options.clone());
         let mut pending = Vec::new();
         for (session, mut segments) in selected(archive, options)? {
             let mut range = bounds::seq_range(archive, &segments, options.from, options.to)?;
@@ -172,7 +179,8 @@ impl Scan {
             }
             segments.retain(|segment| options.may_hold(segment));
             let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
-            pending.push(SessionStream::new(archive, session, segments, range, wanted));
+            let may_hold = Arc::clone(&may_hold);
+            pending.push(SessionStream::new(archive, session, segments, range, wanted, may_hold));
         }
         pending.sort_by_key(|stream| std::cmp::Reverse(stream.earliest()));
         Ok(Self { active: Vec::new(), pending, selection: options.selection.clone(), failed: false })
