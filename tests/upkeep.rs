@@ -80,7 +80,7 @@ fn message(header: &SessionHeader, n: u64) -> Message {
         channel: channel.into(),
         mqtt: None,
         is_binary: false,
-        headers: (n % 5 == 0).then(|| vec![("x-n".into(), n.to_string())]),
+        headers: n.is_multiple_of(5).then(|| vec![("x-n".into(), n.to_string())]),
         duplicate_of: None,
         payload: payload.into(),
         clear: None,
@@ -88,7 +88,7 @@ fn message(header: &SessionHeader, n: u64) -> Message {
 }
 
 fn location(n: u64) -> String {
-    let speed = if n % 11 == 0 { "null".to_owned() } else { (n % 97).to_string() };
+    let speed = if n.is_multiple_of(11) { "null".to_owned() } else { (n % 97).to_string() };
     format!(
         "{{\"assetId\":\"82001234{:02}\",\"longitude\":24.9{},\"latitude\":60.1{},\"speed\":{speed},\"direction\":90,\
          \"mileage\":{n},\"gpsTime\":\"2026-01-10T22:59:49Z\",\"recvTime\":\"2026-01-10T22:59:50Z\",\"locType\":1,\

@@ -17,7 +17,7 @@ struct Report {
 }
 
 pub(super) fn run(context: &Context, args: Rename) -> anyhow::Result<Outcome> {
-    session_name(&args.name)?;
+    session_name("NAME", &args.name)?;
     let archive = context.archive_to_write()?;
     let session = archive.resolve(&args.session)?;
     archive.rename_session(session.session_id, &args.name)?;

@@ -44,14 +44,12 @@ pub(super) fn run(context: &Context, args: Rm) -> anyhow::Result<Outcome> {
     if !args.dry_run && !confirm(context, &format!("remove {}", what.join("; ")), args.yes)? {
         bail!("not confirmed: nothing was changed");
     }
-    let mut done = 0;
-    for session in report.sessions.iter().filter(|_| !args.dry_run) {
+    for (done, session) in report.sessions.iter().enumerate().filter(|_| !args.dry_run) {
         if !upkeep.goes_on() {
             bail!("interrupted: {done} of {} sessions are removed", report.sessions.len());
         }
         upkeep.progress().say(&format!("removing {}", session.session));
         upkeep.archive.remove_session(session.session_id)?;
-        done += 1;
     }
     drop(upkeep);
     print(context.json, &report, |out| {

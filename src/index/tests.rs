@@ -150,7 +150,7 @@ fn a_removed_session_leaves_nothing() {
             .unwrap();
     }
     index.remove_session(gone.session_id).unwrap();
-    assert_eq!(index.sessions().unwrap(), [stays.clone()]);
+    assert_eq!(index.sessions().unwrap(), std::slice::from_ref(&stays));
     assert_eq!(index.links(gone.session_id).unwrap(), []);
     index.vacuum().unwrap();
     drop(index);
