@@ -2,6 +2,9 @@
 //!
 //!     cargo bench --bench replay                    10 million messages of about 350 bytes
 //!     cargo bench --bench replay -- 1000000
+//!     cargo bench --bench replay -- first           how long the first message takes, of 10 million
+//!     cargo bench --bench replay -- first whole     the same in one part, and so in as large a segment as can be
+//!     cargo bench --bench replay -- first 1000000 /tmp/kept    the archive is made there, or used, and kept
 //!
 //! The session is recorded first, in this process; `telereel replay --pace max` serves it to one WebSocket client
 //! here, and its peak memory (VmHWM) is read when the last message has come. The bare loop is a thread that sends the
@@ -10,10 +13,13 @@
 //! flushed but a full buffer (128 KiB): the most that batching could come to, with neither archive nor clock.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "replay/first.rs"]
+mod first;
 mod session;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,9 +32,16 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, connect};
 const POOL: usize = 20_000;
 
 fn main() -> Result<()> {
-    let count = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(10_000_000);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let count = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(10_000_000);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let archive = folder.path().join("archive");
+    let kept = arguments.iter().find(|a| a.contains('/')).map(PathBuf::from);
+    let archive = kept.unwrap_or_else(|| folder.path().join("archive"));
+    if arguments.iter().any(|a| a == "first") {
+        let is_whole = arguments.iter().any(|a| a == "whole");
+        first::record(&archive, count, if is_whole { u64::MAX } else { session::PART_BYTES })?;
+        return first::run(&archive, count);
+    }
     let pool = synthetic::pool(1, POOL);
     let (_, _, stored) = session::record(&archive, &pool, count)?;
     println!("{count} messages, {:.1} MiB of Parquet", stored as f64 / 1_048_576.0);

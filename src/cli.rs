@@ -229,16 +229,16 @@ pub struct Replay {
     /// afresh. As often as wanted. Without --listen nothing else is served then
     #[arg(long, value_name = "SOURCE=URL")]
     pub push: Vec<PushTo>,
-    /// Twice as fast is 2, half as fast 1/2 or 0.5; from 1/100 to 1000
-    #[arg(long, value_name = "N|N/M", default_value = "1")]
-    pub speed: Speed,
+    /// Twice as fast is 2, half as fast 1/2 or 0.5; from 1/100 to 1000 [default: 1]
+    #[arg(long, value_name = "N|N/M")]
+    pub speed: Option<Speed>,
     /// Keep the recording's time; go as fast as the slowest client takes it; send the next message only
     /// when the last is acknowledged by all who can; or start paused, each message by a step
     #[arg(long, value_enum, default_value_t)]
     pub pace: Pace,
-    /// With --pace lockstep: who does not acknowledge for as long is disconnected
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = positive_duration)]
-    pub ack_timeout: Duration,
+    /// With --pace lockstep: who does not acknowledge for as long is disconnected [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub ack_timeout: Option<Duration>,
     /// Start only when told to: by the API, or the space bar
     #[arg(long)]
     pub start_paused: bool,
@@ -414,8 +414,13 @@ pub struct Schema {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   telereel views > views.sql
+  telereel views --questions | less      example questions in SQL, pandas and Polars
   cd archive && duckdb -init views/duckdb.sql")]
-pub struct Views {}
+pub struct Views {
+    /// Print example questions with their answers instead, as Markdown; views/questions.md is the same
+    #[arg(long)]
+    pub questions: bool,
+}
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:

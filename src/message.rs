@@ -154,6 +154,19 @@ pub struct Row {
     pub decode_error: Option<ByteString>,
 }
 
+impl Row {
+    /// The same in memory of its own, for who keeps it for long: rows of an archive share theirs with a few others.
+    pub fn detached(&self) -> Self {
+        Self {
+            channel: ByteString::from(&*self.channel),
+            device_id: self.device_id.as_deref().map(ByteString::from),
+            payload: Bytes::copy_from_slice(&self.payload),
+            clear: self.clear.as_deref().map(Bytes::copy_from_slice),
+            ..self.clone()
+        }
+    }
+}
+
 /// Which rows are wanted: an empty list means all. Lists are joined by AND, their entries by OR.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {

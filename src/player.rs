@@ -59,7 +59,9 @@ pub use self::event::Position;
 pub use self::faults::Faults;
 pub use self::listen::{Listen, Scheme};
 pub use self::pace::Speed;
-pub use self::past::{Cuts, Outage, Outages, OutagesWanted, RowsBefore, StateKinds, StateOptions};
+pub use self::past::{
+    Cuts, Outage, Outages, OutagesWanted, RowsBefore, StateKinds, StateOptions, state_kinds,
+};
 use self::played::Played;
 pub use self::rebase::Rebasing;
 pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
@@ -99,7 +101,9 @@ pub struct PlayOptions {
     /// Where on the time line (nanoseconds since the earliest session's start) the clock starts; none:
     /// at the first selected message.
     pub zero_ns: Option<u64>,
-    /// About where on the time line the last selected message is; corrected once it is read.
+    /// Where on the time line the first selected message is, if that is known before it is read.
+    pub first_ns: Option<u64>,
+    /// Where on the time line the last selected message is, or no later than where; corrected once it is read.
     pub end_ns: Option<u64>,
     pub start_paused: bool,
     pub speed: Speed,
@@ -127,6 +131,7 @@ impl Default for PlayOptions {
             sessions: Vec::new(),
             start: Start::WithClients(NonZeroUsize::MIN),
             zero_ns: None,
+            first_ns: None,
             end_ns: None,
             start_paused: false,
             speed: Speed::ORIGINAL,
@@ -257,6 +262,11 @@ pub enum PlayError {
 }
 
 impl Endpoints {
+    /// Shows how the replay will begin, to whoever asks before it does.
+    pub fn expect(&self, options: &PlayOptions) {
+        self.control.expect(options);
+    }
+
     /// Plays what `open` gives, which is called for each round and each time that the replay is wound, on a
     /// thread of its own, with where to begin; returns when every client has everything, or has left, or was
     /// idle for `drain`.
@@ -285,7 +295,7 @@ impl Endpoints {
         if outcome.as_ref().is_ok_and(|played| played.stopped) {
             self.fanout.leave_away();
         }
-        while !emptied(&self.fanout, &options).await {
+        while !emptied(&self.fanout, &options, control.stopped()).await {
             if !self.fanout.drop_idle(NOT_DRAINED) {
                 let _ = tokio::time::timeout(GOODBYE_MAX, self.fanout.empty()).await;
                 break;
@@ -325,9 +335,12 @@ impl Drop for StopWhenDropped {
 
 /// Whether everybody left before a whole `drain` went by; of a long one no more than the usual goes by once the
 /// replay is stopped.
-async fn emptied(fanout: &Fanout, options: &PlayOptions) -> bool {
+async fn emptied(fanout: &Fanout, options: &PlayOptions, stopped: &CancellationToken) -> bool {
     let stopped = async {
-        options.stop.cancelled().await;
+        tokio::select! {
+            () = options.stop.cancelled() => {}
+            () = stopped.cancelled() => {}
+        }
         tokio::time::sleep(options.drain.min(DEFAULT_DRAIN)).await;
     };
     tokio::select! {

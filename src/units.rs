@@ -1,6 +1,6 @@
 //! Durations, sizes and moments as people write them in options and configurations.
 //!
-//! One spelling each: `250ms 90s 10m 2h 7d`, `64KiB 128MiB`, RFC 3339 with offset. What is refused
+//! One spelling each: `250ms 1.5s 1m30s 2h 7d`, `64KiB 128MiB`, RFC 3339 with offset. What is refused
 //! is answered with what was expected, so that the text can go straight into an error.
 
 use std::fmt;
@@ -15,21 +15,50 @@ const DURATION_UNITS: [(&str, u64); 5] =
 const SIZE_UNITS: [(&str, u64); 5] =
     [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 
-pub const DURATION_EXPECTED: &str = "expected a duration such as `250ms`, `90s`, `10m`, `2h` or `7d`";
+/// More than a day needs for a nanosecond.
+const DECIMALS_MAX: usize = 18;
+
+pub const DURATION_EXPECTED: &str = "expected a duration such as `250ms`, `1.5s`, `90s`, `10m`, `2h` or `7d`";
 pub const SIZE_EXPECTED: &str = "expected a size such as `64KiB`, `128MiB` or `1GiB`";
 pub const MOMENT_EXPECTED: &str =
     "expected a time such as `2026-03-01T14:30:00Z`, `+90s` (from the session's start) or `-2h` (from now)";
 
-/// Reads `250ms 90s 10m 2h 7d`: a whole number and one unit.
+/// Reads `250ms 90s 1.5s 10m 2h 7d`, and several units from the largest to the smallest, as in `1m30s`; decimals in
+/// the last of them only.
 pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    let (count, unit) = split_number(text).ok_or(DURATION_EXPECTED)?;
-    let (_, unit_ms) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or(DURATION_EXPECTED)?;
-    let ms = count.checked_mul(*unit_ms).ok_or("expected a shorter duration")?;
-    // Nanoseconds since a start are kept in 64 bits everywhere: 292 years.
-    if ms > i64::MAX as u64 / 1_000_000 {
-        return Err("expected a shorter duration");
+    let mut rest = text;
+    let mut total_ns = 0u128;
+    // Every unit is smaller than the one before.
+    let mut units = &DURATION_UNITS[..];
+    loop {
+        let (number, after) =
+            rest.split_at(rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(0));
+        let (name, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
+        let at = units.iter().position(|(unit, _)| *unit == name).ok_or(DURATION_EXPECTED)?;
+        let unit_ns = u128::from(units[at].1) * 1_000_000;
+        units = &units[..at];
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+        if decimals.is_empty() || (number.contains('.') && !after.is_empty()) {
+            return Err(DURATION_EXPECTED);
+        }
+        let whole: u64 = whole.parse().map_err(|_| DURATION_EXPECTED)?;
+        let scale = 10u128.checked_pow(decimals.len() as u32).filter(|_| decimals.len() <= DECIMALS_MAX);
+        let scale = scale.ok_or("expected a duration with fewer decimals")?;
+        let parts: u128 = decimals.parse().map_err(|_| DURATION_EXPECTED)?;
+        if parts * unit_ns % scale != 0 {
+            return Err("expected a duration no finer than a nanosecond");
+        }
+        total_ns += u128::from(whole) * unit_ns + parts * unit_ns / scale;
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
     }
-    Ok(Duration::from_millis(ms))
+    // Nanoseconds since a start are kept in 64 bits everywhere: 292 years.
+    match u64::try_from(total_ns) {
+        Ok(ns) if ns <= i64::MAX as u64 => Ok(Duration::from_nanos(ns)),
+        _ => Err("expected a shorter duration"),
+    }
 }
 
 /// Reads `512B 64KiB 128MiB 1GiB 2TiB`.
@@ -50,14 +79,14 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
     Some((count, &text[end..]))
 }
 
-/// A duration in its largest whole unit: the reverse of [`parse_duration`].
+/// A duration in its largest whole unit, or in milliseconds with decimals: the reverse of [`parse_duration`].
 pub fn format_duration(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    let (name, unit_ms) = DURATION_UNITS
-        .iter()
-        .rev()
-        .find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(u128::from(*unit_ms)))
-        .unwrap_or(&DURATION_UNITS[1]);
+    let (ms, ns) = (duration.as_millis(), duration.subsec_nanos() % 1_000_000);
+    if ns > 0 {
+        return format!("{ms}.{}ms", format!("{ns:06}").trim_end_matches('0'));
+    }
+    let whole = |(_, unit_ms): &&(&str, u64)| ms > 0 && ms.is_multiple_of(u128::from(*unit_ms));
+    let (name, unit_ms) = DURATION_UNITS.iter().rev().find(whole).unwrap_or(&DURATION_UNITS[1]);
     format!("{}{name}", ms / u128::from(*unit_ms))
 }
 
@@ -182,11 +211,41 @@ mod tests {
         {
             let duration = Duration::from_millis(ms);
             assert_eq!(parse_duration(text), Ok(duration), "{text}");
+            assert_eq!(format_duration(duration), text);
+        }
+        for (text, us) in [
+            ("1.5s", 1_500_000),
+            ("250.5ms", 250_500),
+            ("0.25h", 900_000_000),
+            ("1m30s", 90_000_000),
+            ("1h0.5s", 3_600_500_000),
+            ("1d2h3m4s5ms", 93_784_005_000),
+        ] {
+            let duration = Duration::from_micros(us);
+            assert_eq!(parse_duration(text), Ok(duration), "{text}");
             assert_eq!(parse_duration(&format_duration(duration)), Ok(duration), "{text}");
         }
-        for text in
-            ["", "5", "s", "5 s", "1.5h", "1h30m", "-5s", "5S", "99999999999999999999s", "999999999999d"]
-        {
+        assert_eq!(format_duration(Duration::from_nanos(1_000_020)), "1.00002ms");
+        assert_eq!(format_duration(Duration::ZERO), "0s");
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "5S",
+            ".5s",
+            "5.s",
+            "1.5.5s",
+            "1.5m30s",
+            "30s1m",
+            "1s1s",
+            "1m30",
+            "0.0000001ms",
+            "1.0000000000000000000000000000000000000000s",
+            "99999999999999999999s",
+            "999999999999d",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -207,6 +266,7 @@ mod tests {
         assert_eq!(parse_moment("1970-01-01T00:00:01.5Z"), Ok(Moment::At(1_500_000)));
         assert_eq!(parse_moment("1970-01-01T02:00:00+02:00"), Ok(Moment::At(0)));
         assert_eq!(parse_moment("+90s"), Ok(Moment::AfterStart(Duration::from_secs(90))));
+        assert_eq!(parse_moment("+1.5s"), Ok(Moment::AfterStart(Duration::from_millis(1_500))));
         assert_eq!(parse_moment("-2h"), Ok(Moment::BeforeNow(Duration::from_secs(7_200))));
         for (text, corrected) in [
             ("2026-03-01T14:30:00", "`2026-03-01T14:30:00Z`"),

@@ -124,6 +124,10 @@ fn a_wrong_call_is_a_usage_error() {
         2,
         &["--no-wait"],
     );
+    let timeout = ["replay", "x", "--ack-timeout", "5s"];
+    refused(telereel(&folder).args(timeout), 2, &["--ack-timeout is for --pace lockstep"]);
+    let hasty = ["replay", "x", "--pace", "max", "--speed", "2"];
+    refused(telereel(&folder).args(hasty), 2, &["--speed is for a pace that keeps time"]);
     refused(telereel(&folder).arg("cat"), 2, &["which session?"]);
     let tls = ["--tls-cert", "c.pem", "--tls-key", "k.pem"];
     refused(telereel(&folder).args(["replay", "x"]).args(tls), 2, &["https://", "none is given"]);

@@ -1,77 +1,38 @@
-//! The views over an archive, asked by DuckDB: outages as link events tell of them.
+//! The views over an archive, asked by DuckDB, and the example questions, asked in every way that their page shows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
+#[path = "views/documented.rs"]
+mod documented;
+#[path = "views/home.rs"]
+mod home;
+#[path = "views/recording.rs"]
+mod recording;
 mod support;
 
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 
-use support::python::python;
-use telereel::archive::{Archive, seal};
-use telereel::clock::{Clock, ManualClock, Now};
-use telereel::journal::{JournalOptions, Sync, start};
-use telereel::message::{COMMON_KINDS, KindHeader, Message, SessionHeader, SessionId, SourceHeader};
+use recording::{End, Recording, Said};
+use support::python::{python, scripts};
 
-const START: Now = Now { wall_us: 1_795_391_990_000_000, steady_ns: 1_000_000_000 };
+/// 2026-11-22T23:59:50Z
+const START_US: i64 = 1_795_391_990_000_000;
 
-/// An archive with a session of these link events, a second after another: source, and payload.
-fn archive_of(root: &std::path::Path, events: &[(u16, serde_json::Value)]) {
-    let archive = Archive::create_or_open(root, "").unwrap();
-    let kinds = COMMON_KINDS.iter().map(|name| KindHeader { name: (*name).into(), declaration: None });
-    let source = |name: &str| SourceHeader {
-        name: name.into(),
-        vendor: "generic".into(),
-        kinds: kinds.clone().collect(),
-        settings: serde_json::json!({}),
+/// An archive with a session of these link events, a second after another.
+fn archive_of(root: &Path, events: Vec<(&'static str, &str, serde_json::Value)>) {
+    let ended_at_us = START_US + events.len() as i64 * 1_000_000;
+    let said = |(second, (source, event, more)): (i64, _)| {
+        Said::link(START_US + second * 1_000_000, source, event, more)
     };
-    let mut header = SessionHeader {
-        session_id: SessionId::new(START.wall_us, [1; 10]),
-        name: "walk".into(),
-        site: String::new(),
-        started_at_us: START.wall_us,
-        sources: vec![source("shop"), source("ward")],
-    };
-    archive.begin_session(&mut header).unwrap();
-    let link = COMMON_KINDS.iter().position(|kind| *kind == "link").unwrap() as u16;
-    let options = JournalOptions {
-        dir: archive.layout().journal(),
-        sync_interval: Duration::ZERO,
-        part_max_bytes: 1 << 20,
-        part_max_age: Duration::from_secs(3_600),
-        queue_max_bytes: 1 << 20,
-        min_free_disk: 0,
-    };
-    let clock = Clock::Manual(Arc::new(ManualClock::at(START)));
-    let (mut journal, handle) =
-        start(Arc::clone(archive.disk()), clock, options, header.clone(), START.steady_ns).unwrap();
-    let parts = journal.closed_parts().unwrap();
-    for (second, (source, payload)) in (0_u64..).zip(events) {
-        let at = Now {
-            wall_us: START.wall_us + second as i64 * 1_000_000,
-            steady_ns: START.steady_ns + second * 1_000_000_000,
-        };
-        let message = Message {
-            source: *source,
-            kind: link,
-            connection: 0,
-            at,
-            channel: "link".into(),
-            mqtt: None,
-            is_binary: false,
-            headers: None,
-            duplicate_of: None,
-            payload: payload.to_string().into(),
-            clear: None,
-        };
-        handle.try_append(message, Sync::Later).unwrap();
+    Recording {
+        site: "",
+        started_at_us: START_US,
+        sources: &[("shop", "generic"), ("ward", "generic")],
+        messages: (0..).zip(events).map(said).collect(),
+        end: End::Stopped(ended_at_us),
     }
-    journal.close().unwrap();
-    for part in parts.iter() {
-        seal(&archive, &part).unwrap();
-    }
-    archive.end_session(header.session_id, START.wall_us + events.len() as i64 * 1_000_000).unwrap();
+    .write(root);
 }
 
 const OUTAGES: &str = "
@@ -90,17 +51,13 @@ for row in rows:
 #[test]
 fn an_outage_is_a_sensors_or_a_sources_and_a_hand_over_is_none() {
     let folder = tempfile::tempdir().unwrap();
-    let of = |source: u16, event: &str, more: serde_json::Value| {
-        let mut payload = more;
-        payload["event"] = event.into();
-        (source, payload)
-    };
+    let of = |source: usize, event: &'static str, more| (["shop", "ward"][source], event, more);
     let (shop, a, b) =
         (|| serde_json::json!({}), || serde_json::json!({"sn": "a"}), || serde_json::json!({"sn": "b"}));
     let over = |planned: bool| serde_json::json!({"sn": "b", "flowing": true, "planned": planned});
     archive_of(
         folder.path(),
-        &[
+        vec![
             of(0, "connecting", shop()),
             of(1, "connecting", a()),
             of(1, "connecting", b()),
@@ -133,7 +90,7 @@ fn an_outage_is_a_sensors_or_a_sources_and_a_hand_over_is_none() {
     // The source, its sensor, from second, for seconds.
     assert_eq!(found, "ward a 1 7.0 False\nward a 17 None False\nshop - 18 2.0 False\n");
 
-    let info = support::telereel(folder.path(), &["--archive", ".", "info", "walk", "--json"], 0);
+    let info = support::telereel(folder.path(), &["--archive", ".", "info", "home", "--json"], 0);
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     let gaps: Vec<_> = info["gaps"]
         .as_array()
@@ -147,4 +104,148 @@ fn an_outage_is_a_sensors_or_a_sources_and_a_hand_over_is_none() {
         (gaps[1].0.as_str(), gaps[1].1.as_str(), gaps[1].2.is_null()),
         (Some("ward"), Some("a"), true)
     );
+}
+
+/// One sensor's reports: at which second, and who is how (target, state).
+fn reports(of: &[(i64, &[(i64, i64)])], from_us: i64) -> Vec<Said> {
+    let said = |(second, targets): &(i64, &[(i64, i64)])| {
+        let target =
+            |(id, state): &(i64, i64)| serde_json::json!({"id": id, "x": 1, "y": 2, "z": 3, "state": state});
+        let targets: Vec<_> = targets.iter().map(target).collect();
+        let payload = serde_json::json!({"method": "location.report", "params": targets}).to_string();
+        Said::new(from_us + second * 1_000_000, "ward", "location", "/location/S", payload)
+    };
+    of.iter().map(said).collect()
+}
+
+/// What DuckDB answers, a line for each row.
+fn ask(folder: &Path, sql: &str) -> String {
+    const ASK: &str = "
+import duckdb, os, sys
+os.chdir(sys.argv[1])
+db = duckdb.connect()
+db.execute(open('views/duckdb.sql').read())
+for row in db.execute(sys.argv[2]).fetchall():
+    print(*row)
+";
+    let asked = Command::new(python()).args(["-c", ASK]).arg(folder).arg(sql).output().unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    String::from_utf8(asked.stdout).unwrap()
+}
+
+/// A program in `tests/python`, about an archive.
+fn program(name: &str, args: &[&Path]) {
+    let output = Command::new(python())
+        .arg(scripts().join(name))
+        .args(args)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name}:\n{out}\n{err}");
+}
+
+#[test]
+fn a_fall_is_told_when_it_begins_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let ward: &[(&str, &str)] = &[("ward", "pontosense")];
+    // START_US is ten seconds before midnight of UTC; the session goes on in another at second 20.
+    let first = reports(
+        &[
+            (0, &[(1, 40), (2, 100)]), // at first sight
+            (1, &[(1, 99), (2, 100)]),
+            (2, &[(1, 99)]),
+            (3, &[(1, 100), (3, 40)]), // another state: told again
+            (4, &[]),
+            (5, &[(1, 100), (2, 100)]), // unseen for a moment
+            (9, &[(1, 100)]),
+            (11, &[(1, 100)]), // over midnight
+            (19, &[(1, 100)]),
+        ],
+        START_US,
+    );
+    let second = reports(
+        &[
+            (21, &[(1, 100)]), // over the sessions
+            (22, &[(1, 40)]),
+            (23, &[(1, 99)]),
+            (83, &[(1, 99)]),
+            (144, &[(1, 99)]), // unseen for longer than a minute
+        ],
+        START_US,
+    );
+    let end_us = |second: i64| START_US + second * 1_000_000;
+    for (started_at_us, messages, end) in [
+        (START_US - 1_000_000, first, End::Stopped(end_us(20))),
+        (end_us(20), second, End::Stopped(end_us(200))),
+    ] {
+        Recording { site: "", started_at_us, sources: ward, messages, end }.write(folder.path());
+    }
+    let seconds = format!("CAST((epoch_us(raised_at) - {START_US}) / 1000000 AS INTEGER)");
+    let falls = |of: &str| {
+        ask(
+            folder.path(),
+            &format!("SELECT {seconds}, target_id, alarm_code, alarm_name FROM alarms {of} ORDER BY ALL"),
+        )
+    };
+    let (before, after) = (
+        "0 2 100 fall\n1 1 99 suspected fall\n3 1 100 fall\n",
+        "23 1 99 suspected fall\n144 1 99 suspected fall\n",
+    );
+    assert_eq!(falls(""), format!("{before}{after}"));
+    // Each day by itself tells the same.
+    assert_eq!(falls("WHERE \"date\" = DATE '2026-11-22'"), before);
+    assert_eq!(falls("WHERE \"date\" = DATE '2026-11-23'"), after);
+    // The second session began when the first had ended.
+    assert_eq!(ask(folder.path(), "SELECT * FROM outages"), "");
+}
+
+#[test]
+fn where_no_recorder_ran_is_an_outage_of_its_own_sort() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |second: i64| START_US + second * 1_000_000;
+    let both: &[(&str, &str)] = &[("shop", "generic"), ("ward", "generic")];
+    let session = |from: i64, sources, last: i64, end| Recording {
+        site: "home-12",
+        started_at_us: at(from),
+        sources,
+        messages: vec![
+            Said::link(at(from), "shop", "connecting", serde_json::json!({})),
+            Said::link(at(from), "shop", "connected", serde_json::json!({})),
+            Said::new(at(last), "shop", "other", "/x", "{}"),
+        ],
+        end,
+    };
+    session(0, both, 5, End::Stopped(at(10))).write(folder.path());
+    // Crashes after its last message; has one of the two sources.
+    session(60, &both[..1], 77, End::Crashed).write(folder.path());
+    session(100, both, 105, End::Stopped(at(110))).write(folder.path());
+    let outages = ask(
+        folder.path(),
+        &format!(
+            "SELECT source, CAST((epoch_us(started_at) - {START_US}) / 1000000 AS INTEGER), duration_s, planned, reason
+             FROM outages ORDER BY ALL"
+        ),
+    );
+    assert_eq!(
+        outages,
+        "shop 10 50.0 True not recorded\nshop 77 23.0 False not recorded\nward 10 90.0 True not recorded\n"
+    );
+}
+
+#[test]
+fn the_views_say_what_documented_payloads_do() {
+    let folder = tempfile::tempdir().unwrap();
+    documented::recording().write(folder.path());
+    program("questions_views.py", &[folder.path()]);
+}
+
+#[test]
+fn the_example_questions_are_answered_as_the_payloads_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for recording in home::recordings() {
+        recording.write(folder.path());
+    }
+    let questions = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/questions");
+    program("questions.py", &[folder.path(), &questions]);
 }

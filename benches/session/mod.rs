@@ -12,10 +12,24 @@ use telereel::journal::{self, JournalOptions, Sync};
 use telereel::message::{COMMON_KINDS, KindHeader, Message, SessionHeader, SessionId, SourceHeader};
 use telereel::vendors::synthetic::Timed;
 
+/// Journal parts as large as they are by default.
+pub const PART_BYTES: u64 = 128 << 20;
+
 /// The time until all is durable, the time until all is sealed, and the bytes of Parquet.
 pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Duration, u64)> {
     let clock = Clock::System;
-    let started = clock.now();
+    record_at(root, pool, count, PART_BYTES, |_| clock.now())
+}
+
+/// The same in journal parts of about `part_bytes`, the n-th message at a time that `at` tells.
+pub fn record_at(
+    root: &Path,
+    pool: &[Timed],
+    count: usize,
+    part_bytes: u64,
+    at: impl Fn(u64) -> Now,
+) -> Result<(Duration, Duration, u64)> {
+    let started = at(0);
     let header = header(started);
     let kinds: Vec<u16> = pool
         .iter()
@@ -23,14 +37,38 @@ pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Du
         .collect::<Option<_>>()
         .context("the pool holds a kind that is not declared")?;
     let messages = pool.iter().zip(&kinds).cycle().take(count);
-    store(root, header, started, messages.map(|(message, kind)| accepted(message, *kind, clock.now())))
+    let messages = (0..).zip(messages).map(|(n, (message, kind))| accepted(message, *kind, at(n)));
+    store_in_parts(root, header, started, part_bytes, messages)
+}
+
+/// Tells `see` the length of each segment of an archive.
+pub fn each_segment(folder: &Path, see: &mut dyn FnMut(u64)) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => each_segment(&entry.path(), see)?,
+            false if entry.path().extension().is_some_and(|e| e == "parquet") => see(entry.metadata()?.len()),
+            false => {}
+        }
+    }
+    Ok(())
 }
 
 /// Records prepared messages as they stand, in a session that began at `started`.
 pub fn store(
     root: &Path,
+    header: SessionHeader,
+    started: Now,
+    messages: impl Iterator<Item = Message>,
+) -> Result<(Duration, Duration, u64)> {
+    store_in_parts(root, header, started, PART_BYTES, messages)
+}
+
+fn store_in_parts(
+    root: &Path,
     mut header: SessionHeader,
     started: Now,
+    part_bytes: u64,
     messages: impl Iterator<Item = Message>,
 ) -> Result<(Duration, Duration, u64)> {
     let clock = Clock::System;
@@ -40,7 +78,7 @@ pub fn store(
     let options = JournalOptions {
         dir: root.join("journal"),
         sync_interval: Duration::from_millis(50),
-        part_max_bytes: 128 << 20,
+        part_max_bytes: part_bytes,
         part_max_age: Duration::from_secs(3_600),
         queue_max_bytes: 32 << 20,
         min_free_disk: 0,

@@ -4,5 +4,6 @@
 --   duckdb -init views/duckdb.sql
 --
 -- One view per vendor and kind, with every column of its files, `payload_text` (the payload, where it is
--- UTF-8) and `lag_s` (arrival minus the vendor's own time). Across vendors: positions, alarms, outages,
--- devices. Rows with a `duplicate_of` are left out everywhere.
+-- UTF-8) and `lag_s` (arrival minus the vendor's own time). Across vendors: positions, presence, alarms,
+-- outages, devices, sessions, and device_rooms, which is `devices.csv`. Rows with a `duplicate_of` are left
+-- out everywhere. What to ask them, with answers: questions.md.

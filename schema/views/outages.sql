@@ -1,7 +1,12 @@
--- When a source was not connected: from a `disconnected`, or from the session's first `connecting` or `refused`
--- where attempts fail from the start, to the next `connected` or `reconnected` of the same source. A
--- `connected` that a `refused` follows was none. `ended_at` is null where the session ended first.
--- Silence outside of these is silence.
+-- When nothing could come of a source; `reason` says why. Silence outside of these is silence.
+--
+-- `not connected`: from a `disconnected`, or from the session's first `connecting` or `refused` where attempts fail
+-- from the start, to the next `connected` or `reconnected` of the same source. A `connected` that a `refused` follows
+-- was none. `ended_at` is null where the session ended first; `lasted_until` then has the session's end.
+--
+-- `not recorded`: no recorder ran that had this source, from one session's end (after a crash, its last message) to
+-- the next one's start. `planned` where it had been asked to stop. The time after the last session is none.
+--
 -- A source with a connection for each sensor has outages by sensor: `device_id` says which, and is null where the
 -- outage is the whole source's. Connections that take over from one another while data can come (`flowing`)
 -- begin and end none.
@@ -44,8 +49,24 @@ WITH events AS (
         session_order AS (PARTITION BY session_id, source, device_id ORDER BY seq),
         later AS (PARTITION BY session_id, source, device_id ORDER BY seq
             ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
+), recordings AS (
+    SELECT vendor, site, source, lead(started_at) OVER starts AS next_started_at,
+        -- Of those so far, the one that ended last: they may have run side by side.
+        max(coalesce(ended_at, 'infinity')) OVER starts AS recorded_until,
+        arg_max(ended, coalesce(ended_at, 'infinity')) OVER starts AS ended,
+        arg_max(session_id, coalesce(ended_at, 'infinity')) OVER starts AS session_id
+    FROM sessions
+    WINDOW starts AS (PARTITION BY vendor, site, source ORDER BY started_at, session_id)
 )
-SELECT vendor, site, source, received_at AS started_at, connected_at AS ended_at,
-    (connected_ns - elapsed_ns) / 1e9 AS duration_s, planned, session_id, device_id
-FROM changes
-WHERE NOT is_up AND coalesce(was_up, true);
+SELECT change.vendor, change.site, change.source, change.received_at AS started_at, change.connected_at AS ended_at,
+    (change.connected_ns - change.elapsed_ns) / 1e9 AS duration_s, change.planned, change.session_id, change.device_id,
+    'not connected' AS reason, coalesce(change.connected_at, session.ended_at) AS lasted_until
+FROM changes AS change
+LEFT JOIN sessions AS session USING (session_id, source)
+WHERE NOT change.is_up AND coalesce(change.was_up, true)
+UNION ALL
+SELECT vendor, site, source, recorded_until, next_started_at,
+    (epoch_us(next_started_at) - epoch_us(recorded_until)) / 1e6, coalesce(ended = 'stopped', false), session_id, NULL,
+    'not recorded', next_started_at
+FROM recordings
+WHERE next_started_at > recorded_until;

@@ -82,8 +82,12 @@ impl Archive {
         loop {
             let before = self.generations()?;
             match read() {
-                Err(error @ ArchiveError::Io { .. }) if self.generations()? == before => return Err(error),
-                Err(ArchiveError::Io { .. }) => {}
+                Err(error @ (ArchiveError::Io { .. } | ArchiveError::DamagedSegment { .. }))
+                    if self.generations()? == before =>
+                {
+                    return Err(error);
+                }
+                Err(ArchiveError::Io { .. } | ArchiveError::DamagedSegment { .. }) => {}
                 done => return done,
             }
         }

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Archive;
+use super::blocks::BlockSums;
 use super::durable::{files_in, read_json};
 use super::error::ArchiveError;
 use super::layout::PartName;
@@ -75,6 +76,10 @@ pub struct ManifestFile {
     pub payload_bytes: u64,
     /// Of the whole file, in hexadecimal.
     pub blake3: String,
+    /// The same for parts of it, so that a reader in its middle need not read all; none in what early versions
+    /// wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<BlockSums>,
     pub sources: Vec<ManifestSource>,
 }
 

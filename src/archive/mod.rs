@@ -12,6 +12,7 @@
 //! sessions/{session}.json          name, times, sources                 (sidecar)
 //! schema/V/K.toml      the declarations that the columns came from
 //! views/duckdb.sql     views over all kinds, relative to the folder     (views)
+//! views/questions.md   what to ask them, and how                        (questions)
 //! index.sqlite         derived from all this                            (crate::index)
 //! segments.jsonl       the same: the segments that count                (segment_list)
 //! ```
@@ -43,6 +44,7 @@
 //! What never happens here: a payload parsed and printed again; a file in `data/` changed after its
 //! manifest was written; a write outside [`crate::disk::Disk`], but for the index and the lock.
 
+mod blocks;
 mod catalog;
 mod columns;
 mod compact;
@@ -60,6 +62,7 @@ mod lock;
 mod manifest;
 mod open;
 mod prune;
+mod questions;
 mod recover;
 mod redecode;
 mod reindex;
@@ -81,6 +84,7 @@ mod verify;
 mod views;
 mod writers;
 
+pub use blocks::BlockSums;
 pub use compact::{CompactOptions, Compacted};
 pub use error::ArchiveError;
 pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
@@ -91,10 +95,11 @@ pub use lock::Lock;
 pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
 pub use open::Archive;
 pub use prune::{PruneOptions, Pruned};
+pub use questions::questions;
 pub use recover::{Lost, RecoverReport, recover, recover_telling};
 pub use reindex::{ReindexReport, reindex, reindex_telling};
 pub use rewrite::Watch;
-pub use scan::{Bound, Scan, ScanOptions, ScanSummary, envelopes, scan, summarize};
+pub use scan::{Bound, Scan, ScanOptions, ScanSummary, end_of, envelopes, last_rows_from, scan, summarize};
 pub use schema::{FORMAT, envelope_fields};
 pub use seal::{Sealed, seal};
 pub use session::SessionSummary;

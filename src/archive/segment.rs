@@ -122,7 +122,7 @@ impl Segment {
         for (source, errors) in self.tally.sources.iter_mut().zip(errors) {
             source.decode_errors = errors;
         }
-        let file = self.tally.into_file(self.naming, names, written.bytes, written.blake3);
+        let file = self.tally.into_file(self.naming, names, written);
         FinishedSegment { tmp: self.tmp, file }
     }
 }
@@ -152,7 +152,8 @@ impl Tally {
         }
     }
 
-    fn into_file(self, naming: Naming, names: &[&str], bytes: u64, blake3: String) -> ManifestFile {
+    fn into_file(self, naming: Naming, names: &[&str], written: WrittenFile) -> ManifestFile {
+        let WrittenFile { bytes, blake3, blocks } = written;
         let (seq_min, seq_max) = self.seq.unwrap_or_default();
         let sources = names.iter().zip(&self.sources).filter(|(_, tally)| tally.rows > 0);
         ManifestFile {
@@ -170,6 +171,7 @@ impl Tally {
             bytes,
             payload_bytes: self.payload_bytes,
             blake3,
+            blocks: Some(blocks),
             sources: sources
                 .map(|(name, tally)| ManifestSource {
                     name: (*name).to_owned(),

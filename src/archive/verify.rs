@@ -11,6 +11,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use super::Archive;
+use super::blocks;
 use super::catalog::knows_parts;
 use super::durable::{checksum, files_in, read_json};
 use super::error::{ArchiveError, IoContext};
@@ -253,6 +254,13 @@ fn check_file(
             return report.problems.push(Problem::Changed { path, expected, found });
         }
         Err(error) => return report.problems.push(Problem::Unreadable { path, what: error.to_string() }),
+    }
+    // What is read through them would be refused.
+    if let Some(sums) = &file.blocks
+        && !blocks::are_of(sums, &full).is_ok_and(|are_of| are_of)
+    {
+        let what = "its blocks are not those of its manifest's checksums, though the whole is".to_owned();
+        return report.problems.push(Problem::Unreadable { path, what });
     }
     match read_seqs(&full, seen) {
         Ok(found) if found == file.rows => {}

@@ -1,4 +1,4 @@
-//! The DuckDB views: one per vendor and kind, and four across vendors.
+//! The DuckDB views: one per vendor and kind, and those across vendors.
 //!
 //! They are put together from templates in `schema/views` and the columns of the kinds. Since a name
 //! means the same type and unit in every kind of every vendor, the views across vendors go by names:
@@ -20,6 +20,7 @@ use super::error::{ArchiveError, IoContext};
 use super::filter::ColumnTypes;
 use super::layout::{kind_dir, schema_path};
 use super::link::LINK_KIND;
+use super::questions::questions;
 use super::schema::segment_schema;
 use super::segment::parse_declaration;
 use crate::decode::{builtin, declaration, vendors};
@@ -39,9 +40,9 @@ const POSITION: [Rule; 12] = [
     ("target_id", "VARCHAR", &[("target_id", "CAST({} AS VARCHAR)"), ("person_id", "CAST({} AS VARCHAR)")]),
     ("latitude", "DOUBLE", &[("latitude", "{}")]),
     ("longitude", "DOUBLE", &[("longitude", "{}")]),
-    ("x_m", "DOUBLE", &[("x_m", "{}"), ("x_cm", "{} / 100.0")]),
-    ("y_m", "DOUBLE", &[("y_m", "{}"), ("y_cm", "{} / 100.0")]),
-    ("z_m", "DOUBLE", &[("z_m", "{}"), ("z_cm", "{} / 100.0")]),
+    ("x_m", "DOUBLE", &[("x_m", "{}"), ("x_cm", "{} / 100.0"), ("x_mm", "{} / 1000.0")]),
+    ("y_m", "DOUBLE", &[("y_m", "{}"), ("y_cm", "{} / 100.0"), ("y_mm", "{} / 1000.0")]),
+    ("z_m", "DOUBLE", &[("z_m", "{}"), ("z_cm", "{} / 100.0"), ("z_mm", "{} / 1000.0")]),
     ("speed_mps", "DOUBLE", &[("speed_mps", "{}"), ("speed_kmh", "{} / 3.6")]),
     ("heading_deg", "DOUBLE", &[("heading_deg", "CAST({} AS DOUBLE)")]),
     ("accuracy_m", "DOUBLE", &[("accuracy_m", "CAST({} AS DOUBLE)")]),
@@ -50,11 +51,12 @@ const POSITION: [Rule; 12] = [
     ("zone_name", "VARCHAR", &[("zone_name", "{}")]),
 ];
 
-const ALARM: [Rule; 4] = [
+const ALARM: [Rule; 5] = [
     ("alarm_code", "INTEGER", &[("alarm_code", "{}")]),
     ("alarm_name", "VARCHAR", &[("alarm_name", "{}")]),
     ("latitude", "DOUBLE", &[("latitude", "{}")]),
     ("longitude", "DOUBLE", &[("longitude", "{}")]),
+    ("target_id", "VARCHAR", &[("target_id", "CAST({} AS VARCHAR)")]),
 ];
 
 /// The column of a kind that has several positions in a row: a list with one entry for each.
@@ -80,6 +82,22 @@ struct Kind {
     present: bool,
 }
 
+/// A view across vendors: its name and template, and which part of it a kind gives, if any.
+type Across = (&'static str, &'static str, fn(&Kind) -> Option<String>);
+
+/// Each after those that it reads.
+const ACROSS: [Across; 9] = [
+    ("sessions", template!("sessions"), |_| None),
+    ("device_rooms", template!("device_rooms"), |_| None),
+    ("pontosense_zones", template!("zones"), |_| None),
+    ("pontosense_fall_minutes", template!("fall_minutes"), |_| None),
+    ("positions", template!("positions"), Kind::positions),
+    ("presence", template!("presence"), Kind::presence),
+    ("alarms", template!("alarms"), Kind::alarms),
+    ("outages", template!("outages"), Kind::link_events),
+    ("devices", template!("devices"), Kind::devices),
+];
+
 impl Archive {
     /// The script of all views over this archive: what `telereel views` prints.
     pub fn views(&self) -> Result<String, ArchiveError> {
@@ -95,21 +113,9 @@ impl Archive {
         let kinds = self.kinds_to_view()?;
         let mut views: Vec<View> =
             kinds.iter().map(|kind| View { name: kind.view_name(), sql: kind.view() }).collect();
-        for (name, view, rows, rules, wanted) in [
-            (
-                "positions",
-                template!("positions"),
-                template!("position_rows"),
-                &POSITION[..],
-                Kind::has_position as fn(&Kind) -> bool,
-            ),
-            ("alarms", template!("alarms"), template!("alarm_rows"), &ALARM[..], Kind::has_alarm),
-            ("outages", template!("outages"), template!("outage_rows"), &[], Kind::is_link),
-            ("devices", template!("devices"), template!("device_rows"), &[], Kind::has_device),
-        ] {
-            let selects: Vec<String> =
-                kinds.iter().filter(|kind| wanted(kind)).map(|kind| kind.select(rows, rules)).collect();
-            let sql = view.replace("{rows}", selects.join("    UNION ALL\n").trim_end());
+        for (name, template, rows) in ACROSS {
+            let selects: Vec<String> = kinds.iter().filter_map(rows).collect();
+            let sql = template.replace("{rows}", selects.join("    UNION ALL\n").trim_end());
             views.push(View { name: name.to_owned(), sql });
         }
         Ok(views)
@@ -118,22 +124,29 @@ impl Archive {
     /// Every column that a row of this archive can have, with its type: the envelope's, the typed ones, and the
     /// folders.
     pub fn column_types(&self) -> Result<ColumnTypes, ArchiveError> {
+        self.column_types_of(|_, _| true)
+    }
+
+    /// Those of the vendors and kinds that `wanted` says yes to.
+    pub fn column_types_of(&self, wanted: impl Fn(&str, &str) -> bool) -> Result<ColumnTypes, ArchiveError> {
         let mut types: ColumnTypes =
             ["vendor", "kind", "date"].map(|folder| (folder.to_owned(), DataType::Utf8)).into();
-        for column in self.kinds_to_view()?.into_iter().flat_map(|kind| kind.columns) {
+        let kinds = self.kinds_to_view()?.into_iter().filter(|kind| wanted(&kind.vendor, &kind.name));
+        for column in kinds.flat_map(|kind| kind.columns) {
             types.entry(column.name().clone()).or_insert_with(|| column.data_type().clone());
         }
         Ok(types)
     }
 
-    /// Writes `views/duckdb.sql` where it would change.
+    /// Writes `views/duckdb.sql` and `views/questions.md` where they would change.
     pub(super) fn write_views(&self) -> Result<(), ArchiveError> {
-        let path = self.layout.views().join("duckdb.sql");
-        let sql = self.views()?;
-        if self.disk.read(&path).is_ok_and(|known| known == sql.as_bytes()) {
-            return Ok(());
+        for (name, text) in [("duckdb.sql", self.views()?), ("questions.md", questions())] {
+            let path = self.layout.views().join(name);
+            if !self.disk.read(&path).is_ok_and(|known| known == text.as_bytes()) {
+                replace(&self.layout, &*self.disk, &path, text.as_bytes())?;
+            }
         }
-        replace(&self.layout, &*self.disk, &path, sql.as_bytes())
+        Ok(())
     }
 
     /// Every kind of every built-in vendor, and what else the archive has.
@@ -260,23 +273,36 @@ impl Kind {
         self.columns.iter().any(|field| field.name() == column) || self.targets().contains(&column)
     }
 
-    fn has_position(&self) -> bool {
+    fn positions(&self) -> Option<String> {
         let geographic = self.has("latitude") && self.has("longitude");
-        let planar = ["m", "cm"].iter().any(|u| self.has(&format!("x_{u}")) && self.has(&format!("y_{u}")));
+        let planar =
+            ["m", "cm", "mm"].iter().any(|u| self.has(&format!("x_{u}")) && self.has(&format!("y_{u}")));
         let of_itself = !NOT_POSITIONS.contains(&(self.vendor.as_str(), self.name.as_str()));
-        (geographic || planar) && of_itself
+        let is_one = (geographic || planar) && of_itself;
+        is_one.then(|| self.select(template!("position_rows"), &POSITION))
     }
 
-    fn has_alarm(&self) -> bool {
-        self.has("alarm_code")
+    fn presence(&self) -> Option<String> {
+        (!self.targets().is_empty()).then(|| self.select(template!("presence_rows"), &[]))
     }
 
-    fn is_link(&self) -> bool {
-        self.name == LINK_KIND
+    fn alarms(&self) -> Option<String> {
+        let (template, rules) = match (self.vendor.as_str(), self.name.as_str()) {
+            ("pontosense", "location") => (template!("alarm_rows_of_falls"), &[][..]),
+            ("jointech", "sublock") => (template!("alarm_rows_of_sublocks"), &[][..]),
+            _ if self.has("alarm_code") => (template!("alarm_rows"), &ALARM[..]),
+            _ => return None,
+        };
+        Some(self.select(template, rules))
     }
 
-    fn has_device(&self) -> bool {
-        self.name != LINK_KIND && self.name != "control"
+    fn link_events(&self) -> Option<String> {
+        (self.name == LINK_KIND).then(|| self.select(template!("outage_rows"), &[]))
+    }
+
+    fn devices(&self) -> Option<String> {
+        let has_device = self.name != LINK_KIND && self.name != "control";
+        has_device.then(|| self.select(template!("device_rows"), &[]))
     }
 }
 

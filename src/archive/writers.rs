@@ -13,6 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 
+use super::blocks::{BlockSums, Summing};
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
 use crate::disk::{Disk, DiskFile};
@@ -47,6 +48,7 @@ pub(super) struct NewFile {
 pub(super) struct WrittenFile {
     pub bytes: u64,
     pub blake3: String,
+    pub blocks: BlockSums,
 }
 
 /// Takes steps until the last one; none of the files count if they end without it. Owns the receiver,
@@ -84,7 +86,7 @@ impl SegmentFile {
         let NewFile { tmp, path, schema, options } = new;
         remove_if_there(disk, &tmp)?;
         let inner = disk.create_new(&tmp).doing("create", &tmp)?;
-        let file = HashingFile { inner, hasher: blake3::Hasher::new(), bytes: 0 };
+        let file = HashingFile { inner, sums: Summing::default() };
         match ArrowWriter::try_new_with_options(file, schema, options) {
             Ok(writer) => Ok(Self { tmp, path, writer }),
             Err(source) => Err(ArchiveError::WriteSegment { path, source }),
@@ -113,28 +115,28 @@ impl SegmentFile {
         let Self { tmp, path, writer } = self;
         let mut file = writer.into_inner().map_err(|source| ArchiveError::WriteSegment { path, source })?;
         file.inner.sync_data().doing("sync", &tmp)?;
-        Ok(WrittenFile { bytes: file.bytes, blake3: file.hasher.finalize().to_string() })
+        let bytes = file.sums.bytes();
+        let (blake3, blocks) = file.sums.finish();
+        Ok(WrittenFile { bytes, blake3, blocks })
     }
 }
 
-/// A file whose checksum is known when it is complete, without reading it again.
+/// A file whose checksums are known when it is complete, without reading it again.
 struct HashingFile {
     inner: Box<dyn DiskFile>,
-    hasher: blake3::Hasher,
-    bytes: u64,
+    sums: Summing,
 }
 
 impl std::fmt::Debug for HashingFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HashingFile").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("HashingFile").field("bytes", &self.sums.bytes()).finish_non_exhaustive()
     }
 }
 
 impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.bytes += written as u64;
+        self.sums.update(&bytes[..written]);
         Ok(written)
     }
 

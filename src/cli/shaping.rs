@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::player::faults::FaultSpec;
-use crate::units::{Moment, parse_moment};
+use crate::units::{MOMENT_EXPECTED, Moment, parse_moment};
 
 /// What is not to be as recorded.
 #[derive(Args, Clone, Debug, Default)]
@@ -32,12 +32,14 @@ pub struct Shaping {
     pub seed: u64,
 }
 
+/// Unlike elsewhere, no session's start is counted from.
+const EXPECTED: &str = "expected a time such as `2026-03-01T14:30:00Z` or `-2h` (from now)";
+
 fn moment(text: &str) -> Result<Moment, String> {
     match parse_moment(text) {
-        Ok(Moment::AfterStart(_)) => {
-            Err("expected a time such as `2026-03-01T14:30:00Z` or `-2h` (from now)".to_owned())
-        }
+        Ok(Moment::AfterStart(_)) => Err(EXPECTED.to_owned()),
         Ok(moment) => Ok(moment),
+        Err(error) if error.to_string() == MOMENT_EXPECTED => Err(EXPECTED.to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,5 +1,6 @@
 //! `telereel replay SESSION…`: serve a recording as its vendors would.
 
+mod binding;
 mod keyboard;
 mod past;
 pub(super) mod report;
@@ -8,7 +9,6 @@ mod search;
 mod shaping;
 mod targets;
 
-use std::collections::HashMap;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -16,47 +16,42 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytestring::ByteString;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use self::binding::bind_options;
 use self::keyboard::{Keyboard, Restore};
 use super::context::Context;
 use super::output::Out;
 use super::selection::{self, Chosen, choose, unsealed};
 use super::signals::{INTERRUPTED, Signals};
 use super::{Outcome, Usage};
-use crate::archive::{Archive, Bound, ScanOptions, scan};
+use crate::archive::{Archive, Bound, scan};
 use crate::cli::{self, Replay};
 use crate::clock::Clock;
-use crate::config::{Config, TlsFiles};
-use crate::console::replay::api;
-use crate::message::{Row, Selection, SourceHeader};
-use crate::player::endpoints::Access;
+use crate::message::Row;
 use crate::player::{
-    BindOptions, ClientReport, Endpoints, Listen, Outages, OutagesWanted, Pace, PlayOptions, Rebasing,
-    Report, Rounds, SessionStart, Start, drain_for,
+    BindOptions, ClientReport, DEFAULT_ACK_TIMEOUT, Endpoints, Listen, Outages, OutagesWanted, Pace,
+    PlayOptions, Rebasing, Report, Rounds, SessionStart, Start, drain_for,
 };
-use crate::transport::tls::Trust;
-use crate::vendors::generic::config::{GenericConfig, GenericTransport};
-use crate::vendors::jointech::config::JointechConfig;
-use crate::vendors::{Credential, DeviceConfig, Recorded, Source, VendorConfig};
 
 /// A line of `--json`.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event<'a> {
     Ready { listen: Vec<String> },
-    Done(&'a Report),
+    Done(&'a report::Full<'a>),
 }
 
 pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     selection::check(&args.sessions, &args.filters)?;
+    shaping::check(&args.sessions, &args.shaping)?;
     if args.tls_cert.is_some() && !args.listen.iter().any(Listen::is_tls) {
         let what = "--tls-cert and --tls-key are for --listen https://… and mqtts://…: none is given";
         return Err(Usage(what.into()).into());
     }
+    check_pace(&args)?;
     let archive = context.archive()?;
     let mut chosen = choose(&archive, &args.sessions, args.filters.clone(), Clock::System.now())?;
     chosen.options.emitted_only = true;
@@ -75,11 +70,12 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     let rebasing = shaping::rebasing(context, &archive, sources, &args.push, &args.shaping, now)?;
     // Opened before the replay, which may take a day, and not after it.
     let report_file = args.report.as_deref().map(report::create).transpose()?;
-    let (report, code) =
-        super::runtime()?.block_on(play(context, archive, chosen, &first, bind, rebasing, &args))?;
+    let playing = play(context, archive, chosen.clone(), &first, bind, rebasing, &args);
+    let (report, code) = super::runtime()?.block_on(playing)?;
+    let full = report::full(&report, &chosen, &args);
     let mut out = Out::new();
     if context.json {
-        out.json(&Event::Done(&report))?
+        out.json(&Event::Done(&full))?
     } else {
         report::for_people(&mut out, &report, &args)?
     }
@@ -96,16 +92,39 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
             ));
         }
     }
+    for fault in report.faults.iter().filter(|fault| !fault.never_met.is_empty()) {
+        context.screen.note(format!(
+            "warning: --faults {}={}: never met, the replay came to {} messages",
+            fault.fault,
+            fault.never_met.concat(),
+            report.messages
+        ));
+    }
     if let Some((path, file)) = report_file {
-        report::write(file, &report)
-            .with_context(|| format!("cannot write the report {}", path.display()))?;
+        report::write(file, &full).with_context(|| format!("cannot write the report {}", path.display()))?;
     }
     Ok(match code {
-        Some(0) if report.clients.is_empty() => Outcome::Code(1),
+        Some(0) if report.clients.is_empty() => {
+            context.screen.note("error: the command of --exec ended before it was ready to receive anything");
+            Outcome::Code(1)
+        }
         Some(code) => Outcome::Code(code),
         None if report.has_loss() => Outcome::Lossy,
         None => Outcome::Done,
     })
+}
+
+/// Refuses what would do nothing at the pace that was asked for.
+fn check_pace(args: &Replay) -> Result<(), Usage> {
+    if args.ack_timeout.is_some() && args.pace != cli::Pace::Lockstep {
+        return Err(Usage("--ack-timeout is for --pace lockstep: nobody is waited for otherwise".into()));
+    }
+    match args.pace {
+        cli::Pace::Max | cli::Pace::Lockstep if args.speed.is_some() => Err(Usage(
+            "--speed is for a pace that keeps time: with --pace max and lockstep there is none".into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The report, and the exit code of `--exec`.
@@ -122,9 +141,10 @@ async fn play(
     let drain = args.drain.unwrap_or_else(|| drain_for(&bind.pushes));
     let sources = bind.recorded.sources.clone();
     let endpoints = Endpoints::bind(bind).await?;
-    let mut options = play_options(&chosen, first, args, drain);
+    let mut options = play_options(&archive, &chosen, first, args, drain)?;
     (options.rebasing, options.faults) = (rebasing, shaping::faults(&args.shaping));
     past::apply(context, (&archive, &chosen), &sources, &endpoints, &mut options, args)?;
+    endpoints.expect(&options);
     if context.json {
         let mut out = Out::new();
         out.json(&Event::Ready { listen: endpoints.urls() })?;
@@ -152,7 +172,7 @@ async fn play(
     let keyboard = match context.json || !args.exec.is_empty() {
         // Standard input is the client's, where one is run.
         true => None,
-        false => Some(Keyboard::listen(&control).context("cannot listen to the keyboard")?),
+        false => Some(Keyboard::listen(&control, &context.screen).context("cannot listen to the keyboard")?),
     };
     if keyboard.as_ref().is_some_and(Keyboard::is_on) {
         context.screen.note(keyboard::HELP);
@@ -200,7 +220,8 @@ fn start_client(
     let [program, rest @ ..] = &args.exec[..] else { return Ok(None) };
     let mut command = Command::new(program);
     command.args(rest);
-    for (name, url) in [("TELEREEL_HTTP", endpoints.http_url()), ("TELEREEL_MQTT", endpoints.mqtt_url())] {
+    for (name, url) in [("TELEREEL_HTTP", endpoints.http_url()), ("TELEREEL_MQTT", endpoints.any_mqtt_url())]
+    {
         match url {
             Some(url) => command.env(name, url),
             None => command.env_remove(name),
@@ -241,7 +262,13 @@ pub(super) fn stop_on_signal(
 }
 
 /// `first` is the first message that is selected.
-fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) -> PlayOptions {
+fn play_options(
+    archive: &Archive,
+    chosen: &Chosen,
+    first: &Row,
+    args: &Replay,
+    drain: Duration,
+) -> anyhow::Result<PlayOptions> {
     let start = |session: &crate::archive::SessionSummary| SessionStart {
         session_id: session.session_id,
         started_at_us: session.started_at_us,
@@ -249,7 +276,7 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
     let earliest_us = chosen.sessions.first().map_or(0, |session| session.started_at_us);
     let began = chosen.sessions.iter().find(|session| session.session_id == first.session_id);
     let began_us = began.map_or(earliest_us, |session| session.started_at_us);
-    PlayOptions {
+    Ok(PlayOptions {
         sessions: chosen.sessions.iter().map(start).collect(),
         // Where nothing is served there is nobody to wait for.
         start: if args.no_wait || (args.listen.is_empty() && !serves_by_default(args)) {
@@ -264,15 +291,16 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
             Some(Bound::Wall(us)) => Some(us.abs_diff(earliest_us).saturating_mul(1_000)),
             Some(Bound::Seq(_)) | None => None,
         },
-        end_ns: chosen.end_ns(),
-        speed: args.speed,
+        first_ns: Some(chosen.recorded_ns(first)),
+        end_ns: chosen.end_ns(archive)?,
+        speed: args.speed.unwrap_or_default(),
         pace: match args.pace {
             cli::Pace::Original => Pace::Original,
             cli::Pace::Max => Pace::Max,
             cli::Pace::Lockstep => Pace::Lockstep,
             cli::Pace::Step => Pace::Step,
         },
-        ack_timeout: args.ack_timeout,
+        ack_timeout: args.ack_timeout.unwrap_or(DEFAULT_ACK_TIMEOUT),
         start_paused: args.start_paused,
         rounds: match args.rounds {
             None => Rounds::ONCE,
@@ -286,124 +314,12 @@ fn play_options(chosen: &Chosen, first: &Row, args: &Replay, drain: Duration) ->
         // These follow from more than the arguments.
         outages: Outages::default(),
         state: None,
-    }
-}
-
-fn bind_options(
-    context: &Context,
-    archive: &Archive,
-    chosen: &Chosen,
-    first: &Row,
-    args: &Replay,
-) -> anyhow::Result<BindOptions> {
-    let access = match (args.require_credentials, args.allow_any_credentials) {
-        (true, _) => Access::Required,
-        (false, true) => Access::Any,
-        (false, false) => Access::LoopbackOnly,
-    };
-    let credentials = if args.require_credentials { credentials(&context.config()?) } else { Vec::new() };
-    // Asked for beyond loopback alone, where one of these is needed in any case.
-    let token = match access {
-        Access::LoopbackOnly => None,
-        Access::Required | Access::Any => context.console()?.token,
-    };
-    let sources = recorded_sources(archive, chosen)?;
-    Ok(BindOptions {
-        listen: if serves_by_default(args) { Listen::defaults() } else { args.listen.clone() },
-        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
-        self_signed_dir: state_folder()?.join("tls"),
-        access,
-        pushes: targets::pushes(context, &sources, &args.push, &args.variant)?,
-        publishes: args.publish.clone(),
-        trust: match &args.tls_ca {
-            _ if args.tls_insecure => Trust::Anybody,
-            Some(ca) => Trust::Authority(ca.clone()),
-            None => Trust::System,
-        },
-        recorded: Recorded {
-            sources,
-            any_credentials: false,
-            credentials,
-            device_configs: device_configs(archive, chosen, first)?,
-            variants: args.variant.clone(),
-        },
-        trace: args.trace.clone(),
-        misbehaviour: None,
-        api: Some(api(token, search::find(archive, chosen, args))),
-        clock: Clock::System,
     })
 }
 
 /// Nobody said where the recording is to go.
 fn serves_by_default(args: &Replay) -> bool {
     args.listen.is_empty() && args.push.is_empty() && args.publish.is_empty()
-}
-
-/// The sources of the sessions that are replayed, as the recorder had set them up.
-fn recorded_sources(archive: &Archive, chosen: &Chosen) -> anyhow::Result<Vec<SourceHeader>> {
-    let mut sources: Vec<SourceHeader> = Vec::new();
-    for session in &chosen.sessions {
-        let sidecar = archive.read_sidecar(session.session_id)?;
-        for source in sidecar.into_iter().flat_map(|sidecar| sidecar.sources) {
-            let header = SourceHeader::from(source);
-            if !sources.contains(&header) {
-                sources.push(header);
-            }
-        }
-    }
-    Ok(sources)
-}
-
-/// What a token reply is to say about each sensor: the last that was recorded before the replay's first
-/// message, else the first after it.
-fn device_configs(archive: &Archive, chosen: &Chosen, first: &Row) -> anyhow::Result<Vec<DeviceConfig>> {
-    let selection = Selection {
-        vendors: vec!["pontosense".to_owned()],
-        kinds: vec!["config".to_owned()],
-        ..Selection::default()
-    };
-    let everywhere =
-        ScanOptions { sessions: chosen.options.sessions.clone(), selection, ..Default::default() };
-    let mut latest: HashMap<ByteString, Row> = HashMap::new();
-    for row in scan(archive, &everywhere)? {
-        let row = row?;
-        let Some(device_id) = row.device_id.clone() else { continue };
-        if row.received_at_us <= first.received_at_us || !latest.contains_key(&device_id) {
-            latest.insert(device_id, row);
-        }
-    }
-    let config = |(device_id, row): (ByteString, Row)| DeviceConfig {
-        vendor: row.vendor.to_string(),
-        device_id: device_id.to_string(),
-        payload: row.payload,
-    };
-    Ok(latest.into_iter().map(config).collect())
-}
-
-/// What clients must show, where credentials are required: what the recorder itself showed.
-fn credentials(config: &Config) -> Vec<Credential> {
-    let credential = |source: &Source| {
-        let (username, secret) = match &source.vendor {
-            VendorConfig::Damoov(damoov) => (None, damoov.access_token.as_ref()?),
-            VendorConfig::Delicode(delicode) => (None, &delicode.token),
-            VendorConfig::Jointech(JointechConfig::Mqtt(mqtt)) => {
-                (Some(mqtt.username.clone()), &mqtt.password_md5)
-            }
-            VendorConfig::Pontosense(pontosense) => (Some(pontosense.api_key.clone()), &pontosense.secret),
-            VendorConfig::Generic(GenericConfig {
-                transport: GenericTransport::Mqtt { username: Some(username), password: Some(password), .. },
-                ..
-            }) => (Some(username.clone()), password),
-            _ => return None,
-        };
-        Some(Credential {
-            source: source.name.clone(),
-            vendor: source.vendor.vendor().to_owned(),
-            username,
-            secret: secret.expose().to_owned(),
-        })
-    };
-    config.sources.iter().filter_map(credential).collect()
 }
 
 /// Where a self-signed certificate lasts, so that clients need to be told of it only once.

@@ -3,7 +3,9 @@
 use anyhow::bail;
 
 use super::Usage;
-use crate::archive::{Archive, Bound, Filter, Predicate, ScanOptions, SessionSummary, scan};
+use crate::archive::{
+    Archive, ArchiveError, Bound, Filter, Predicate, ScanOptions, SessionSummary, end_of, scan,
+};
 use crate::cli::Filters;
 use crate::clock::Now;
 use crate::message::{Row, Selection};
@@ -32,13 +34,15 @@ pub(super) fn choose(
     filters: Filters,
     now: Now,
 ) -> anyhow::Result<Chosen> {
-    let predicate = filters.filter.map(|filter| bind(archive, &filter)).transpose()?;
     let sessions = sessions(archive, names)?;
+    let predicate =
+        filters.filter.as_ref().map(|filter| bind(archive, filter, &sessions, &filters)).transpose()?;
     let options = ScanOptions {
         sessions: sessions.iter().map(|session| session.session_id).collect(),
         from: filters.from.map(|moment| bound(moment, now)),
         to: filters.to.map(|moment| bound(moment, now)),
         merged_from: None,
+        merged_to: None,
         selection: Selection {
             vendors: filters.vendor,
             sources: filters.source,
@@ -61,10 +65,28 @@ pub(super) fn choose(
     Ok(Chosen { sessions, options })
 }
 
-/// The condition, its columns and types checked against what the archive has.
-fn bind(archive: &Archive, filter: &Filter) -> anyhow::Result<Predicate> {
-    let bound = filter.bind(&archive.column_types()?);
-    bound.map_err(|error| Usage(format!("--where, {error}")).into())
+/// The condition, its columns and types checked against what the archive has. What it may have meant is looked for
+/// in what was recorded in these sessions, of what else is selected.
+fn bind(
+    archive: &Archive,
+    filter: &Filter,
+    sessions: &[SessionSummary],
+    filters: &Filters,
+) -> anyhow::Result<Predicate> {
+    let columns = archive.column_types()?;
+    if let Ok(predicate) = filter.bind(&columns) {
+        return Ok(predicate);
+    }
+    let mut recorded = Vec::new();
+    for session in sessions {
+        recorded.extend(archive.info(session.session_id)?.kinds);
+    }
+    let is_in = |list: &[String], name: &str| list.is_empty() || list.iter().any(|wanted| wanted == name);
+    let likely = archive.column_types_of(|vendor, kind| {
+        let is_recorded = recorded.iter().any(|known| known.vendor == vendor && known.kind == kind);
+        is_recorded && is_in(&filters.vendor, vendor) && is_in(&filters.kind, kind)
+    })?;
+    filter.bind_like(&columns, &likely).map_err(|error| Usage(format!("--where, {error}")).into())
 }
 
 fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
@@ -136,25 +158,30 @@ impl Chosen {
     pub(super) fn options_at(&self, position: Position) -> ScanOptions {
         let merged_from = match position {
             Position::Start => None,
-            Position::At(ns) => Some(i128::from(self.started_at_us()) * 1_000 + i128::from(ns)),
+            Position::At(ns) => Some(self.place_ns(ns)),
         };
         ScanOptions { merged_from, ..self.options.clone() }
     }
 
-    /// About where the last message is, in nanoseconds since the earliest session's start.
-    pub(super) fn end_ns(&self) -> Option<u64> {
-        let start_us = self.started_at_us();
-        let ends_ns = self.sessions.iter().map(|session| {
-            session.started_at_us.abs_diff(start_us).saturating_mul(1_000).saturating_add(session.duration_ns)
-        });
-        let end_ns = ends_ns.max()?;
-        Some(match self.options.to {
-            Some(Bound::Elapsed(to_ns)) if self.sessions.len() == 1 => end_ns.min(to_ns),
-            Some(Bound::Wall(to_us)) => {
-                end_ns.min(u64::try_from(to_us.saturating_sub(start_us)).unwrap_or(0).saturating_mul(1_000))
-            }
-            _ => end_ns,
-        })
+    /// What is so long after the earliest session's start, in nanoseconds since the Unix epoch.
+    pub(super) fn place_ns(&self, ns: u64) -> i128 {
+        i128::from(self.started_at_us()) * 1_000 + i128::from(ns)
+    }
+
+    /// Where the last message is, in nanoseconds since the earliest session's start. Where --where holds for none
+    /// of the last hundred thousand, it is no later than this.
+    pub(super) fn end_ns(&self, archive: &Archive) -> Result<Option<u64>, ArchiveError> {
+        let start_ns = self.place_ns(0);
+        let end_ns = end_of(archive, &self.options)?.and_then(|ns| u64::try_from(ns - start_ns).ok());
+        Ok(end_ns)
+    }
+
+    /// Where a row lies, in nanoseconds since the earliest session's start.
+    pub(super) fn recorded_ns(&self, row: &Row) -> u64 {
+        let session = self.sessions.iter().find(|session| session.session_id == row.session_id);
+        let started_at_us = session.map_or(self.started_at_us(), |session| session.started_at_us);
+        let offset_us = started_at_us.abs_diff(self.started_at_us());
+        offset_us.saturating_mul(1_000).saturating_add(row.elapsed_ns)
     }
 
     /// The start of the earliest session, in microseconds since the Unix epoch.
@@ -207,6 +234,16 @@ impl Chosen {
                     .map(|near| format!(", did you mean `{near}`?"))
                     .unwrap_or_default();
                 text.push_str(&format!("; no {what} `{wanted}`{near}"));
+                if let Some(hint) = several(what, wanted, there) {
+                    text.push_str(&hint);
+                }
+            }
+        }
+        for channel in &selection.channels {
+            if let Some(glob) = glob_of(channel) {
+                text.push_str(&format!(
+                    "; --channel `{channel}` is matched by `*` and `?`, not as an MQTT filter: did you mean `{glob}`?"
+                ));
             }
         }
         if self.options.predicate.is_some() {
@@ -221,6 +258,23 @@ impl Chosen {
         }
         Ok(text)
     }
+}
+
+/// For a list where one name is expected.
+fn several(what: &str, wanted: &str, there: &[String]) -> Option<String> {
+    let names: Vec<&str> = wanted.split(',').map(str::trim).collect();
+    let is_list = names.len() > 1 && names.iter().any(|name| there.iter().any(|known| known == name));
+    is_list.then(|| {
+        let flags: Vec<String> = names.iter().map(|name| format!("--{what} {name}")).collect();
+        format!(" (each by itself: {})", flags.join(" "))
+    })
+}
+
+/// What an MQTT filter is as a glob, if it is one.
+fn glob_of(channel: &str) -> Option<String> {
+    let levels: Vec<&str> = channel.split('/').collect();
+    let is_filter = levels.iter().any(|level| matches!(*level, "#" | "+"));
+    is_filter.then(|| levels.iter().map(|level| level.replace(['#', '+'], "*")).collect::<Vec<_>>().join("/"))
 }
 
 /// The longest gap of at least [`GAP_TOLD_US`] between sessions (name, start, end), the earliest first, as far as
@@ -267,6 +321,21 @@ fn listed(mut names: Vec<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_tools_lists_and_wildcards_are_recognized() {
+        let there = ["alarm".to_owned(), "location".to_owned()];
+        assert_eq!(
+            several("kind", "alarm,location", &there).as_deref(),
+            Some(" (each by itself: --kind alarm --kind location)")
+        );
+        assert_eq!((several("kind", "alarms", &there), several("kind", "a,b", &there)), (None, None));
+        for (filter, glob) in
+            [("upload/#", Some("upload/*")), ("a/+/b", Some("a/*/b")), ("a/*", None), ("a#", None)]
+        {
+            assert_eq!(glob_of(filter).as_deref(), glob, "{filter}");
+        }
+    }
 
     #[test]
     fn only_a_gap_of_an_hour_or_more_within_the_bounds_is_told() {

@@ -2,12 +2,15 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `GET /api/v1/replays` | all of them, which is this one, with its `id` |
 //! | `GET /api/v1/replays/1` | how it stands: `{state, position_ns, duration_ns, seq, session_id, speed, emitted, clients}` |
 //! | `POST /api/v1/replays/1` with an action | how it stands once that is carried out |
 //! | `GET /api/v1/replays/1/wait?seq=N`, `?state=paused`, either with `&timeout=10s` | the same, when it is so |
 //!
 //! The actions are told in [`action`]. `wait?seq=N` answers when the message that was emitted last has this
-//! `seq` or a later one; where it can no longer come to what is waited for, the answer is 409, after the timeout 408.
+//! `seq` or a later one, or one did since it was asked, also in a loop; where it can no longer come to what is waited for, the answer is 409, after the timeout 408.
+//! The state of a replay that is to play is `waiting` until the awaited clients are there; a step is refused (409)
+//! until then, also where it is paused.
 //! Whatever is wrong is told as `{"error": …, "expected": …}`.
 //!
 //! Pages of other sites are refused, and no header lets them ask. Where the listener can be reached from other
@@ -30,7 +33,7 @@ use serde_json::json;
 use self::action::{Action, Wrong};
 use super::guard;
 use crate::message::{Selection, SessionId};
-use crate::player::control::{Awaited, Control, Order, Refused, Snapshot, State as Stand, Steps, Until};
+use crate::player::control::{Awaited, Control, Order, Place, Refused, Snapshot, State as Stand, Steps};
 use crate::player::endpoints::Api;
 use crate::secret::Secret;
 use crate::units::parse_duration;
@@ -51,6 +54,8 @@ pub struct Search {
     pub condition: Option<String>,
     pub selection: Selection,
     pub from_ns: u64,
+    /// The first moment that is not looked at; none: to the end.
+    pub to_ns: Option<u64>,
     pub after: Option<(SessionId, u64)>,
 }
 
@@ -67,6 +72,7 @@ pub fn api(token: Option<Secret>, find: Arc<Find>) -> Api {
     Api::new(move |control, is_exposed| {
         let console = Console { control, find: Arc::clone(&find), token: token.clone(), is_exposed };
         Router::new()
+            .route("/api/v1/replays", get(list).fallback(not_allowed))
             .route("/api/v1/replays/{id}", get(stand).post(act).fallback(not_allowed))
             .route("/api/v1/replays/{id}/wait", get(wait).fallback(not_allowed))
             .route("/api/v1/{*path}", axum::routing::any(nothing))
@@ -81,6 +87,17 @@ fn wrong(status: StatusCode, error: impl ToString, expected: impl Serialize) -> 
 
 fn answer(snapshot: &Snapshot) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(snapshot)).into_response()
+}
+
+/// Why an order is not carried out.
+fn refusal(refused: Refused) -> Response {
+    let (status, expected) = match refused {
+        Refused::Over => (StatusCode::CONFLICT, "a replay that is not done"),
+        Refused::TooMany => (StatusCode::TOO_MANY_REQUESTS, "one order after the other"),
+        Refused::NoSpeed => (StatusCode::CONFLICT, "a replay at `--pace original` or `step`"),
+        Refused::Waiting => (StatusCode::CONFLICT, "its clients first: `clients` tells how many there are"),
+    };
+    wrong(status, refused, expected)
 }
 
 impl Console {
@@ -104,42 +121,65 @@ impl Console {
     }
 
     async fn order(&self, order: Order) -> Response {
-        let ticket = match self.control.order(order) {
-            Ok(ticket) => ticket,
-            Err(error @ Refused::Over) => {
-                return wrong(StatusCode::CONFLICT, error, "a replay that is not done");
-            }
-            Err(error @ Refused::TooMany) => {
-                return wrong(StatusCode::TOO_MANY_REQUESTS, error, "one order after the other");
-            }
-        };
+        match self.carried_out(order).await {
+            Ok(snapshot) => answer(&snapshot),
+            Err(refused) => refusal(refused),
+        }
+    }
+
+    /// How it stands when the order is carried out, or for long was not.
+    async fn carried_out(&self, order: Order) -> Result<Snapshot, Refused> {
+        let ticket = self.control.order(order)?;
         let obeyed = tokio::time::timeout(OBEY_MAX, self.control.obeyed(ticket)).await;
-        answer(&obeyed.unwrap_or_else(|_| self.control.snapshot()))
+        obeyed.unwrap_or_else(|_| Ok(self.control.snapshot()))
     }
 
     /// Steps to the next message that meets `selection` and for which `condition` holds. It is looked for first, so
     /// that a replay does not run to its end for something that does not come.
     async fn step_to(&self, condition: Option<String>, selection: Selection) -> Response {
         // It must not run away while the recording is looked through.
-        if let Ok(ticket) = self.control.order(Order::Pause) {
-            let _ = tokio::time::timeout(OBEY_MAX, self.control.obeyed(ticket)).await;
+        if let Err(refused) = self.carried_out(Order::Halt).await {
+            return refusal(refused);
         }
-        let (from_ns, after) = self.control.place();
-        let search = Search { condition, selection, from_ns, after };
+        let Place { recorded_ns, after, end_ns, again_from_ns } = self.control.place();
+        let search = Search { condition, selection, from_ns: recorded_ns, to_ns: end_ns, after };
+        // What lies before this place comes again in the next round.
+        let again = again_from_ns.map(|from_ns| {
+            let to_ns = Some(recorded_ns.saturating_add(1));
+            Search { from_ns, to_ns, after: None, ..search.clone() }
+        });
         let find = Arc::clone(&self.find);
-        match tokio::task::spawn_blocking(move || find(&search)).await {
-            Ok(Ok(Some(row))) => {
-                let until = Until { row: Some(row), ..Until::default() };
-                self.order(Order::Step(Steps::Until(until))).await
+        let look = move || match (find(&search)?, again) {
+            (None, Some(again)) => find(&again),
+            (found, _) => Ok(found),
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(Some((session_id, seq)))) => {
+                self.order(Order::Step(Steps::Until { session_id, seq })).await
             }
             Ok(Ok(None)) => {
-                let error = "no message from here to the end meets it; the replay is paused";
+                let error = "no message to come meets it; the replay is paused";
                 wrong(StatusCode::CONFLICT, error, "a condition that holds for a message to come")
             }
             Ok(Err(error)) => wrong(StatusCode::BAD_REQUEST, error, "a condition as of --where"),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
+}
+
+/// The one replay there is.
+async fn list(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
+    #[derive(Serialize)]
+    struct Listed {
+        id: &'static str,
+        #[serde(flatten)]
+        replay: Snapshot,
+    }
+    if let Some(refusal) = console.refusal(&headers, ID) {
+        return refusal;
+    }
+    let listed = [Listed { id: ID, replay: console.control.snapshot() }];
+    ([(header::CACHE_CONTROL, "no-store")], Json(listed)).into_response()
 }
 
 async fn stand(State(console): State<Arc<Console>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
@@ -234,14 +274,15 @@ fn awaited(query: &str) -> Result<(Awaited, Option<Duration>), String> {
 
 async fn not_allowed(
     State(console): State<Arc<Console>>,
-    Path(id): Path<String>,
+    id: Option<Path<String>>,
     headers: HeaderMap,
     uri: axum::http::Uri,
 ) -> Response {
-    if let Some(refusal) = console.refusal(&headers, &id) {
+    if let Some(refusal) = console.refusal(&headers, id.as_ref().map_or(ID, |Path(id)| id)) {
         return refusal;
     }
-    let allowed = if uri.path().ends_with("/wait") { "GET, HEAD" } else { "GET, HEAD, POST" };
+    let is_order = id.is_some() && !uri.path().ends_with("/wait");
+    let allowed = if is_order { "GET, HEAD, POST" } else { "GET, HEAD" };
     let mut response = wrong(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here", allowed);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response

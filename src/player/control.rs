@@ -4,6 +4,7 @@
 //! messages, and is woken for it. An order has a [`Ticket`], so that whoever gave it can wait until it is carried out.
 
 mod shown;
+mod watch;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -15,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::shown::{Shown, Tape};
 pub use self::shown::{Snapshot, State};
-use super::Rounds;
 use super::pace::Speed;
 use super::past::Cuts;
+use super::{PlayOptions, Rounds};
 use crate::clock::Now;
-use crate::message::{Row, Selection, SessionId};
+use crate::message::SessionId;
 use crate::transport::fanout::{Doorbell, Fanout};
 
 /// Orders that wait to be obeyed: more is somebody who does not wait for answers.
@@ -39,7 +40,10 @@ pub enum Order {
     /// To the next whole step up, or down.
     Faster,
     Slower,
+    /// Refused before the awaited clients are there ([`Refused::Waiting`]).
     Step(Steps),
+    /// Pauses where a step could be made, to look for what to step to; refused where a step is.
+    Halt,
     /// Plays a stretch, or all, again and again.
     Repeat(Repeat),
     /// Ends the replay: what was emitted is delivered.
@@ -53,6 +57,8 @@ pub enum To {
     Position(u64),
     /// From where it is.
     By(i64),
+    /// The same, and not beyond a second before the last message: there it would be over before anybody sees it.
+    Within(i64),
     /// Nanoseconds since the earliest session's start.
     Recorded(u64),
     /// Wall clock at the recording, microseconds since the Unix epoch.
@@ -64,26 +70,12 @@ pub enum To {
 pub enum Steps {
     /// So many messages.
     Count(NonZeroU64),
-    /// Up to and with the first message that meets this.
-    Until(Until),
+    /// Up to and with this very message: what a search in the recording found.
+    Until { session_id: SessionId, seq: u64 },
 }
 
 impl Steps {
     pub const ONE: Self = Self::Count(NonZeroU64::MIN);
-}
-
-/// Which message ends a step.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Until {
-    pub selection: Selection,
-    /// This very message: what a search in the recording found.
-    pub row: Option<(SessionId, u64)>,
-}
-
-impl Until {
-    pub fn is_met_by(&self, row: &Row) -> bool {
-        self.row.is_none_or(|wanted| wanted == (row.session_id, row.seq)) && self.selection.matches(row)
-    }
 }
 
 /// What is played again.
@@ -104,16 +96,32 @@ pub enum Refused {
     Over,
     #[error("{ORDERS_MAX} orders wait already: wait for the answers")]
     TooMany,
+    #[error("the replay waits for its clients: there is nobody to step for")]
+    Waiting,
+    #[error("at this pace no time is kept: messages leave as they are taken, at no speed")]
+    NoSpeed,
 }
 
 /// The n-th order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
+/// A place in the recording, in nanoseconds since the earliest session's start, and what is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub recorded_ns: u64,
+    /// Up to this message everything was sent, if it was not wound since.
+    pub after: Option<(SessionId, u64)>,
+    /// Where what is played ends; none: with the recording.
+    pub end_ns: Option<u64>,
+    /// Where it begins again after that, if it does.
+    pub again_from_ns: Option<u64>,
+}
+
 /// What can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
-    /// A message of this `seq` or a later one was the last that was emitted.
+    /// A message of this `seq` or a later one is the last that was emitted, or was since it is waited for.
     Seq(u64),
     State(State),
 }
@@ -161,7 +169,15 @@ impl Control {
     pub fn order(&self, order: Order) -> Result<Ticket, Refused> {
         let mut orders = lock(&self.orders);
         if orders.over {
-            return Err(Refused::Over);
+            let is_done = lock(&self.shown).state == State::Done;
+            if order != Order::Stop || is_done {
+                return Err(Refused::Over);
+            }
+            // The last message has left: it is only not waited for any longer than after a stop.
+            drop(orders);
+            self.stop.cancel();
+            self.show(|shown| shown.state = State::Done);
+            return Ok(Ticket(0));
         }
         if order == Order::Stop {
             self.stop.cancel();
@@ -183,13 +199,28 @@ impl Control {
         lock(&self.shown).snapshot(self.now().steady_ns, clients)
     }
 
-    /// Where in the recording it is, in nanoseconds since the earliest session's start; and up to which message
-    /// everything was sent, if it was not wound since.
-    pub fn place(&self) -> (u64, Option<(SessionId, u64)>) {
+    /// Where in the recording it is.
+    pub fn place(&self) -> Place {
         let shown = lock(&self.shown);
-        let played_ns = shown.recorded_ns(self.now().steady_ns);
-        let recorded_ns = self.cuts.get().map_or(played_ns, |cuts| cuts.recorded_ns(played_ns));
-        (recorded_ns, shown.seq.filter(|_| shown.is_last))
+        let recorded_ns = |played_ns| self.cuts.get().map_or(played_ns, |cuts| cuts.recorded_ns(played_ns));
+        Place {
+            recorded_ns: recorded_ns(shown.recorded_ns(self.now().steady_ns)),
+            after: shown.seq.filter(|_| shown.is_last),
+            end_ns: shown.round_end_ns.map(recorded_ns),
+            again_from_ns: shown.again_from_ns.map(recorded_ns),
+        }
+    }
+
+    /// Shows what is known before anything is read.
+    pub(super) fn expect(&self, options: &PlayOptions) {
+        let PlayOptions { zero_ns, first_ns, end_ns, speed, .. } = *options;
+        self.show(|shown| {
+            shown.speed = speed;
+            if let Some(zero_ns) = zero_ns.or(first_ns) {
+                (shown.zero_ns, shown.recorded_ns, shown.at_ns) = (zero_ns, zero_ns, zero_ns);
+                (shown.tape, shown.end_ns) = (Tape::Held { at_ns: zero_ns }, end_ns);
+            }
+        });
     }
 
     /// The replay plays a shortened recording.
@@ -199,49 +230,6 @@ impl Control {
 
     pub fn now(&self) -> Now {
         self.fanout.clock().now()
-    }
-
-    /// Resolves when the order is carried out or cannot be any more.
-    pub async fn obeyed(&self, ticket: Ticket) -> Snapshot {
-        self.watch(|shown| shown.obeyed >= ticket.0 || shown.state == State::Done).await;
-        self.snapshot()
-    }
-
-    /// Resolves when it is so, or with an error when it cannot come to it any more.
-    pub async fn wait(&self, awaited: Awaited) -> Result<Snapshot, Snapshot> {
-        let holds = |shown: &Shown| match awaited {
-            Awaited::Seq(seq) => shown.seq.is_some_and(|(_, emitted)| emitted >= seq),
-            Awaited::State(state) => shown.state == state,
-        };
-        let mut held = false;
-        self.watch(|shown| {
-            held = holds(shown);
-            held || shown.state == State::Done
-        })
-        .await;
-        if held { Ok(self.snapshot()) } else { Err(self.snapshot()) }
-    }
-
-    async fn watch(&self, mut done: impl FnMut(&Shown) -> bool) {
-        /// Counts a watcher for as long as it watches.
-        struct Watching<'a>(&'a AtomicUsize);
-        impl Drop for Watching<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::SeqCst);
-            }
-        }
-        self.watchers.fetch_add(1, Ordering::SeqCst);
-        let _watching = Watching(&self.watchers);
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Listens from here on, so that no change between the look and the wait is missed.
-            changed.as_mut().enable();
-            if done(&lock(&self.shown)) {
-                return;
-            }
-            changed.await;
-        }
     }
 
     /// How many wait for something at this moment.
@@ -276,9 +264,25 @@ impl Control {
         self.show(|shown| shown.obeyed = shown.obeyed.max(ticket.0));
     }
 
+    /// This order is not carried out.
+    pub(super) fn refuse(&self, ticket: Ticket, why: Refused) {
+        self.show(|shown| {
+            // Whoever gave an order and has not asked for so long does not want to know.
+            if shown.refused.len() >= ORDERS_MAX {
+                shown.refused.pop_front();
+            }
+            shown.refused.push_back((ticket.0, why));
+            shown.obeyed = shown.obeyed.max(ticket.0);
+        });
+    }
+
     /// Changes what is shown, and tells those who wait for it.
     pub(super) fn show(&self, change: impl FnOnce(&mut Shown)) {
-        change(&mut lock(&self.shown));
+        {
+            let mut shown = lock(&self.shown);
+            change(&mut shown);
+            shown.pass();
+        }
         if self.watchers.load(Ordering::SeqCst) > 0 {
             self.changed.notify_waiters();
         }

@@ -205,9 +205,14 @@ impl Endpoints {
         self.bound.iter().find(|bound| bound.scheme.is_http()).map(Listen::to_string)
     }
 
-    /// The first MQTT URL, for `TELEREEL_MQTT`.
+    /// The first MQTT URL.
     pub fn mqtt_url(&self) -> Option<String> {
         self.bound.iter().find(|bound| !bound.scheme.is_http()).map(Listen::to_string)
+    }
+
+    /// Where MQTT is spoken by any means, for `TELEREEL_MQTT`: without an MQTT listener, over WebSocket.
+    pub fn any_mqtt_url(&self) -> Option<String> {
+        self.mqtt_url().or_else(|| Some(format!("{}/mqtt", self.http_url()?.replacen("http", "ws", 1))))
     }
 
     /// The self-signed certificate, where one is used, for clients to trust.

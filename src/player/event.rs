@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::message::Row;
-use crate::transport::fanout::{Down, StateTable};
+use crate::transport::fanout::{Down, StateKey, StateTable};
 
 /// An event with its place in the replay.
 #[derive(Clone, Debug)]
@@ -25,9 +25,10 @@ pub struct Planned {
     /// of the next one. Faults may change the order of the events, not this.
     pub index: u64,
     pub what: Happening,
-    /// Over everything as recorded up to and with this index, not finished. Each event carries it, so that
-    /// a replay that is stopped or wound has the digest of what was emitted and not of what was read.
-    pub digest: Sha256,
+    /// Over everything as recorded up to and with this index, not finished, so that a replay that is stopped or
+    /// wound has the digest of what was emitted and not of what was read. Only where faults may change the order
+    /// or the number of messages; elsewhere whoever emits them knows it as well.
+    pub digest: Option<Box<Sha256>>,
 }
 
 /// What happens.
@@ -37,10 +38,14 @@ pub enum Happening {
     Message { row: Box<Row>, changes: Changes },
     /// A message would have left, and a fault took it: it counts as emitted (`digest`) and not as sent.
     Dropped { row: Box<Row> },
+    /// A fault holds this message back while others leave; it follows, unless the replay is wound or stopped before.
+    Held { row: Box<Row> },
     /// From now on exactly these were not connected: they are to be down for clients, too.
     Down { down: Arc<[Down]> },
     /// The replay begins here in the middle: what is known of each thing.
     State { known: Box<StateTable> },
+    /// This was left out of the selection, and ends what is known of a thing.
+    Ended { key: StateKey },
     /// A fault: all clients are disconnected, and may come back at once.
     Disconnect,
 }
@@ -77,6 +82,15 @@ pub enum Position {
     At(u64),
 }
 
+/// Where a stretch of unbroken playing begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In the recording and on the time line, as in [`Planned`].
+    pub recorded_ns: u64,
+    pub at_ns: u64,
+    pub round: u64,
+}
+
 /// What stands between the rows and the stock. Stages run on the reader's thread, far ahead of the clock.
 pub trait Stage: Send {
     /// Takes an event of the time line and hands on what becomes of it, now or later, in the order of
@@ -88,9 +102,12 @@ pub trait Stage: Send {
         true
     }
 
-    /// What follows begins here in the recording and on the time line, wherever its first message is. Called
-    /// where a replay was wound to a place, and for each round of a stretch; for stages of the past only.
-    fn begin(&mut self, _recorded_ns: u64, _at_ns: u64) {}
+    /// What follows of this round begins here in the recording and on the time line, wherever its first message
+    /// is, and if there is none. Called where a replay was wound to a place, and for each round of a stretch; for
+    /// stages of the past only.
+    fn begin(&mut self, _place: Place, _out: &mut dyn FnMut(Planned) -> bool) -> bool {
+        true
+    }
 
     /// The replay is wound to another place: what was held back is forgotten.
     fn wind(&mut self);
@@ -105,6 +122,20 @@ pub(super) fn through(
     match stages.split_first_mut() {
         None => out(event),
         Some((first, rest)) => first.on(event, &mut |event| through(rest, event, out)),
+    }
+}
+
+/// Tells `stages` where what follows begins.
+pub(super) fn begin(
+    stages: &mut [Box<dyn Stage>],
+    place: Place,
+    out: &mut dyn FnMut(Planned) -> bool,
+) -> bool {
+    match stages.split_first_mut() {
+        None => true,
+        Some((first, rest)) => {
+            first.begin(place, &mut |event| through(rest, event, out)) && begin(rest, place, out)
+        }
     }
 }
 
@@ -123,5 +154,27 @@ pub fn add_to_digest(digest: &mut Sha256, channel: &str, payload: &[u8]) {
         // A payload is below 4 GiB: the journal's records are.
         digest.update((bytes.len() as u32).to_be_bytes());
         digest.update(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_tells_where_one_field_ends() {
+        let digest = |messages: &[(&str, &str)]| {
+            let mut digest = Sha256::default();
+            messages
+                .iter()
+                .for_each(|(channel, payload)| add_to_digest(&mut digest, channel, payload.as_bytes()));
+            digest.finalize()
+        };
+        let expected = Sha256::digest(b"\0\0\0\x01a\0\0\0\x02bc\0\0\0\0\0\0\0\x01d");
+        assert_eq!(digest(&[("a", "bc"), ("", "d")]), expected);
+        assert_ne!(digest(&[("ab", "c"), ("", "d")]), expected);
+        let long = "x".repeat(300);
+        let expected = Sha256::digest(format!("\0\0\x01\x2c{long}\0\0\0\0"));
+        assert_eq!(digest(&[(&long, "")]), expected);
     }
 }

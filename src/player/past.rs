@@ -6,6 +6,7 @@
 //! that place as a whole, so that nothing depends on what was played before.
 
 mod cuts;
+mod ends;
 mod outages;
 mod state;
 mod wanted;
@@ -13,13 +14,13 @@ mod wanted;
 pub use self::cuts::Cuts;
 pub use self::outages::Outage;
 pub(super) use self::outages::OutageStage;
-pub use self::state::{RowsBefore, StateKinds, StateOptions};
+pub use self::state::{RowsBefore, StateKinds, StateOptions, state_kinds};
 pub(super) use self::state::{StateKeys, StateStage};
 pub use self::wanted::OutagesWanted;
 use std::collections::HashMap;
 
 use super::PlayOptions;
-use super::event::{Changes, Planned};
+use super::event::{Changes, Place, Planned};
 use super::prepare::Preparation;
 use super::reader::offsets_ns;
 use crate::message::{Row, SessionId};
@@ -59,6 +60,10 @@ impl Outages {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     keys: Option<StateKeys>,
+    /// What is known is about to be said, as it is where the replay begins or was wound to.
+    is_awaited: bool,
+    /// What is said next is known: the replay was begun anew where it was.
+    is_known: bool,
     offsets_ns: HashMap<SessionId, u64>,
     cuts: Cuts,
 }
@@ -67,9 +72,30 @@ impl Past {
     pub(super) fn new(options: &PlayOptions) -> Self {
         Self {
             keys: options.state.as_ref().map(|state| StateKeys::new(&state.sources)),
+            is_awaited: options.state.is_some(),
+            is_known: false,
             offsets_ns: offsets_ns(&options.sessions),
             cuts: options.outages.cuts(),
         }
+    }
+
+    /// Whether what is known is about to be said, and it is news.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
+    /// The replay is read from another place on, or, where it `stays`, from the one where it is; true if what is
+    /// known is another from here on.
+    pub(super) fn wound(&mut self, stays: bool) -> bool {
+        self.is_known = stays && !self.is_awaited;
+        self.is_awaited = self.keys.is_some() && !self.is_known;
+        self.is_awaited
+    }
+
+    /// What is known is said; whether it is news.
+    pub(super) fn is_news(&mut self) -> bool {
+        self.is_awaited = false;
+        !std::mem::take(&mut self.is_known)
     }
 
     /// What is `known` at a place of the recording and of the time line, with its bytes as they would have left
@@ -104,8 +130,8 @@ impl Past {
 struct Onset {
     /// Where the replay's clock starts, if not at the first message.
     zero_ns: Option<u64>,
-    /// Where in the recording and on the time line the stretch begins that the next event belongs to.
-    begun: Option<(u64, u64)>,
+    /// Where the stretch begins that the next event belongs to, if it is of the same round.
+    begun: Option<Place>,
     round: Option<u64>,
 }
 
@@ -115,9 +141,19 @@ impl Onset {
     }
 
     /// The next event belongs to a stretch that begins here.
-    fn begin(&mut self, recorded_ns: u64, at_ns: u64) {
-        self.begun = Some((recorded_ns, at_ns));
+    fn begin(&mut self, place: Place) {
+        self.begun = Some(place);
         self.round = None;
+    }
+
+    /// Whether the next event, of this round, belongs to a stretch whose beginning is known.
+    fn is_begun(&self, round: u64) -> bool {
+        self.begun.is_some_and(|place| place.round == round)
+    }
+
+    /// The stretch that begins with this round needs no event to be known.
+    fn pass(&mut self, round: u64) {
+        (self.begun, self.round) = (None, Some(round));
     }
 
     /// Where in the recording and on the time line a stretch begins, if `event` is its first.
@@ -127,7 +163,8 @@ impl Onset {
         }
         let is_start = event.round == 0 && event.at_ns == event.recorded_ns;
         let zero = self.zero_ns.filter(|zero_ns| is_start && *zero_ns <= event.recorded_ns);
-        let begun = self.begun.take().or(zero.map(|zero_ns| (zero_ns, zero_ns)));
-        Some(begun.unwrap_or((event.recorded_ns, event.at_ns)))
+        let begun = self.begun.take().filter(|place| place.round == event.round);
+        let begun = begun.map(|place| (place.recorded_ns, place.at_ns));
+        Some(begun.or(zero.map(|ns| (ns, ns))).unwrap_or((event.recorded_ns, event.at_ns)))
     }
 }

@@ -26,6 +26,10 @@ pub(super) struct Played {
     /// The same over what left, where it can differ.
     pub sent_digest: Option<Sha256>,
     pub faults: Vec<FaultReport>,
+    /// To what times in payloads were moved.
+    pub rebased_to_us: Option<i64>,
+    /// That messages left at, each once for as long as it was kept.
+    pub speeds: Vec<Speed>,
     pub sources: Sources,
 }
 
@@ -71,7 +75,17 @@ impl Sources {
     }
 }
 
+/// Changes of speed that are told: more is somebody who plays with it.
+const SPEEDS_MAX: usize = 100;
+
 impl Played {
+    /// A message has left at this speed.
+    pub(super) fn at_speed(&mut self, speed: Speed) {
+        if self.speeds.last() != Some(&speed) && self.speeds.len() < SPEEDS_MAX {
+            self.speeds.push(speed);
+        }
+    }
+
     /// A message was emitted, as far as the recording goes: it left, or a fault took it.
     pub(super) fn count(&mut self, row: &Row) {
         let row_bytes = row.payload.len() as u64;

@@ -29,7 +29,7 @@ impl Preparation {
         Self {
             mover: options.rebasing.as_ref().map(|rebasing| Mover::new(rebasing, &options.sessions)),
             sent_digest: differs.then(Sha256::default),
-            tally: Tally::default(),
+            tally: Tally::new(options.faults.as_ref()),
         }
     }
 
@@ -60,6 +60,7 @@ impl Preparation {
         if let Some(digest) = &mut self.sent_digest {
             add_to_digest(digest, &emission.row.channel, emission.payload());
         }
+        self.passed(emission.index, emission.row.seq);
         for (fault, ns) in of_changes(&changes) {
             let struck = Struck { index: emission.index, seq: Some(emission.row.seq), ns };
             self.struck(fault, struck);
@@ -67,9 +68,19 @@ impl Preparation {
         }
     }
 
+    /// A message came: it has left, or a fault took it.
+    pub(super) fn passed(&mut self, index: u64, seq: u64) {
+        self.tally.pass(index, seq);
+    }
+
     /// A fault struck something else than a message that left.
     pub(super) fn struck(&mut self, fault: Fault, struck: Struck) {
         self.tally.note(fault, struck);
+    }
+
+    /// To what times were moved, if they were.
+    pub(super) fn rebased_to_us(&self) -> Option<i64> {
+        self.mover.as_ref().and_then(Mover::to_us)
     }
 
     /// What became of it: the digest over what left (channel and payload, as in `digest`), where that can differ

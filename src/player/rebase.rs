@@ -45,6 +45,8 @@ pub struct Rebasing {
 /// Moves one message after another.
 #[derive(Debug)]
 pub(super) struct Mover {
+    /// What the user gave.
+    wanted_us: Option<i64>,
     to_us: Option<i64>,
     zero_ns: u64,
     kinds: HashMap<String, HashMap<String, Rebase>>,
@@ -60,6 +62,7 @@ impl Mover {
             kinds.iter().filter_map(rebase).collect()
         };
         Self {
+            wanted_us: rebasing.to_us,
             to_us: rebasing.to_us,
             zero_ns: 0,
             kinds: rebasing.kinds.iter().map(|(vendor, kinds)| (vendor.clone(), of_vendor(kinds))).collect(),
@@ -68,10 +71,16 @@ impl Mover {
         }
     }
 
-    /// The clock starts: what is at `zero_ns` of the time line leaves at `start`.
+    /// The clock starts, or something is told before it does: what is at `zero_ns` of the time line leaves at
+    /// `start`.
     pub(super) fn started(&mut self, start: Now, zero_ns: u64) {
-        self.to_us.get_or_insert(start.wall_us);
+        self.to_us = self.wanted_us.or(Some(start.wall_us));
         self.zero_ns = zero_ns;
+    }
+
+    /// When what is at the replay's zero is received, once that is known.
+    pub(super) fn to_us(&self) -> Option<i64> {
+        self.to_us
     }
 
     /// By how much the times of a message at `at_ns` of the time line are moved, in microseconds.

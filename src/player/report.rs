@@ -23,6 +23,8 @@ pub struct Report {
     pub duration_ns: u64,
     /// At the end, where it was changed.
     pub speed: String,
+    /// All that messages left at, one after the other; empty where there was no time to keep.
+    pub speeds: Vec<String>,
     /// `original`, `max`, `lockstep` or `step`; without due times there is no lateness.
     pub pace: &'static str,
     /// Over all messages to all clients: flushed to the socket, minus due.
@@ -48,6 +50,9 @@ pub struct Report {
     pub reader_late: u64,
     /// The replay was stopped before its end.
     pub stopped: bool,
+    /// The wall clock (microseconds since the Unix epoch) to which times in payloads were moved.
+    #[serde(skip)]
+    pub rebased_to_us: Option<i64>,
 }
 
 /// One source's part of what was emitted.
@@ -149,6 +154,7 @@ impl Report {
             bytes: played.bytes,
             duration_ns: played.started_ns.map_or(0, |started_ns| ended_ns.saturating_sub(started_ns)),
             speed: played.speed.to_string(),
+            speeds: played.speeds.iter().map(ToString::to_string).collect(),
             pace: match options.pace {
                 Pace::Original => "original",
                 Pace::Max => "max",
@@ -166,6 +172,7 @@ impl Report {
             states_forgotten: fanout.forgotten_states(),
             reader_late: played.reader_late,
             stopped: played.stopped,
+            rebased_to_us: played.rebased_to_us,
         }
     }
 }

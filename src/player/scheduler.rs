@@ -13,7 +13,7 @@ mod events;
 mod orders;
 mod ready;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use self::ready::Ready;
@@ -26,7 +26,8 @@ use super::sleep::Sleep;
 use super::stock::{Beginning, HANDFUL, Stock, Stretch};
 use super::{Pace, PlayOptions, Rounds, Start};
 use crate::clock::Now;
-use crate::transport::fanout::{Fanout, NOT_ACKNOWLEDGED};
+use crate::message::Row;
+use crate::transport::fanout::{Fanout, NOT_ACKNOWLEDGED, StateTable};
 
 /// Between the moment at which the clients are ready and the first due time: a client that
 /// subscribes to several things one after the other gets all of them from the first message.
@@ -47,11 +48,18 @@ pub(super) fn run(
     if scheduler.thread_in() {
         while scheduler.turn() {}
     }
+    scheduler.lose_held();
     stock.abandon();
-    control.close();
+    // Until clients have everything it is not done, but where it was stopped: nothing is played any more.
+    if control.stopped().is_cancelled() {
+        control.end()
+    } else {
+        control.close()
+    }
     let Scheduler { mut played, preparation, speed, .. } = scheduler;
     played.stopped = control.stopped().is_cancelled();
     played.speed = speed;
+    played.rebased_to_us = preparation.rebased_to_us();
     (played.sent_digest, played.faults) = preparation.into_account();
     played
 }
@@ -98,6 +106,10 @@ struct Scheduler<'a, S> {
     /// The next message's index, and the digest of all before it.
     index: u64,
     delivered_ns: u64,
+    /// Messages that a fault holds back, by index.
+    held: BTreeMap<u64, Box<Row>>,
+    /// What was told before the clock started.
+    early: Option<Box<StateTable>>,
     played: Played,
 }
 
@@ -137,6 +149,8 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             end_ns: options.end_ns,
             index: 0,
             delivered_ns: 0,
+            held: BTreeMap::new(),
+            early: None,
             played: Played::default(),
         }
     }
@@ -145,7 +159,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     /// message may be late. False if there is none.
     fn thread_in(&mut self) -> bool {
         self.stock.begin(Beginning { rounds: self.rounds, ..Beginning::start() });
-        self.show();
+        self.control.expect(self.options);
         while !self.fetch() {
             if self.control.stopped().is_cancelled() || self.is_at_end() {
                 return false;
@@ -181,10 +195,6 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             return self.rest();
         }
         if !self.is_open && !self.opens() {
-            // Whoever ordered a step is not to wait for clients with it.
-            if let Some(Stepping { ticket, .. }) = &self.stepping {
-                self.control.obey(*ticket);
-            }
             self.sleep.sleep(None);
             return true;
         }
@@ -213,13 +223,16 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         true
     }
 
-    /// Paused: waits for news; false if the last message was the last step's.
+    /// Paused: tells what is known here, and waits for news; false if the last message was the last step's.
     fn rest(&mut self) -> bool {
-        if self.has_stepped && !self.fetch() {
-            if self.is_at_end() {
-                return false;
+        if (self.has_stepped || self.past.is_awaited()) && !self.fetch() {
+            match self.is_at_end() {
+                true if self.has_stepped => return false,
+                true => self.sleep.sleep(None),
+                false => self.starve(),
             }
-            self.starve();
+        } else if self.past.is_awaited() && self.next.as_ref().is_some_and(Ready::is_state) {
+            self.tell_early();
         } else {
             self.sleep.sleep(None);
         }
@@ -228,15 +241,20 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
 
     /// Whether those that are waited for are there by now.
     fn opens(&mut self) -> bool {
-        let wanted = match self.options.start {
-            Start::AtOnce => 0,
-            Start::WithClients(wanted) => wanted.get(),
-        };
-        if self.fanout.ready() < wanted {
+        if self.is_awaiting() {
             return false;
         }
-        self.open(if wanted == 0 { 0 } else { LEAD_NS });
+        self.open(if self.options.start == Start::AtOnce { 0 } else { LEAD_NS });
         true
+    }
+
+    /// Whether some of those that are waited for are not there, and were not before.
+    fn is_awaiting(&self) -> bool {
+        match self.options.start {
+            _ if self.is_open => false,
+            Start::AtOnce => false,
+            Start::WithClients(wanted) => self.fanout.ready() < wanted.get(),
+        }
     }
 
     fn open(&mut self, lead_ns: u64) {
@@ -246,6 +264,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         self.played.started_ns = Some(self.not_before_ns);
         let wall_us = now.wall_us + (lead_ns / 1_000) as i64;
         self.preparation.started(Now { wall_us, steady_ns: self.not_before_ns }, self.zero_ns);
+        self.retell();
         self.show();
     }
 
@@ -280,7 +299,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
 
     /// When `next` is due, where there is a time to keep. Lets the tape run, if it stands.
     fn due_ns(&mut self) -> Option<u64> {
-        if matches!(self.options.pace, Pace::Max | Pace::Lockstep) {
+        if self.keeps_no_time() {
             return None;
         }
         let at_ns = self.next.as_ref().map(|next| next.at_ns)?;
@@ -315,6 +334,10 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
         false
     }
 
+    fn keeps_no_time(&self) -> bool {
+        matches!(self.options.pace, Pace::Max | Pace::Lockstep)
+    }
+
     fn now(&self) -> Now {
         self.fanout.clock().now()
     }
@@ -327,6 +350,7 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
     fn shown(&self) -> Shown {
         Shown {
             state: match (self.is_to_play, self.is_open) {
+                _ if self.control.stopped().is_cancelled() => State::Done,
                 (false, _) => State::Paused,
                 (true, false) => State::Waiting,
                 (true, true) => State::Playing,
@@ -337,14 +361,21 @@ impl<'a, S: Sleep> Scheduler<'a, S> {
             recorded_ns: self.recorded_ns,
             end_ns: self.end_ns,
             next_ns: self.next.as_ref().filter(|next| self.is_ahead(next)).map(|next| next.recorded_ns),
+            round_end_ns: self.stretch.and_then(|stretch| stretch.to_ns),
+            again_from_ns: self
+                .rounds
+                .includes(self.round + 1)
+                .then(|| self.stretch.map_or(0, |stretch| stretch.from_ns)),
             ..Shown::default()
         }
     }
 
     fn show(&self) {
-        let Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, .. } = self.shown();
+        let now = self.shown();
         self.control.show(|shown| {
-            *shown = Shown { state, tape, speed, at_ns, recorded_ns, end_ns, next_ns, ..shown.clone() };
+            let Shown { zero_ns, seq, is_last, emitted, obeyed, refused, awaited, .. } =
+                std::mem::take(shown);
+            *shown = Shown { zero_ns, seq, is_last, emitted, obeyed, refused, awaited, ..now };
         });
     }
 }

@@ -6,6 +6,7 @@ use super::PlayOptions;
 use super::event::Stage;
 use super::faults::FaultStage;
 use super::past::{Cuts, OutageStage, Outages, StateStage};
+use super::reader::offsets_ns;
 
 /// The stages of one replay.
 pub(super) struct Stages {
@@ -25,7 +26,12 @@ impl Stages {
             past.push(Box::new(OutageStage::new(outages, options.zero_ns)));
         }
         if let Some(state) = &options.state {
-            past.push(Box::new(StateStage::new(state, options.outages.cuts(), options.zero_ns)));
+            past.push(Box::new(StateStage::new(
+                state,
+                offsets_ns(&options.sessions),
+                options.outages.cuts(),
+                options.zero_ns,
+            )));
         }
         let faults = options.faults.clone().map(FaultStage::new);
         let shape = faults.into_iter().map(|stage| Box::new(stage) as Box<dyn Stage>).collect();

@@ -20,7 +20,7 @@ const REFILL_TENTHS: usize = 9;
 
 /// So many events, or as many as have so many bytes, are handed to the scheduler at a time: a lock for each of them,
 /// which the reader wants as well, costs more than the rest of it.
-pub(super) const HANDFUL: usize = 64;
+pub(super) const HANDFUL: usize = 128;
 const HANDFUL_BYTES: usize = 1 << 20;
 
 /// What a row costs in memory beside its bytes, with what an allocator needs for each of them.
@@ -85,7 +85,9 @@ pub(super) struct Stock {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    events: VecDeque<Planned>,
+    /// As they are taken: whoever takes holds the lock for no longer than whoever adds one.
+    handfuls: VecDeque<Handful>,
+    events: usize,
     bytes: usize,
     /// Where to begin next; taken by the reader.
     beginning: Option<Beginning>,
@@ -101,6 +103,18 @@ struct Shelf {
     reader_waits: bool,
 }
 
+#[derive(Debug)]
+struct Handful {
+    events: Vec<Planned>,
+    bytes: usize,
+}
+
+impl Handful {
+    fn is_full(&self) -> bool {
+        self.events.len() >= HANDFUL || self.bytes >= HANDFUL_BYTES
+    }
+}
+
 impl Stock {
     pub(super) fn new(filled: Arc<Doorbell>) -> Self {
         Self { filled, ..Self::default() }
@@ -109,8 +123,7 @@ impl Stock {
     /// Throws away what there is, and has the reader begin elsewhere.
     pub(super) fn begin(&self, beginning: Beginning) {
         let mut shelf = self.lock();
-        shelf.events = VecDeque::new();
-        shelf.bytes = 0;
+        shelf.clear();
         shelf.complete = shelf.closed;
         shelf.beginning = Some(beginning);
         self.emptied.notify_all();
@@ -135,7 +148,7 @@ impl Stock {
         let bytes = cost(&planned);
         let mut shelf = self.lock();
         let is_full = |shelf: &Shelf| {
-            !shelf.events.is_empty() && (shelf.bytes + bytes > BYTES_MAX || shelf.events.len() >= ITEMS_MAX)
+            shelf.events > 0 && (shelf.bytes + bytes > BYTES_MAX || shelf.events >= ITEMS_MAX)
         };
         while is_full(&shelf) && shelf.is_wanted() {
             if shelf.starved.take().is_some() {
@@ -146,9 +159,8 @@ impl Stock {
         if !shelf.is_wanted() {
             return false;
         }
-        shelf.bytes += bytes;
-        shelf.events.push_back(planned);
-        let len = shelf.events.len();
+        shelf.put(planned, bytes);
+        let len = shelf.events;
         let is_enough = shelf.starved.take_if(|wanted| len >= *wanted).is_some();
         drop(shelf);
         if is_enough {
@@ -179,27 +191,27 @@ impl Stock {
     /// `wanted` events, or no more will come before some are taken.
     pub(super) fn take(&self, wanted: usize, mut put: impl FnMut(Planned)) {
         let mut shelf = self.lock();
-        shelf.starved = shelf.events.is_empty().then_some(wanted);
-        let (mut taken, mut taken_bytes) = (0, 0);
-        while taken < HANDFUL && taken_bytes < HANDFUL_BYTES {
-            let Some(planned) = shelf.events.pop_front() else { break };
-            taken += 1;
-            taken_bytes += cost(&planned);
-            put(planned);
-        }
-        shelf.bytes -= taken_bytes;
+        let Some(handful) = shelf.handfuls.pop_front() else {
+            shelf.starved = Some(wanted);
+            return;
+        };
+        shelf.starved = None;
+        shelf.bytes -= handful.bytes;
+        shelf.events -= handful.events.len();
         if shelf.reader_waits
             && shelf.bytes <= BYTES_MAX / 10 * REFILL_TENTHS
-            && shelf.events.len() <= ITEMS_MAX / 10 * REFILL_TENTHS
+            && shelf.events <= ITEMS_MAX / 10 * REFILL_TENTHS
         {
             self.emptied.notify_one();
         }
+        drop(shelf);
+        handful.events.into_iter().for_each(&mut put);
     }
 
     /// Whether nothing is left and nothing follows.
     pub(super) fn is_at_end(&self) -> bool {
         let shelf = self.lock();
-        shelf.events.is_empty() && shelf.complete
+        shelf.events == 0 && shelf.complete
     }
 
     /// The reader has come to the last row of the selection.
@@ -216,7 +228,7 @@ impl Stock {
     pub(super) fn abandon(&self) {
         let mut shelf = self.lock();
         shelf.abandoned = true;
-        shelf.events = VecDeque::new();
+        shelf.clear();
         self.emptied.notify_all();
     }
 
@@ -233,6 +245,23 @@ impl Stock {
 }
 
 impl Shelf {
+    fn put(&mut self, planned: Planned, bytes: usize) {
+        if self.handfuls.back().is_none_or(Handful::is_full) {
+            self.handfuls.push_back(Handful { events: Vec::with_capacity(HANDFUL), bytes: 0 });
+        }
+        if let Some(handful) = self.handfuls.back_mut() {
+            handful.events.push(planned);
+            handful.bytes += bytes;
+        }
+        self.events += 1;
+        self.bytes += bytes;
+    }
+
+    fn clear(&mut self) {
+        self.handfuls = VecDeque::new();
+        (self.events, self.bytes) = (0, 0);
+    }
+
     fn is_wanted(&self) -> bool {
         !self.abandoned && self.beginning.is_none()
     }
@@ -240,7 +269,9 @@ impl Shelf {
 
 /// What an event costs in memory.
 pub(super) fn cost(planned: &Planned) -> usize {
-    let (Happening::Message { row, .. } | Happening::Dropped { row }) = &planned.what else {
+    let (Happening::Message { row, .. } | Happening::Dropped { row } | Happening::Held { row }) =
+        &planned.what
+    else {
         return ROW_BYTES;
     };
     let headers = row.headers.iter().flatten().map(|(name, value)| name.len() + value.len() + HEADER_BYTES);
@@ -260,7 +291,7 @@ mod tests {
     fn event(index: u64, payload_bytes: usize) -> Planned {
         let row = Box::new(row(index, 0, &"x".repeat(payload_bytes)));
         let what = Happening::Message { row, changes: Changes::default() };
-        Planned { at_ns: 0, recorded_ns: 0, round: 0, index, what, digest: Sha256::default() }
+        Planned { at_ns: 0, recorded_ns: 0, round: 0, index, what, digest: None }
     }
 
     fn taken(stock: &Stock, wanted: usize) -> Vec<u64> {

@@ -372,11 +372,14 @@ async fn once_it_is_stopped_a_long_drain_is_no_longer_than_usual() {
     let fanout = crate::transport::fanout::Fanout::new(Clock::System, None);
     let member = fanout.join("x").unwrap();
     let options = PlayOptions { drain: Duration::from_secs(125), ..PlayOptions::default() };
+    let by_control = CancellationToken::new();
     let waited = async || {
         let began = tokio::time::Instant::now();
-        (emptied(&fanout, &options).await, began.elapsed())
+        (emptied(&fanout, &options, &by_control).await, began.elapsed())
     };
     assert_eq!(waited().await, (false, options.drain));
+    by_control.cancel();
+    assert_eq!(waited().await, (false, DEFAULT_DRAIN));
     options.stop.cancel();
     assert_eq!(waited().await, (false, DEFAULT_DRAIN));
     drop(member);

@@ -33,6 +33,10 @@ struct Sent<'a> {
     client: u64,
     session_id: SessionId,
     seq: u64,
+    kind: &'a str,
+    source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
     due_ns: Option<u64>,
@@ -64,13 +68,16 @@ impl Trace {
         Ok(Self { inner: Mutex::new(Inner { file, failed: None }) })
     }
 
-    /// `emission` was flushed to `client` at `sent_ns`.
-    pub fn sent(&self, client: u64, emission: &Emission, sent_ns: u64) {
+    /// `emission` was flushed to `client` at `sent_ns`; over MQTT, on `topic`.
+    pub fn sent(&self, client: u64, emission: &Emission, topic: Option<&str>, sent_ns: u64) {
         self.write(&Sent {
             event: if emission.is_retold() { "state" } else { "sent" },
             client,
             session_id: emission.row.session_id,
             seq: emission.row.seq,
+            kind: &emission.row.kind,
+            source: &emission.row.source,
+            topic,
             index: (!emission.is_retold()).then_some(emission.index),
             due_ns: emission.due_ns,
             sent_ns,
@@ -208,6 +215,12 @@ fn mask(value: &mut Value) -> bool {
             }
         }
         Value::Array(entries) => entries.iter_mut().for_each(|entry| found |= mask(entry)),
+        Value::String(text) => {
+            if let Cow::Owned(masked) = masked(text) {
+                *text = masked;
+                found = true;
+            }
+        }
         _ => {}
     }
     found
@@ -215,7 +228,16 @@ fn mask(value: &mut Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::message::Selection;
+    use crate::transport::fanout::tests::emission;
+    use crate::transport::fanout::{Fanout, Flow, Taken, Wish};
 
     #[test]
     fn credentials_are_masked_at_any_depth() {
@@ -225,6 +247,43 @@ mod tests {
         assert_eq!(seen["a"][0]["Access_Token"], "…");
         assert_eq!(seen["a"][0]["n"], 1);
         assert_eq!(without_secrets("not json"), Value::from("not json"));
+        let inside =
+            json!({"body": json!({"data": json!({"token": "abc", "n": 1}).to_string()}).to_string()});
+        let seen = without_secrets(&inside.to_string()).to_string();
+        assert!(!seen.contains("abc") && seen.contains("data"), "{seen}");
+        assert_eq!(
+            without_secrets(r#"{"a":"{ \"n\": 1 }"}"#)["a"],
+            r#"{ "n": 1 }"#,
+            "nothing to mask, nothing changed"
+        );
+    }
+
+    #[test]
+    fn what_was_sent_is_told_with_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = Arc::new(Trace::create(&dir.path().join("t")).unwrap());
+        let fanout = Fanout::new(Clock::System, Some(Arc::clone(&trace)));
+        let wishes = [Wish::Topics(vec![("#".into(), 0)]), Wish::Rows(Selection::default())];
+        let members = wishes.map(|wish| {
+            let member = fanout.join("x").unwrap();
+            member.wish(wish);
+            member
+        });
+        fanout.deliver(&emission(3, "a/b", 0, 1), Flow::Drop, &CancellationToken::new());
+        for member in &members {
+            let mut batch = Vec::new();
+            assert_eq!(member.take(&mut batch, 1, 1).now_or_never(), Some(Taken::Some));
+            member.sent(&batch);
+        }
+        trace.finish().unwrap();
+        let lines = std::fs::read_to_string(dir.path().join("t")).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for (line, topic) in lines.iter().zip([json!("a/b"), Value::Null]) {
+            assert_eq!(
+                (&line["kind"], &line["source"], &line["topic"]),
+                (&json!("message"), &json!("src"), &topic)
+            );
+        }
     }
 
     #[test]

@@ -45,8 +45,9 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// The library's default, 128 KiB for each connection, is for clients that send.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
-/// Written and flushed as one.
-const BATCH_BYTES: usize = 64 << 10;
+/// Written and flushed as one: by what they cost in a queue, where most messages are smaller than what they take
+/// beside their bytes.
+const BATCH_BYTES: usize = 160 << 10;
 const BATCH_ITEMS: usize = 512;
 
 /// Answers of the emulator that wait for a flush: more is a client that asks without reading.
@@ -112,8 +113,17 @@ pub async fn serve(
     if conduct.is_none() {
         member.set_outlet(Arc::clone(&wire) as Arc<dyn Outlet>);
     }
-    let mut client =
-        Client { wire, emulator, member, conduct, answers: VecDeque::new(), effects: Vec::new() };
+    member.trace("connect", || asked_for(&query));
+    let mut client = Client {
+        wire,
+        emulator,
+        member,
+        conduct,
+        answers: VecDeque::new(),
+        effects: Vec::new(),
+        was_ready: false,
+        has_complained: false,
+    };
     client.tell(ClientInput::Opened { query });
     let end = client.run().await.unwrap_or_else(|error| match fault(&error) {
         Some((code, reason)) => End::Fail { code, reason },
@@ -139,6 +149,10 @@ struct Client {
     /// Live frames that wait to be written.
     answers: VecDeque<Message>,
     effects: Vec<ServerEffect>,
+    /// It got what it came for.
+    was_ready: bool,
+    /// Once is enough for the log.
+    has_complained: bool,
 }
 
 impl Client {
@@ -296,21 +310,43 @@ impl Client {
 
     /// Carries out what the emulator asked for; the end, if it asked for that.
     fn carry_out(&mut self) -> Option<End> {
+        let (mut end, mut wrong) = (None, Vec::new());
         for effect in self.effects.drain(..) {
             match effect {
                 ServerEffect::Send(text) => self.answers.push_back(Message::Text(text.to_string().into())),
                 ServerEffect::Ready { selection, format } => {
+                    self.was_ready = true;
                     self.wire.set_format(format);
                     if format == Format::Envelope {
                         self.member.acknowledges();
                     }
                     self.member.wish(Wish::Rows(selection));
                 }
-                ServerEffect::Acknowledged { seq } => self.member.settled(seq),
-                ServerEffect::Close { code, reason } => return Some(End::Close { code, reason }),
+                ServerEffect::Acknowledged { seq, session_id } => {
+                    if !self.member.settled_seq(seq, session_id) {
+                        wrong.push("an acknowledgement of a message that does not wait for one".to_owned());
+                    }
+                }
+                ServerEffect::Wrong { what } => wrong.push(what),
+                ServerEffect::Close { code, reason } => {
+                    if !self.was_ready {
+                        wrong.push(format!("its connection is closed before it was ready: {reason}"));
+                    }
+                    end = Some(End::Close { code, reason });
+                    break;
+                }
             }
         }
-        None
+        wrong.into_iter().for_each(|what| self.complain(&what));
+        end
+    }
+
+    /// What its user should know, and the client may not say.
+    fn complain(&mut self, what: &str) {
+        self.member.trace("wrong", || json!({"what": what}));
+        if !std::mem::replace(&mut self.has_complained, true) {
+            tracing::warn!("client {} ({}): {what}", self.member.id(), self.member.endpoint());
+        }
     }
 
     async fn close(&mut self, code: u16, reason: &str) -> Result<(), SocketError> {
@@ -324,6 +360,14 @@ impl Client {
 
 fn end(code: u16, reason: &str) -> End {
     End::Close { code, reason: reason.to_owned() }
+}
+
+/// What of the query of an upgrade is no credential, as the client wrote it.
+fn asked_for(query: &str) -> Value {
+    const KEYS: [&str; 7] = ["vendor", "kind", "source", "device", "channel", "format", "discriminator"];
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let known = pairs.filter(|(key, _)| KEYS.contains(key));
+    Value::Object(known.map(|(key, value)| (key.to_owned(), Value::from(value))).collect())
 }
 
 fn noise_frame(noise: Bytes) -> Message {

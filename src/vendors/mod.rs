@@ -37,7 +37,7 @@ use rand::Rng;
 use serde_json::{Map, Value};
 
 use crate::clock::Now;
-use crate::message::{Headers, Mqtt, Selection};
+use crate::message::{Headers, Mqtt, Selection, SessionId};
 use crate::secret::Secret;
 
 pub use pusher::{PushRule, Pusher, pusher, signs, was_pushed};
@@ -394,8 +394,11 @@ pub enum ServerEffect {
     Send(ByteString),
     /// The client is ready to receive what `selection` selects; a second one replaces the first.
     Ready { selection: Selection, format: Format },
-    /// The client has the message of this `seq`.
-    Acknowledged { seq: u64 },
+    /// The client has the message of this `seq`, of this session if it says so.
+    Acknowledged { seq: u64, session_id: Option<SessionId> },
+    /// The client did something that has no effect, and may not know it; in words that hold nothing of it. For the
+    /// trace, and the first for the log.
+    Wrong { what: String },
     /// Close with this code and reason.
     Close { code: u16, reason: String },
 }

@@ -129,9 +129,27 @@ fn times_are_moved_and_faults_made_on_request() {
     assert_eq!(struck[3..], as_recorded[3..]);
     assert_eq!(faulty["digest"], plain["digest"]);
 
+    // What a run was, its report says: with that it is run again, to the byte.
+    let (run, as_run) =
+        replay(&["--rebase-time", "--where", "seq < 9", "--to", "+60.5s", "--kind", "message"]);
+    let arguments = &run["arguments"];
+    let told = ["where", "to", "seed", "pace"].map(|name| arguments[name].to_string());
+    assert_eq!(told, [r#""seq < 9""#, r#""+60500ms""#, "1", r#""max""#]);
+    assert_eq!(
+        (&arguments["kind"], &arguments["from"]),
+        (&serde_json::json!(["message"]), &serde_json::Value::Null)
+    );
+    let rebase = format!("--rebase-time={}", arguments["rebase_time"].as_str().unwrap());
+    let (again, as_again) = replay(&[&rebase, "--where", "seq < 9", "--to", "+60500ms", "--kind", "message"]);
+    assert_eq!((&run["sent_digest"], as_run), (&again["sent_digest"], as_again));
+    assert_eq!(faulty["arguments"]["faults"], "drop=@0,duplicate=@1,corrupt=@2");
+    assert_eq!(faulty["arguments"]["seed"], 7);
+
     for (args, what) in [
         (["--faults", "dorp=1/2"], "no fault `dorp`"),
         (["--rebase-time=+90s", "--no-wait"], "expected a time such as"),
+        (["--rebase-time=foo", "--no-wait"], "such as `2026-03-01T14:30:00Z` or `-2h`"),
+        (["--rebase-time", "2030-01-01T00:00:00Z"], "--rebase-time=2030-01-01T00:00:00Z"),
         (["--seed", "7"], "--faults"),
     ] {
         refused(telereel(&folder).args(["replay", "s"]).args(args), 2, &[what]);

@@ -24,6 +24,7 @@ mod parse;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use arrow::datatypes::DataType;
@@ -41,6 +42,14 @@ pub type ColumnTypes = BTreeMap<String, DataType>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
     expr: Expr,
+    text: String,
+}
+
+impl fmt::Display for Filter {
+    /// As it was typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Why a condition cannot be used.
@@ -91,23 +100,34 @@ impl FromStr for Filter {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        parse::parse(text).map(|expr| Self { expr })
+        parse::parse(text).map(|expr| Self { expr, text: text.to_owned() })
     }
 }
 
 impl Filter {
     /// Both hold.
     pub fn and(self, other: Self) -> Self {
-        Self { expr: Expr::All(vec![self.expr, other.expr]) }
+        let text = format!("({self}) and ({other})");
+        Self { expr: Expr::All(vec![self.expr, other.expr]), text }
     }
 
     /// Checks names and types against `columns`.
     pub fn bind(&self, columns: &ColumnTypes) -> Result<Predicate, FilterError> {
-        bind(&self.expr, columns).map(Predicate::new)
+        self.bind_like(columns, columns)
+    }
+
+    /// As [`Filter::bind`]; where a column does not exist, the nearest of `likely` is offered.
+    pub fn bind_like(&self, columns: &ColumnTypes, likely: &ColumnTypes) -> Result<Predicate, FilterError> {
+        bind(&self.expr, &Columns { all: columns, likely }).map(Predicate::new)
     }
 }
 
-fn bind(expr: &Expr, columns: &ColumnTypes) -> Result<eval::Test, FilterError> {
+struct Columns<'c> {
+    all: &'c ColumnTypes,
+    likely: &'c ColumnTypes,
+}
+
+fn bind(expr: &Expr, columns: &Columns<'_>) -> Result<eval::Test, FilterError> {
     let all = |list: &[Expr]| list.iter().map(|expr| bind(expr, columns)).collect::<Result<Vec<_>, _>>();
     Ok(match expr {
         Expr::All(list) => eval::Test::All(all(list)?),
@@ -134,9 +154,9 @@ fn bind(expr: &Expr, columns: &ColumnTypes) -> Result<eval::Test, FilterError> {
 }
 
 impl Column {
-    fn data_type<'c>(&self, columns: &'c ColumnTypes) -> Result<&'c DataType, FilterError> {
-        columns.get(&self.name).ok_or_else(|| {
-            let near = nearest(&self.name, columns.keys().map(String::as_str));
+    fn data_type<'c>(&self, columns: &Columns<'c>) -> Result<&'c DataType, FilterError> {
+        columns.all.get(&self.name).ok_or_else(|| {
+            let near = nearest(&self.name, columns.likely.keys().map(String::as_str));
             let near = near.map_or_else(
                 || "`telereel schema VENDOR` lists them".to_owned(),
                 |near| format!("did you mean `{near}`?"),

@@ -14,7 +14,7 @@ use crate::archive::error::ArchiveError;
 use crate::archive::manifest::{ManifestFile, ManifestSource};
 use crate::archive::schema::writer_options;
 use crate::archive::segment::{FinishedSegment, Naming};
-use crate::archive::writers::{NewFile, SegmentFile};
+use crate::archive::writers::{NewFile, SegmentFile, WrittenFile};
 
 /// Rows are written when there are as many; runs of a row or two would cost too much each.
 const WAITING_ROWS: usize = 8192;
@@ -93,7 +93,7 @@ impl Output {
         if self.tally.rows == 0 {
             return Ok(None);
         }
-        let file = self.tally.into_file(self.naming, written.bytes, written.blake3);
+        let file = self.tally.into_file(self.naming, written);
         Ok(Some(FinishedSegment { tmp: self.tmp, file }))
     }
 
@@ -143,7 +143,7 @@ impl Tally {
         Some(())
     }
 
-    fn into_file(self, naming: Naming, bytes: u64, blake3: String) -> ManifestFile {
+    fn into_file(self, naming: Naming, written: WrittenFile) -> ManifestFile {
         let (seq_min, seq_max) = self.seq.unwrap_or_default();
         let (elapsed_min_ns, elapsed_max_ns) = self.elapsed_ns.unwrap_or_default();
         let (received_min_us, received_max_us) = self.received_us.unwrap_or_default();
@@ -159,9 +159,10 @@ impl Tally {
             elapsed_max_ns,
             received_min_us,
             received_max_us,
-            bytes,
+            bytes: written.bytes,
             payload_bytes: self.payload_bytes,
-            blake3,
+            blake3: written.blake3,
+            blocks: Some(written.blocks),
             sources: self.sources.into_values().collect(),
         }
     }

@@ -1,18 +1,20 @@
 //! Turning moments into `seq`: everything else in a scan knows `seq` only.
 
-use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::Bound;
+use super::pages::Rest;
+use super::{Bound, session};
 use crate::archive::Archive;
-use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::error::ArchiveError;
 use crate::index::SegmentRow;
+
+/// One look at a page or so.
+const BATCH_ROWS: usize = 4_096;
 
 /// The range of `seq` between two bounds of a session; `segments` are all that it has, since all kinds
 /// count, not only those that the scan selects.
@@ -39,7 +41,7 @@ fn first_at_or_after(archive: &Archive, segments: &[SegmentRow], bound: Bound) -
             if starts_within(segment, bound) {
                 first = first.min(segment.seq_min);
             } else if segment.seq_min < first {
-                first = first.min(search(&archive.root().join(&segment.path), bound)?);
+                first = first.min(search(archive, segment, bound)?);
             }
         }
         if first < u64::MAX {
@@ -68,27 +70,33 @@ fn starts_within(segment: &SegmentRow, bound: Bound) -> bool {
 }
 
 /// Reads a segment for its first row that is not before `bound`.
-fn search(path: &Path, bound: Bound) -> Result<u64, ArchiveError> {
-    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
-    let file = File::open(path).doing("open", path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
-    let time = if matches!(bound, Bound::Wall(_)) { "received_at" } else { "elapsed_ns" };
+fn search(archive: &Archive, segment: &SegmentRow, bound: Bound) -> Result<u64, ArchiveError> {
+    let file = session::open(archive, segment, session::manifest_of(archive, segment)?.as_ref())?;
+    let failed = |source| file.failed(source);
+    let (time, is_before): (_, &dyn Fn(i64) -> bool) = match &bound {
+        Bound::Wall(us) => ("received_at", &|at_us| at_us < *us),
+        Bound::Elapsed(ns) => ("elapsed_ns", &|at_ns| (at_ns as u64) < *ns),
+        Bound::Seq(seq) => ("seq", &|of_row| (of_row as u64) < *seq),
+    };
+    let rest = Rest::of(&file, time, is_before, true).map_err(failed)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), rest.metadata);
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["seq", time]);
-    for batch in builder.with_projection(mask).with_batch_size(16_384).build().map_err(failed)? {
+    let mut builder = builder.with_projection(mask).with_row_groups(rest.groups).with_batch_size(BATCH_ROWS);
+    if let Some(selected) = rest.rows {
+        builder = builder.with_row_selection(selected);
+    }
+    for batch in builder.build().map_err(failed)? {
         let batch = batch.map_err(|e| failed(e.into()))?;
-        let damaged = || ArchiveError::DamagedSegment {
-            path: path.to_owned(),
-            what: format!("its columns seq and {time} are not those of the envelope"),
-        };
+        let damaged = || file.damaged(format!("its columns seq and {time} are not those of the envelope"));
         let column = batch.column_by_name(time).ok_or_else(damaged)?;
         let found = match bound {
-            Bound::Wall(us) => {
+            Bound::Wall(_) => {
                 let column = column.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(damaged)?;
-                column.values().iter().position(|&t| t >= us)
+                column.values().iter().position(|&of_row| !is_before(of_row))
             }
-            Bound::Elapsed(ns) | Bound::Seq(ns) => {
+            Bound::Elapsed(_) | Bound::Seq(_) => {
                 let column = column.as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
-                column.values().iter().position(|&t| t as u64 >= ns)
+                column.values().iter().position(|&of_row| !is_before(of_row))
             }
         };
         if let Some(row) = found {

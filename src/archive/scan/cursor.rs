@@ -1,10 +1,8 @@
 //! One segment being read: a small batch at a time.
 //!
-//! Rows own their bytes. Were they slices of the batch, one row that waits in a queue (the one of its
-//! device among a thousand) would keep a whole batch in memory.
+//! A few rows share their memory, and no more. Were they slices of the batch, one row that waits in a queue (the
+//! one of its device among a thousand) would keep a whole batch.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,16 +13,12 @@ use arrow::datatypes::{Int8Type, Int32Type, Int64Type, TimestampMicrosecondType}
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelector,
-};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::statistics::Statistics;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::pages::Rest;
 use super::session::Shared;
-use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::blocks::CheckedFile;
+use crate::archive::error::ArchiveError;
 use crate::archive::filter::{Folders, Predicate, SegmentFilter};
 use crate::archive::schema::envelope_fields;
 use crate::index::SegmentRow;
@@ -34,23 +28,44 @@ use crate::message::{Headers, Mqtt, Row};
 const BATCH_ROWS: u64 = 1024;
 const BATCH_BYTES: u64 = 1024 * 1024;
 
+/// Rows whose bytes are together about so many share one allocation.
+const SHARED_BYTES: usize = 4 * 1024;
+
+/// So many rows share the names of where they come from: whoever drops a row counts on them, on another core than
+/// this one, where the next row is made.
+const SHARED_ROWS: usize = 64;
+
 /// The column that a scan without payloads leaves out.
 const PAYLOAD: &str = "payload";
 
+/// Columns that are the same for a session.
+const OF_SESSION: [&str; 2] = ["site", "session_id"];
+
 #[derive(Debug)]
 pub(super) struct Cursor {
-    path: PathBuf,
-    vendor: Arc<str>,
-    kind: Arc<str>,
     shared: Arc<Shared>,
     reader: Reader,
     batch: Batch,
     at: usize,
-    /// The source of the row before: most often this row's as well.
-    source: Arc<str>,
+    names: Names,
+    /// Room for the bytes of the next rows.
+    bytes: BytesMut,
+}
+
+/// Where a row comes from.
+#[derive(Debug)]
+struct Names {
+    vendor: Arc<str>,
+    kind: Arc<str>,
+    site: Arc<str>,
+    /// Those that were met; `last` is that of the row before, and most often the next one's as well.
+    sources: Vec<Arc<str>>,
+    last: usize,
+    rows: usize,
 }
 
 struct Reader {
+    file: CheckedFile,
     batches: ParquetRecordBatchReader,
     filter: Option<SegmentFilter>,
 }
@@ -94,19 +109,16 @@ struct Batch {
 impl Cursor {
     /// Opens a segment at its first wanted row whose `seq` is at least `from`; none if there is no such row.
     pub(super) fn open(
-        path: PathBuf,
+        file: CheckedFile,
         segment: &SegmentRow,
         shared: Arc<Shared>,
         from: u64,
         wanted: &Wanted,
     ) -> Result<Option<Self>, ArchiveError> {
-        let failed = |source| ArchiveError::ReadSegment { path: path.clone(), source };
-        let file = File::open(&path).doing("open", &path)?;
-        // Where it begins inside, the index of its pages tells which of them are before that.
-        let policy = if from > segment.seq_min { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
-        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(failed)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        let failed = |source| file.failed(source);
+        let is_before = |seq: i64| (seq as u64) < from;
+        let rest = Rest::of(&file, "seq", &is_before, from > segment.seq_min).map_err(failed)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), rest.metadata);
         let vendor: Arc<str> = segment.vendor.as_str().into();
         let kind: Arc<str> = segment.kind.as_str().into();
         let mut filter = None;
@@ -118,40 +130,25 @@ impl Cursor {
             }
         }
         let envelope = envelope_fields();
-        let columns =
-            envelope.iter().map(|f| f.name().as_str()).filter(|&n| wanted.with_payloads || n != PAYLOAD);
+        let columns = envelope.iter().map(|f| f.name().as_str()).filter(|n| !OF_SESSION.contains(n));
+        let columns = columns.filter(|&n| wanted.with_payloads || n != PAYLOAD);
         let columns = columns.chain(wanted.predicate.iter().flat_map(Predicate::columns));
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-        let groups = builder.metadata().row_groups();
-        let rows_of = |group: &usize| usize::try_from(groups[*group].num_rows()).unwrap_or(0);
-        let wanted_groups: Vec<usize> =
-            (0..groups.len()).filter(|&i| !ends_before(&groups[i], from)).collect();
-        let rows_left: usize = wanted_groups.iter().map(rows_of).sum();
-        let passed_over =
-            wanted_groups.first().map_or(0, |&first| rows_before(builder.metadata(), first, from));
         let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
         let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
-        let mut builder = builder.with_projection(mask).with_row_groups(wanted_groups).with_batch_size(rows);
-        if passed_over > 0 {
-            let rest = RowSelector::select(rows_left.saturating_sub(passed_over));
-            builder = builder.with_row_selection(vec![RowSelector::skip(passed_over), rest].into());
+        let mut builder = builder.with_projection(mask).with_row_groups(rest.groups).with_batch_size(rows);
+        if let Some(selected) = rest.rows {
+            builder = builder.with_row_selection(selected);
         }
-        let mut reader = Reader { batches: builder.build().map_err(failed)?, filter };
-        while let Some(batch) = reader.next(&path)? {
+        let mut reader = Reader { batches: builder.build().map_err(failed)?, filter, file };
+        while let Some(batch) = reader.next()? {
             let at = batch.seq.values().partition_point(|&seq| (seq as u64) < from);
             if at == batch.rows {
                 continue;
             }
-            return Ok(Some(Self {
-                vendor,
-                kind,
-                source: shared.sources.first().cloned().unwrap_or_else(|| "".into()),
-                batch,
-                at,
-                path,
-                shared,
-                reader,
-            }));
+            let site = Arc::clone(&shared.site);
+            let names = Names { vendor, kind, site, sources: Vec::new(), last: 0, rows: 0 };
+            return Ok(Some(Self { shared, reader, batch, at, names, bytes: BytesMut::new() }));
         }
         Ok(None)
     }
@@ -168,7 +165,7 @@ impl Cursor {
     pub(super) fn advance(&mut self) -> Result<bool, ArchiveError> {
         self.at += 1;
         if self.at == self.batch.rows {
-            let Some(batch) = self.reader.next(&self.path)? else { return Ok(false) };
+            let Some(batch) = self.reader.next()? else { return Ok(false) };
             self.batch = batch;
             self.at = 0;
         }
@@ -178,33 +175,32 @@ impl Cursor {
     /// The current row.
     pub(super) fn row(&mut self) -> Result<Row, ArchiveError> {
         let (batch, at) = (&self.batch, self.at);
-        let source = batch.source.value(at);
-        if *self.source != *source {
-            let known = self.shared.sources.iter().find(|known| ***known == *source);
-            self.source = known.cloned().unwrap_or_else(|| source.into());
-        }
+        self.names.meet(batch.source.value(at));
+        let names = &self.names;
         let payload = batch.payload.as_ref().and_then(|payload| blob(payload, at));
         let (channel, clear) = (batch.channel.value(at), blob(&batch.clear, at));
         let device_id = text(&batch.device_id, at);
         let parts = [Some(channel.as_bytes()), device_id.map(str::as_bytes), payload, clear];
-        // One allocation for all of them.
-        let mut bytes = BytesMut::with_capacity(parts.iter().flatten().map(|part| part.len()).sum());
+        let length = parts.iter().flatten().map(|part| part.len()).sum();
+        if self.bytes.capacity() < length {
+            self.bytes = BytesMut::with_capacity(SHARED_BYTES.max(length));
+        }
         let [channel, device_id, payload, clear] = parts.map(|part| {
-            bytes.extend_from_slice(part?);
-            Some(bytes.split().freeze())
+            self.bytes.extend_from_slice(part?);
+            Some(self.bytes.split().freeze())
         });
         // They were text before.
         let owned = |bytes: Bytes| ByteString::try_from(bytes).unwrap_or_default();
         Ok(Row {
-            vendor: Arc::clone(&self.vendor),
-            kind: Arc::clone(&self.kind),
-            site: Arc::clone(&self.shared.site),
+            vendor: Arc::clone(&names.vendor),
+            kind: Arc::clone(&names.kind),
+            site: Arc::clone(&names.site),
             session_id: self.shared.session_id,
-            source: Arc::clone(&self.source),
+            source: Arc::clone(&names.sources[names.last]),
             connection: batch.connection.value(at),
-            seq: self.seq(),
+            seq: batch.seq.value(at) as u64,
             received_at_us: batch.received_at.value(at),
-            elapsed_ns: self.elapsed_ns(),
+            elapsed_ns: batch.elapsed_ns.value(at) as u64,
             channel: channel.map(owned).unwrap_or_default(),
             device_id: device_id.map(owned),
             event_at_us: batch.event_at.is_valid(at).then(|| batch.event_at.value(at)),
@@ -223,48 +219,43 @@ impl Cursor {
     }
 }
 
+impl Names {
+    /// Gets ready for the next row, which is of `source`.
+    fn meet(&mut self, source: &str) {
+        if self.rows == SHARED_ROWS {
+            let again = |name: &Arc<str>| Arc::from(&**name);
+            (self.vendor, self.kind) = (again(&self.vendor), again(&self.kind));
+            (self.site, self.rows) = (again(&self.site), 0);
+            self.sources.clear();
+        }
+        self.rows += 1;
+        if self.sources.get(self.last).is_none_or(|last| **last != *source) {
+            let met = self.sources.iter().position(|met| **met == *source);
+            self.last = met.unwrap_or_else(|| {
+                self.sources.push(source.into());
+                self.sources.len() - 1
+            });
+        }
+    }
+}
+
 impl Reader {
     /// The next batch that has rows; none at the end.
-    fn next(&mut self, path: &Path) -> Result<Option<Batch>, ArchiveError> {
+    fn next(&mut self) -> Result<Option<Batch>, ArchiveError> {
         for batch in &mut self.batches {
-            let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
+            let failed = |source| self.file.failed(source);
             let mut batch = batch.map_err(|e| failed(e.into()))?;
             if let Some(filter) = &self.filter {
                 batch = filter.apply(&batch).map_err(|e| failed(e.into()))?;
             }
-            let batch = Batch::of(&batch).ok_or_else(|| ArchiveError::DamagedSegment {
-                path: path.to_owned(),
-                what: "its columns are not those of the envelope".into(),
-            })?;
+            let batch = Batch::of(&batch)
+                .ok_or_else(|| self.file.damaged("its columns are not those of the envelope".to_owned()))?;
             if batch.rows > 0 {
                 return Ok(Some(batch));
             }
         }
         Ok(None)
     }
-}
-
-/// Whether all rows of a group come before `from`, by its statistics.
-fn ends_before(group: &RowGroupMetaData, from: u64) -> bool {
-    let seq = group.columns().iter().find(|c| c.column_path().string() == "seq");
-    match seq.and_then(|column| column.statistics()) {
-        Some(Statistics::Int64(values)) => values.max_opt().is_some_and(|&max| (max as u64) < from),
-        _ => false,
-    }
-}
-
-/// How many rows of a group lie in pages that all come before `from`; 0 where no index tells.
-fn rows_before(metadata: &ParquetMetaData, group: usize, from: u64) -> usize {
-    let columns = metadata.row_group(group).columns();
-    let Some(seq) = columns.iter().position(|c| c.column_path().string() == "seq") else { return 0 };
-    let pages = metadata.page_index_for_row_group(group);
-    let (Some(ColumnIndexMetaData::INT64(index)), Some(places)) =
-        (pages.column_index(seq), pages.page_locations(seq))
-    else {
-        return 0;
-    };
-    let first = index.max_values().partition_point(|&max| (max as u64) < from);
-    places.get(first).and_then(|place| usize::try_from(place.first_row_index).ok()).unwrap_or(0)
 }
 
 fn text(column: &StringArray, at: usize) -> Option<&str> {
@@ -313,5 +304,30 @@ impl Batch {
             clear: blobs("clear")?,
             decode_error: text("decode_error")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shared_by_some_rows_and_not_by_all() {
+        let [vendor, kind, site] = ["v", "k", "s"].map(Arc::from);
+        let mut names = Names { vendor, kind, site, sources: Vec::new(), last: 0, rows: 0 };
+        let met: Vec<(Arc<str>, Arc<str>)> = (0..3 * SHARED_ROWS)
+            .map(|n| {
+                let source = ["a", "b", "b"][n % 3];
+                names.meet(source);
+                assert_eq!([&*names.vendor, &*names.kind, &*names.site], ["v", "k", "s"]);
+                assert_eq!(*names.sources[names.last], *source);
+                (Arc::clone(&names.vendor), Arc::clone(&names.sources[names.last]))
+            })
+            .collect();
+        let are_shared =
+            |a: usize, b: usize| [Arc::ptr_eq(&met[a].0, &met[b].0), Arc::ptr_eq(&met[a].1, &met[b].1)];
+        assert_eq!(are_shared(0, 3), [true, true]);
+        assert_eq!(are_shared(0, 1), [true, false]);
+        assert_eq!(are_shared(0, 3 * SHARED_ROWS - 3), [false, false]);
     }
 }

@@ -3,14 +3,20 @@
 //! Within a session that is the order of `seq`: parts follow one another, and the files of one part
 //! (one per kind and day) are merged. Several sessions are merged by session start plus `elapsed_ns`.
 //!
+//! What is read of a segment was checked against its manifest before ([`CheckedFile`](super::blocks::CheckedFile)): of a
+//! damaged one, the rows before the damage are given, and then the error.
+//!
 //! Memory does not grow with the session: only the current part's files are open, a page of each
 //! column and one small batch each. The payloads of a batch share one buffer.
 //!
 //! A session that is still being recorded is scanned as far as it is sealed; scan again from the next
 //! `seq` for more.
 
+mod behind;
 mod bounds;
 mod cursor;
+mod end;
+mod pages;
 mod session;
 
 use std::sync::Arc;
@@ -23,7 +29,9 @@ use super::{Archive, link::LINK_KIND};
 use crate::index::{SegmentRow, SessionRow};
 use crate::message::{Row, Selection, SessionId};
 use crate::vendors;
+pub use behind::last_rows_from;
 use cursor::Wanted;
+pub use end::end_of;
 use session::SessionStream;
 
 /// What to scan.
@@ -38,6 +46,8 @@ pub struct ScanOptions {
     /// Also only from this place on among several sessions, which is where they merge: nanoseconds since the Unix
     /// epoch, of a session's start plus what had elapsed of it.
     pub merged_from: Option<i128>,
+    /// And up to there, exclusive.
+    pub merged_to: Option<i128>,
     pub selection: Selection,
     /// Only rows for which this holds.
     pub predicate: Option<Predicate>,
@@ -95,6 +105,7 @@ pub fn summarize(archive: &Archive, options: &ScanOptions) -> Result<ScanSummary
     let Selection { sources, devices, channels, .. } = &options.selection;
     let by_segment = options.from.is_none()
         && options.merged_from.is_none()
+        && options.merged_to.is_none()
         && options.to.is_none()
         && options.predicate.is_none()
         && devices.is_empty()
@@ -176,6 +187,11 @@ impl Scan {
                 let elapsed_ns = merged_ns - i128::from(session.started_at_us) * 1_000;
                 let from = Bound::Elapsed(u64::try_from(elapsed_ns).unwrap_or(0));
                 range.start = range.start.max(bounds::seq_range(archive, &segments, Some(from), None)?.start);
+            }
+            if let Some(merged_ns) = options.merged_to {
+                let elapsed_ns = merged_ns - i128::from(session.started_at_us) * 1_000;
+                let to = Bound::Elapsed(u64::try_from(elapsed_ns).unwrap_or(0));
+                range.end = range.end.min(bounds::seq_range(archive, &segments, None, Some(to))?.end);
             }
             segments.retain(|segment| options.may_hold(segment));
             let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };

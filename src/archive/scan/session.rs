@@ -4,16 +4,14 @@
 //! gone, or its manifest names others, the session's manifests are read anew and the scan goes on at its next `seq`.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::ScanOptions;
 use super::cursor::{Cursor, Wanted};
 use crate::archive::Archive;
-use crate::archive::durable::checksum;
-use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::blocks::CheckedFile;
+use crate::archive::error::ArchiveError;
 use crate::archive::layout::PartName;
 use crate::archive::manifest::Manifest;
 use crate::index::{SegmentRow, SessionRow};
@@ -27,7 +25,6 @@ pub(super) type Key = (i128, SessionId, u64);
 pub(super) struct Shared {
     pub session_id: SessionId,
     pub site: Arc<str>,
-    pub sources: Vec<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -64,11 +61,7 @@ impl SessionStream {
         may_hold: Arc<ScanOptions>,
     ) -> Self {
         segments.retain(|s| s.seq_max >= range.start && s.seq_min < range.end);
-        let shared = Shared {
-            session_id: session.session_id,
-            site: session.site.into(),
-            sources: session.sources.iter().map(|s| s.name.as_str().into()).collect(),
-        };
+        let shared = Shared { session_id: session.session_id, site: session.site.into() };
         Self {
             archive: archive.clone(),
             shared: Arc::new(shared),
@@ -134,9 +127,7 @@ impl SessionStream {
 
     fn begin(&mut self, mut part: Vec<SegmentRow>) -> Result<(), ArchiveError> {
         self.manifest = match part.first() {
-            Some(first) => {
-                self.archive.read_manifest(PartName { session_id: first.session_id, part: first.part })?
-            }
+            Some(first) => manifest_of(&self.archive, first)?,
             None => None,
         };
         part.sort_by_key(|segment| std::cmp::Reverse(segment.seq_min));
@@ -145,10 +136,9 @@ impl SessionStream {
     }
 
     fn open(&mut self, segment: &SegmentRow) -> Result<(), ArchiveError> {
-        let path = self.archive.root().join(&segment.path);
-        check(&path, segment, self.manifest.as_ref())?;
+        let file = open(&self.archive, segment, self.manifest.as_ref())?;
         let shared = Arc::clone(&self.shared);
-        let cursor = Cursor::open(path, segment, shared, self.next, &self.wanted)?;
+        let cursor = Cursor::open(file, segment, shared, self.next, &self.wanted)?;
         self.cursors.extend(cursor.filter(|cursor| cursor.seq() < self.range.end));
         Ok(())
     }
@@ -177,16 +167,22 @@ impl SessionStream {
     }
 }
 
-/// Whether a segment is the one that its part's manifest names. Without checksums, damage inside a page
-/// could pass for what was recorded.
-fn check(path: &Path, segment: &SegmentRow, manifest: Option<&Manifest>) -> Result<(), ArchiveError> {
-    let damaged = |what: &str| ArchiveError::DamagedSegment { path: path.to_owned(), what: what.into() };
+/// A segment as its part's manifest names it. Without checksums, damage inside a page could pass for what was
+/// recorded.
+pub(super) fn open(
+    archive: &Archive,
+    segment: &SegmentRow,
+    manifest: Option<&Manifest>,
+) -> Result<CheckedFile, ArchiveError> {
+    let path = archive.root().join(&segment.path);
     let named = manifest.and_then(|manifest| manifest.files.iter().find(|file| file.path == segment.path));
-    let named = named.ok_or_else(|| damaged("no manifest names it"))?;
-    match checksum(path) {
-        Ok(found) if found == named.blake3 => Ok(()),
-        Ok(_) => Err(damaged("its checksum is not that of its manifest")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged("the file is missing")),
-        Err(error) => Err(error).doing("read", path),
-    }
+    let Some(named) = named else {
+        return Err(ArchiveError::DamagedSegment { path, what: "no manifest names it".into() });
+    };
+    CheckedFile::open(&path, named)
+}
+
+/// The manifest of the part that a segment is of.
+pub(super) fn manifest_of(archive: &Archive, segment: &SegmentRow) -> Result<Option<Manifest>, ArchiveError> {
+    archive.read_manifest(PartName { session_id: segment.session_id, part: segment.part })
 }

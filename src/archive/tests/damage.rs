@@ -384,3 +384,86 @@ fn what_is_written_beside_the_disk_is_as_private_as_the_rest() {
         assert_eq!((mode(archive.layout().index()), mode(archive.layout().lock())), (expected, expected));
     }
 }
+
+/// A session of which one segment has several blocks of checksums: its payloads do not compress.
+fn sealed_large(root: &std::path::Path) -> (Archive, SessionHeader, Vec<Message>, ManifestFile) {
+    let archive = Archive::create_or_open(root, "home-12").unwrap();
+    let mut header = header(1);
+    archive.begin_session(&mut header).unwrap();
+    let mut state = 7u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    // Within a day.
+    let payloads = (0..2_000u64).map(|ms| (ms, (0..1_024).map(|_| noise()).collect::<Vec<u8>>()));
+    let messages: Vec<_> = payloads.map(|(ms, noise)| message(&header, 0, "other", ms, noise)).collect();
+    for part in record(archive.disk(), &archive, &header, &messages, 64 << 20) {
+        seal(&archive, &part).unwrap();
+    }
+    archive.end_session(header.session_id, START_US + 2_000_000).unwrap();
+    let file = archive.read_manifests().unwrap()[0].files[0].clone();
+    assert!(file.rows == 2_000 && file.bytes > 2_000_000, "{file:?}");
+    (archive, header, messages, file)
+}
+
+#[test]
+fn of_a_large_segment_nothing_is_given_that_is_damaged() {
+    let dir = quick_dir();
+    let (archive, header, messages, file) = sealed_large(dir.path());
+    let path = dir.path().join(&file.path);
+    let whole = fs::read(&path).unwrap();
+    let mut given_before = Vec::new();
+    for at in (0..whole.len()).step_by(whole.len() / 23) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        let mut scanned = scan(&archive, &ScanOptions::default()).unwrap();
+        let given: Vec<_> = scanned.by_ref().map_while(Result::ok).collect();
+        assert_same(&header, &given, &messages[..given.len()]);
+        assert!(given.len() < messages.len(), "a byte at {at} was changed");
+        let error = scan(&archive, &ScanOptions::default()).unwrap().find_map(Result::err).unwrap();
+        assert!(
+            matches!(&error, ArchiveError::DamagedSegment { path: named, .. } if *named == path),
+            "{error}"
+        );
+        given_before.push(given.len());
+        let report = verify(&archive, VerifyOptions::default()).unwrap();
+        assert!(matches!(report.problems[..], [Problem::Changed { .. }]), "{report:?}");
+    }
+    // What is read before the damage is given.
+    assert!(given_before[0] == 0 && given_before.iter().any(|given| *given > 1_000), "{given_before:?}");
+}
+
+#[test]
+fn a_manifest_of_an_early_version_has_its_segments_checked_whole() {
+    let dir = quick_dir();
+    let (archive, header, messages, file) = sealed_large(dir.path());
+    let mut manifest = archive.read_manifests().unwrap().remove(0);
+    assert!(manifest.files[0].blocks.take().is_some());
+    let json = serde_json::to_string(&manifest).unwrap();
+    assert!(!json.contains("blocks"), "{json}");
+    fs::write(archive.layout().manifest(manifest.name()), json).unwrap();
+    assert_same(&header, &all(&archive), &messages);
+    assert_content(&archive);
+    let path = dir.path().join(&file.path);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 20_000;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(scan(&archive, &ScanOptions::default()).unwrap().next().unwrap().is_err());
+}
+
+#[test]
+fn checksums_of_blocks_that_are_not_the_files_are_told() {
+    let dir = quick_dir();
+    let (archive, ..) = sealed_large(dir.path());
+    let mut manifest = archive.read_manifests().unwrap().remove(0);
+    let sums = manifest.files[0].blocks.as_mut().unwrap();
+    sums.blake3 = sums.blake3.chars().rev().collect();
+    let path = archive.layout().manifest(manifest.name());
+    fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let report = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(matches!(report.problems[..], [Problem::Unreadable { .. }]), "{report:?}");
+    assert!(scan(&archive, &ScanOptions::default()).unwrap().next().unwrap().is_err());
+}

@@ -1,20 +1,34 @@
 //! The controls of a replay at a terminal: one key, one order.
 //!
 //! The terminal gives each key at once and shows none of them for as long as a [`Keyboard`] lives; it is set
-//! back when that is dropped, which a panic does as well, and by [`Restore`] where the process ends without.
+//! back when that is dropped, which a panic does as well, and by [`Restore`] where the process ends without. Ctrl-Z
+//! sets it back too; in the background it is left alone until the process is in front again.
 
-use std::io::{self, IsTerminal, Read, stderr, stdin};
-use std::sync::Arc;
+use std::io::{self, IsTerminal, stderr, stdin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, getpgrp, getpid, kill_process};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
 };
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::commands::progress::Screen;
 use crate::player::control::{Control, Order, Steps, To};
 
 /// What is told about it.
 pub(super) const HELP: &str = "space pauses and goes on, arrows left and right seek by 5 s, up and down by 1 min, \
                                + and - change the speed, . steps, q ends";
+
+/// How soon it is seen that the terminal is ours again, or is not.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Longer than a signal takes to stop all threads.
+const STOP_TAKES: Duration = Duration::from_millis(50);
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -73,7 +87,7 @@ impl Key {
     fn order(self) -> Order {
         match self {
             Key::Toggle => Order::Toggle,
-            Key::Seek(seconds) => Order::Seek(To::By(seconds * SECOND_NS)),
+            Key::Seek(seconds) => Order::Seek(To::Within(seconds * SECOND_NS)),
             Key::Faster => Order::Faster,
             Key::Slower => Order::Slower,
             Key::Step => Order::Step(Steps::ONE),
@@ -82,15 +96,47 @@ impl Key {
     }
 }
 
+/// The terminal's modes: those that it had, ours, and whose they are by now.
+#[derive(Debug)]
+struct Modes {
+    theirs: Termios,
+    ours: Termios,
+    is_ours: bool,
+}
+
+/// Whether the terminal is this process group's. One in the background is stopped by the system if it reads from it
+/// or sets it, and nobody has it go on.
+fn is_in_front() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|front| front == getpgrp())
+}
+
+impl Modes {
+    /// Takes the terminal, again if it had to be left; false while this is in the background.
+    fn take(&mut self) -> bool {
+        if !is_in_front() {
+            self.is_ours = false;
+        } else if !self.is_ours {
+            self.is_ours = tcsetattr(stdin(), OptionalActions::Now, &self.ours).is_ok();
+        }
+        self.is_ours
+    }
+
+    fn give_back(&mut self) {
+        if std::mem::take(&mut self.is_ours) && is_in_front() {
+            // Where it fails there is no terminal any more.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.theirs);
+        }
+    }
+}
+
 /// Sets the terminal back.
 #[derive(Clone, Debug)]
-pub(super) struct Restore(Option<Arc<Termios>>);
+pub(super) struct Restore(Option<Arc<Mutex<Modes>>>);
 
 impl Restore {
     pub(super) fn now(&self) {
         if let Some(modes) = &self.0 {
-            // Where it fails there is no terminal any more.
-            let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
+            lock(modes).give_back();
         }
     }
 }
@@ -100,24 +146,36 @@ impl Restore {
 pub(super) struct Keyboard(Restore);
 
 impl Keyboard {
-    /// Listens, if somebody sits there; hands what is typed to `control`.
-    pub(super) fn listen(control: &Arc<Control>) -> io::Result<Self> {
-        // A process in the background that touched the terminal would be stopped.
-        let is_in_front = || tcgetpgrp(stdin()).is_ok_and(|front| front == rustix::process::getpgrp());
+    /// Listens, if somebody sits there; hands what is typed to `control`, and says what is refused. Within a
+    /// runtime only.
+    pub(super) fn listen(control: &Arc<Control>, screen: &Screen) -> io::Result<Self> {
+        // One that begins in the background does not know how the terminal is to be set back.
         if !stdin().is_terminal() || !stderr().is_terminal() || !is_in_front() {
             return Ok(Self(Restore(None)));
         }
-        let modes = tcgetattr(stdin())?;
-        let restore = Restore(Some(Arc::new(modes.clone())));
-        let mut keywise = modes;
-        keywise.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        keywise.special_codes[SpecialCodeIndex::VMIN] = 1;
-        keywise.special_codes[SpecialCodeIndex::VTIME] = 0;
-        let keyboard = Self(restore);
-        tcsetattr(stdin(), OptionalActions::Now, &keywise)?;
-        let control = Arc::clone(control);
-        // It ends with the process: a read of a terminal cannot be called off.
-        std::thread::Builder::new().name("keyboard".to_owned()).spawn(move || obey(&control))?;
+        let theirs = tcgetattr(stdin())?;
+        let mut ours = theirs.clone();
+        ours.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        ours.special_codes[SpecialCodeIndex::VMIN] = 1;
+        ours.special_codes[SpecialCodeIndex::VTIME] = 0;
+        let modes = Arc::new(Mutex::new(Modes { theirs, ours, is_ours: false }));
+        let keyboard = Self(Restore(Some(Arc::clone(&modes))));
+        lock(&modes).take();
+        let mut suspended = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
+        tokio::spawn({
+            let modes = Arc::clone(&modes);
+            async move {
+                while suspended.recv().await.is_some() {
+                    let modes = Arc::clone(&modes);
+                    let _ = tokio::task::spawn_blocking(move || suspend(&modes)).await;
+                }
+            }
+        });
+        let (control, screen, runtime) = (Arc::clone(control), screen.clone(), Handle::current());
+        // It ends with the process.
+        std::thread::Builder::new()
+            .name("keyboard".to_owned())
+            .spawn(move || obey(&modes, &control, &screen, &runtime))?;
         Ok(keyboard)
     }
 
@@ -137,22 +195,56 @@ impl Drop for Keyboard {
     }
 }
 
-fn obey(control: &Control) {
+/// Ctrl-Z: the shell gets its terminal as it was, and this process stops until it is to go on.
+fn suspend(modes: &Mutex<Modes>) {
+    let mut modes = lock(modes);
+    modes.give_back();
+    if kill_process(getpid(), Signal::STOP).is_ok() {
+        // It reaches all threads within moments; until then nobody takes the terminal again.
+        std::thread::sleep(STOP_TAKES);
+    }
+}
+
+fn obey(modes: &Mutex<Modes>, control: &Arc<Control>, screen: &Screen, runtime: &Handle) {
     let mut keys = Keys::default();
     let mut bytes = [0; 64];
     loop {
-        match stdin().read(&mut bytes) {
+        if !lock(modes).take() {
+            std::thread::sleep(LOOK_EVERY);
+            continue;
+        }
+        // Not for long: brought to the background, it must not be found reading.
+        let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_EVERY.subsec_nanos()) };
+        let terminal = stdin();
+        match poll(&mut [PollFd::new(&terminal, PollFlags::IN)], Some(&limit)) {
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) if !is_in_front() => continue,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        match rustix::io::read(&terminal, &mut bytes[..]) {
             Ok(0) => return,
             Ok(read) => {
                 for key in keys.decode(&bytes[..read]) {
-                    // Over, or too much of it: there is nobody to tell.
-                    let _ = control.order(key.order());
+                    // Over, or too much of it: there is nothing to tell.
+                    let Ok(ticket) = control.order(key.order()) else { continue };
+                    let (control, screen) = (Arc::clone(control), screen.clone());
+                    runtime.spawn(async move {
+                        if let Err(refused) = control.obeyed(ticket).await {
+                            screen.note(refused);
+                        }
+                    });
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => return,
         }
     }
+}
+
+/// What it guards is whole at any time.
+fn lock(modes: &Mutex<Modes>) -> MutexGuard<'_, Modes> {
+    modes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,17 +1,26 @@
 //! `--outages` and `--state`: what a replay makes of the recording's past.
 
+use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
 
+use super::super::Usage;
 use super::super::context::Context;
 use super::super::selection::Chosen;
-use crate::archive::{Archive, ArchiveError, Bound, Scan, ScanOptions, SessionSummary, envelopes, scan};
+use crate::archive::{
+    Archive, ArchiveError, Scan, ScanOptions, SessionSummary, envelopes, last_rows_from, scan,
+};
 use crate::cli::Replay;
-use crate::message::{Row, Selection, SourceHeader};
+use crate::message::{Row, Selection, SessionId, SourceHeader};
 use crate::player::{
-    Cuts, Endpoints, Outage, Outages, OutagesWanted, Pace, PlayOptions, RowsBefore, StateKinds, StateOptions,
+    Cuts, Endpoints, Outage, Outages, OutagesWanted, Pace, PlayOptions, RowsBefore, StateOptions, state_kinds,
 };
 use crate::transport::fanout::Down;
 use crate::units::human_duration;
+
+/// Of each kind, so many of the last messages are looked at for what is known at a place, and what more is in the
+/// files of these: a seek costs a second or two at most, however long the recording is.
+const STATE_ROWS: u64 = 1_000_000;
 
 /// Has `endpoints` and `options` do what was asked for; `sources` are those of the sessions.
 pub(super) fn apply(
@@ -43,7 +52,13 @@ pub(super) fn apply(
         }
         OutagesWanted::Skip(longest) => {
             let longest_ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-            let cuts = cuts(archive, chosen, options.zero_ns, longest_ns)?;
+            let cuts = cuts(archive, chosen, options.zero_ns, longest_ns)?.ok_or_else(|| {
+                Usage(format!(
+                    "there are millions of gaps longer than {}: cut only longer ones, as in --outages skip=2s, or \
+                     let --pace max keep no time at all",
+                    human_duration(longest_ns)
+                ))
+            })?;
             if let (count @ 1.., cut_ns) = cuts.total() {
                 let gaps = if count == 1 { "one gap is" } else { &format!("{count} gaps are") };
                 context.screen.note(format!("{gaps} cut, by {} in all", human_duration(cut_ns)));
@@ -54,7 +69,7 @@ pub(super) fn apply(
     };
     if args.state {
         endpoints.keep_state();
-        options.state = Some(state(archive, chosen, sources, options.zero_ns));
+        options.state = Some(state(archive, chosen, sources, options.zero_ns, STATE_ROWS));
     }
     Ok(())
 }
@@ -90,7 +105,7 @@ fn cuts(
     chosen: &Chosen,
     zero_ns: Option<u64>,
     longest_ns: u64,
-) -> Result<Cuts, ArchiveError> {
+) -> Result<Option<Cuts>, ArchiveError> {
     let offsets: Vec<_> = laid(chosen).map(|(session, offset_ns)| (session.session_id, offset_ns)).collect();
     let moments = envelopes(archive, &chosen.options)?.map(|row| {
         let row = row?;
@@ -100,61 +115,92 @@ fn cuts(
     Cuts::new(moments, zero_ns, longest_ns)
 }
 
-/// What is known at any moment: looked up in the selected sessions that are not over when the replay begins.
-fn state(archive: &Archive, chosen: &Chosen, sources: &[SourceHeader], zero_ns: Option<u64>) -> StateOptions {
-    let StateKinds { set, end } = StateKinds::of(sources, &chosen.options.selection.kinds);
+/// What is known at any moment: looked up in the selected sessions that are not over when the replay begins, among at
+/// least the last `rows_max` messages of each kind before it.
+fn state(
+    archive: &Archive,
+    chosen: &Chosen,
+    sources: &[SourceHeader],
+    zero_ns: Option<u64>,
+    rows_max: u64,
+) -> StateOptions {
+    let selection = &chosen.options.selection;
+    let kinds = state_kinds(sources, &selection.kinds);
     let sessions: Vec<_> = laid(chosen)
         .filter(|(session, offset_ns)| {
             zero_ns.is_none_or(|zero_ns| offset_ns.saturating_add(session.duration_ns) >= zero_ns)
         })
-        .map(|(session, offset_ns)| (session.session_id, offset_ns))
+        .map(|(session, _)| session.session_id)
         .collect();
-    let set = ScanOptions {
-        from: None,
-        selection: Selection { kinds: set, ..chosen.options.selection.clone() },
-        ..chosen.options.clone()
-    };
+    let of =
+        |kind: &String, selection: &Selection| Selection { kinds: vec![kind.clone()], ..selection.clone() };
     // What is lost is lost, whatever else is asked of the messages that are told.
-    let end = ScanOptions {
-        selection: Selection {
-            kinds: end,
-            devices: Vec::new(),
-            channels: Vec::new(),
-            ..set.selection.clone()
-        },
-        predicate: None,
-        ..set.clone()
-    };
-    let archive = archive.clone();
+    let any = Selection { devices: Vec::new(), channels: Vec::new(), ..selection.clone() };
+    let is_filtered =
+        *selection != Selection { kinds: Vec::new(), ..any.clone() } || chosen.options.predicate.is_some();
+    let unfiltered = ScanOptions { predicate: None, ..chosen.options.clone() };
+
+    let ending: Vec<String> = kinds.values().flatten().cloned().collect();
+    let ends = (is_filtered && !ending.is_empty()).then(|| {
+        let options =
+            ScanOptions { selection: Selection { kinds: ending, ..any.clone() }, ..unfiltered.clone() };
+        let (archive, start_ns) = (archive.clone(), chosen.place_ns(0));
+        let open = move |from_ns: u64| -> Result<RowsBefore, _> {
+            let merged_from = Some(start_ns + i128::from(from_ns));
+            let rows = scan(&archive, &ScanOptions { merged_from, ..options.clone() })?;
+            Ok(Box::new(rows.map(|row| row.map_err(Into::into))))
+        };
+        Arc::new(open) as Arc<_>
+    });
+
+    let wanted: Vec<(ScanOptions, Vec<ScanOptions>)> = kinds
+        .iter()
+        .map(|(kind, ended_by)| {
+            let set = ScanOptions { selection: of(kind, selection), ..chosen.options.clone() };
+            let end = |kind| ScanOptions { selection: of(kind, &any), ..unfiltered.clone() };
+            (set, ended_by.iter().map(end).collect())
+        })
+        .collect();
+    let (archive, start_ns) = (archive.clone(), chosen.place_ns(0));
+    let offsets_ns: HashMap<_, _> = laid(chosen).map(|(session, ns)| (session.session_id, ns)).collect();
     let before = move |before_ns: u64| -> Result<RowsBefore, _> {
-        let mut rows: RowsBefore = Box::new(std::iter::empty());
-        for (session_id, offset_ns) in sessions.iter().filter(|(_, offset_ns)| *offset_ns < before_ns) {
-            let open = |options: &ScanOptions| -> Result<Option<Scan>, ArchiveError> {
-                // An empty list of kinds would be all of them.
-                if options.selection.kinds.is_empty() {
-                    return Ok(None);
-                }
-                let to = Some(Bound::Elapsed(before_ns - offset_ns));
-                scan(&archive, &ScanOptions { sessions: vec![*session_id], to, ..options.clone() }).map(Some)
+        let mut scans = Vec::new();
+        // No session at all would be all of them.
+        let wanted = if sessions.is_empty() { &[][..] } else { &wanted[..] };
+        let merged_to = Some(start_ns + i128::from(before_ns));
+        for (set, end) in wanted {
+            let upto = |options: &ScanOptions| ScanOptions {
+                sessions: sessions.clone(),
+                from: None,
+                merged_to,
+                ..options.clone()
             };
-            let of_session = in_order(open(&set)?.into_iter().flatten(), open(&end)?.into_iter().flatten());
-            rows = Box::new(rows.chain(of_session.map(|row| row.map_err(Into::into))));
+            let set = upto(set);
+            let merged_from = last_rows_from(&archive, &set, rows_max)?;
+            for options in iter::once(set).chain(end.iter().map(upto)) {
+                scans.push(scan(&archive, &ScanOptions { merged_from, ..options })?);
+            }
         }
-        Ok(rows)
+        Ok(Box::new(merged(scans, offsets_ns.clone()).map(|row| row.map_err(Into::into))))
     };
-    StateOptions { sources: sources.into(), before: Arc::new(before) }
+    StateOptions { sources: sources.into(), before: Arc::new(before), ends }
 }
 
-/// Rows of one session, from two scans, in the order of the session.
-fn in_order<E>(
-    one: impl Iterator<Item = Result<Row, E>>,
-    other: impl Iterator<Item = Result<Row, E>>,
-) -> impl Iterator<Item = Result<Row, E>> {
-    let (mut one, mut other) = (one.peekable(), other.peekable());
-    std::iter::from_fn(move || match (one.peek(), other.peek()) {
-        (Some(Ok(first)), Some(Ok(second))) if second.seq < first.seq => other.next(),
-        (Some(Ok(_)), Some(Err(_))) | (None, _) => other.next(),
-        _ => one.next(),
+/// Rows of several scans as sessions merge, which lie so far apart.
+fn merged(
+    scans: Vec<Scan>,
+    offsets_ns: HashMap<SessionId, u64>,
+) -> impl Iterator<Item = Result<Row, ArchiveError>> + Send {
+    let mut scans: Vec<_> = scans.into_iter().map(Iterator::peekable).collect();
+    iter::from_fn(move || {
+        let place = |row: &Row| {
+            let offset_ns = offsets_ns.get(&row.session_id).copied().unwrap_or(0);
+            (offset_ns.saturating_add(row.elapsed_ns), row.session_id, row.seq)
+        };
+        // An error, which has no place, is first.
+        let next = scans.iter_mut().enumerate();
+        let next = next.filter_map(|(n, scan)| Some((scan.peek()?.as_ref().ok().map(place), n))).min();
+        scans[next?.1].next()
     })
 }
 

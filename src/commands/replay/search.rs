@@ -20,7 +20,7 @@ fn look(
     archive: &Archive,
     chosen: &Chosen,
     condition: Option<Filter>,
-    Search { condition: wanted, selection, from_ns, after }: &Search,
+    Search { condition: wanted, selection, from_ns, to_ns, after }: &Search,
 ) -> Result<Option<(SessionId, u64)>, String> {
     let failed = |error: crate::archive::ArchiveError| error.to_string();
     let wanted = wanted.as_deref().map(str::parse::<Filter>).transpose();
@@ -44,6 +44,9 @@ fn look(
     }
     for row in scan(archive, &options).map_err(failed)? {
         let row = row.map_err(failed)?;
+        if to_ns.is_some_and(|to_ns| chosen.recorded_ns(&row) >= to_ns) {
+            break;
+        }
         let was_sent = after.is_some_and(|(session_id, seq)| session_id == row.session_id && row.seq <= seq);
         if !was_sent && selection.matches(&row) {
             return Ok(Some((row.session_id, row.seq)));

@@ -11,12 +11,23 @@ use crate::config::Config;
 use crate::decode::Rebase;
 use crate::message::SourceHeader;
 use crate::player::{Faults, PushTo, Rebasing};
-use crate::units::Moment;
+use crate::units::{Moment, parse_moment};
 use crate::vendors::{Sealer, signs};
 
 /// The faults that were asked for.
 pub(super) fn faults(args: &Shaping) -> Option<Faults> {
     args.faults.clone().map(|spec| Faults::new(spec, args.seed))
+}
+
+/// A time that stands apart from its option, and would be taken for a session.
+pub(super) fn check(sessions: &[String], args: &Shaping) -> Result<(), Usage> {
+    let is_time = |text: &&String| matches!(parse_moment(text), Ok(moment) if moment.is_absolute());
+    match sessions.iter().find(is_time) {
+        Some(time) if args.rebase_time == Some(None) => {
+            Err(Usage(format!("--rebase-time takes its time with `=`: --rebase-time={time}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What moving times takes, if it was asked for: the declarations of what was recorded, and the keys of what is

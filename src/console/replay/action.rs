@@ -45,10 +45,22 @@ fn wrong(error: impl Into<String>, expected: impl Into<String>) -> Wrong {
     Wrong { error: error.into(), expected: expected.into() }
 }
 
+/// Why a body is no JSON, in words for who wrote it.
+fn no_json(body: &[u8], error: &serde_json::Error) -> String {
+    if body.trim_ascii().is_empty() {
+        return "the body is empty".to_owned();
+    }
+    let (line, column) = (error.line(), error.column());
+    match error.is_eof() {
+        true => format!("the body is no JSON: it ends too early, at line {line}, column {column}"),
+        false => format!("the body is no JSON, at line {line}, column {column}"),
+    }
+}
+
 /// Reads an action; `now_us` is what `-2h` counts from.
 pub fn parse(body: &[u8], now_us: i64) -> Result<Action, Wrong> {
     let example = r#"an object, as in {"action": "seek", "to": "90s"}"#;
-    let value: Value = serde_json::from_slice(body).map_err(|error| wrong(error.to_string(), example))?;
+    let value: Value = serde_json::from_slice(body).map_err(|error| wrong(no_json(body, &error), example))?;
     let Value::Object(mut members) = value else { return Err(wrong("not an object", example)) };
     let action = match members.remove("action") {
         Some(Value::String(action)) => action,

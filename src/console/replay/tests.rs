@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::player::control::{Repeat, To};
 use crate::player::tests::row;
-use crate::player::{Access, BindOptions, Endpoints, PlayOptions, Rounds, Start};
+use crate::player::{Access, BindOptions, Endpoints, Pace, PlayOptions, Rounds, Start};
 
 fn parse(body: &str) -> Result<Action, Wrong> {
     action::parse(body.as_bytes(), 10_000_000)
@@ -59,7 +59,9 @@ fn actions_are_read() {
 #[test]
 fn what_is_wrong_is_told_with_what_was_expected() {
     for (body, error) in [
-        ("", "EOF"),
+        ("", "the body is empty"),
+        ("{", "it ends too early, at line 1, column 1"),
+        ("action=play", "no JSON, at line 1, column 1"),
         ("[]", "not an object"),
         ("{}", "`action` is missing"),
         (r#"{"action": 1}"#, "not a text"),
@@ -109,6 +111,16 @@ async fn paused_with(
     listen: &str,
     find: Arc<Find>,
 ) -> (String, Arc<Control>, JoinHandle<u64>) {
+    let options = PlayOptions { start: Start::AtOnce, start_paused: true, ..PlayOptions::default() };
+    replay(token, listen, find, options).await
+}
+
+async fn replay(
+    token: Option<&str>,
+    listen: &str,
+    find: Arc<Find>,
+    play: PlayOptions,
+) -> (String, Arc<Control>, JoinHandle<u64>) {
     let options = BindOptions {
         listen: vec![listen.parse().unwrap()],
         access: Access::Any,
@@ -118,12 +130,11 @@ async fn paused_with(
     let endpoints = Endpoints::bind(options).await.unwrap();
     let (url, control) = (endpoints.http_url().unwrap(), endpoints.control());
     let port = url.rsplit_once(':').unwrap().1.to_owned();
-    let options = PlayOptions { start: Start::AtOnce, start_paused: true, ..PlayOptions::default() };
     let open = |_| {
         let rows = (0..5).map(|seq| Ok::<_, Infallible>(row(seq, seq * 1_000_000_000, "x")));
         Ok::<_, Infallible>(rows)
     };
-    let played = tokio::spawn(async move { endpoints.play(options, open).await.unwrap().messages });
+    let played = tokio::spawn(async move { endpoints.play(play, open).await.unwrap().messages });
     (format!("127.0.0.1:{port}"), control, played)
 }
 
@@ -200,8 +211,78 @@ async fn a_step_to_what_does_not_come_sends_nothing() {
     assert_eq!((&now["state"], &now["emitted"]), (&json!("paused"), &json!(0)));
     let (_, now) = post(r#"{"action": "step", "until": {"source": "any"}}"#).await;
     assert_eq!((&now["state"], &now["seq"]), (&json!("paused"), &json!(3)));
-    post(r#"{"action": "stop"}"#).await;
+    let (_, now) = post(r#"{"action": "stop"}"#).await;
+    assert_eq!(now["state"], "done", "nothing is played any more, whatever is still on its way");
     assert_eq!(played.await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn what_lies_behind_is_found_in_the_next_round_and_not_beyond_its_end() {
+    let session_id = row(0, 0, "x").session_id;
+    let looked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let find = {
+        let looked = Arc::clone(&looked);
+        move |search: &Search| {
+            looked.lock().unwrap().push((search.from_ns / 1_000_000_000, search.to_ns));
+            // Messages 1 and 4 are meant.
+            let mut seqs = [1, 4].into_iter();
+            let seq = seqs.find(|seq| {
+                let at_ns = seq * 1_000_000_000;
+                at_ns >= search.from_ns
+                    && search.to_ns.is_none_or(|to_ns| at_ns < to_ns)
+                    && search.after.is_none_or(|(_, after)| *seq > after)
+            });
+            Ok(seq.map(|seq| (session_id, seq)))
+        }
+    };
+    let (at, _, played) = paused_with(None, "http://127.0.0.1:0", Arc::new(find)).await;
+    let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+    post(r#"{"action": "loop", "from": "1s", "to": "3s"}"#).await;
+    post(r#"{"action": "step", "count": 2}"#).await;
+    let (head, now) = post(r#"{"action": "step", "until": {"kind": "x"}}"#).await;
+    assert!(head.starts_with("http/1.1 200"), "{head} {now}");
+    // 1 and 2 by count, and then 1 of the next round.
+    assert_eq!((&now["seq"], &now["emitted"]), (&json!(1), &json!(3)));
+    assert_eq!(*looked.lock().unwrap(), [(2, Some(3_000_000_000)), (1, Some(2_000_000_001))]);
+    post(r#"{"action": "stop"}"#).await;
+    assert_eq!(played.await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_step_before_the_clients_are_there_is_refused_and_changes_nothing() {
+    let session_id = row(3, 0, "x").session_id;
+    let find = Arc::new(move |_: &Search| Ok(Some((session_id, 3))));
+    for start_paused in [true, false] {
+        let options = PlayOptions { start_paused, ..PlayOptions::default() };
+        let (at, _, played) = replay(None, "http://127.0.0.1:0", find.clone(), options).await;
+        let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+        for step in [r#"{"action": "step"}"#, r#"{"action": "step", "until": {"source": "src"}}"#] {
+            let (head, wrong) = post(step).await;
+            assert!(head.starts_with("http/1.1 409"), "{head} {wrong}");
+            assert!(wrong["error"].as_str().unwrap().contains("waits for its clients"), "{wrong}");
+        }
+        let (_, now) = ask(&at, &format!("GET {REPLAY}"), "", "").await;
+        // A refused step pauses nothing.
+        let state = if start_paused { "paused" } else { "waiting" };
+        assert_eq!((&now["state"], &now["emitted"]), (&json!(state), &json!(0)));
+        post(r#"{"action": "stop"}"#).await;
+        assert_eq!(played.await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn where_no_time_is_kept_there_is_no_speed() {
+    for pace in [Pace::Max, Pace::Lockstep] {
+        let options =
+            PlayOptions { start_paused: true, start: Start::AtOnce, pace, ..PlayOptions::default() };
+        let (at, _, played) = replay(None, "http://127.0.0.1:0", Arc::new(|_| Ok(None)), options).await;
+        let post = async |body: &str| ask(&at, &format!("POST {REPLAY}"), "", body).await;
+        let (head, wrong) = post(r#"{"action": "speed", "speed": "2"}"#).await;
+        assert!(head.starts_with("http/1.1 409"), "{head}");
+        assert!(wrong["error"].as_str().unwrap().contains("no time is kept"), "{wrong}");
+        post(r#"{"action": "stop"}"#).await;
+        assert_eq!(played.await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]
@@ -209,7 +290,9 @@ async fn what_there_is_not_and_who_may_not_is_told() {
     let (at, _, played) = paused(None, "http://127.0.0.1:0").await;
     for (request, headers, status) in [
         ("GET /api/v1/replays/2", "", "404"),
-        ("GET /api/v1/replays", "", "404"),
+        ("GET /api/v1/replay", "", "404"),
+        ("POST /api/v1/replays", "", "405"),
+        ("GET /api/v1/replays", "Origin: null\r\n", "403"),
         ("DELETE /api/v1/replays/1", "", "405"),
         ("POST /api/v1/replays/1/wait", "", "405"),
         ("GET /api/v1/replays/1/wait", "", "400"),
@@ -230,6 +313,12 @@ async fn what_there_is_not_and_who_may_not_is_told() {
     rebound.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     let own = format!("Origin: http://{at}\r\n");
+    let (head, list) = ask(&at, "GET /api/v1/replays", &own, "").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert_eq!(
+        (list.as_array().unwrap().len(), &list[0]["id"], &list[0]["state"]),
+        (1, &json!("1"), &json!("paused"))
+    );
     assert!(ask(&at, "GET /api/v1/replays/1", &own, "").await.0.starts_with("http/1.1 200"));
     // A vendor's path goes on as it was.
     assert!(ask(&at, "GET /nowhere", "", "").await.0.starts_with("http/1.1 404"));

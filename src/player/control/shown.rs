@@ -1,7 +1,10 @@
 //! What a replay shows of itself.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use serde::{Serialize, Serializer};
 
+use super::Refused;
 use crate::message::SessionId;
 use crate::player::pace::{PlaybackClock, Speed};
 
@@ -9,12 +12,13 @@ use crate::player::pace::{PlaybackClock, Speed};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// For its clients.
+    /// For its clients, to play or to be told to.
     #[default]
     Waiting,
     Playing,
     Paused,
-    /// Every client has everything, or has left.
+    /// Every client has everything, or has left; or it was stopped: what was sent until then may still be on its
+    /// way.
     Done,
 }
 
@@ -80,6 +84,14 @@ pub(in crate::player) struct Shown {
     pub(in crate::player) emitted: u64,
     /// The last ticket that is carried out.
     pub(in crate::player) obeyed: u64,
+    /// Of these, the tickets that were refused.
+    pub(in crate::player) refused: VecDeque<(u64, Refused)>,
+    /// Messages that are waited for, by a number of the wait: their `seq`, and whether they have passed since.
+    pub(in crate::player) awaited: BTreeMap<u64, (u64, bool)>,
+    /// Where this round ends before the recording does, and where a further one begins, if there is one; noted
+    /// down with each order.
+    pub(in crate::player) round_end_ns: Option<u64>,
+    pub(in crate::player) again_from_ns: Option<u64>,
 }
 
 impl Default for Shown {
@@ -97,6 +109,10 @@ impl Default for Shown {
             is_last: false,
             emitted: 0,
             obeyed: 0,
+            refused: VecDeque::new(),
+            awaited: BTreeMap::new(),
+            round_end_ns: None,
+            again_from_ns: None,
         }
     }
 }
@@ -108,6 +124,30 @@ impl Shown {
         let recorded_ns = self.recorded_ns.saturating_add(ahead_ns);
         // Between two rounds of a loop, or after the last message, it stands at the end.
         [self.end_ns, self.next_ns].into_iter().flatten().fold(recorded_ns, u64::min)
+    }
+
+    /// Has this `seq`, or a later one, noted when it passes; the number of the wait.
+    pub(super) fn await_seq(&mut self, seq: u64) -> u64 {
+        let id = self.awaited.keys().next_back().map_or(0, |last| last + 1);
+        self.awaited.insert(id, (seq, false));
+        self.pass();
+        id
+    }
+
+    pub(super) fn has_passed(&self, id: u64) -> bool {
+        self.awaited.get(&id).is_some_and(|(_, has_passed)| *has_passed)
+    }
+
+    pub(super) fn forget(&mut self, id: u64) {
+        self.awaited.remove(&id);
+    }
+
+    /// Notes down what has passed with the last message.
+    pub(super) fn pass(&mut self) {
+        let Some((_, emitted)) = self.seq else { return };
+        for (seq, has_passed) in self.awaited.values_mut() {
+            *has_passed |= emitted >= *seq;
+        }
     }
 
     pub(super) fn snapshot(&self, now_ns: u64, clients: usize) -> Snapshot {

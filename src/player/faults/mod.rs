@@ -119,6 +119,11 @@ impl Faults {
         Self { rules: spec.rules, dice: Dice::new(seed) }
     }
 
+    /// Whether messages may be held while others leave.
+    pub(super) fn reorder(&self) -> bool {
+        self.rules.iter().any(|rule| rule.fault == Fault::Reorder)
+    }
+
     /// What happens to the emission number `index`, which is the message `seq` of its session.
     pub(super) fn fate(&self, index: u64, seq: u64) -> Fate {
         let mut fate = Fate::default();

@@ -13,6 +13,14 @@ use crate::units::parse_duration;
 pub struct FaultSpec {
     /// At most one for each fault.
     pub(super) rules: Vec<Rule>,
+    text: String,
+}
+
+impl fmt::Display for FaultSpec {
+    /// As it was typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Where one fault strikes.
@@ -95,7 +103,7 @@ impl FromStr for FaultSpec {
     type Err = NotAFault;
 
     fn from_str(text: &str) -> Result<Self, NotAFault> {
-        let mut spec = Self::default();
+        let mut spec = Self { text: text.to_owned(), ..Self::default() };
         for item in text.split(',') {
             let (name, value) = match item.split_once('=') {
                 Some((name, value)) => (name.trim(), Some(value.trim())),
@@ -214,7 +222,7 @@ mod tests {
             ("drop=@seq", "`drop=@seq`"),
             ("delay=1/5:0ms", "and a duration, as in delay=1/50:250ms"),
             ("delay=1/5:fast", "`delay=1/5:fast`"),
-            ("jitter=1.5ms", "`jitter=1.5ms`"),
+            ("jitter=1.5", "`jitter=1.5`"),
         ] {
             let error = text.parse::<FaultSpec>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

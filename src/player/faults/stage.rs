@@ -11,6 +11,8 @@ use crate::player::stock::cost;
 #[derive(Debug)]
 pub(in crate::player) struct FaultStage {
     line: Line<Message>,
+    /// Messages may be held while others leave.
+    reorders: bool,
     latest: Latest,
 }
 
@@ -20,7 +22,7 @@ struct Message {
     recorded_ns: u64,
     round: u64,
     index: u64,
-    digest: Sha256,
+    digest: Option<Box<Sha256>>,
     row: Box<Row>,
 }
 
@@ -29,26 +31,37 @@ struct Message {
 struct Latest {
     /// How many there are up to and with it; 0: none yet.
     messages: u64,
-    digest: Sha256,
+    digest: Option<Box<Sha256>>,
 }
 
 impl FaultStage {
     pub(in crate::player) fn new(faults: Faults) -> Self {
-        Self { line: Line::new(faults), latest: Latest::default() }
+        Self { reorders: faults.reorder(), line: Line::new(faults), latest: Latest::default() }
     }
 }
 
 impl Stage for FaultStage {
     fn on(&mut self, event: Planned, out: &mut dyn FnMut(Planned) -> bool) -> bool {
-        let Self { line, latest } = self;
+        let Self { line, reorders, latest } = self;
         let bytes = cost(&event);
         let Planned { at_ns, recorded_ns, round, index, what, digest } = event;
         let mut hand_on = |at_ns, shaped| out(latest.event(at_ns, shaped));
         match what {
             Happening::Message { row, .. } => {
                 let number = (index, row.seq);
+                let mut held = reorders.then(|| row.clone());
                 let message = Message { recorded_ns, round, index, digest, row };
-                line.message(at_ns, number, bytes, message, &mut hand_on)
+                let is_wanted = line.message(at_ns, number, bytes, message, &mut |at_ns, shaped| {
+                    held.take_if(|_| shaped.is_message(index));
+                    hand_on(at_ns, shaped)
+                });
+                match (is_wanted, held) {
+                    (true, Some(row)) => line.pass(at_ns, &mut hand_on).is_some_and(|at_ns| {
+                        let what = Happening::Held { row };
+                        out(Planned { at_ns, recorded_ns, round, index, what, digest: None })
+                    }),
+                    (is_wanted, _) => is_wanted,
+                }
             }
             what => match line.pass(at_ns, &mut hand_on) {
                 Some(at_ns) => {
@@ -61,13 +74,24 @@ impl Stage for FaultStage {
     }
 
     fn end(&mut self, out: &mut dyn FnMut(Planned) -> bool) -> bool {
-        let Self { line, latest } = self;
+        let Self { line, latest, .. } = self;
         line.finish(&mut |at_ns, shaped| out(latest.event(at_ns, shaped)))
     }
 
     fn wind(&mut self) {
         self.line.wind();
         self.latest = Latest::default();
+    }
+}
+
+impl Shaped<Message> {
+    /// Whether the message of this index leaves, or is dropped; not its copy.
+    fn is_message(&self, index: u64) -> bool {
+        match self {
+            Shaped::Message(message, changes) => message.index == index && changes.copy == 0,
+            Shaped::Dropped(message) => message.index == index,
+            Shaped::Disconnect(_) => false,
+        }
     }
 }
 
@@ -92,7 +116,7 @@ impl Latest {
     }
 
     /// Its digest, or, if there is none, the one that belongs to the event.
-    fn digest_or(&self, digest: Sha256) -> Sha256 {
+    fn digest_or(&self, digest: Option<Box<Sha256>>) -> Option<Box<Sha256>> {
         if self.messages > 0 { self.digest.clone() } else { digest }
     }
 }
@@ -114,10 +138,11 @@ mod tests {
             let what = match event.what {
                 Happening::Message { changes: Changes { copy, .. }, .. } => format!("message {copy}"),
                 Happening::Dropped { .. } => "dropped".to_owned(),
+                Happening::Held { .. } => "held".to_owned(),
                 Happening::Down { .. } => "up".to_owned(),
                 _ => "disconnect".to_owned(),
             };
-            out.push((event.index, what, event.digest));
+            out.push((event.index, what, event.digest.map_or_else(Sha256::default, |digest| *digest)));
             true
         };
         let mut digest = Sha256::default();
@@ -125,12 +150,19 @@ mod tests {
             let row = Box::new(row(n, n, "x"));
             add_to_digest(&mut digest, &row.channel, &row.payload);
             let what = Happening::Message { row, changes: Changes::default() };
-            let event =
-                Planned { at_ns: n, recorded_ns: n, round: 0, index: n, what, digest: digest.clone() };
+            let event = Planned {
+                at_ns: n,
+                recorded_ns: n,
+                round: 0,
+                index: n,
+                what,
+                digest: Some(Box::new(digest.clone())),
+            };
             stage.on(event, &mut keep);
         }
         let what = Happening::Down { down: Arc::from([]) };
         let (at_ns, index) = (messages, messages);
+        let digest = Some(Box::new(digest));
         stage.on(Planned { at_ns, recorded_ns: at_ns, round: 0, index, what, digest }, &mut keep);
         stage.end(&mut keep);
         out
@@ -154,6 +186,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                (0, "held"),
                 (1, "message 0"),
                 (1, "message 1"),
                 (2, "disconnect"),
@@ -163,7 +196,7 @@ mod tests {
             ]
         );
         let digests: Vec<_> = out.into_iter().map(|(_, _, digest)| digest.finalize().to_vec()).collect();
-        let expected = [2, 2, 2, 3, 3, 3].map(digest);
+        let expected = [0, 2, 2, 2, 3, 3, 3].map(digest);
         assert_eq!(digests, expected, "whatever was dropped or held, in the end it is that of the recording");
     }
 
@@ -171,8 +204,8 @@ mod tests {
     fn what_was_held_is_forgotten_when_the_replay_is_wound() {
         let mut stage = FaultStage::new(Faults::new("reorder=1/1:1h".parse().unwrap(), 1));
         let what = Happening::Message { row: Box::new(row(0, 0, "x")), changes: Changes::default() };
-        let event = Planned { at_ns: 9, recorded_ns: 9, round: 0, index: 0, what, digest: Sha256::default() };
-        let mut out = |_: Planned| panic!("nothing leaves");
+        let event = Planned { at_ns: 9, recorded_ns: 9, round: 0, index: 0, what, digest: None };
+        let mut out = |event: Planned| matches!(event.what, Happening::Held { .. });
         assert!(stage.on(event, &mut out));
         stage.wind();
         assert!(stage.end(&mut out));

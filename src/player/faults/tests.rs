@@ -240,6 +240,17 @@ fn the_report_counts_all_and_names_the_first() {
     );
 }
 
+#[test]
+fn places_that_never_came_are_named() {
+    let spec = "drop=@1@5@seq9, corrupt=@0@seq3, jitter, delay=1/2@7".parse().unwrap();
+    let mut tally = Tally::new(Some(&Faults::new(spec, 1)));
+    (0..5).for_each(|index| tally.pass(index, index));
+    tally.note(Fault::Drop, Struck { index: 1, seq: Some(1), ns: None });
+    let told: Vec<_> = tally.into_reports().into_iter().map(|r| (r.fault, r.count, r.never_met)).collect();
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(told, [(Fault::Delay, 0, names(&["@7"])), (Fault::Drop, 1, names(&["@5", "@seq9"]))]);
+}
+
 proptest! {
     /// Whatever is asked for: time never runs back, and what does not leave was dropped.
     #[test]

@@ -1,5 +1,8 @@
 //! Gaps that are cut: between what is recorded and what is played of it.
 
+/// So many gaps are cut at most, which take 64 MiB: a month of one a second.
+const CUTS_MAX: usize = 4 << 20;
+
 /// Where a recording is shortened. Both times are nanoseconds since the earliest session's start; without
 /// gaps they are the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,12 +13,22 @@ pub struct Cuts {
 
 impl Cuts {
     /// Shortens every gap between two of `moments`, in the order in which they are played, to `longest_ns`; so
-    /// also the first, from `zero_ns`, where the clock starts. None: it starts at the first.
+    /// also the first, from `zero_ns`, where the clock starts. None: it starts at the first. Of more gaps than can be
+    /// kept none is cut, and `None` is answered.
     pub fn new<E>(
         moments: impl Iterator<Item = Result<u64, E>>,
         zero_ns: Option<u64>,
         longest_ns: u64,
-    ) -> Result<Self, E> {
+    ) -> Result<Option<Self>, E> {
+        Self::with_bound(moments, zero_ns, longest_ns, CUTS_MAX)
+    }
+
+    fn with_bound<E>(
+        moments: impl Iterator<Item = Result<u64, E>>,
+        zero_ns: Option<u64>,
+        longest_ns: u64,
+        cuts_max: usize,
+    ) -> Result<Option<Self>, E> {
         let mut ends: Vec<(u64, u64)> = Vec::new();
         let mut last_ns = zero_ns;
         let mut cut_ns = 0u64;
@@ -24,12 +37,15 @@ impl Cuts {
             let before_ns = last_ns.unwrap_or(moment_ns);
             let excess_ns = moment_ns.saturating_sub(before_ns).saturating_sub(longest_ns);
             if excess_ns > 0 {
+                if ends.len() >= cuts_max {
+                    return Ok(None);
+                }
                 cut_ns = cut_ns.saturating_add(excess_ns);
                 ends.push((moment_ns, cut_ns));
             }
             last_ns = Some(before_ns.max(moment_ns));
         }
-        Ok(Self { ends })
+        Ok(Some(Self { ends }))
     }
 
     /// Where on the played line a moment of the recording lies; within a gap: no later than its end.
@@ -64,7 +80,17 @@ mod tests {
 
     fn cuts(moments: &[u64], zero_ns: Option<u64>, longest_ns: u64) -> Cuts {
         let Ok(cuts) = Cuts::new(moments.iter().map(|ns| Ok::<_, Infallible>(*ns)), zero_ns, longest_ns);
-        cuts
+        cuts.unwrap()
+    }
+
+    #[test]
+    fn gaps_are_bounded() {
+        let cut = |max| {
+            let moments = [0, 10, 20, 30].map(Ok::<u64, Infallible>);
+            let Ok(cuts) = Cuts::with_bound(moments.into_iter(), None, 0, max);
+            cuts.map(|cuts| cuts.total())
+        };
+        assert_eq!((cut(2), cut(3)), (None, Some((3, 30))));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Onset;
-use crate::player::event::{Happening, Planned, Stage};
+use crate::player::event::{Happening, Place, Planned, Stage};
 use crate::transport::fanout::Down;
 
 /// A time in which a source, or one of its sensors, was not connected.
@@ -53,7 +53,7 @@ impl OutageStage {
 impl Stage for OutageStage {
     fn on(&mut self, event: Planned, out: &mut dyn FnMut(Planned) -> bool) -> bool {
         let (recorded_ns, at_ns, round) = (event.recorded_ns, event.at_ns, event.round);
-        let is_unbroken = self.onset.begun.is_some();
+        let is_unbroken = self.onset.is_begun(round);
         if let Some((from_ns, begins_ns)) = self.onset.of(&event) {
             // Between the last message of a round and the first of the next nobody is refused.
             if !is_unbroken && !self.end(out) {
@@ -85,8 +85,9 @@ impl Stage for OutageStage {
         }
     }
 
-    fn begin(&mut self, recorded_ns: u64, at_ns: u64) {
-        self.onset.begin(recorded_ns, at_ns);
+    fn begin(&mut self, place: Place, _out: &mut dyn FnMut(Planned) -> bool) -> bool {
+        self.onset.begin(place);
+        true
     }
 
     fn wind(&mut self) {
@@ -138,6 +139,10 @@ mod tests {
 
     fn outage(source: &str, from_ns: u64, to_ns: u64) -> Outage {
         Outage { what: down(source), from_ns, to_ns }
+    }
+
+    fn place(recorded_ns: u64, at_ns: u64) -> Place {
+        Place { recorded_ns, at_ns, round: 0 }
     }
 
     fn message(round: u64, recorded_ns: u64, at_ns: u64) -> Planned {
@@ -202,10 +207,10 @@ mod tests {
         let mut stage = OutageStage::new(&[outage("a", 100, 300)], None);
         play(&mut stage, &[(0, 50, 50)]);
         stage.wind();
-        stage.begin(150, 1_000);
+        assert!(stage.begin(place(150, 1_000), &mut |_| panic!("with the first event")));
         assert_eq!(play(&mut stage, &[(0, 350, 1_200)]), ["1000: a", "1150: ", "1200"]);
         stage.wind();
-        stage.begin(400, 2_000);
+        assert!(stage.begin(place(400, 2_000), &mut |_| panic!("with the first event")));
         assert_eq!(play(&mut stage, &[(0, 450, 2_050)]), ["2000: ", "2050"]);
         stage.wind();
         assert_eq!(end(&mut stage), ["2050: "], "wound behind the last message nothing is refused");

@@ -1,22 +1,23 @@
 //! What is known of each thing where a replay begins in the middle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use super::ends::Ends;
 use super::{Cuts, Onset};
 use crate::decode::{self, Declaration, StateKeyReader};
-use crate::message::{Row, SourceHeader};
-use crate::player::event::{Happening, Planned, Stage};
+use crate::message::{Row, SessionId, SourceHeader};
+use crate::player::event::{Happening, Place, Planned, Stage};
 use crate::transport::fanout::{Emission, StateChange, StateKey, StateTable};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Rows in the order of the recording.
-pub type RowsBefore = Box<dyn Iterator<Item = Result<Row, BoxError>>>;
+pub type RowsBefore = Box<dyn Iterator<Item = Result<Row, BoxError>> + Send>;
 
-type OpenBefore = dyn Fn(u64) -> Result<RowsBefore, BoxError> + Send + Sync;
+pub(super) type OpenRows = dyn Fn(u64) -> Result<RowsBefore, BoxError> + Send + Sync;
 
 /// Clients that come late are told the last message of each thing.
 #[derive(Clone)]
@@ -25,7 +26,10 @@ pub struct StateOptions {
     pub sources: Arc<[SourceHeader]>,
     /// The rows before a moment of the recording (nanoseconds since the earliest session's start), of these
     /// [`StateKinds`].
-    pub before: Arc<OpenBefore>,
+    pub before: Arc<OpenRows>,
+    /// The rows that end a state, from a moment of the recording on, whether they are selected or not. None where all
+    /// of them are selected.
+    pub ends: Option<Arc<OpenRows>>,
 }
 
 impl fmt::Debug for StateOptions {
@@ -34,32 +38,23 @@ impl fmt::Debug for StateOptions {
     }
 }
 
-/// Of which kinds a state is made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StateKinds {
-    /// Their messages are what is known.
-    pub set: Vec<String>,
-    /// Theirs end it, and are themselves nothing to be told of.
-    pub end: Vec<String>,
-}
+/// The kinds whose messages are what is known; and for each of them those whose messages end it, and are themselves
+/// nothing to be told of.
+pub type StateKinds = BTreeMap<String, BTreeSet<String>>;
 
-impl StateKinds {
-    /// Those of the state of the `wanted` kinds (none: of all), by the declarations of `sources`. What ends a
-    /// state belongs to it, whether it is wanted itself or not.
-    pub fn of(sources: &[SourceHeader], wanted: &[String]) -> Self {
-        let mut kinds = Self::default();
-        for (kind, rule) in StateKeys::new(sources).rules.into_values().flatten() {
-            if wanted.is_empty() || wanted.contains(&rule.of) {
-                if rule.ends { &mut kinds.end } else { &mut kinds.set }.push(kind);
+/// Those of the state of the `wanted` kinds (none: of all), by the declarations of `sources`. What ends a state
+/// belongs to it, whether it is wanted itself or not.
+pub fn state_kinds(sources: &[SourceHeader], wanted: &[String]) -> StateKinds {
+    let mut kinds = StateKinds::new();
+    for (kind, rule) in StateKeys::new(sources).rules.into_values().flatten() {
+        if wanted.is_empty() || wanted.contains(&rule.of) {
+            let ending = kinds.entry(rule.of).or_default();
+            if rule.ends {
+                ending.insert(kind);
             }
         }
-        for kinds in [&mut kinds.set, &mut kinds.end] {
-            kinds.sort();
-            kinds.dedup();
-        }
-        kinds.end.retain(|kind| !kinds.set.contains(kind));
-        kinds
     }
+    kinds
 }
 
 /// Tells what a message is about.
@@ -135,15 +130,25 @@ pub(in crate::player) struct StateStage {
     options: StateOptions,
     keys: StateKeys,
     cuts: Cuts,
+    ends: Ends,
     onset: Onset,
+    /// Of the last event.
+    at_ns: u64,
     /// The replay begins, or was wound to, where something may have been before.
     has_before: bool,
 }
 
 impl StateStage {
     /// `zero_ns`: where in the recording the clock starts, if not at the first message.
-    pub(in crate::player) fn new(options: &StateOptions, cuts: Cuts, zero_ns: Option<u64>) -> Self {
+    pub(in crate::player) fn new(
+        options: &StateOptions,
+        offsets_ns: HashMap<SessionId, u64>,
+        cuts: Cuts,
+        zero_ns: Option<u64>,
+    ) -> Self {
         Self {
+            ends: Ends::new(options.ends.clone(), offsets_ns, cuts.clone()),
+            at_ns: 0,
             keys: StateKeys::new(&options.sources),
             options: options.clone(),
             cuts,
@@ -170,35 +175,49 @@ impl StateStage {
         }
         table
     }
+
+    /// Says what is known at a place.
+    fn say(&mut self, place: Place, out: &mut dyn FnMut(Planned) -> bool) -> bool {
+        let Place { recorded_ns, at_ns, round } = place;
+        self.ends.begin(recorded_ns);
+        self.at_ns = at_ns;
+        let known = match self.has_before {
+            true => self.known_at(self.cuts.recorded_ns(recorded_ns)),
+            false => StateTable::default(),
+        };
+        let what = Happening::State { known: Box::new(known) };
+        out(Planned { at_ns, recorded_ns, round, index: 0, what, digest: Default::default() })
+    }
 }
 
 impl Stage for StateStage {
     fn on(&mut self, event: Planned, out: &mut dyn FnMut(Planned) -> bool) -> bool {
-        if let Some((recorded_ns, at_ns)) = self.onset.of(&event) {
-            let known = if self.has_before {
-                self.known_at(self.cuts.recorded_ns(recorded_ns))
-            } else {
-                StateTable::default()
-            };
-            let what = Happening::State { known: Box::new(known) };
-            let event = Planned {
-                at_ns,
-                recorded_ns,
-                round: event.round,
-                index: 0,
-                what,
-                digest: Default::default(),
-            };
-            if !out(event) {
-                return false;
+        if let Some((recorded_ns, at_ns)) = self.onset.of(&event)
+            && !self.say(Place { recorded_ns, at_ns, round: event.round }, out)
+        {
+            return false;
+        }
+        if let Happening::Message { row, .. } = &event.what {
+            while let Some((recorded_ns, ended)) = self.ends.next_before(row) {
+                let Some(StateChange::Ends(key)) = self.keys.change(&ended) else { continue };
+                let before_ns = event.recorded_ns.saturating_sub(recorded_ns);
+                let at_ns = event.at_ns.saturating_sub(before_ns).max(self.at_ns);
+                let what = Happening::Ended { key };
+                let (round, digest) = (event.round, Default::default());
+                if !out(Planned { at_ns, recorded_ns, round, index: 0, what, digest }) {
+                    return false;
+                }
             }
         }
+        self.at_ns = event.at_ns;
         out(event)
     }
 
-    fn begin(&mut self, recorded_ns: u64, at_ns: u64) {
+    /// At once, and not with the first message, which may be hours away or not there.
+    fn begin(&mut self, place: Place, out: &mut dyn FnMut(Planned) -> bool) -> bool {
         self.has_before = true;
-        self.onset.begin(recorded_ns, at_ns);
+        self.onset.pass(place.round);
+        self.say(place, out)
     }
 
     fn wind(&mut self) {
@@ -245,8 +264,9 @@ mod tests {
     fn what_ends_a_state_belongs_to_it_though_it_is_not_wanted_itself() {
         let kinds = |source: SourceHeader, wanted: &[&str]| {
             let wanted: Vec<String> = wanted.iter().map(|kind| (*kind).to_owned()).collect();
-            let kinds = StateKinds::of(&[source], &wanted);
-            (kinds.set.join(" "), kinds.end.join(" "))
+            let kinds = state_kinds(&[source], &wanted);
+            let names = |names: Vec<String>| names.join(" ");
+            (names(kinds.keys().cloned().collect()), names(kinds.into_values().flatten().collect()))
         };
         let tracked = ("person_position".to_owned(), "person_lost".to_owned());
         assert_eq!(kinds(shop(), &[]), tracked);
@@ -275,7 +295,8 @@ mod tests {
             Ok(Box::new(rows.into_iter().map(Ok)))
         };
         StateStage::new(
-            &StateOptions { sources: [shop()].into(), before: Arc::new(before) },
+            &StateOptions { sources: [shop()].into(), before: Arc::new(before), ends: None },
+            HashMap::new(),
             Cuts::default(),
             zero_ns,
         )
@@ -291,18 +312,23 @@ mod tests {
             let event =
                 Planned { at_ns, recorded_ns, round: *round, index: 0, what, digest: Default::default() };
             stage.on(event, &mut |event| {
-                events.push(match event.what {
-                    Happening::State { known } => {
-                        let seqs: Vec<u64> = known.iter().map(|emission| emission.row.seq).collect();
-                        assert!(known.iter().all(|emission| emission.is_retold()));
-                        format!("{}: {seqs:?}", event.at_ns)
-                    }
-                    _ => event.at_ns.to_string(),
-                });
+                events.push(said_by(&event));
                 true
             });
         }
         events
+    }
+
+    fn said_by(event: &Planned) -> String {
+        match &event.what {
+            Happening::State { known } => {
+                let seqs: Vec<u64> = known.iter().map(|emission| emission.row.seq).collect();
+                assert!(known.iter().all(|emission| emission.is_retold()));
+                format!("{}: {seqs:?}", event.at_ns)
+            }
+            Happening::Ended { .. } => format!("{} an end", event.at_ns),
+            _ => event.at_ns.to_string(),
+        }
     }
 
     fn recording() -> Vec<Row> {
@@ -330,11 +356,37 @@ mod tests {
         let at = |n: usize| [(0, recording()[n].clone())];
         play(&mut stage, &at(0), 0);
         stage.wind();
-        stage.begin(15, 100);
-        assert_eq!(play(&mut stage, &at(2), 85), ["100: [0, 1]", "105"]);
+        let mut at_once = Vec::new();
+        stage.begin(Place { recorded_ns: 15, at_ns: 100, round: 0 }, &mut |event| {
+            at_once.push(said_by(&event));
+            true
+        });
+        assert_eq!(at_once, ["100: [0, 1]"], "whether or not anything follows");
+        assert_eq!(play(&mut stage, &at(2), 85), ["105"]);
         // And a round begins as the replay did.
         let again = [(1, recording()[0].clone())];
         assert_eq!(play(&mut stage, &again, 200).len(), 2);
+    }
+
+    #[test]
+    fn what_ends_is_heard_though_it_is_not_played_and_what_is_played_is_not_heard_twice() {
+        let all = recording();
+        let open = move |from_ns| -> Result<RowsBefore, BoxError> {
+            let ends = |row: &Row| *row.kind == *"person_lost" && row.elapsed_ns >= from_ns;
+            let rows: Vec<Row> = all.iter().filter(|row| ends(row)).cloned().collect();
+            Ok(Box::new(rows.into_iter().map(Ok)))
+        };
+        let mut stage = stage(recording(), None);
+        stage.ends = Ends::new(Some(Arc::new(open)), HashMap::new(), Cuts::default());
+        let rows =
+            |played: &[usize]| -> Vec<_> { played.iter().map(|n| (0, recording()[*n].clone())).collect() };
+        assert_eq!(play(&mut stage, &rows(&[0, 1, 4]), 5), ["5: []", "5", "15", "35 an end", "45"]);
+        stage.wind();
+        assert_eq!(play(&mut stage, &rows(&[0, 3, 4]), 0), ["0: []", "0", "30", "40"]);
+        stage.wind();
+        let place = Place { recorded_ns: 31, at_ns: 100, round: 0 };
+        stage.begin(place, &mut |_| true);
+        assert_eq!(play(&mut stage, &rows(&[4]), 69), ["109"]);
     }
 
     #[test]
@@ -343,8 +395,8 @@ mod tests {
             let rows = vec![Ok(said(0, "person_position", 1)), Err(io::Error::other("damaged").into())];
             Ok(Box::new(rows.into_iter()))
         };
-        let options = StateOptions { sources: [shop()].into(), before: Arc::new(before) };
-        let mut stage = StateStage::new(&options, Cuts::default(), Some(5));
+        let options = StateOptions { sources: [shop()].into(), before: Arc::new(before), ends: None };
+        let mut stage = StateStage::new(&options, HashMap::new(), Cuts::default(), Some(5));
         assert_eq!(play(&mut stage, &[(0, said(4, "person_position", 9))], 0), ["5: [0]", "40"]);
     }
 }

@@ -1,9 +1,10 @@
 //! What a user wants of outages, as `--outages` says it.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::units::parse_duration;
+use crate::units::{format_duration, parse_duration};
 
 /// Long enough for a client to be at rest between two bursts.
 const SKIP_TO: Duration = Duration::from_secs(2);
@@ -15,6 +16,16 @@ pub enum OutagesWanted {
     Silence,
     /// Gaps are cut to this length.
     Skip(Duration),
+}
+
+impl fmt::Display for OutagesWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reproduce => f.write_str("reproduce"),
+            Self::Silence => f.write_str("silence"),
+            Self::Skip(longest) => write!(f, "skip={}", format_duration(*longest)),
+        }
+    }
 }
 
 impl FromStr for OutagesWanted {

@@ -47,7 +47,7 @@ impl<S: Sleep> Scheduler<'_, S> {
             };
             let What::Message(emission, changes) = what else { break };
             let is_behind = self.reach(at_ns, recorded_ns, round);
-            self.note_down(index + 1, digest);
+            self.note_down(index + 1, digest, Some(&emission.row));
             self.left(&emission, changes, is_behind);
             last = Some(emission);
         }

@@ -9,9 +9,9 @@ use super::ready::{Ready, What};
 use super::{Scheduler, Sleep, Stepping};
 use crate::message::Row;
 use crate::player::control::{Steps, Tape};
-use crate::player::event::{Changes, Happening};
+use crate::player::event::{Changes, Happening, add_to_digest};
 use crate::player::faults::{DISCONNECTED, Fault, Struck};
-use crate::transport::fanout::{Emission, Flow};
+use crate::transport::fanout::{Emission, Flow, StateTable};
 
 impl<S: Sleep> Scheduler<'_, S> {
     /// Carries out `next`.
@@ -25,7 +25,10 @@ impl<S: Sleep> Scheduler<'_, S> {
         let (emission, changes) = match what {
             What::Planned(happening) => {
                 let is_counted = matches!(happening, Happening::Dropped { .. });
-                self.note_down(index + u64::from(is_counted), digest);
+                // What a fault took has a digest with it.
+                if is_counted {
+                    self.note_down(index + 1, digest, None);
+                }
                 self.emitted_here += u64::from(is_counted && !is_behind);
                 self.carry_out(happening, index);
                 return self.show();
@@ -37,13 +40,16 @@ impl<S: Sleep> Scheduler<'_, S> {
                 (emission, changes)
             }
         };
+        if due_ns.is_some() {
+            self.played.at_speed(self.speed);
+        }
         let flow = if due_ns.is_some() { Flow::Drop } else { Flow::Wait };
         self.fanout.deliver(&emission, flow, self.control.stopped());
         self.delivered_ns = now_ns;
         if waited && due_ns.is_some_and(|due_ns| now_ns > due_ns) {
             self.played.reader_late += 1;
         }
-        self.note_down(index + 1, digest);
+        self.note_down(index + 1, digest, Some(&emission.row));
         self.left(&emission, changes, is_behind);
         self.show_last(&emission.row, due_ns.is_none());
         self.stepped(&emission.row);
@@ -67,6 +73,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         if changes.copy == 0 {
             self.emitted_here += u64::from(!is_behind);
             self.played.count(&emission.row);
+            self.held.remove(&emission.index);
         }
         let fanout = self.fanout;
         self.preparation.left(emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
@@ -84,12 +91,17 @@ impl<S: Sleep> Scheduler<'_, S> {
         });
     }
 
-    /// `index` is that of the next message, and `digest` covers those before it.
-    pub(super) fn note_down(&mut self, index: u64, digest: Sha256) {
+    /// `index` is that of the next message, and `digest` covers those before it; where there is none, the last of
+    /// them is `row`, and the one before that was noted down before.
+    pub(super) fn note_down(&mut self, index: u64, digest: Option<Box<Sha256>>, row: Option<&Row>) {
         // Faults may have put an earlier one behind a later one: the digest goes as far as the farthest.
         if index > self.index {
             self.index = index;
-            self.played.digest = digest;
+            match (digest, row) {
+                (Some(digest), _) => self.played.digest = *digest,
+                (None, Some(row)) => add_to_digest(&mut self.played.digest, &row.channel, &row.payload),
+                (None, None) => {}
+            }
         }
     }
 
@@ -97,6 +109,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     fn carry_out(&mut self, happening: Happening, index: u64) {
         match happening {
             Happening::Message { .. } => {}
+            Happening::Held { row } => _ = self.held.insert(index, row),
             Happening::Dropped { row } => {
                 self.played.count(&row);
                 let emitted = self.played.messages;
@@ -104,9 +117,10 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.control.show(|shown| {
                     (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
                 });
+                self.preparation.passed(index, row.seq);
                 self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });
                 // It is not one of those that a step counts, but may be the one that it goes to.
-                if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until(_))) {
+                if self.stepping.as_ref().is_some_and(|step| matches!(step.steps, Steps::Until { .. })) {
                     self.stepped(&row);
                 }
             }
@@ -119,9 +133,51 @@ impl<S: Sleep> Scheduler<'_, S> {
                 self.fanout.disconnect(DISCONNECTED);
             }
             Happening::Down { down } => self.fanout.set_down(&down),
+            Happening::Ended { key } => self.fanout.end_state(&key),
             Happening::State { known } => {
-                let place = (self.recorded_ns, self.at_ns);
-                self.fanout.restate(self.past.prepared(*known, place, &mut self.preparation));
+                if self.past.is_news() {
+                    let known = self.prepared(*known);
+                    self.fanout.restate(known, true);
+                }
+            }
+        }
+    }
+
+    /// What is `known` here, as it leaves.
+    fn prepared(&mut self, known: StateTable) -> StateTable {
+        self.past.prepared(known, (self.recorded_ns, self.at_ns), &mut self.preparation)
+    }
+
+    /// Tells what is known though the replay does not play.
+    pub(super) fn tell_early(&mut self) {
+        let now = self.now();
+        if !self.is_open {
+            // Times are moved as if it were played from now on.
+            self.preparation.started(now, self.zero_ns);
+            if let Some(Ready { what: What::Planned(Happening::State { known }), .. }) = &self.next {
+                self.early = self.options.rebasing.is_some().then(|| known.clone());
+            }
+        }
+        self.happen(None, now.steady_ns);
+    }
+
+    /// The clock starts: whoever comes from now on is told times that were moved by as much as what is played.
+    pub(super) fn retell(&mut self) {
+        if let Some(known) = self.early.take()
+            && !self.past.is_awaited()
+        {
+            let known = self.prepared(*known);
+            self.fanout.restate(known, false);
+        }
+    }
+
+    /// The replay is wound, or over: what a fault holds back does not leave any more. Where something behind it has
+    /// left, the digest covers it: it counts as emitted, as what was dropped does.
+    pub(super) fn lose_held(&mut self) {
+        for (index, row) in std::mem::take(&mut self.held) {
+            if index < self.index {
+                self.played.count(&row);
+                self.struck(Fault::Reorder, Struck { index, seq: Some(row.seq), ns: None });
             }
         }
     }
@@ -135,7 +191,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     fn stepped(&mut self, row: &Row) {
         let Some(Stepping { steps, ticket }) = &mut self.stepping else { return };
         let done = match steps {
-            Steps::Until(until) => until.is_met_by(row),
+            Steps::Until { session_id, seq } => (*session_id, *seq) == (row.session_id, row.seq),
             Steps::Count(count) => match NonZeroU64::new(count.get() - 1) {
                 Some(left) => {
                     *count = left;

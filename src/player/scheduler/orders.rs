@@ -6,10 +6,13 @@
 //! * **seek** throws away what was read ahead and reads from there, before as after the start, playing
 //!   or paused; it changes neither. The messages that are not before the place follow, one that lies exactly
 //!   there first. What clients have in their queues stays. Behind the last message there is nothing: a replay
-//!   that plays is done, or begins its next round; one that is paused stays there.
-//! * **speed** changes the rate from this moment on; the place does not jump.
+//!   that plays is done, or begins its next round; one that is paused stays there. What is known at the place
+//!   is told at once, also where it is paused.
+//! * **speed** changes the rate from this moment on; the place does not jump. Refused at a pace that keeps no time.
 //! * **step** pauses, and sends so many messages at once, or up to and with one that was described; a slow
-//!   client is waited for. After the last message the replay is done.
+//!   client is waited for. After the last message the replay is done. Before the awaited clients are there it
+//!   is refused and changes nothing: it would send, unseen, when somebody comes.
+//! * **halt** pauses, where a step would not be refused.
 //! * **repeat** plays a stretch, or all, again and again from where it is; outside the stretch it begins at
 //!   its start. Winding to behind a stretch ends its repetition. In a stretch without a message there is nothing
 //!   to repeat, and the replay is done; one that ends where it begins, or before, is none, and nothing changes.
@@ -17,9 +20,9 @@
 
 use super::{Scheduler, Sleep, Stepping};
 use crate::player::Rounds;
-use crate::player::control::{Order, Repeat, Steps, Tape, Ticket, To};
+use crate::player::control::{Order, Refused, Repeat, Steps, Tape, Ticket, To};
 use crate::player::event::Position;
-use crate::player::pace::Speed;
+use crate::player::pace::{PlaybackClock, Speed};
 use crate::player::stock::{Beginning, Stretch};
 
 impl<S: Sleep> Scheduler<'_, S> {
@@ -34,17 +37,27 @@ impl<S: Sleep> Scheduler<'_, S> {
             Order::Pause => self.pause(),
             Order::Toggle if self.is_to_play => self.pause(),
             Order::Toggle => self.play(),
+            Order::Speed(_) | Order::Faster | Order::Slower if self.keeps_no_time() => {
+                return self.control.refuse(ticket, Refused::NoSpeed);
+            }
             Order::Speed(speed) => self.change_speed(speed),
             Order::Faster => self.change_speed(self.speed.faster()),
             Order::Slower => self.change_speed(self.speed.slower()),
+            // As far as it goes already.
+            Order::Seek(to @ To::Within(0..)) if self.place(to) <= self.shown_recorded_ns() => {}
             Order::Seek(to) => {
                 let place_ns = self.place(to);
                 if self.stretch.and_then(|stretch| stretch.to_ns).is_some_and(|to_ns| place_ns >= to_ns) {
                     (self.stretch, self.rounds) = (None, Rounds::ONCE);
                 }
+                self.unsettle(false);
                 self.wind(place_ns, 0);
             }
             Order::Repeat(repeat) => self.repeat(repeat),
+            Order::Step(_) | Order::Halt if !self.is_open && !self.opens() => {
+                return self.control.refuse(ticket, Refused::Waiting);
+            }
+            Order::Halt => self.pause(),
             Order::Step(steps) => {
                 self.pause();
                 let steps = match (stepping.map(|stepping| stepping.steps), steps) {
@@ -97,6 +110,12 @@ impl<S: Sleep> Scheduler<'_, S> {
         let place_ns = match to {
             To::Position(ns) => self.zero_ns.saturating_add(ns),
             To::By(ns) => self.shown_recorded_ns().saturating_add_signed(ns),
+            To::Within(ns) => {
+                let here_ns = self.shown_recorded_ns();
+                let second_ns = PlaybackClock::new(0, 0, self.speed).recorded_ns(1_000_000_000);
+                let last_ns = self.end_ns.map_or(u64::MAX, |end_ns| end_ns.saturating_sub(second_ns));
+                here_ns.saturating_add_signed(ns).min(last_ns.max(here_ns))
+            }
             To::Recorded(ns) => self.options.outages.played_ns(ns),
             To::Wall(us) => {
                 let start_us = self.options.sessions.iter().map(|session| session.started_at_us).min();
@@ -112,6 +131,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     /// Has the reader begin at `recorded_ns`, but for the first `skip` messages of exactly that time.
     fn wind(&mut self, recorded_ns: u64, skip: u64) {
         let at_ns = self.shown_at_ns();
+        self.lose_held();
         let rounds = self.rounds.after(self.round);
         (self.rounds, self.round) = (rounds, 0);
         (self.at_ns, self.recorded_ns, self.emitted_here) = (at_ns, recorded_ns, skip);
@@ -132,6 +152,13 @@ impl<S: Sleep> Scheduler<'_, S> {
         });
     }
 
+    /// What is known is said anew, unless the replay stays where it is; until then nobody is told of another place.
+    fn unsettle(&mut self, stays: bool) {
+        if self.past.wound(stays) {
+            self.fanout.forget_state();
+        }
+    }
+
     fn repeat(&mut self, Repeat { from, to, rounds }: Repeat) {
         let from_ns = from.map(|from| self.place(from));
         let to_ns = to.map(|to| self.place(to));
@@ -144,6 +171,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         self.stretch = (from.is_some() || to.is_some())
             .then(|| Stretch { from_ns: from_ns.unwrap_or(self.zero_ns), to_ns });
         (self.rounds, self.round) = (rounds, 0);
+        self.unsettle(is_within);
         match from_ns {
             _ if is_within && here_ns == self.recorded_ns => self.wind(here_ns, self.emitted_here),
             _ if is_within => self.wind(here_ns, 0),

@@ -14,7 +14,7 @@ pub(super) struct Ready {
     pub(super) recorded_ns: u64,
     pub(super) round: u64,
     pub(super) index: u64,
-    pub(super) digest: Sha256,
+    pub(super) digest: Option<Box<Sha256>>,
     pub(super) what: What,
     /// The reader had not kept up.
     pub(super) waited: bool,
@@ -24,6 +24,13 @@ impl From<Planned> for Ready {
     fn from(planned: Planned) -> Self {
         let Planned { at_ns, recorded_ns, round, index, what, digest } = planned;
         Self { at_ns, recorded_ns, round, index, digest, what: What::Planned(what), waited: false }
+    }
+}
+
+impl Ready {
+    /// Whether it says what is known.
+    pub(super) fn is_state(&self) -> bool {
+        matches!(self.what, What::Planned(Happening::State { .. }))
     }
 }
 

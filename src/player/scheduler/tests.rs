@@ -15,7 +15,7 @@ use sha2::Sha256;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::message::{Row, Selection};
-use crate::player::control::{Repeat, Snapshot, To, Until};
+use crate::player::control::{Repeat, Snapshot, To};
 use crate::player::event::Position;
 use crate::player::stages::Stages;
 use crate::player::tests::row;
@@ -281,11 +281,19 @@ fn a_replay_waits_for_its_clients_unless_told_twice_to_play() {
         [State::Paused, State::Waiting]
     );
     assert_eq!(in_ms(&ran.emitted), [(0, Some(40 + lead_ms)), (1, Some(50 + lead_ms))]);
-    // A step waits for them as well, and whoever ordered it does not.
-    let ran =
-        play(&rows, paused.clone(), &[order(5, steps(1)), (6, Act::Look), (40, Act::Ready), (95, Act::Look)]);
+    // A step before they are there does nothing, then or later; from then on it does.
+    let acts = [
+        order(5, steps(1)),
+        (6, Act::Look),
+        (40, Act::Ready),
+        (95, Act::Look),
+        order(100, steps(1)),
+        (155, Act::Look),
+    ];
+    let ran = play(&rows, paused.clone(), &acts);
     assert_eq!(in_ms(&ran.emitted), [(0, None)]);
-    assert_eq!(ran.seen.iter().map(|(_, seen)| seen.emitted).collect::<Vec<_>>(), [0, 1]);
+    let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.state, seen.emitted)).collect();
+    assert_eq!(seen, [(State::Paused, 0), (State::Paused, 0), (State::Paused, 1)]);
     // They are there long since: nothing more is waited for.
     let ran = play(&rows, paused, &[(5, Act::Ready), order(200, Order::Play)]);
     assert_eq!(in_ms(&ran.emitted), [(0, Some(200 + lead_ms)), (1, Some(210 + lead_ms))]);
@@ -307,14 +315,28 @@ fn a_step_sends_at_once_and_the_last_one_ends_the_replay() {
 
 #[test]
 fn a_step_goes_on_to_what_was_described() {
-    let mut rows = rows_at(&[0, 10, 20, 30, 40]);
-    rows[3].kind = "alarm".into();
-    let kind = Selection { kinds: vec!["alarm".to_owned()], ..Selection::default() };
-    let until = Order::Step(Steps::Until(Until { selection: kind, row: None }));
-    let row = Order::Step(Steps::Until(Until { row: Some((rows[1].session_id, 1)), ..Until::default() }));
-    let ran = play(&rows, at_once(), &[order(5, row), (6, Act::Look), order(7, until), (8, Act::Look)]);
+    let rows = rows_at(&[0, 10, 20, 30, 40]);
+    let until = |seq| Order::Step(Steps::Until { session_id: rows[0].session_id, seq });
+    let ran =
+        play(&rows, at_once(), &[order(5, until(1)), (6, Act::Look), order(7, until(3)), (8, Act::Look)]);
     assert_eq!(in_ms(&ran.emitted), [(0, Some(0)), (1, None), (2, None), (3, None)]);
     assert_eq!(ran.seen.iter().map(|(_, seen)| seen.seq).collect::<Vec<_>>(), [Some(1), Some(3)]);
+}
+
+#[test]
+fn winding_within_the_recording_does_not_end_it() {
+    let rows = rows_at(&[0, 5_000, 10_000]);
+    let forward = |at_ms, ms| order(at_ms, Order::Seek(To::Within(ms * MS as i64)));
+    let look = |at_ms| (at_ms, Act::Look);
+    let acts =
+        [forward(100, 60_000), look(100), forward(200, 60_000), look(200), forward(300, -60_000), look(300)];
+    let ran = play(&rows, at_once(), &acts);
+    let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.state, seen.position_ns / MS)).collect();
+    // A second before the end; from there it goes on, and backwards to the beginning.
+    assert_eq!(seen, [(State::Playing, 9_000), (State::Playing, 9_100), (State::Playing, 0)]);
+    let paused = PlayOptions { start_paused: true, ..at_once() };
+    let acts = [forward(5, 60_000), order(6, Order::Play)];
+    assert_eq!(in_ms(&play(&rows, paused, &acts).emitted), [(2, Some(1_006))]);
 }
 
 #[test]
@@ -455,6 +477,7 @@ fn positions_are_those_of_what_is_played_where_gaps_are_cut() {
     let rows = rows_at(&[0, 10, 5_000, 5_010]);
     let moments = rows.iter().map(|row| Ok::<_, Infallible>(row.elapsed_ns));
     let Ok(cuts) = Cuts::new(moments, None, 20 * MS);
+    let cuts = cuts.unwrap();
     let options = || PlayOptions { outages: Outages::Skip(cuts.clone()), ..at_once() };
     let due = |ran: Ran| -> Vec<(u64, u64)> {
         ran.emitted.iter().map(|(seq, due_ns)| (*seq, due_ns.unwrap() / MS)).collect()

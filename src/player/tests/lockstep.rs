@@ -80,7 +80,7 @@ async fn clients_see_what_is_ordered() {
     // A century between two: only orders move it.
     let rows = numbered(4, 3_000_000_000_000_000_000);
     let playing = tokio::spawn(endpoints.play(options, source(rows)));
-    let order = async |order| control.obeyed(control.order(order).unwrap()).await;
+    let order = async |order| control.obeyed(control.order(order).unwrap()).await.unwrap();
     assert_eq!(order(Order::Step(Steps::ONE)).await.emitted, 1);
     order(Order::Play).await;
     let now = order(Order::Seek(To::Position(6_000_000_000_000_000_000))).await;

@@ -152,14 +152,14 @@ async fn wound_into_an_outage_it_is_felt_at_once_and_wound_out_it_is_over() {
     let rows = at_ms(&[0, 3_500_000]);
     let playing = tokio::spawn(endpoints.play(options, source(rows)));
     for order in [Order::Seek(To::Recorded(100_000 * MS)), Order::Play] {
-        control.obeyed(control.order(order).unwrap()).await;
+        control.obeyed(control.order(order).unwrap()).await.unwrap();
     }
     assert_eq!(until_broken(socket).await, (vec![], None));
     let refused = connect_async(format!("{}/ws", url.replace("http", "ws"))).await;
     assert!(matches!(refused, Err(tokio_tungstenite::tungstenite::Error::Http(_))));
-    control.obeyed(control.order(Order::Pause).unwrap()).await;
-    control.obeyed(control.order(Order::Seek(To::Recorded(3_499_000 * MS))).unwrap()).await;
-    control.obeyed(control.order(Order::Play).unwrap()).await;
+    control.obeyed(control.order(Order::Pause).unwrap()).await.unwrap();
+    control.obeyed(control.order(Order::Seek(To::Recorded(3_499_000 * MS))).unwrap()).await.unwrap();
+    control.obeyed(control.order(Order::Play).unwrap()).await.unwrap();
     let (socket, _) = come_back(&url, "/ws").await;
     assert_eq!(until_broken(socket).await, (vec!["1".to_owned()], Some(1000)));
     playing.await.unwrap().unwrap();
@@ -192,6 +192,7 @@ async fn gaps_are_cut_to_the_stated_length() {
     let rows = at_ms(&[0, 3, 3_600_003, 7_200_003]);
     let moments = rows.iter().map(|row| Ok::<_, Infallible>(row.elapsed_ns));
     let Ok(cuts) = Cuts::new(moments, None, 5 * MS);
+    let cuts = cuts.unwrap();
     assert_eq!(cuts.total(), (2, 2 * (hour_ns - 5 * MS)));
     let endpoints = bind(&["http://127.0.0.1:0"]).await;
     let control = endpoints.control();
@@ -221,7 +222,7 @@ fn with_state(rows: &[Row]) -> StateOptions {
         let before: Vec<Row> = rows.iter().filter(|row| row.elapsed_ns < before_ns).cloned().collect();
         Ok(Box::new(before.into_iter().map(Ok)) as RowsBefore)
     };
-    StateOptions { sources: [devices()].into(), before: Arc::new(before) }
+    StateOptions { sources: [devices()].into(), before: Arc::new(before), ends: None }
 }
 
 #[tokio::test]
@@ -293,12 +294,78 @@ async fn a_replay_that_begins_in_the_middle_or_is_wound_tells_what_is_known_ther
         Order::Seek(To::Recorded(5 * MS)),
         Order::Step(crate::player::control::Steps::Count(NonZeroU64::MIN)),
     ] {
-        control.obeyed(control.order(order).unwrap()).await;
+        control.obeyed(control.order(order).unwrap()).await.unwrap();
     }
     let report = playing.await.unwrap().unwrap();
     // At its start; then live; then where it was wound to, and live.
     assert_eq!(texts(client.await.unwrap().0), ["0", "1", "2", "1", "2", "3"]);
     assert_eq!((report.messages, report.clients[0].messages, report.clients[0].states), (2, 2, 4));
+}
+
+/// The next text that comes.
+async fn next_text(socket: &mut Socket) -> String {
+    socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_seek_tells_what_is_known_at_once_also_while_paused_and_once_to_who_joins() {
+    let endpoints = bind(&["http://127.0.0.1:0"]).await;
+    endpoints.keep_state();
+    let (url, control) = (endpoints.http_url().unwrap(), endpoints.control());
+    // An age between two: what comes without an order to play is told, not played.
+    let all: Vec<Row> = [(0, "a"), (1, "b"), (2, "a"), (3, "c")]
+        .iter()
+        .map(|(seq, device)| of_device(*seq, seq * (NEVER_NS / 4), device))
+        .collect();
+    let options = PlayOptions { state: Some(with_state(&all)), ..with_clients(1) };
+    let mut early = websocket(&url, "/ws").await;
+    let playing = tokio::spawn(endpoints.play(options, source(all)));
+    let order = async |order| control.obeyed(control.order(order).unwrap()).await.unwrap();
+    assert_eq!(next_text(&mut early).await, "0");
+    order(Order::Pause).await;
+    order(Order::Seek(To::Recorded(NEVER_NS / 4 + 1))).await;
+    assert_eq!((next_text(&mut early).await, next_text(&mut early).await), ("0".into(), "1".into()));
+    let mut late = websocket(&url, "/ws").await;
+    assert_eq!((next_text(&mut late).await, next_text(&mut late).await), ("0".into(), "1".into()));
+    // Behind the last message there is nothing to come, and all to be known.
+    order(Order::Seek(To::Recorded(NEVER_NS))).await;
+    for socket in [&mut early, &mut late] {
+        assert_eq!(
+            [next_text(socket).await, next_text(socket).await, next_text(socket).await],
+            ["1", "2", "3"]
+        );
+    }
+    let now = order(Order::Seek(To::Recorded(3 * (NEVER_NS / 4)))).await;
+    assert_eq!((now.state, now.emitted), (crate::player::control::State::Paused, 1));
+    order(Order::Play).await;
+    let rest = [receive_all(early).await, receive_all(late).await];
+    assert_eq!(rest.map(|(frames, _)| texts(frames)), [["1", "2", "3"], ["1", "2", "3"]]);
+    let report = playing.await.unwrap().unwrap();
+    let told: Vec<_> = report.clients.iter().map(|c| (c.messages, c.states)).collect();
+    assert_eq!((report.messages, told), (2, vec![(2, 7), (1, 7)]));
+}
+
+#[tokio::test]
+async fn paused_before_its_start_it_tells_too_and_a_stretch_begun_where_it_is_tells_nothing() {
+    let endpoints = bind(&["http://127.0.0.1:0"]).await;
+    endpoints.keep_state();
+    let (url, control) = (endpoints.http_url().unwrap(), endpoints.control());
+    let all = [of_device(0, 0, "a"), of_device(1, 5 * MS, "b"), of_device(2, 9 * MS, "a")];
+    let options = PlayOptions { state: Some(with_state(&all)), start_paused: true, ..with_clients(1) };
+    let mut client = websocket(&url, "/ws").await;
+    let playing = tokio::spawn(endpoints.play(options, source(all.to_vec())));
+    let order = async |order| control.obeyed(control.order(order).unwrap()).await.unwrap();
+    order(Order::Seek(To::Recorded(5 * MS))).await;
+    assert_eq!(next_text(&mut client).await, "0");
+    order(Order::Step(crate::player::control::Steps::ONE)).await;
+    let (from, to) = (Some(To::Recorded(0)), None);
+    order(Order::Repeat(crate::player::control::Repeat { from, to, rounds: Rounds::ONCE })).await;
+    let mut late = websocket(&url, "/ws").await;
+    assert_eq!((next_text(&mut late).await, next_text(&mut late).await), ("0".into(), "1".into()));
+    order(Order::Play).await;
+    assert_eq!(texts(receive_all(client).await.0), ["1", "2"]);
+    assert_eq!(texts(receive_all(late).await.0), ["2"]);
+    playing.await.unwrap().unwrap();
 }
 
 /// Messages of devices at these milliseconds, which they also say.
@@ -325,7 +392,7 @@ async fn times(options: PlayOptions, rows: Vec<Row>, orders: &[Order]) -> Vec<i6
         tokio::task::yield_now().await;
     }
     for order in orders {
-        control.obeyed(control.order(order.clone()).unwrap()).await;
+        control.obeyed(control.order(order.clone()).unwrap()).await.unwrap();
     }
     playing.await.unwrap().unwrap();
     let said = |text: &String| serde_json::from_str::<Value>(text).unwrap()["t"].as_i64().unwrap() - T_MS;

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 
 use super::StateChange;
 use crate::envelope;
-use crate::message::Row;
+use crate::message::{Row, SessionId};
 use crate::transport::mqtt_server::publish;
 use crate::vendors::replay_topic;
 
@@ -38,6 +38,15 @@ pub struct Emission {
     raw: OnceLock<Message>,
     envelope: OnceLock<Message>,
     heads: [OnceLock<Option<Bytes>>; 3],
+}
+
+/// Which message it is of those that were handed out. A `seq` alone is not enough: sessions have the same ones, and so
+/// has each round of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageId {
+    pub index: u64,
+    pub session_id: SessionId,
+    pub seq: u64,
 }
 
 /// What of a message is not as recorded when it leaves.
@@ -95,12 +104,16 @@ impl Emission {
         }
     }
 
-    /// The same message as it is told to a client that comes late: marked where the protocol can.
+    /// The same message as it is told to a client that comes late, whenever that is: marked where the protocol can.
     pub fn retold(&self) -> Self {
         Self {
             is_retold: true,
-            ..Self::changed(self.row.clone(), self.changed.as_deref().cloned(), self.index, None)
+            ..Self::changed(self.row.detached(), self.changed.as_deref().cloned(), self.index, None)
         }
+    }
+
+    pub fn id(&self) -> MessageId {
+        MessageId { index: self.index, session_id: self.row.session_id, seq: self.row.seq }
     }
 
     pub(super) fn serial(&self) -> u64 {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::queue::{Item, Taken, Wish};
 use super::summary::{self, ClientSummary};
-use super::{Client, Fanout, Outlet, TOO_SLOW, lock};
+use super::{Client, Fanout, MessageId, Outlet, TOO_SLOW, lock};
 use crate::clock::Clock;
+use crate::message::SessionId;
 
 /// A client's own handle; leaves when dropped.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ impl Member {
     /// The n-th client of this replay, from 1.
     pub fn id(&self) -> u64 {
         self.client.id
+    }
+
+    /// Where it came, or we went.
+    pub fn endpoint(&self) -> &str {
+        &self.client.endpoint
     }
 
     /// From now on, what is due is sent through `outlet` where nothing waits for the client.
@@ -83,12 +89,25 @@ impl Member {
         lock(&self.client.queue).acknowledges();
     }
 
-    /// The client has acknowledged a message to the end (PUBACK, PUBCOMP, or its like): that of this `seq`.
-    pub fn settled(&self, seq: u64) {
-        if self.fanout.lockstep.load(Ordering::Acquire) {
-            lock(&self.client.queue).acknowledge(seq);
-            self.fanout.ring();
+    /// The client has acknowledged this message to the end (PUBACK, PUBCOMP, or its like).
+    pub fn settled(&self, message: MessageId) {
+        let _ = self.settle(|known| *known == message);
+    }
+
+    /// The client has acknowledged a message and says no more of it than its `seq`, and perhaps its session: of
+    /// several with the same one, the first that it has not acknowledged. False if acknowledgements are waited
+    /// for, and none of this.
+    pub fn settled_seq(&self, seq: u64, session_id: Option<SessionId>) -> bool {
+        self.settle(|known| known.seq == seq && session_id.is_none_or(|id| id == known.session_id))
+    }
+
+    fn settle(&self, is_meant: impl Fn(&MessageId) -> bool) -> bool {
+        if !self.fanout.lockstep.load(Ordering::Acquire) {
+            return true;
         }
+        let was_awaited = lock(&self.client.queue).acknowledge(is_meant);
+        self.fanout.ring();
+        was_awaited
     }
 
     /// A message is sent once more, which is not to be idle.

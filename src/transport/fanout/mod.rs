@@ -4,7 +4,7 @@
 //! meets ([`Fanout::deliver`]); each client's task takes what waits for it ([`Member::take`]), sends it
 //! and says when it was flushed ([`Member::sent`]), which is where lateness is measured. A client
 //! whose queue is full is dropped with a reason under [`Flow::Drop`]; under [`Flow::Wait`], where there
-//! is no time to keep, the stream waits for it.
+//! is no time to keep, the stream waits for it, unless it is away.
 //!
 //! A client may give an [`Outlet`]: what is due when nothing waits for it leaves through that, at once.
 //!
@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::away::AWAY_TOO_LONG;
 pub use self::bell::Doorbell;
-pub use self::emission::{Changed, Emission};
+pub use self::emission::{Changed, Emission, MessageId};
 use self::lateness::Drift;
 pub use self::lateness::Lateness;
 pub use self::member::Member;
@@ -309,8 +309,11 @@ impl Fanout {
         }
         drop((sent, drift));
         if let Some(trace) = &self.trace {
+            let publishes = lock(&client.queue).publishes();
             for item in batch {
-                trace.sent(client.id, &item.emission, now_ns);
+                let topic =
+                    publishes.then(|| &**item.topic.as_ref().unwrap_or_else(|| item.emission.topic()));
+                trace.sent(client.id, &item.emission, topic, now_ns);
             }
         }
     }
@@ -417,7 +420,8 @@ impl Client {
                     }
                     return None;
                 }
-                Offer::Full if flow == Flow::Drop => {
+                // For the return of one that is away nobody waits.
+                Offer::Full if flow == Flow::Drop || queue.is_away() => {
                     queue.count_dropped(1);
                     let reason = if queue.is_away() { AWAY_TOO_LONG } else { TOO_SLOW };
                     self.drop_out(&mut queue, reason);
@@ -435,8 +439,7 @@ impl Client {
                     stalled = if waited.timed_out() { stalled + LOOK_UP } else { Duration::ZERO };
                     if stalled >= STALL_MAX {
                         queue.count_dropped(1);
-                        let reason = if queue.is_away() { AWAY_TOO_LONG } else { STALLED };
-                        self.drop_out(&mut queue, reason);
+                        self.drop_out(&mut queue, STALLED);
                         return None;
                     }
                 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::strands::{Down, Strands};
-use super::{Client, Emission, Fanout, StateTable, Wish, lock};
+use super::{Client, Emission, Fanout, StateKey, StateTable, Wish, lock};
 use crate::message::Selection;
 
 #[derive(Debug, Default)]
@@ -99,17 +99,33 @@ impl Fanout {
         let _ = self.past.strands.set(Mutex::new(strands));
     }
 
+    /// The replay is being wound: whoever comes before [`Fanout::restate`] is in time for what that tells.
+    pub fn forget_state(&self) {
+        if let Some(known) = self.past.known.get() {
+            let mut known = lock(known);
+            known.forgotten += known.table.forgotten();
+            (known.table, known.has_begun) = (StateTable::default(), false);
+        }
+    }
+
     /// The clock starts, or has been moved: `table` is what is known at that place, and all clients are told of
-    /// it.
-    pub fn restate(&self, table: StateTable) {
+    /// it; without `tells` only those who come from now on.
+    pub fn restate(&self, table: StateTable, tells: bool) {
         let Some(known) = self.past.known.get() else { return };
         let members = Arc::clone(&lock(&self.room).members);
         let mut known = lock(known);
         known.forgotten += known.table.forgotten();
         (known.table, known.has_begun) = (table, true);
-        for client in members.iter().filter(|client| !client.is_target) {
+        for client in members.iter().filter(|client| tells && !client.is_target) {
             lock(&client.queue).tell_anew(known.table.iter());
             client.readable.notify_one();
+        }
+    }
+
+    /// Nothing is known of this thing any more, though no message said so to anybody.
+    pub fn end_state(&self, key: &StateKey) {
+        if let Some(known) = self.past.known.get() {
+            lock(known).table.remove(key);
         }
     }
 
@@ -176,7 +192,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::tests::{emission, everything, fanout, stop, take_all};
-    use super::super::{Flow, Item, Member, StateChange, StateKey, Taken};
+    use super::super::{Flow, Item, Member, StateChange, Taken};
     use super::*;
     use crate::message::SourceHeader;
 
@@ -278,7 +294,7 @@ mod tests {
         let mut table = StateTable::default();
         let change = StateChange::Sets(StateKey::new(b"b"));
         table.apply(&change, || Arc::new(sets(7, "b").retold()));
-        (0..3).for_each(|_| fanout.restate(table.clone()));
+        (0..3).for_each(|_| fanout.restate(table.clone(), true));
         assert_eq!(take_all(&client).0, [7], "what was told of another place is nothing now");
     }
 
@@ -294,7 +310,7 @@ mod tests {
             let change = StateChange::Sets(StateKey::new(channel.as_bytes()));
             table.apply(&change, || Arc::new(sets(index, channel).retold()));
         }
-        fanout.restate(table);
+        fanout.restate(table, true);
         client.come_back(0);
         assert_eq!(take_all(&client).0, [1]);
     }
@@ -309,7 +325,7 @@ mod tests {
         let mut table = StateTable::default();
         let change = StateChange::Sets(StateKey::new(b"a"));
         table.apply(&change, || Arc::new(sets(0, "a").retold()));
-        fanout.restate(table);
+        fanout.restate(table, true);
         deliver(&fanout, &[sets(0, "x")]);
         assert_eq!(take_all(&client).0, [0, 0]);
         assert_eq!(take_all(&target).0, [0], "what we go to is told nothing twice");

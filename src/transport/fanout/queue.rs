@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::Emission;
+use super::{Emission, MessageId};
 use crate::message::{Row, Selection};
 use crate::transport::mqtt_server::{publish, topic};
 
@@ -129,8 +129,8 @@ pub(super) struct Queue {
     in_hand: u64,
     /// It can acknowledge what is not published at QoS 1 or 2, too.
     acknowledges: bool,
-    /// In lockstep: taken and not acknowledged yet, by `seq`.
-    unacknowledged: Vec<u64>,
+    /// In lockstep: taken and not acknowledged yet, in the order of sending.
+    unacknowledged: Vec<MessageId>,
     dropped: u64,
     finished: bool,
     /// Why the client is to be disconnected when nothing waits for it any more.
@@ -326,7 +326,7 @@ impl Queue {
                 self.bounded -= 1;
             }
             if account && !item.emission.is_retold() && (self.acknowledges || item.qos > 0) {
-                self.unacknowledged.push(item.emission.row.seq);
+                self.unacknowledged.push(item.emission.id());
             }
             batch.push(item);
         }
@@ -380,15 +380,23 @@ impl Queue {
         self.progress += 1;
     }
 
+    /// Whether messages leave on an MQTT topic.
+    pub(super) fn publishes(&self) -> bool {
+        matches!(self.wish, Some(Wish::Topics(_) | Wish::OnTopic { .. } | Wish::Everything))
+    }
+
     pub(super) fn acknowledges(&mut self) {
         self.acknowledges = true;
     }
 
-    pub(super) fn acknowledge(&mut self, seq: u64) {
-        if let Some(at) = self.unacknowledged.iter().position(|known| *known == seq) {
-            self.unacknowledged.swap_remove(at);
+    /// The earliest of those that wait for it and are meant is acknowledged; false: none is.
+    pub(super) fn acknowledge(&mut self, is_meant: impl Fn(&MessageId) -> bool) -> bool {
+        let at = self.unacknowledged.iter().position(is_meant);
+        if let Some(at) = at {
+            self.unacknowledged.remove(at);
         }
         self.progress += 1;
+        at.is_some()
     }
 
     /// Whether the client has all that it was offered, or is not there to have it.

@@ -120,7 +120,8 @@ impl StateTable {
         self.forgotten
     }
 
-    fn remove(&mut self, key: &StateKey) {
+    /// Nothing is known of this thing any more.
+    pub fn remove(&mut self, key: &StateKey) {
         if let Some((update, state)) = self.entries.remove(key) {
             self.order.remove(&update);
             self.bytes -= cost(key, &state);

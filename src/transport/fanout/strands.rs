@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::Wish;
 use crate::message::{Selection, SourceHeader, glob};
+use crate::transport::mqtt_server::topic;
 use crate::vendors;
 
 /// What is down: a source, or one of its sensors.
@@ -114,8 +115,7 @@ impl Strands {
             Wish::Rows(selection) | Wish::OnTopic { rows: selection, .. } => self.is_down(selection),
             Wish::Topics(filters) => {
                 // Of the other strands, who asks for nothing but our own topics may be served.
-                !filters.iter().any(|(filter, _)| filter.starts_with("telereel/"))
-                    && self.plain_mqtt_is_down()
+                !filters.iter().any(|(filter, _)| topic::is_ours(filter)) && self.plain_mqtt_is_down()
             }
             // We went to them.
             Wish::Pushes { .. } | Wish::Everything => false,

@@ -294,15 +294,19 @@ fn in_lockstep_everybody_has_it_who_flushed_it_or_can_acknowledge_and_did() {
     envelope.acknowledges();
     fanout.deliver(&emission(7, "a", 2, 1), Flow::Wait, &stop());
     let mut settled = Vec::new();
-    for step in [&|| flush(raw) as _, &|| flush(mqtt), &|| flush(envelope), &|| envelope.settled(6), &|| {
-        envelope.settled(7)
-    }] as [&dyn Fn(); 5]
+    for step in [
+        &|| flush(raw) as _,
+        &|| flush(mqtt),
+        &|| flush(envelope),
+        &|| assert!(!envelope.settled_seq(6, None)),
+        &|| assert!(envelope.settled_seq(7, None) && !envelope.settled_seq(7, None), "once"),
+    ] as [&dyn Fn(); 5]
     {
         step();
         settled.push(fanout.is_settled());
     }
     assert_eq!(settled, [false; 5]);
-    mqtt.settled(7);
+    mqtt.settled(emission(7, "a", 2, 1).id());
     assert!(fanout.is_settled());
     // At QoS 0 there is nothing to acknowledge.
     fanout.deliver(&emission(8, "a", 0, 1), Flow::Wait, &stop());
@@ -313,6 +317,38 @@ fn in_lockstep_everybody_has_it_who_flushed_it_or_can_acknowledge_and_did() {
     drop(members);
     let reasons: Vec<_> = fanout.summaries().into_iter().map(|summary| summary.reason).collect();
     assert_eq!(reasons, [None, None, Some(NOT_ACKNOWLEDGED)]);
+}
+
+#[test]
+fn in_lockstep_no_message_is_settled_by_the_acknowledgement_of_another_with_the_same_seq() {
+    let fanout = fanout(10);
+    fanout.play(Arc::default(), true);
+    let (mqtt, envelope) = (fanout.join("mqtt").unwrap(), fanout.join("envelope").unwrap());
+    mqtt.wish(Wish::Topics(vec![("#".into(), 1)]));
+    envelope.wish(everything());
+    envelope.acknowledges();
+    let session = |n| SessionId::new(0, [n; 10]);
+    // Of two sessions, and of the second once more in a further round.
+    let of = |index, n| {
+        let row = Row { session_id: session(n), seq: 7, ..(*emission(index, "a", 1, 1).row).clone() };
+        Arc::new(Emission::new(row, index, None))
+    };
+    let sent = [of(0, 1), of(1, 2), of(2, 2)];
+    for emission in &sent {
+        fanout.deliver(emission, Flow::Wait, &stop());
+    }
+    flush(&mqtt);
+    flush(&envelope);
+    let settled = |at: usize| mqtt.settled(sent[at].id());
+    settled(1);
+    settled(1);
+    settled(2);
+    assert_eq!([0; 3].map(|_| envelope.settled_seq(7, Some(session(2)))), [true, false, false]);
+    assert!(!fanout.is_settled(), "the first session's is acknowledged by neither");
+    settled(0);
+    assert!(!fanout.is_settled());
+    envelope.settled_seq(7, None);
+    assert!(fanout.is_settled());
 }
 
 #[test]
@@ -331,4 +367,13 @@ fn summaries_are_bounded_and_nothing_is_left_out_of_them() {
         let messages: u64 = summaries.iter().filter(|s| s.endpoint == endpoint).map(|s| s.messages).sum();
         assert_eq!(messages, clients / 2);
     }
+}
+
+#[test]
+fn what_is_kept_to_be_told_again_keeps_no_memory_of_others() {
+    let emission = emission(0, "channel", 0, 9);
+    let retold = emission.retold();
+    assert_eq!(retold.row, emission.row);
+    assert_ne!(retold.payload().as_ptr(), emission.payload().as_ptr());
+    assert_ne!(retold.row.channel.as_ptr(), emission.row.channel.as_ptr());
 }

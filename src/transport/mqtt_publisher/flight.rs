@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use crate::transport::fanout::Item;
+use crate::transport::fanout::{Item, MessageId};
 use crate::transport::mqtt_server::publish;
 
 /// Messages under way at a time. Brokers bound what one client may have begun at QoS 2: 100 is EMQX's
@@ -58,20 +58,20 @@ impl Flight {
         Some(id)
     }
 
-    /// A PUBACK came; the `seq` that it settles, if it settles any.
-    pub(super) fn puback(&mut self, id: u16) -> Option<u64> {
+    /// A PUBACK came; the message that it settles, if it settles any.
+    pub(super) fn puback(&mut self, id: u16) -> Option<MessageId> {
         self.release(id, |flying| flying.item.qos == 1)
     }
 
     /// A PUBREC came; a PUBREL is owed in any case.
-    pub(super) fn pubrec(&mut self, id: u16) -> Option<u64> {
+    pub(super) fn pubrec(&mut self, id: u16) -> Option<MessageId> {
         let flying = self.slot(id)?.as_mut().filter(|flying| flying.item.qos == 2)?;
         flying.is_received = true;
-        Some(flying.item.emission.row.seq)
+        Some(flying.item.emission.id())
     }
 
     /// A PUBCOMP came.
-    pub(super) fn pubcomp(&mut self, id: u16) -> Option<u64> {
+    pub(super) fn pubcomp(&mut self, id: u16) -> Option<MessageId> {
         self.release(id, |flying| flying.is_received)
     }
 
@@ -89,10 +89,10 @@ impl Flight {
         }
     }
 
-    fn release(&mut self, id: u16, is_meant: impl Fn(&Flying) -> bool) -> Option<u64> {
+    fn release(&mut self, id: u16, is_meant: impl Fn(&Flying) -> bool) -> Option<MessageId> {
         let flying = self.slot(id)?.take_if(|flying| is_meant(flying))?;
         self.free.push_back(id);
-        Some(flying.item.emission.row.seq)
+        Some(flying.item.emission.id())
     }
 
     fn slot(&mut self, id: u16) -> Option<&mut Option<Flying>> {

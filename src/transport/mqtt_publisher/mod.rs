@@ -286,25 +286,25 @@ impl Shared<'_> {
             // Pings bring an answer now and then, whatever else is silent.
             let next = timeout(2 * PING_EVERY, packets.next()).await.map_err(|_| PublishError::Dead)?;
             let Some(packet) = next? else { return Ok(()) };
-            let (name, id, seq) = match packet {
+            let (name, id, message) = match packet {
                 Packet::PubAck(PubAck { pkid }) => ("puback", pkid, self.flight().puback(pkid)),
                 Packet::PubComp(PubComp { pkid }) => ("pubcomp", pkid, self.flight().pubcomp(pkid)),
                 Packet::PubRec(PubRec { pkid }) => {
-                    let seq = self.flight().pubrec(pkid);
+                    let message = self.flight().pubrec(pkid);
                     if answers.send(Packet::PubRel(PubRel::new(pkid))).await.is_err() {
                         return Ok(());
                     }
-                    ("pubrec", pkid, seq)
+                    ("pubrec", pkid, message)
                 }
                 _ => continue,
             };
             self.settled.notify_one();
             self.member.acknowledged();
             // A PUBREC is half of it.
-            if let (Some(seq), true) = (seq, name != "pubrec") {
-                self.member.settled(seq);
+            if let (Some(message), true) = (message, name != "pubrec") {
+                self.member.settled(message);
             }
-            self.member.trace(name, || json!({"packet_id": id, "seq": seq}));
+            self.member.trace(name, || json!({"packet_id": id, "seq": message.map(|message| message.seq)}));
         }
     }
 

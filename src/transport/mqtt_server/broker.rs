@@ -4,7 +4,7 @@
 //! publications of one publisher in its order [MQTT-4.6.0-6], and a retained message is either there when a
 //! subscription is made or relayed to it. Locks are taken in this order: broker, session, fan-out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::publication::Publication;
 use super::retained::Retained;
-use super::session::Session;
+use super::session::{Session, State};
 use crate::transport::fanout::{JoinError, Member};
 
 /// Sessions that wait for their clients at a time; beyond it the one that has waited longest is over.
@@ -63,10 +63,14 @@ struct Inner {
     seats: HashMap<Key, Seat>,
     nameless: u64,
     retained: Retained,
+    /// Clients that asked for our own topics and have left, the longest ago first.
+    ours: VecDeque<Key>,
     /// Counts those that go away, so that the longest away is known.
     leaves: u64,
     /// At some time all connected clients had everything.
     are_all_done: bool,
+    /// And what had come from them by then was heard.
+    are_all_heard: bool,
 }
 
 #[derive(Debug)]
@@ -84,19 +88,20 @@ impl Broker {
         Key::Nameless(inner.nameless)
     }
 
-    /// Gives a newcomer its place, with the session of before where there is one and `is_clean` does not
-    /// forbid it. Whoever has the place is evicted, and has left it when this returns.
+    /// Gives a newcomer its place, with the session of before where there is one that is its own and `is_clean` does
+    /// not forbid it. Whoever has the place is evicted [MQTT-3.1.4-2], and has left it when this returns.
     pub async fn enter(
         &self,
         key: Key,
         is_clean: bool,
+        username: Option<&str>,
         join: impl Fn() -> Result<Member, JoinError>,
     ) -> Result<Place, EnterError> {
         let evicted = CancellationToken::new();
         let before = {
             let mut inner = self.lock();
             match inner.seats.get_mut(&key) {
-                None => return inner.take(key, is_clean, evicted, join),
+                None => return inner.take(key, is_clean, username, evicted, join),
                 Some(seat) => {
                     mem::replace(&mut seat.evict, evicted.clone()).cancel();
                     Arc::clone(&seat.session)
@@ -109,7 +114,9 @@ impl Broker {
         if evicted.is_cancelled() {
             return Err(EnterError::Evicted);
         }
-        if !is_clean && before.is_persistent && !before.member.is_dropped() {
+        // Its filters were granted to who made it, and what waits in it is for nobody else.
+        let is_own = before.username.as_deref() == username;
+        if !is_clean && is_own && before.is_persistent && !before.member.is_dropped() {
             if let Some(seat) = inner.seats.get_mut(&key) {
                 seat.left = None;
             }
@@ -118,7 +125,14 @@ impl Broker {
         inner.seats.remove(&key);
         // It leaves the audience before its successor joins.
         drop(before);
-        inner.take(key, is_clean, evicted, join)
+        inner.take(key, is_clean, username, evicted, join)
+    }
+
+    /// Whether the client asks for topics of ours, or did when it was here last: it came for more than plain MQTT has
+    /// outages of.
+    pub fn asks_for_ours(&self, key: &Key) -> bool {
+        let inner = self.lock();
+        inner.ours.contains(key) || inner.seats.get(key).is_some_and(|seat| seat.session.asks_for_ours())
     }
 
     /// The connection of `place` has ended, its session waits for the next one.
@@ -142,6 +156,13 @@ impl Broker {
     /// The session of `place` is over, unless another connection takes it on.
     pub fn leave(&self, place: &Place) {
         let mut inner = self.lock();
+        if place.session.asks_for_ours() && !matches!(place.key, Key::Nameless(_)) {
+            inner.ours.retain(|key| *key != place.key);
+            inner.ours.push_back(place.key.clone());
+            if inner.ours.len() > AWAY_MAX {
+                inner.ours.pop_front();
+            }
+        }
         if !place.evicted.is_cancelled() {
             inner.seats.remove(&place.key);
             inner.look_for_the_end();
@@ -159,6 +180,15 @@ impl Broker {
         session.state().is_done = true;
         inner.look_for_the_end();
         inner.are_all_done
+    }
+
+    /// What had come from the client of `session` when all had everything was heard; whether that is so of all. If
+    /// not, it is stirred when it is: what one had published by then is to reach the others.
+    pub fn are_all_heard(&self, session: &Session) -> bool {
+        let mut inner = self.lock();
+        session.state().is_heard = true;
+        inner.look_for_the_end();
+        inner.are_all_heard
     }
 
     /// Passes a client's publication on to all whose filters match, and keeps it if it is to be retained.
@@ -191,14 +221,22 @@ impl Broker {
 }
 
 impl Inner {
-    /// Tells those who wait for it that all connected clients have everything, if some do and all have.
+    /// Tells those who wait for it that all connected clients have everything, if some do and all have; and then that
+    /// all of these were heard.
     fn look_for_the_end(&mut self) {
         let mut connected = self.seats.values().filter(|seat| seat.left.is_none()).peekable();
-        if self.are_all_done || connected.peek().is_none() {
+        if connected.peek().is_none() {
             return;
         }
-        if connected.all(|seat| seat.session.state().is_done) {
-            self.are_all_done = true;
+        let is_said = |state: &State| !state.is_done || state.is_heard;
+        let (before, mut connected) =
+            ((self.are_all_done, self.are_all_heard), connected.map(|seat| seat.session.state()));
+        match before {
+            (false, _) => self.are_all_done = connected.all(|state| state.is_done),
+            (true, false) => self.are_all_heard = connected.all(|state| is_said(&state)),
+            (true, true) => {}
+        }
+        if before != (self.are_all_done, self.are_all_heard) {
             self.seats.values().for_each(|seat| seat.session.stirred.notify_one());
         }
     }
@@ -207,11 +245,12 @@ impl Inner {
         &mut self,
         key: Key,
         is_clean: bool,
+        username: Option<&str>,
         evicted: CancellationToken,
         join: impl Fn() -> Result<Member, JoinError>,
     ) -> Result<Place, EnterError> {
         let member = join().map_err(EnterError::Join)?;
-        let session = Session::new(member, !is_clean && matches!(key, Key::Named(_)));
+        let session = Session::new(member, !is_clean && matches!(key, Key::Named(_)), username);
         // Nobody else knows of it yet.
         let lease = Arc::clone(&session.lease).try_lock_owned().map_err(|_| EnterError::Evicted)?;
         let seat = Seat { session: Arc::clone(&session), evict: evicted.clone(), left: None };

@@ -177,6 +177,9 @@ where
         has_disconnected: AtomicBool::new(false),
     };
     let ended = connection.run(&place, &connect, &mut packets, &mut write).await;
+    if matches!(ended, Ok(Parted::Finished)) {
+        connection.hear_out(&mut packets, &mut write).await;
+    }
     let keeps_will =
         matches!(ended, Ok(Parted::Disconnected | Parted::Finished)) || connection.policy.is_some();
     if let Some(will) = connect.last_will.filter(|_| !keeps_will) {
@@ -251,16 +254,17 @@ async fn enter(
         // As Jointech's broker and mosquitto say it, whichever of the two is wrong.
         return refused(ConnectReturnCode::NotAuthorized, "unknown user name or password");
     }
-    if !is_under_rules && server.fanout.plain_mqtt_is_down() {
-        server.fanout.refuse();
-        return refused(ConnectReturnCode::ServiceUnavailable, DOWN);
-    }
     let key = match (client_id.is_empty(), is_under_rules) {
         (true, _) => server.broker.nameless(),
         (false, true) => Key::UnderRules(client_id.clone()),
         (false, false) => Key::Named(client_id.clone()),
     };
-    match server.broker.enter(key, *clean_session, || server.fanout.join(endpoint)).await {
+    // What a client came for it says by its filters, later: until they are known, it is what plain MQTT is for.
+    if !is_under_rules && server.fanout.plain_mqtt_is_down() && !server.broker.asks_for_ours(&key) {
+        server.fanout.refuse();
+        return refused(ConnectReturnCode::ServiceUnavailable, DOWN);
+    }
+    match server.broker.enter(key, *clean_session, username(auth), || server.fanout.join(endpoint)).await {
         Ok(place) => Ok(place),
         Err(EnterError::Evicted) => Err((None, Ended::Evicted)),
         Err(EnterError::Join(JoinError::Full)) => {

@@ -27,6 +27,10 @@ impl Inbox {
         true
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// The next one; none if `has_id` says that there is no packet identifier left for it.
     pub fn pop(&mut self, has_id: bool) -> Option<Relayed> {
         if !has_id && self.items.front().is_some_and(|relayed| relayed.qos > 0) {

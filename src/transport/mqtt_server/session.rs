@@ -18,6 +18,8 @@ pub struct Session {
     pub member: Member,
     /// It outlives its connection.
     pub is_persistent: bool,
+    /// Who made it: whoever says the same client identifier under another name is not to have it.
+    pub username: Option<String>,
     /// Something was acknowledged, or another client's publication came.
     pub stirred: Notify,
     /// Held by the connection that the session belongs to, or by what waits for the next one.
@@ -37,19 +39,34 @@ pub struct State {
     pub is_away: bool,
     /// Its client has everything that was replayed.
     pub is_done: bool,
+    /// And what had come from it by then, when all had everything, was heard.
+    pub is_heard: bool,
+}
+
+impl State {
+    /// Whether something of what clients published can be sent now.
+    pub fn can_relay(&self) -> bool {
+        !self.inbox.is_empty() && self.window.room() > 0
+    }
 }
 
 impl Session {
-    pub fn new(member: Member, is_persistent: bool) -> Arc<Self> {
+    pub fn new(member: Member, is_persistent: bool, username: Option<&str>) -> Arc<Self> {
         let (stirred, lease, state) = Default::default();
         if is_persistent {
             member.persists();
         }
-        Arc::new(Self { member, is_persistent, stirred, lease, state })
+        let username = username.map(str::to_owned);
+        Arc::new(Self { member, is_persistent, username, stirred, lease, state })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its client asks for topics of ours.
+    pub fn asks_for_ours(&self) -> bool {
+        self.state().filters.iter().any(|(filter, _)| topic::is_ours(filter))
     }
 
     pub fn go_away(&self) {

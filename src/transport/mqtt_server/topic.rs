@@ -47,6 +47,11 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     levels.next().is_none()
 }
 
+/// Whether it can match nothing but topics that we give to what was not recorded from MQTT.
+pub fn is_ours(filter: &str) -> bool {
+    filter.starts_with("telereel/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

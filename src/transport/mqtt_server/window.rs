@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::publication::Relayed;
 use super::publish;
-use crate::transport::fanout::Item;
+use crate::transport::fanout::{Item, MessageId};
 
 /// Packet identifiers in use at a time; mosquitto's clients start with 20, others take 65,535.
 pub const WINDOW: u16 = 1_024;
@@ -41,8 +41,8 @@ struct Slot {
     awaits: Awaits,
     /// Grows with each message sent and each PUBREC.
     order: u64,
-    /// Of a replayed message.
-    seq: Option<u64>,
+    /// Of what is replayed, which it is.
+    message: Option<MessageId>,
     /// Until it is received; none where the session ends with its connection.
     parcel: Option<Parcel>,
 }
@@ -97,9 +97,9 @@ impl Window {
         self.replayed == 0
     }
 
-    /// A packet identifier for a message at `qos` 1 or 2; none if there is no room. The `seq` of what is replayed
-    /// is told when it is acknowledged.
-    pub fn open(&mut self, qos: u8, seq: Option<u64>, parcel: Option<Parcel>) -> Option<u16> {
+    /// A packet identifier for a message at `qos` 1 or 2; none if there is no room. Which `message` it is, of what is
+    /// replayed, is told when it is acknowledged.
+    pub fn open(&mut self, qos: u8, message: Option<MessageId>, parcel: Option<Parcel>) -> Option<u16> {
         let id = if self.issued < WINDOW {
             self.issued += 1;
             self.issued
@@ -108,9 +108,9 @@ impl Window {
         };
         self.kept_bytes += parcel.as_ref().map_or(0, Parcel::bytes);
         let awaits = if qos == 1 { Awaits::Puback } else { Awaits::Pubrec };
-        self.replayed += usize::from(seq.is_some());
+        self.replayed += usize::from(message.is_some());
         let order = self.order();
-        self.slots.insert(id, Slot { awaits, order, seq, parcel });
+        self.slots.insert(id, Slot { awaits, order, message, parcel });
         Some(id)
     }
 
@@ -127,26 +127,26 @@ impl Window {
     /// How many replayed messages were opened and not flushed.
     pub fn unsent(&self) -> usize {
         let is_unsent = |slot: &&Slot| slot.awaits != Awaits::Pubcomp && slot.order >= self.flushed_to;
-        self.slots.values().filter(is_unsent).filter(|slot| slot.seq.is_some()).count()
+        self.slots.values().filter(is_unsent).filter(|slot| slot.message.is_some()).count()
     }
 
-    /// A PUBACK came; the `seq` of the replayed message that it settles, if it settles one.
-    pub fn puback(&mut self, id: u16) -> Option<u64> {
+    /// A PUBACK came; the replayed message that it settles, if it settles one.
+    pub fn puback(&mut self, id: u16) -> Option<MessageId> {
         self.settle(id, Awaits::Puback)
     }
 
     /// A PUBREC came; a PUBREL is owed in any case.
-    pub fn pubrec(&mut self, id: u16) -> Option<u64> {
+    pub fn pubrec(&mut self, id: u16) -> Option<MessageId> {
         let order = self.order();
         let slot = self.slots.get_mut(&id).filter(|slot| slot.awaits == Awaits::Pubrec)?;
         slot.awaits = Awaits::Pubcomp;
         slot.order = order;
         self.kept_bytes -= slot.parcel.take().as_ref().map_or(0, Parcel::bytes);
-        slot.seq
+        slot.message
     }
 
     /// A PUBCOMP came.
-    pub fn pubcomp(&mut self, id: u16) -> Option<u64> {
+    pub fn pubcomp(&mut self, id: u16) -> Option<MessageId> {
         self.settle(id, Awaits::Pubcomp)
     }
 
@@ -178,15 +178,15 @@ impl Window {
         }
     }
 
-    fn settle(&mut self, id: u16, awaits: Awaits) -> Option<u64> {
+    fn settle(&mut self, id: u16, awaits: Awaits) -> Option<MessageId> {
         if self.slots.get(&id).is_none_or(|slot| slot.awaits != awaits) {
             return None;
         }
         let slot = self.slots.remove(&id)?;
         self.kept_bytes -= slot.parcel.as_ref().map_or(0, Parcel::bytes);
-        self.replayed -= usize::from(slot.seq.is_some());
+        self.replayed -= usize::from(slot.message.is_some());
         self.free.push_back(id);
-        slot.seq
+        slot.message
     }
 
     fn order(&mut self) -> u64 {
@@ -200,6 +200,11 @@ impl Window {
 mod tests {
     use super::super::publication::Publication;
     use super::*;
+    use crate::message::SessionId;
+
+    fn replayed(n: u64) -> MessageId {
+        MessageId { index: n, session_id: SessionId::new(0, [0; 10]), seq: 0 }
+    }
 
     fn parcel(payload_bytes: usize) -> Option<Parcel> {
         let publication = Publication::new("t".to_owned(), &vec![0; payload_bytes], 2, false);
@@ -209,15 +214,18 @@ mod tests {
     #[test]
     fn each_qos_is_settled_by_its_own_acknowledgements() {
         let mut window = Window::default();
-        let (one, two) = (window.open(1, Some(10), None).unwrap(), window.open(2, Some(20), None).unwrap());
+        let (one, two) = (
+            window.open(1, Some(replayed(10)), None).unwrap(),
+            window.open(2, Some(replayed(20)), None).unwrap(),
+        );
         assert_eq!(window.puback(two), None);
         assert_eq!(window.pubrec(one), None);
         assert_eq!(window.pubcomp(two), None, "PUBREC comes first");
-        assert_eq!(window.puback(one), Some(10));
+        assert_eq!(window.puback(one), Some(replayed(10)));
         assert_eq!(window.puback(one), None, "once");
-        assert_eq!(window.pubrec(two), Some(20));
+        assert_eq!(window.pubrec(two), Some(replayed(20)));
         assert!(!window.is_settled());
-        assert_eq!(window.pubcomp(two), Some(20));
+        assert_eq!(window.pubcomp(two), Some(replayed(20)));
         assert!(window.is_settled());
     }
 
@@ -225,10 +233,10 @@ mod tests {
     fn identifiers_are_bounded_and_never_zero_or_used_twice() {
         let mut window = Window::default();
         let ids: std::collections::BTreeSet<u16> =
-            (0..).map_while(|seq| window.open(1, Some(seq), None)).collect();
+            (0..).map_while(|seq| window.open(1, Some(replayed(seq)), None)).collect();
         assert_eq!(ids, (1..=WINDOW).collect());
         assert_eq!(window.room(), 0);
-        assert_eq!(window.puback(5), Some(4));
+        assert_eq!(window.puback(5), Some(replayed(4)));
         assert_eq!(window.open(2, None, None), Some(5));
         for id in [0, WINDOW + 1, u16::MAX] {
             assert_eq!((window.puback(id), window.pubrec(id), window.pubcomp(id)), (None, None, None));
@@ -248,11 +256,11 @@ mod tests {
     #[test]
     fn what_was_not_flushed_is_known() {
         let mut window = Window::default();
-        let [received, _, _] = [2, 1, 2].map(|qos| window.open(qos, Some(7), None).unwrap());
+        let [received, _, _] = [2, 1, 2].map(|qos| window.open(qos, Some(replayed(7)), None).unwrap());
         assert_eq!(window.unsent(), 3);
         window.flushed(window.next_order());
         assert_eq!(window.unsent(), 0);
-        window.open(1, Some(8), None);
+        window.open(1, Some(replayed(8)), None);
         window.open(1, None, parcel(1));
         window.pubrec(received);
         assert_eq!(window.unsent(), 1, "the replayed one that was opened since");

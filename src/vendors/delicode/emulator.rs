@@ -81,20 +81,20 @@ impl DelicodeEmulator {
 
     fn register(&mut self, now: Now, message: &Value, fx: &mut Vec<ServerEffect>) {
         let Some(token) = message.get("token").and_then(Value::as_str) else {
-            return self.reply(REGISTER, "token missing", fx);
+            return self.refuse("token missing", fx);
         };
         let locations: Option<Vec<i64>> = message
             .get("locations")
             .and_then(Value::as_array)
             .and_then(|list| list.iter().map(Value::as_i64).collect());
         let Some(locations) = locations else {
-            return self.reply(REGISTER, "locations must be an array of integers", fx);
+            return self.refuse("locations must be an array of integers", fx);
         };
         let Some(sources) = self.sources(token) else {
             return self.close(1008, "token refused", fx);
         };
         let Some(selection) = select(&sources, &locations, self.recorded.any_credentials) else {
-            return self.reply(REGISTER, "invalid locations", fx);
+            return self.refuse("invalid locations", fx);
         };
         self.state = State::Registered { until_ns: now.steady_ns.saturating_add(SILENCE_MAX_NS) };
         self.reply(REGISTER, "success", fx);
@@ -126,6 +126,11 @@ impl DelicodeEmulator {
         };
         self.send(CLOSE, "message", message, fx);
         self.close(1000, message, fx);
+    }
+
+    fn refuse(&self, result: &str, fx: &mut Vec<ServerEffect>) {
+        self.reply(REGISTER, result, fx);
+        fx.push(ServerEffect::Wrong { what: format!("its registration is refused: {result}") });
     }
 
     fn reply(&self, kind: &str, result: &str, fx: &mut Vec<ServerEffect>) {

@@ -6,12 +6,16 @@
 //! connection with 1008 and a reason that says what there is: silence would look like a quiet recording.
 //!
 //! With `format=envelope` a client may acknowledge each message by a text frame `{"ack": SEQ}`, which
-//! `--pace lockstep` waits for. Whatever else it sends is not looked at.
+//! `--pace lockstep` waits for. Sessions have the same numbers, and so has each round of a loop: it is the first
+//! such message that is not acknowledged, with `"session_id"` beside it the first of that session. An
+//! acknowledgement of something else, or without the envelope, has no effect, and that is told. Whatever else it
+//! sends is not looked at.
 
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::clock::Now;
 use crate::message::{Selection, SourceHeader};
@@ -33,7 +37,31 @@ pub struct GenericEmulator {
 
 #[derive(Deserialize)]
 struct Ack {
-    ack: u64,
+    ack: Value,
+    session_id: Option<Value>,
+}
+
+/// What becomes of a text frame, if it is an acknowledgement.
+fn acknowledged(text: &str, format: Format) -> Option<ServerEffect> {
+    let Ack { ack, session_id } = serde_json::from_str(text).ok()?;
+    if format == Format::Raw {
+        return Some(wrong("an acknowledgement, and without format=envelope there is none"));
+    }
+    let Some(seq) = ack.as_u64() else {
+        return Some(wrong("an acknowledgement whose `ack` is not the `seq` of a message, a whole number"));
+    };
+    let session_id = match session_id {
+        None => None,
+        Some(id) => match serde_json::from_value(id) {
+            Ok(id) => Some(id),
+            Err(_) => return Some(wrong("an acknowledgement whose `session_id` is not the id of a session")),
+        },
+    };
+    Some(ServerEffect::Acknowledged { seq, session_id })
+}
+
+fn wrong(what: &str) -> ServerEffect {
+    ServerEffect::Wrong { what: what.to_owned() }
 }
 
 impl GenericEmulator {
@@ -46,12 +74,7 @@ impl Emulator for GenericEmulator {
     fn on(&mut self, _: Now, input: ClientInput, fx: &mut Vec<ServerEffect>) {
         let query = match input {
             ClientInput::Opened { query } => query,
-            ClientInput::Text(text) if self.format == Format::Envelope => {
-                if let Ok(Ack { ack }) = serde_json::from_str(&text) {
-                    fx.push(ServerEffect::Acknowledged { seq: ack });
-                }
-                return;
-            }
+            ClientInput::Text(text) => return fx.extend(acknowledged(&text, self.format)),
             _ => return,
         };
         let asked = parse(&query).and_then(|asked| check(&asked.0, &self.recorded.sources).map(|()| asked));
@@ -126,7 +149,18 @@ fn known(what: &str, wanted: &[String], mut there_are: Vec<&str>) -> Result<(), 
     there_are.dedup();
     match wanted.iter().find(|w| !there_are.contains(&w.as_str())) {
         Some(unknown) => {
-            Err(format!("no {what} `{}` was recorded; there are: {}", brief(unknown), there_are.join(", ")))
+            let mut reason = format!("no {what} `{}` was recorded; there are: ", brief(unknown));
+            for (n, name) in there_are.iter().enumerate() {
+                let (separator, rest) = (if n > 0 { ", " } else { "" }, format!(", … ({})", there_are.len()));
+                let needed =
+                    separator.len() + name.len() + if n + 1 < there_are.len() { rest.len() } else { 0 };
+                if reason.len() + needed > REASON_MAX_BYTES {
+                    reason.push_str(rest.trim_start_matches(if n > 0 { "" } else { ", " }));
+                    break;
+                }
+                reason.extend([separator, name]);
+            }
+            Err(reason)
         }
         None => Ok(()),
     }

@@ -98,7 +98,10 @@ impl Model {
         self.place.min(self.times[self.times.len() - 1] * QUARTERS)
     }
 
-    fn obey(&mut self, now_ns: u64, order: &Order) {
+    fn obey(&mut self, now_ns: u64, order: &Order, ready: bool) {
+        if matches!(order, Order::Step(_)) && !self.is_open && !ready {
+            return;
+        }
         // A further step to whatever is described begins anew; only counts add up.
         if self.until_alarm || !matches!(order, Order::Step(Steps::Count(_))) {
             (self.steps, self.until_alarm) = (0, false);
@@ -114,7 +117,7 @@ impl Model {
                 self.is_to_play = false;
                 self.steps += count.get();
             }
-            Order::Step(Steps::Until(_)) => (self.is_to_play, self.until_alarm) = (false, true),
+            Order::Step(Steps::Until { .. }) => (self.is_to_play, self.until_alarm) = (false, true),
             Order::Seek(To::Position(ns)) => {
                 let ms = (ns / MS) as i64;
                 if self.stretch.is_some_and(|(_, to)| ms >= to) {
@@ -185,7 +188,7 @@ impl Model {
             while let Some((_, act)) = acts.pop_front_if(|(at_ms, _)| at_ms * MS <= now_ns) {
                 match act {
                     _ if self.is_over => {}
-                    Act::Order(order) => self.obey(now_ns, order),
+                    Act::Order(order) => self.obey(now_ns, order, ready),
                     Act::Late(_) => unreachable!("nothing is late here"),
                     Act::Ready => ready = true,
                     Act::Look => {
@@ -228,10 +231,6 @@ fn times(count: u64) -> Rounds {
     Rounds::Times(NonZeroU64::new(count).unwrap())
 }
 
-fn alarms() -> Selection {
-    Selection { kinds: vec!["alarm".to_owned()], ..Selection::default() }
-}
-
 /// What can be ordered.
 fn orders() -> Vec<Order> {
     let at = |ms| Some(To::Position(ms * MS));
@@ -248,7 +247,7 @@ fn orders() -> Vec<Order> {
         speed("1/2"),
         steps(1),
         steps(3),
-        Order::Step(Steps::Until(Until { selection: alarms(), row: None })),
+        Order::Step(Steps::Until { session_id: row(0, 0, "").session_id, seq: ALARM as u64 }),
         Order::Repeat(Repeat { from: None, to: None, rounds: times(2) }),
         Order::Repeat(Repeat { from: at(30), to: at(90), rounds: times(3) }),
         Order::Repeat(Repeat { from: at(100), to: at(150), rounds: times(2) }),
@@ -259,8 +258,7 @@ fn orders() -> Vec<Order> {
 #[test]
 fn all_pairs_of_orders_do_in_all_situations_what_the_model_does() {
     let times_ms: Vec<u64> = (0..9).map(|n| n * 20).collect();
-    let mut rows = rows_at(&times_ms);
-    rows[ALARM].kind = "alarm".into();
+    let rows = rows_at(&times_ms);
     let client = Start::WithClients(NonZeroUsize::MIN);
     let situations = [
         ("playing", at_once(), vec![]),

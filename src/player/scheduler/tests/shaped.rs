@@ -86,6 +86,38 @@ fn faults_go_on_by_number_where_the_replay_is_wound() {
 }
 
 #[test]
+fn what_a_fault_holds_back_when_the_replay_is_wound_or_stopped_is_emitted_as_far_as_the_digest_goes() {
+    use sha2::Digest as _;
+    let rows: Vec<Row> =
+        [0, 10, 20, 100].iter().zip(0..).map(|(ms, n)| row(n, ms * MS, &n.to_string())).collect();
+    let digest = |seqs: &[usize]| {
+        let mut digest = Sha256::default();
+        for seq in seqs {
+            crate::player::event::add_to_digest(&mut digest, "/stream", seq.to_string().as_bytes());
+        }
+        digest.finalize()
+    };
+    let cases: [(_, &[usize], &[usize]); 4] = [
+        // What follows it has left; nothing has, and what comes then has its number and its fault; nobody touches
+        // it; it is stopped.
+        (Some(order(30, to_ms(100))), &[0, 1, 2, 3], &[0, 2, 3]),
+        (Some(order(15, to_ms(100))), &[0, 3], &[0, 3]),
+        (None, &[0, 1, 2, 3], &[0, 2, 3, 1]),
+        (Some(order(30, Order::Stop)), &[0, 1, 2], &[0, 2]),
+    ];
+    for (act, emitted, sent) in cases {
+        let acts: Vec<_> = act.into_iter().collect();
+        let ran = play(&rows, faulty("reorder=@1:1h"), &acts);
+        assert_eq!(seqs(&ran), sent.iter().map(|seq| *seq as u64).collect::<Vec<_>>());
+        assert_eq!(ran.played.messages, emitted.len() as u64, "{acts:?}");
+        assert_eq!(ran.played.digest.finalize(), digest(emitted), "{acts:?}");
+        assert_eq!(ran.played.sent_digest.unwrap().finalize(), digest(sent), "{acts:?}");
+        let struck = ran.played.faults.iter().map(|report| (report.fault, report.first[0].index));
+        assert_eq!(struck.collect::<Vec<_>>(), [(Fault::Reorder, 1)], "{acts:?}");
+    }
+}
+
+#[test]
 fn what_a_fault_holds_back_leaves_before_the_outage_that_it_was_received_before() {
     let rows = rows_at(&[0, 5, 100]);
     assert_eq!(outages(&rows, &[(10, 50)], faulty("delay=@1:30ms"), &[]), [(35 * MS, 1), (50 * MS, 0)]);
@@ -107,10 +139,7 @@ fn at_maximal_pace_every_outage_is_said_and_over() {
 #[test]
 fn a_step_to_a_message_that_a_fault_drops_ends_there() {
     let rows = rows_at(&[0, 10, 20, 30, 40]);
-    let until = |seq| {
-        let row = Some((rows[0].session_id, seq));
-        Order::Step(Steps::Until(Until { row, ..Until::default() }))
-    };
+    let until = |seq| Order::Step(Steps::Until { session_id: rows[0].session_id, seq });
     let acts = [order(5, until(2)), (6, Act::Look), order(7, steps(1)), (8, Act::Look)];
     let ran = play(&rows, PlayOptions { start_paused: true, ..faulty("drop=@2") }, &acts);
     let seen: Vec<_> = ran.seen.iter().map(|(_, seen)| (seen.seq, seen.emitted)).collect();

@@ -10,7 +10,7 @@ use rumqttc::mqttbytes::v4::{
     Unsubscribe,
 };
 use serde_json::json;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -18,8 +18,8 @@ use super::super::packets::PacketReader;
 use super::super::publication::Publication;
 use super::super::window::Window;
 use super::super::{FILTERS_BYTES_MAX, FILTERS_MAX, rules};
-use super::{ANSWERS_TIMEOUT, Connection, Ended, Parted};
-use crate::transport::fanout::Wish;
+use super::{ANSWERS_TIMEOUT, Connection, Ended, LINGER, Parted};
+use crate::transport::fanout::{MessageId, Wish};
 use crate::transport::trace;
 
 /// What follows an answer.
@@ -64,6 +64,28 @@ impl Connection<'_> {
             self.stand().map_err(Ended::Rules)?;
             self.asked.notify_one();
         }
+    }
+
+    /// The replay is over, and the client is told so: what it still says, to the last message perhaps, is for the trace
+    /// and for those who are still there. Nothing of it can be answered.
+    pub(super) async fn hear_out<S: AsyncRead + AsyncWrite>(
+        &self,
+        packets: &mut PacketReader<ReadHalf<S>>,
+        write: &mut WriteHalf<S>,
+    ) {
+        let _ = timeout(LINGER, async {
+            if write.shutdown().await.is_err() {
+                return;
+            }
+            while let Ok(Some(packet)) = packets.next().await {
+                if packet == Packet::Disconnect {
+                    self.session.member.trace("disconnect", || json!({}));
+                } else if rules::broken_by(&packet).is_some() || self.answer(packet).is_err() {
+                    return;
+                }
+            }
+        })
+        .await;
     }
 
     fn answer(&self, packet: Packet) -> Result<(Option<Packet>, Then), Ended> {
@@ -196,17 +218,19 @@ impl Connection<'_> {
         }
     }
 
-    fn acknowledged(&self, event: &str, id: u16, settle: fn(&mut Window, u16) -> Option<u64>) {
+    fn acknowledged(&self, event: &str, id: u16, settle: fn(&mut Window, u16) -> Option<MessageId>) {
         let settled = settle(&mut self.session.state().window, id);
         self.session.stirred.notify_one();
-        if let Some(seq) = settled {
+        if let Some(message) = settled {
             self.session.member.acknowledged();
             // A PUBREC is half of it.
             if event != "pubrec" {
-                self.session.member.settled(seq);
+                self.session.member.settled(message);
             }
         }
-        self.session.member.trace(event, || json!({"packet_id": id, "seq": settled}));
+        self.session
+            .member
+            .trace(event, || json!({"packet_id": id, "seq": settled.map(|message| message.seq)}));
     }
 
     fn trace_subscribe(&self, subscribe: &Subscribe) {

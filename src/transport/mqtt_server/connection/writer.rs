@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::v4::{Packet, PubRel};
 use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::mpsc;
+use tokio::task;
 use tokio::time::timeout;
 
 use super::super::publish;
@@ -44,7 +45,7 @@ impl Connection<'_> {
         let mut batch = Batch { out: BytesMut::with_capacity(BATCH_BYTES), ..Batch::default() };
         let mut again = self.session.state().window.unacknowledged();
         let mut taken = Vec::new();
-        let (mut finished, mut is_done) = (false, false);
+        let (mut finished, mut is_done, mut is_heard) = (false, false, false);
         loop {
             while let Ok(answer) = answers.try_recv() {
                 answer.write(&mut batch.out, usize::MAX)?;
@@ -64,7 +65,16 @@ impl Connection<'_> {
                     member.end();
                 }
                 if self.server.broker.are_all_done(self.session) {
-                    return Ok(Parted::Finished);
+                    if !std::mem::replace(&mut is_heard, true) {
+                        // The reader has its turn: what has come by now is no later than the end.
+                        task::yield_now().await;
+                    }
+                    if self.server.broker.are_all_heard(self.session)
+                        && answers.is_empty()
+                        && !self.session.state().can_relay()
+                    {
+                        return Ok(Parted::Finished);
+                    }
                 }
             }
             tokio::select! {
@@ -171,13 +181,13 @@ impl Connection<'_> {
             }
             let has_id = item.qos > 0 && item.publish_head().is_some();
             let kept = (has_id && self.session.is_persistent).then(|| Parcel::Replayed(item.clone()));
-            let seq = Some(item.emission.row.seq);
+            let message = Some(item.emission.id());
             // No more was taken than the window has room for.
-            let id = has_id.then(|| state.window.open(item.qos, seq, kept)).flatten();
+            let id = has_id.then(|| state.window.open(item.qos, message, kept)).flatten();
             publish::write(&item, id.unwrap_or_default(), false, &mut batch.out);
             if id.is_none() && item.qos > 0 {
                 // MQTT cannot say it: nobody will acknowledge it.
-                self.session.member.settled(item.emission.row.seq);
+                self.session.member.settled(item.emission.id());
             }
             if is_last {
                 // What is not sent whole is not counted as sent.
@@ -190,7 +200,12 @@ impl Connection<'_> {
         // What this connection will not be sent is for the next one, where there can be one.
         let left = left.into_iter().chain(taken).filter(|item| item.qos > 0 && self.session.is_persistent);
         for item in left {
-            state.window.open(item.qos, Some(item.emission.row.seq), Some(Parcel::Replayed(item)));
+            if item.publish_head().is_none() {
+                // MQTT cannot say it: nobody will acknowledge it.
+                self.session.member.settled(item.emission.id());
+                continue;
+            }
+            state.window.open(item.qos, Some(item.emission.id()), Some(Parcel::Replayed(item)));
         }
     }
 

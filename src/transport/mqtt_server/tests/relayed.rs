@@ -3,6 +3,7 @@
 use rumqttc::mqttbytes::v4::LastWill;
 
 use super::*;
+use crate::transport::trace::Trace;
 
 fn publication(topic: &str, qos: QoS, pkid: u16, payload: &str) -> Publish {
     Publish { pkid, ..Publish::new(topic, qos, payload) }
@@ -82,6 +83,47 @@ async fn an_answer_to_the_last_message_reaches_those_who_have_everything() {
     drop((app, device));
     fanout.empty().await;
     assert!(fanout.summaries().iter().all(|client| client.reason.is_none()));
+}
+
+#[tokio::test]
+async fn an_answer_that_has_come_when_the_last_is_done_reaches_it_too() {
+    let (fanout, server) = server();
+    let mut device = Client::subscribed(&server, "device", "commands", QoS::AtMostOnce).await;
+    let mut app = Client::subscribed(&server, "app", "#", QoS::AtLeastOnce).await;
+    deliver(&fanout, "commands", 1, b"last");
+    device.expect_publish().await;
+    let command = app.expect_publish().await;
+    fanout.finish();
+    device.settled().await;
+    // One after the other, and nobody has had a turn between them.
+    app.say(Packet::PubAck(PubAck::new(command.pkid))).await;
+    device.say(Packet::Publish(publication("answers", QoS::AtMostOnce, 0, "done"))).await;
+    app.expect_received("answers", "done", 0, false).await;
+    assert_eq!(app.hear().await, None);
+    assert_eq!(device.hear().await, None);
+}
+
+#[tokio::test]
+async fn what_a_client_says_to_the_end_of_the_replay_is_in_the_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = Arc::new(Trace::create(&dir.path().join("trace")).unwrap());
+    let fanout = Fanout::new(Clock::System, Some(Arc::clone(&trace)));
+    let server = MqttServer::new(Arc::clone(&fanout), Credentials::Any);
+    let mut device = Client::subscribed(&server, "device", "commands", QoS::AtMostOnce).await;
+    deliver(&fanout, "commands", 0, b"last");
+    fanout.finish();
+    device.expect_publish().await;
+    assert_eq!(device.hear().await, None);
+    device.say(Packet::Publish(publication("answers", QoS::AtMostOnce, 0, "done"))).await;
+    drop(device);
+    fanout.empty().await;
+    trace.finish().unwrap();
+    let lines = std::fs::read_to_string(dir.path().join("trace")).unwrap();
+    let events: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].to_string())
+        .collect();
+    assert_eq!(events[events.len() - 2..], ["\"publish\"", "\"left\""], "{lines}");
 }
 
 #[tokio::test]

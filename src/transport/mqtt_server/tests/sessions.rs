@@ -1,5 +1,7 @@
 //! Persistent sessions: what waits for a client that is away, what is sent again, and when they end.
 
+use rumqttc::mqttbytes::v4::ConnectAuth;
+
 use super::*;
 use crate::message::SourceHeader;
 use crate::transport::fanout::{AWAY_TOO_LONG, Down, Strands, TOO_SLOW};
@@ -155,6 +157,74 @@ async fn a_clean_session_ends_the_one_before_and_leaves_none() {
     gone(client).await;
     let mut client = Client::connected_with(&server, persistent("c"), false).await;
     client.settled().await;
+}
+
+#[tokio::test]
+async fn a_session_is_for_nobody_who_connects_under_another_name() {
+    let (fanout, server) = server();
+    let by = |user: &str| {
+        let auth = ConnectAuth::UsernamePassword { username: user.into(), password: "x".into() };
+        Connect { auth, ..persistent("c") }
+    };
+    let mut client = Client::connected_with(&server, by("a"), false).await;
+    client.subscribe("#", QoS::AtLeastOnce).await;
+    // Taken over while it is connected, and while it is away.
+    let mut other = Client::connected_with(&server, by("b"), false).await;
+    assert_eq!(client.hear().await, None, "[MQTT-3.1.4-2]");
+    deliver(&fanout, "t", 1, b"for a alone");
+    other.settled().await;
+    other.subscribe("#", QoS::AtLeastOnce).await;
+    gone(other).await;
+    until_away(&fanout).await;
+    deliver(&fanout, "t", 1, b"for b alone");
+    let mut client = Client::connected_with(&server, by("a"), false).await;
+    client.settled().await;
+    gone(client).await;
+    let mut nameless = Client::connected_with(&server, persistent("c"), false).await;
+    nameless.settled().await;
+}
+
+#[tokio::test]
+async fn what_mqtt_cannot_say_is_not_kept_for_the_next_connection() {
+    let (fanout, server) = server();
+    let breaks = Misbehaviour::new("close=1".parse().unwrap(), 1).connection();
+    let mut client = Client::open_under(&server, Some(breaks));
+    client.say(Packet::Connect(persistent("c"))).await;
+    client.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false))).await;
+    client.subscribe("#", QoS::AtLeastOnce).await;
+    for topic in ["t", "t", &"t".repeat(65_536)] {
+        deliver(&fanout, topic, 1, b"x");
+    }
+    while client.hear().await.is_some() {}
+    let mut client = Client::connected_with(&server, persistent("c"), true).await;
+    for _ in 0..2 {
+        let publish = client.expect_publish().await;
+        client.say(Packet::PubAck(PubAck::new(publish.pkid))).await;
+    }
+    fanout.finish();
+    assert_eq!(client.hear().await, None, "nothing is waited for that cannot come");
+}
+
+#[tokio::test]
+async fn who_asks_for_topics_of_ours_comes_back_in_an_outage_that_is_not_theirs() {
+    let (fanout, server) = server();
+    let source = |name: &str, transport: &str| SourceHeader {
+        name: name.into(),
+        vendor: "generic".into(),
+        kinds: Vec::new(),
+        settings: serde_json::json!({"transport": transport}),
+    };
+    let strands = Strands::new(&[source("src", "mqtt"), source("other", "websocket")], &Selection::default());
+    fanout.reproduce_outages(strands);
+    let ours = Client::subscribed(&server, "ours", "telereel/#", QoS::AtMostOnce).await;
+    let mut theirs = Client::subscribed(&server, "theirs", "#", QoS::AtMostOnce).await;
+    fanout.set_down(&[Down { source: "src".into(), device: None }]);
+    assert_eq!(theirs.hear().await, None);
+    gone(ours).await;
+    let _ours = Client::subscribed(&server, "ours", "telereel/#", QoS::AtMostOnce).await;
+    let mut theirs = Client::open(&server);
+    theirs.say(Packet::Connect(Connect::new("theirs"))).await;
+    theirs.expect(Packet::ConnAck(ConnAck::new(ConnectReturnCode::ServiceUnavailable, false))).await;
 }
 
 #[tokio::test]

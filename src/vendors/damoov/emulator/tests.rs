@@ -56,7 +56,7 @@ fn give(emulator: &mut DamoovEmulator, second: u64, input: ClientInput) -> Vec<S
     emulator.on(at_s(second), input, &mut fx);
     let line = |effect: &ServerEffect| match effect {
         ServerEffect::Send(text) => text.to_string(),
-        ServerEffect::Acknowledged { .. } => unreachable!(),
+        ServerEffect::Acknowledged { .. } | ServerEffect::Wrong { .. } => unreachable!(),
         ServerEffect::Ready { selection, format: Format::Raw } => {
             assert_eq!(selection.vendors, ["damoov"]);
             assert_eq!(selection.kinds, ["device_update", "other"]);

@@ -39,13 +39,14 @@ fn give(emulator: &mut DelicodeEmulator, second: u64, input: ClientInput) -> Vec
     let mut fx = Vec::new();
     emulator.on(at_s(second), input, &mut fx);
     fx.iter()
+        .filter(|effect| !matches!(effect, ServerEffect::Wrong { .. }))
         .map(|effect| match effect {
             ServerEffect::Send(text) => {
                 let value: Value = serde_json::from_str(text).unwrap();
                 let words = value.get("result").or(value.get("message")).and_then(Value::as_str).unwrap();
                 format!("{}: {words}", value["type"].as_str().unwrap())
             }
-            ServerEffect::Acknowledged { .. } => unreachable!(),
+            ServerEffect::Acknowledged { .. } | ServerEffect::Wrong { .. } => unreachable!(),
             ServerEffect::Ready { selection, format: Format::Raw } => {
                 let Selection { sources, kinds, devices, .. } = selection;
                 assert_eq!(kinds, &["person_position", "person_lost", "demographics", "other"]);
@@ -182,5 +183,17 @@ fn what_is_out_of_the_protocol_is_answered_by_the_table() {
         let mut emulator = opened(true);
         say(&mut emulator, 1, &register("t", "[1]"));
         assert_eq!(give(&mut emulator, 2, input), expected, "case {i}");
+    }
+}
+
+#[test]
+fn a_refused_registration_is_told_without_what_it_showed() {
+    for (any_credentials, token, locations) in
+        [(false, "jwt-a", "[9]"), (true, "geheim", "1"), (true, "geheim", "[\"geheim\"]")]
+    {
+        let (mut emulator, mut fx) = (opened(any_credentials), Vec::new());
+        emulator.on(at_s(1), ClientInput::Text(register(token, locations).into()), &mut fx);
+        let Some(ServerEffect::Wrong { what }) = fx.last() else { panic!("{fx:?}") };
+        assert!(what.contains("refused") && !what.contains(token), "{what}");
     }
 }
