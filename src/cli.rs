@@ -3,6 +3,7 @@
 
 mod exchange;
 mod shaping;
+mod upkeep;
 
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
 pub use self::shaping::Shaping;
+pub use self::upkeep::{Compact, Prune, Recover, Reindex, Rename, Rm, Verify};
 use crate::archive::Filter;
 use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
@@ -102,6 +104,14 @@ pub enum Verb {
     Recover(Recover),
     /// Rebuild the index from segments, manifests and sidecars
     Reindex(Reindex),
+    /// Merge the many small segments of sessions into few
+    Compact(Compact),
+    /// Remove what is older than a retention, or the oldest until the rest fits
+    Prune(Prune),
+    /// Give a session another name
+    Rename(Rename),
+    /// Remove sessions
+    Rm(Rm),
     /// Show the fields that are declared for a vendor's messages
     Schema(Schema),
     /// Print the SQL views of the archive, for DuckDB
@@ -396,24 +406,6 @@ pub struct Cat {
     #[command(flatten)]
     pub filters: Filters,
 }
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  telereel verify                    exit code 3 if anything is damaged
-  telereel doctor --json | jq .problems")]
-pub struct Verify {}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  telereel recover                   also done whenever `record` starts
-  telereel --archive /data/reel recover --json")]
-pub struct Recover {}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  telereel reindex
-  telereel --archive /data/reel reindex --json")]
-pub struct Reindex {}
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:

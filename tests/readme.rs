@@ -93,7 +93,8 @@ fn the_demo_and_everything_after_it_runs() {
     let demo = folder.path().join("telereel-demo");
     for command in commands() {
         let runs_alone = ["list", "info", "verify", "recover", "reindex"].contains(&command[0]);
-        if runs_alone || command.starts_with(&["cat", "latest"]) {
+        let is_upkeep = command[0] == "compact" && !command.contains(&"tuesday");
+        if runs_alone || is_upkeep || command.starts_with(&["cat", "latest"]) {
             assert!(!telereel(&demo, &command, 0).is_empty(), "{command:?} said nothing");
         }
     }

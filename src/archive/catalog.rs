@@ -4,10 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::Archive;
-use super::durable::files_in;
+use super::durable::{files_in, read_json};
 use super::error::ArchiveError;
+use super::layout::PartName;
+use super::manifest::Manifest;
 use super::sidecar::{Sidecar, session_rows};
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, PartRow};
 
 impl Archive {
     /// The index for reading. Where the file is missing, broken, of another version or behind the
@@ -66,7 +68,37 @@ impl Archive {
         let Ok(index) = self.open_index() else { return Ok(false) };
         let known = index.sessions().unwrap_or_default();
         let is_known = |sidecar: &Sidecar| known.contains(&sidecar.to_row());
-        Ok(self.is_complete(&index).unwrap_or(false) && self.read_sidecars()?.iter().all(is_known))
+        let manifests = self.read_manifests()?;
+        Ok(self.is_complete(&index).unwrap_or(false)
+            && self.read_sidecars()?.iter().all(is_known)
+            && index.parts().is_ok_and(|parts| knows_parts(&parts, &manifests)))
+    }
+
+    /// Reads again what failed while upkeep replaced some of the files.
+    pub(super) fn while_files_change<T>(
+        &self,
+        read: impl Fn() -> Result<T, ArchiveError>,
+    ) -> Result<T, ArchiveError> {
+        loop {
+            let before = self.generations()?;
+            match read() {
+                Err(error @ (ArchiveError::Io { .. } | ArchiveError::DamagedSegment { .. }))
+                    if self.generations()? == before =>
+                {
+                    return Err(error);
+                }
+                Err(ArchiveError::Io { .. } | ArchiveError::DamagedSegment { .. }) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Which parts count, and how often each was written anew: it changes with every commit.
+    pub(super) fn generations(&self) -> Result<Vec<(PartName, u32)>, ArchiveError> {
+        // A manifest that cannot be read counts for none here; `verify` tells of it.
+        let names = files_in(&*self.disk, &self.layout.manifests(), "json")?;
+        let read = names.iter().filter_map(|path| read_json::<Manifest>(&*self.disk, path).ok().flatten());
+        Ok(read.map(|manifest| (manifest.name(), manifest.generation)).collect())
     }
 
     fn catalog_in_memory(&self) -> Result<Index, ArchiveError> {
@@ -76,10 +108,17 @@ impl Archive {
             index.put_session(&session)?;
         }
         for manifest in manifests {
-            index.put_part(manifest.session_id, manifest.part, &manifest.to_rows(), &[])?;
+            index.put_part(&manifest.to_part_row(), &manifest.to_rows(), &[])?;
         }
         Ok(index)
     }
+}
+
+/// Whether these are the parts of the manifests, each as it was written last. (An index that was brought up to date
+/// from an older one knows their seqs only about.)
+pub(super) fn knows_parts(parts: &[PartRow], manifests: &[Manifest]) -> bool {
+    let of = |row: PartRow| (row.session_id, row.part, row.part_last, row.generation);
+    parts.iter().copied().map(of).eq(manifests.iter().map(|manifest| of(manifest.to_part_row())))
 }
 
 fn has_log(index: &Path) -> bool {

@@ -6,12 +6,11 @@
 //! Sidecars are rewritten while a recorder runs, by it and by others: whoever does holds a short lock of its own
 //! ([`Archive::edit_sidecar`]), which is not the archive's.
 
-use std::fs::File;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{ArchiveError, IoContext};
+use super::error::ArchiveError;
 use super::scan::{Bound, seq_range};
 use super::session::{SessionSummary, summarise};
 use super::sidecar::Sidecar;
@@ -57,21 +56,7 @@ impl Mark {
     }
 }
 
-/// Held while a sidecar is read, changed and written.
-#[derive(Debug)]
-pub(super) struct SidecarLock {
-    _folder: File,
-}
-
 impl Archive {
-    /// Waits for whoever rewrites a sidecar. Nobody does for longer than two small files take.
-    pub(super) fn lock_sidecars(&self) -> Result<SidecarLock, ArchiveError> {
-        // The folder itself: `lock` is held for as long as somebody records.
-        let folder = File::open(self.root()).doing("open", self.root())?;
-        folder.lock().doing("lock", self.root())?;
-        Ok(SidecarLock { _folder: folder })
-    }
-
     /// Changes a session's sidecar, and the index with it.
     pub(super) fn edit_sidecar<T>(
         &self,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::index::IndexError;
+use crate::message::SessionId;
 
 /// The one error type of this stage; causes are chained, not repeated.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,22 @@ pub enum ArchiveError {
     RowRefused { session: String, seq: u64, what: String },
     #[error("the declaration of {vendor} {kind} cannot be used")]
     Declaration { vendor: String, kind: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("the manifests of {path} change faster than they can be read")]
+    Unsteady { path: PathBuf },
+    #[error(
+        "the disk of {path} has no room: it takes {needed} bytes for the new files until the old ones go, {free} are free"
+    )]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
+    #[error("there is a session or a clip `{name}` already: choose another name")]
+    NameTaken { name: String },
+    #[error("session {session_id} has lost its sidecar and goes by its id")]
+    NoSidecar { session_id: SessionId },
+    #[error(
+        "session `{name}` has not ended: rename it when it has (after a crash, `telereel recover` ends it)"
+    )]
+    NotEnded { name: String },
+    #[error("interrupted")]
+    Interrupted,
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("no session `{wanted}`{}", nearest_text(.nearest))]

@@ -78,6 +78,10 @@ impl Archive {
     /// One session in detail. Channels and devices are counted by reading their columns: about a
     /// second for ten million messages.
     pub fn info(&self, session_id: SessionId) -> Result<SessionInfo, ArchiveError> {
+        self.while_files_change(|| self.look_into(session_id))
+    }
+
+    fn look_into(&self, session_id: SessionId) -> Result<SessionInfo, ArchiveError> {
         let index = self.catalog()?;
         let Some(session) = index.session(session_id)? else {
             return Err(ArchiveError::SessionNotFound {

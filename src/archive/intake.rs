@@ -102,7 +102,7 @@ impl Intake {
             let ranges = std::mem::take(&mut manifest.lost);
             if !ranges.is_empty() {
                 let at_us = Clock::System.now().wall_us;
-                manifest.removed.push(Removed { verb: self.verb.to_owned(), at_us, ranges });
+                manifest.removed.push(Removed { verb: self.verb.to_owned(), at_us, ranges, rows: None });
             }
             self.next_seq = manifest.seq_end;
             self.part += 1;
@@ -141,10 +141,11 @@ impl Intake {
             index.put_session(&sidecar.to_row())?;
             parts.iter().try_for_each(|part| {
                 let manifest = &part.manifest;
-                index.put_part(manifest.session_id, manifest.part, &manifest.to_rows(), &part.links)
+                index.put_part(&manifest.to_part_row(), &manifest.to_rows(), &part.links)
             })
         })?;
         archive.write_sidecar(&sidecar)?;
+        archive.write_segment_list()?;
         archive.write_views()?;
         Ok(session_id)
     }

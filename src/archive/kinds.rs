@@ -16,7 +16,7 @@ pub(super) struct Kinds {
 pub(super) struct Kind {
     pub vendor: String,
     pub name: String,
-    text: Option<String>,
+    pub text: Option<String>,
     pub declaration: Option<Declaration>,
     /// Counts declarations of the same kind that differ between sources: each has its own segment.
     pub variant: usize,

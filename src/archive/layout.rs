@@ -67,6 +67,16 @@ impl Layout {
         self.root.join("views")
     }
 
+    /// The segments that count, one JSON object a line.
+    pub fn segments(&self) -> PathBuf {
+        self.root.join("segments.jsonl")
+    }
+
+    /// What becomes of the sidecar of a session that is being removed.
+    pub(super) fn going(&self, session_id: SessionId) -> PathBuf {
+        self.sessions().join(format!("{session_id}.removed"))
+    }
+
     pub fn index(&self) -> PathBuf {
         self.root.join("index.sqlite")
     }
@@ -92,6 +102,13 @@ pub(super) fn kind_dir(vendor: &str, kind: &str) -> String {
 /// A segment's path, relative to the archive; `day` counts from the Unix epoch.
 pub(super) fn segment_path(vendor: &str, kind: &str, day: i64, part: PartName) -> String {
     format!("{}/date={}/{part}.parquet", kind_dir(vendor, kind), date_of_day(day))
+}
+
+/// How often a file was written anew, by its name: `{session}-{part}.g{generation}.parquet`, 0 without.
+pub(super) fn generation_of(path: &Path) -> u32 {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let generation = name.split('.').nth(1).and_then(|word| word.strip_prefix('g'));
+    generation.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// The path of a kind's zero-row file, relative to the archive.
@@ -132,6 +149,9 @@ mod tests {
         assert_eq!(PartName::of(&layout.part(name)), Some(name));
         assert_eq!(PartName::of(&layout.manifest(name)), Some(name));
         assert_eq!(PartName::of(Path::new(&segment_path("v", "k", 3, name))), Some(name));
+        let again = format!("data/{name}.g12.2.parquet");
+        assert_eq!((PartName::of(Path::new(&again)), generation_of(Path::new(&again))), (Some(name), 12));
+        assert_eq!(generation_of(Path::new(&segment_path("v", "k", 3, name))), 0);
         assert_eq!(PartName::of(Path::new("schema.parquet")), None);
         assert_eq!(PartName::of(Path::new("notes-1.txt")), None);
     }

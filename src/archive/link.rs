@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Archive;
 use super::error::{ArchiveError, IoContext};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, ManifestFile};
 use crate::index::LinkRow;
 use crate::message::SessionId;
 
@@ -91,10 +91,20 @@ impl Archive {
     pub(super) fn read_links(&self, manifest: &Manifest) -> Result<Vec<LinkRow>, ArchiveError> {
         let mut links = Vec::new();
         for file in manifest.files.iter().filter(|file| file.kind == LINK_KIND) {
-            read_links(&self.root().join(&file.path), manifest.session_id, &mut links)?;
+            self.read_links_of(file, manifest.session_id, &mut links)?;
         }
         links.sort_by_key(|link| link.seq);
         Ok(links)
+    }
+
+    /// The link events in a segment of link events.
+    pub(super) fn read_links_of(
+        &self,
+        file: &ManifestFile,
+        session_id: SessionId,
+        links: &mut Vec<LinkRow>,
+    ) -> Result<(), ArchiveError> {
+        read_links(&self.root().join(&file.path), session_id, links)
     }
 }
 
@@ -116,7 +126,7 @@ fn read_links(path: &Path, session_id: SessionId, links: &mut Vec<LinkRow>) -> R
     Ok(())
 }
 
-fn push_links(batch: &RecordBatch, session_id: SessionId, links: &mut Vec<LinkRow>) -> Option<()> {
+pub(super) fn push_links(batch: &RecordBatch, session_id: SessionId, links: &mut Vec<LinkRow>) -> Option<()> {
     let source = batch.column_by_name("source")?.as_string_opt::<i32>()?;
     let connection = batch.column_by_name("connection")?.as_primitive_opt::<Int32Type>()?;
     let seq = batch.column_by_name("seq")?.as_primitive_opt::<Int64Type>()?;

@@ -42,6 +42,18 @@ impl Archive {
         Ok(Lock { _file: file })
     }
 
+    /// Waits for whoever rewrites a sidecar at the moment: a recorder, or a verb beside it. Held for an instant. None
+    /// where the folder is not the operating system's: of a simulated disk.
+    pub(super) fn lock_sidecars(&self) -> Result<Option<Lock>, ArchiveError> {
+        let path = self.layout.sessions();
+        let folder = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.doing("open", &path)?,
+        };
+        folder.lock().doing("lock", &path)?;
+        Ok(Some(Lock { _file: folder }))
+    }
+
     /// Whether somebody, this process included, is writing to the archive.
     pub fn is_locked(&self) -> bool {
         let Ok(file) = File::open(self.layout.lock()) else { return false };

@@ -1,5 +1,9 @@
 //! Manifests: `manifests/{session_id}-{part:06}.json`. Writing one commits a sealed part: what no
 //! manifest names does not count.
+//!
+//! Upkeep puts one manifest in the place of several ([`rewrite`](mod@super::rewrite)): it keeps the name of the
+//! first part and covers the parts up to `part_last`. Manifests of covered parts do not count any more, from the
+//! moment at which the one that covers them is in place. All that reads manifests reads them by this rule.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,17 +16,26 @@ use super::durable::{files_in, read_json};
 use super::error::ArchiveError;
 use super::layout::PartName;
 use super::time::rfc3339_us;
-use crate::index::{SegmentRow, SegmentSourceRow};
+use crate::index::{PartRow, SegmentRow, SegmentSourceRow};
 use crate::message::SessionId;
+
+/// How often manifests are read anew while upkeep replaces some of them, many times a second.
+const LOOKS_MAX: usize = 100;
 
 /// What one journal part was sealed into.
 ///
 /// Every `seq` in `seq_start..seq_end` is in exactly one row of exactly one of the files, or in
-/// exactly one of the ranges under `lost`. Parts of a session follow one another without a gap.
+/// exactly one of the ranges under `lost`, or was removed. Parts of a session follow one another without a gap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub session_id: SessionId,
     pub part: u32,
+    /// The last of the parts that it covers; none where that is `part`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_last: Option<u32>,
+    /// How often upkeep has written it anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
     #[serde(rename = "sealed_at", with = "rfc3339_us")]
     pub sealed_at_us: i64,
     /// Which telereel sealed it.
@@ -99,13 +112,24 @@ impl SeqRange {
     }
 }
 
-/// Rows that were taken out on purpose.
+/// Rows that were taken out on purpose: when and by which verb, never what it looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     pub verb: String,
     #[serde(rename = "at", with = "rfc3339_us")]
     pub at_us: i64,
     pub ranges: Vec<SeqRange>,
+    /// Where rows that stayed lie between those that went, too many to list each: how many of the numbers in
+    /// `ranges` were removed, which are those that no file has. None: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
+impl Removed {
+    /// How many rows were removed.
+    pub fn messages(&self) -> u64 {
+        self.rows.unwrap_or_else(|| self.ranges.iter().map(|range| range.messages()).sum())
+    }
 }
 
 impl Manifest {
@@ -113,9 +137,49 @@ impl Manifest {
         PartName { session_id: self.session_id, part: self.part }
     }
 
+    /// The last part that it covers.
+    pub fn last_part(&self) -> u32 {
+        self.part_last.unwrap_or(self.part)
+    }
+
+    /// Whether it is about this part, perhaps among others.
+    pub fn covers(&self, name: PartName) -> bool {
+        self.session_id == name.session_id && (self.part..=self.last_part()).contains(&name.part)
+    }
+
     pub(super) fn to_rows(&self) -> Vec<SegmentRow> {
         self.files.iter().map(|file| file.to_row(self.name())).collect()
     }
+
+    pub(super) fn to_part_row(&self) -> PartRow {
+        PartRow {
+            session_id: self.session_id,
+            part: self.part,
+            part_last: self.last_part(),
+            generation: self.generation,
+            seq_start: self.seq_start,
+            seq_end: self.seq_end,
+        }
+    }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The manifests that count and those that others cover. A manifest that covers others has the name of the
+/// first of them, and so comes before them.
+pub(super) fn split_covered(mut manifests: Vec<Manifest>) -> (Vec<Manifest>, Vec<Manifest>) {
+    manifests.sort_by_key(Manifest::name);
+    let mut covered_to: Option<PartName> = None;
+    manifests.into_iter().partition(|manifest| {
+        let name = manifest.name();
+        let is_covered = covered_to.is_some_and(|last| last.session_id == name.session_id && name <= last);
+        if !is_covered {
+            covered_to = Some(PartName { part: manifest.last_part(), ..name });
+        }
+        !is_covered
+    })
 }
 
 impl ManifestFile {
@@ -152,27 +216,98 @@ impl ManifestFile {
 }
 
 impl Archive {
-    /// All manifests, by session and part.
+    /// All manifests that count, by session and part.
     pub(super) fn read_manifests(&self) -> Result<Vec<Manifest>, ArchiveError> {
         self.read_manifests_where(|_| true)
     }
 
-    /// One session's manifests, by part.
+    /// One session's manifests that count, by part.
     pub(super) fn read_manifests_of(&self, session_id: SessionId) -> Result<Vec<Manifest>, ArchiveError> {
         self.read_manifests_where(|path| PartName::of(path).is_some_and(|name| name.session_id == session_id))
     }
 
+    /// The manifest of this name, whether it counts or not.
     pub(super) fn read_manifest(&self, name: PartName) -> Result<Option<Manifest>, ArchiveError> {
         read_json(&*self.disk, &self.layout.manifest(name))
     }
 
+    /// The manifest that counts for a part.
+    pub(super) fn manifest_of(&self, name: PartName) -> Result<Option<Manifest>, ArchiveError> {
+        match self.read_manifest(name)? {
+            // Nothing before it can cover the first.
+            Some(manifest) if name.part == 0 => Ok(Some(manifest)),
+            _ => Ok(self.read_manifests_of(name.session_id)?.into_iter().find(|m| m.covers(name))),
+        }
+    }
+
     fn read_manifests_where(&self, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Manifest>, ArchiveError> {
-        let mut manifests = Vec::new();
-        for path in files_in(&*self.disk, &self.layout.manifests(), "json")? {
-            if wanted(&path) {
-                manifests.extend(read_json::<Manifest>(&*self.disk, &path)?);
+        Ok(split_covered(self.read_all_manifests_where(wanted)?).0)
+    }
+
+    /// With those that are covered; of sessions that are being removed, none.
+    pub(super) fn read_all_manifests_where(
+        &self,
+        wanted: impl Fn(&Path) -> bool,
+    ) -> Result<Vec<Manifest>, ArchiveError> {
+        for _ in 0..LOOKS_MAX {
+            let going = self.sessions_going()?;
+            let goes = |path: &Path| PartName::of(path).is_some_and(|name| going.contains(&name.session_id));
+            let mut paths = files_in(&*self.disk, &self.layout.manifests(), "json")?;
+            paths.retain(|path| wanted(path) && (going.is_empty() || !goes(path)));
+            let read = paths.iter().map(|path| read_json::<Manifest>(&*self.disk, path));
+            // One that is gone since was covered by one that may have been read before it was replaced: together
+            // they would be no whole set.
+            if let Some(manifests) = read.collect::<Result<Option<Vec<_>>, _>>()? {
+                return Ok(manifests);
             }
         }
-        Ok(manifests)
+        Err(ArchiveError::Unsteady { path: self.root().to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(session: u8, part: u32, part_last: Option<u32>, generation: u32) -> Manifest {
+        Manifest {
+            session_id: SessionId::new(0, [session; 10]),
+            part,
+            part_last,
+            generation,
+            sealed_at_us: 0,
+            telereel: String::new(),
+            seq_start: 0,
+            seq_end: 0,
+            rows: 0,
+            files: Vec::new(),
+            lost: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn covered_manifests_do_not_count() {
+        let all = vec![
+            manifest(2, 0, None, 0),
+            manifest(1, 3, Some(5), 1),
+            manifest(1, 6, None, 0),
+            manifest(1, 0, Some(4), 2),
+            manifest(1, 1, None, 0),
+            manifest(2, 1, None, 0),
+        ];
+        let (counted, covered) = split_covered(all);
+        let names = |list: &[Manifest]| {
+            list.iter().map(|m| (m.session_id.as_bytes()[15], m.part)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&counted), [(1, 0), (1, 6), (2, 0), (2, 1)]);
+        assert_eq!(names(&covered), [(1, 1), (1, 3)]);
+    }
+
+    #[test]
+    fn what_was_never_rewritten_is_written_as_before() {
+        let text = serde_json::to_string(&manifest(1, 7, None, 0)).unwrap();
+        assert!(!text.contains("generation") && !text.contains("part_last"), "{text}");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap().last_part(), 7);
     }
 }

@@ -14,6 +14,7 @@
 //! views/duckdb.sql     views over all kinds, relative to the folder     (views)
 //! views/questions.md   what to ask them, and how                        (questions)
 //! index.sqlite         derived from all this                            (crate::index)
+//! segments.jsonl       the same: the segments that count                (segment_list)
 //! ```
 //!
 //! # How data enters
@@ -31,6 +32,10 @@
 //! be right. The pages are still in the system's cache, so this costs a copy and a checksum.
 //! What a cut at each step leaves, and what [`recover`] does about it, is the table in [`recover`](mod@recover).
 //!
+//! # How it changes
+//!
+//! Also in one way: [`rewrite`](mod@rewrite) copies rows into new segments and replaces one manifest.
+//!
 //! # What is true
 //!
 //! Segments, manifests and sidecars. The index is made of them; readers that find it missing, broken
@@ -43,6 +48,7 @@ mod blocks;
 mod catalog;
 mod clips;
 mod columns;
+mod compact;
 mod declarations;
 mod decoding;
 mod described;
@@ -59,15 +65,20 @@ mod link;
 mod lock;
 mod manifest;
 mod open;
+mod prune;
 mod questions;
 mod recover;
+mod redecode;
 mod reindex;
+mod rewrite;
 mod row_columns;
 mod scan;
 mod schema;
 mod seal;
 mod segment;
+mod segment_list;
 mod session;
+mod sessions;
 mod sidecar;
 mod sorting;
 #[cfg(test)]
@@ -80,6 +91,7 @@ mod writers;
 
 pub use blocks::BlockSums;
 pub use clips::{Clip, Mark};
+pub use compact::{CompactOptions, Compacted};
 pub use error::ArchiveError;
 pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
 pub use gaps::Gap;
@@ -89,9 +101,11 @@ pub use layout::{Layout, PartName};
 pub use lock::Lock;
 pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
 pub use open::Archive;
+pub use prune::{PruneOptions, Pruned};
 pub use questions::questions;
 pub use recover::{Lost, RecoverReport, recover, recover_telling};
 pub use reindex::{ReindexReport, reindex, reindex_telling};
+pub use rewrite::Watch;
 pub use row_columns::RowColumns;
 pub use scan::{Bound, Scan, ScanOptions, ScanSummary, end_of, envelopes, last_rows_from, scan, summarize};
 pub use schema::{FORMAT, envelope_fields};

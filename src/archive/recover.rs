@@ -28,11 +28,13 @@
 //! L  sidecar without an end                        crash while recording          ended as `recovered`, when
 //!                                                                                 its last message arrived
 //! M  part without a sidecar                        the disk                       written from the part's header
-//! N  index missing, or behind sidecars and         cut right after one of these   made again
-//!    manifests                                     was written, or in `reindex`
+//! N  index or segments.jsonl missing, or behind    cut right after one of these   made again
+//!    sidecars and manifests                        was written, or in `reindex`
 //! O  sidecar that says `importing`                 cut within the commit of an    the session is taken back
 //!                                                  import                         (intake)
 //! ```
+//!
+//! What upkeep leaves half done when it is cut has a table of its own, in [`rewrite`](mod@super::rewrite).
 //!
 //! F and H lose what had been promised, unless the journal knows that it had not been synced; so does a
 //! torn tail behind which a later part follows. All of it ends up as `lost` ranges of a manifest, so that
@@ -48,7 +50,8 @@ use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
 use super::intake::take_back;
 use super::layout::PartName;
-use super::manifest::SeqRange;
+use super::manifest::{Manifest, SeqRange};
+use super::rewrite::{finish_removals, finish_rewrites};
 use super::seal::{journal_error, seal};
 use super::sidecar::Ended;
 use super::verify::segment_files;
@@ -74,8 +77,11 @@ pub struct RecoverReport {
     pub sessions: Vec<SessionId>,
     /// Names of sessions whose import a crash had cut: nothing is left of them.
     pub taken_back: Vec<String>,
-    /// Half-written files that were removed.
+    /// Half-written files that were removed, and replaced ones.
     pub removed_files: u64,
+    /// Sessions whose removal had been begun.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_sessions: Vec<SessionId>,
 }
 
 /// A stretch of a session that is gone.
@@ -107,6 +113,8 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     let mut report = RecoverReport::default();
     empty_tmp(archive, &mut report)?;
     report.taken_back = take_back(archive)?.into_iter().map(|sidecar| sidecar.name).collect();
+    finish_removals(archive, &mut report)?;
+    finish_rewrites(archive, &mut report)?;
     let names = archive.parts()?;
     let headers = session_headers(archive, &names);
     let total = names.len() as u64;
@@ -129,6 +137,7 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     if !archive.index_is_whole()? {
         super::reindex::reindex(archive)?;
     }
+    archive.write_segment_list()?;
     archive.write_views()?;
     Ok(report)
 }
@@ -209,7 +218,8 @@ fn remove_uncommitted(
     name: PartName,
     report: &mut RecoverReport,
 ) -> Result<(), ArchiveError> {
-    if archive.read_manifest(name)?.is_some_and(|manifest| archive.has_files_of(&manifest)) {
+    let is_committed = |manifest: Manifest| manifest.generation > 0 || archive.has_files_of(&manifest);
+    if archive.manifest_of(name)?.is_some_and(is_committed) {
         return Ok(());
     }
     for path in segment_files(archive)? {

@@ -50,7 +50,7 @@ pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rei
             report.unreadable.push(error.to_string());
             Vec::new()
         });
-        index.put_part(manifest.session_id, manifest.part, &manifest.to_rows(), &links)?;
+        index.put_part(&manifest.to_part_row(), &manifest.to_rows(), &links)?;
         report.segments += manifest.files.len() as u64;
         report.links += links.len() as u64;
     }
@@ -60,6 +60,7 @@ pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rei
     remove_database(archive, &layout.index())?;
     disk.rename(&tmp, &layout.index()).doing("rename to", &layout.index())?;
     disk.sync_dir(layout.root()).doing("sync", layout.root())?;
+    archive.write_segment_list()?;
     Ok(report)
 }
 

@@ -47,8 +47,8 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
     let unnamed =
         || ArchiveError::DamagedPart { path: part.to_owned(), what: "it is not named as a part".into() };
     let name = PartName::of(part).ok_or_else(unnamed)?;
-    if let Some(manifest) = archive.read_manifest(name)?
-        && archive.has_files_of(&manifest)
+    if let Some(manifest) = archive.manifest_of(name)?
+        && (manifest.generation > 0 || archive.has_files_of(&manifest))
     {
         return release_again(archive, part, &manifest);
     }
@@ -122,9 +122,16 @@ pub(super) fn in_stages<'a, E: From<ArchiveError>>(
 
 /// Steps 2 and 3: into place, then the manifest.
 pub(super) fn commit(archive: &Archive, finished: &Finished) -> Result<(), ArchiveError> {
+    rename_into_place(archive, &finished.segments)?;
+    let manifest = &finished.manifest;
+    replace_json(&archive.layout, &*archive.disk, &archive.layout.manifest(manifest.name()), manifest)
+}
+
+/// Segments from `tmp/` to `data/`, durably.
+pub(super) fn rename_into_place(archive: &Archive, segments: &[FinishedSegment]) -> Result<(), ArchiveError> {
     let disk = &*archive.disk;
     let mut folders: Vec<PathBuf> = Vec::new();
-    for FinishedSegment { tmp, file } in &finished.segments {
+    for FinishedSegment { tmp, file } in segments {
         let target = archive.root().join(&file.path);
         let folder = target.parent().unwrap_or(archive.root()).to_owned();
         disk.create_dir_all(&folder).doing("create", &folder)?;
@@ -136,11 +143,10 @@ pub(super) fn commit(archive: &Archive, finished: &Finished) -> Result<(), Archi
     for folder in &folders {
         disk.sync_dir(folder).doing("sync", folder)?;
     }
-    let manifest = &finished.manifest;
-    replace_json(&archive.layout, disk, &archive.layout.manifest(manifest.name()), manifest)
+    Ok(())
 }
 
-/// Steps 4 and 5: the index rows, then the part goes.
+/// Steps 4 and 5: the index rows and the list of segments, then the part goes.
 fn release(
     archive: &Archive,
     part: &Path,
@@ -158,8 +164,9 @@ fn release(
     };
     archive.update_index(|index| {
         index.put_session(&sidecar.to_row())?;
-        index.put_part(manifest.session_id, manifest.part, &manifest.to_rows(), links)
+        index.put_part(&manifest.to_part_row(), &manifest.to_rows(), links)
     })?;
+    archive.write_segment_list()?;
     remove_part(archive, part)
 }
 

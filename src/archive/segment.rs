@@ -238,7 +238,7 @@ pub(super) fn parse_declaration(
 }
 
 impl Naming {
-    fn pairs(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {
         let mut pairs = vec![
             ("format", FORMAT.to_string()),
             ("vendor", self.vendor.clone()),

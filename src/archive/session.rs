@@ -45,6 +45,7 @@ impl Archive {
     /// Begins a session: makes its name unique in the archive (`-2`, `-3`, …, also in `header`), and
     /// writes its sidecar, its declarations, the zero-row files of its kinds and the views.
     pub fn begin_session(&self, header: &mut SessionHeader) -> Result<(), ArchiveError> {
+        let _lock = self.lock_sidecars()?;
         let taken = self.names_taken()?;
         header.name = unique_name(&header.name, &taken);
         let sidecar = Sidecar::of(header);

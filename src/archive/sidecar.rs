@@ -97,6 +97,17 @@ impl Sidecar {
         }
     }
 
+    /// Of a session whose sidecar is lost.
+    pub(super) fn stub(session_id: SessionId) -> Self {
+        Self::of(&SessionHeader {
+            session_id,
+            name: session_id.to_string(),
+            site: String::new(),
+            started_at_us: 0,
+            sources: Vec::new(),
+        })
+    }
+
     pub(super) fn to_row(&self) -> SessionRow {
         let mut clips: Vec<&Clip> = self.clips.iter().collect();
         clips.sort_by(|a, b| (a.seq_from, &a.name).cmp(&(b.seq_from, &b.name)));

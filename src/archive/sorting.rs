@@ -18,6 +18,7 @@ use super::kinds::Kinds;
 use super::layout::{PartName, segment_path};
 use super::link::LinkOrigin;
 use super::manifest::{Manifest, SeqRange};
+use super::redecode::{STAMP, stamp};
 use super::seal::journal_error;
 use super::segment::{FinishedSegment, Naming, Segment};
 use super::time::{date_of_day, day_of};
@@ -200,12 +201,15 @@ impl<'a> Sorting<'a> {
             kind: kind.name.clone(),
             date: date_of_day(day),
             path,
-            metadata: vec![
+            metadata: [
                 ("site", self.session.site.clone()),
                 ("session_id", self.name.session_id.to_string()),
                 ("session", self.session.name.clone()),
                 ("part", self.name.part.to_string()),
-            ],
+            ]
+            .into_iter()
+            .chain(kind.text.as_ref().map(|text| (STAMP, stamp(text))))
+            .collect(),
         };
         let tmp = self.archive.layout.tmp().join(format!("{}-{at}.parquet", self.name));
         let sources = self.session.sources.len();
@@ -233,6 +237,8 @@ impl SortedPart<'_> {
         let manifest = Manifest {
             session_id: self.name.session_id,
             part: self.name.part,
+            part_last: None,
+            generation: 0,
             sealed_at_us: Clock::System.now().wall_us,
             telereel: env!("CARGO_PKG_VERSION").to_owned(),
             seq_start: self.seqs.start,

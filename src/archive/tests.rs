@@ -8,6 +8,7 @@ mod intake;
 mod lookup;
 mod order;
 mod published;
+mod rewrite;
 mod seek;
 mod stages;
 pub(crate) mod support;

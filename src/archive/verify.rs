@@ -12,12 +12,15 @@ use serde::Serialize;
 
 use super::Archive;
 use super::blocks;
+use super::catalog::knows_parts;
 use super::durable::{checksum, files_in, read_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::{PartName, SCHEMA_FILE};
-use super::manifest::{Manifest, ManifestFile, SeqRange};
+use super::manifest::{Manifest, ManifestFile, Removed, SeqRange, split_covered};
 use super::recover::Lost;
+use super::rewrite::is_explained;
 use super::sidecar::{Sidecar, session_rows};
+use crate::index::IndexError;
 use crate::message::SessionId;
 
 /// How thorough to be.
@@ -64,12 +67,18 @@ pub enum Problem {
     SeqMissing { session_id: SessionId, range: SeqRange },
     #[error("session {session_id}: seq {} to {} are there more than once", range.seq_start, range.seq_end.saturating_sub(1))]
     SeqRepeated { session_id: SessionId, range: SeqRange },
+    #[error(
+        "session {session_id}: {found} rows are gone where its manifest says that {expected} were removed"
+    )]
+    RemovedCount { session_id: SessionId, expected: u64, found: u64 },
     #[error("session {session_id} has segments and no sidecar")]
     NoSidecar { session_id: SessionId },
     #[error("{path} was set aside by recovery: its header cannot be read")]
     SetAside { path: String },
     #[error("index.sqlite: {what}; `telereel reindex` makes it again")]
     Index { what: String },
+    #[error("segments.jsonl does not list the segments of the manifests; `telereel reindex` makes it again")]
+    SegmentList,
 }
 
 impl VerifyReport {
@@ -90,17 +99,34 @@ pub fn verify_telling(
     options: VerifyOptions,
     tell: &dyn Fn(u64, u64),
 ) -> Result<VerifyReport, ArchiveError> {
+    loop {
+        let before = archive.generations()?;
+        let report = look(archive, options, tell)?;
+        // What upkeep has replaced in the meantime is not missing.
+        if report.problems.is_empty() || archive.generations()? == before {
+            return Ok(report);
+        }
+    }
+}
+
+fn look(
+    archive: &Archive,
+    options: VerifyOptions,
+    tell: &dyn Fn(u64, u64),
+) -> Result<VerifyReport, ArchiveError> {
     // In this order a seal that goes on at the same time is seen as waiting or as done, never as damage.
     let recording = archive.is_locked();
     let on_disk = segment_files(archive)?;
     let waiting = archive.parts()?;
     let mut report = VerifyReport { recording, ..VerifyReport::default() };
     let sidecars = readable::<Sidecar>(archive, &archive.layout.sessions(), &mut report)?;
-    let manifests = readable::<Manifest>(archive, &archive.layout.manifests(), &mut report)?;
+    let mut manifests = readable::<Manifest>(archive, &archive.layout.manifests(), &mut report)?;
     // Half imported: what there is of them says nothing yet.
     let (cut, sidecars): (Vec<_>, Vec<_>) = sidecars.into_iter().partition(|sidecar| sidecar.importing);
     let is_cut = |id: SessionId| cut.iter().any(|sidecar| sidecar.session_id == id);
-    let manifests: Vec<_> = manifests.into_iter().filter(|manifest| !is_cut(manifest.session_id)).collect();
+    let going = archive.sessions_going()?;
+    manifests.retain(|manifest| !going.contains(&manifest.session_id) && !is_cut(manifest.session_id));
+    let (manifests, covered) = split_covered(manifests);
 
     let total = manifests.iter().map(|manifest| manifest.files.len() as u64).sum();
     for manifest in &manifests {
@@ -111,19 +137,39 @@ pub fn verify_telling(
         manifests.iter().flat_map(|m| &m.files).map(|file| file.path.as_str()).collect();
     for path in on_disk {
         let text = path.to_string_lossy().into_owned();
-        let is_waiting = |part: PartName| waiting.contains(&part) || is_cut(part.session_id);
-        if !named.contains(text.as_str()) && !PartName::of(&path).is_some_and(is_waiting) {
+        let name = PartName::of(&path);
+        let goes = name.is_some_and(|part| going.contains(&part.session_id) || is_cut(part.session_id));
+        if named.contains(text.as_str()) || name.is_some_and(|part| waiting.contains(&part)) || goes {
+            continue;
+        }
+        if !is_explained(&path, &manifests) {
             report.problems.push(Problem::Unnamed { path: text });
+        } else if !recording {
+            report
+                .leftovers
+                .push(format!("{text} was replaced, or made and not used: run `telereel recover`"));
         }
     }
     if !recording {
-        if cut.is_empty() {
-            check_index(archive, &manifests, &sidecars, &mut report);
-        }
         for sidecar in &cut {
             report
                 .leftovers
                 .push(format!("session {} is half imported: run `telereel recover`", sidecar.name));
+        }
+        for manifest in covered {
+            let name = manifest.name();
+            report.leftovers.push(format!("manifests/{name}.json was replaced: run `telereel recover`"));
+        }
+        for session_id in going {
+            report
+                .leftovers
+                .push(format!("session {session_id} is not removed whole: run `telereel recover`"));
+        }
+        if cut.is_empty() {
+            check_index(archive, &manifests, &sidecars, &mut report);
+            if !archive.segment_list_is_right()? {
+                report.problems.push(Problem::SegmentList);
+            }
         }
         for part in &waiting {
             report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
@@ -173,9 +219,14 @@ fn check_part(
         complete &= report.problems.len() == problems;
         tell(report.segments);
     }
-    for range in manifest.lost.iter().chain(manifest.removed.iter().flat_map(|r| &r.ranges)) {
+    for range in manifest
+        .lost
+        .iter()
+        .chain(manifest.removed.iter().filter(|r| r.rows.is_none()).flat_map(|r| &r.ranges))
+    {
         seen.mark_range(*range);
     }
+    let counted = seen.mark_counted(&manifest.removed);
     let lost = manifest.lost.iter();
     report.known_lost.extend(lost.map(|&range| Lost { session_id: manifest.session_id, range }));
     // A file that is missing or broken has been named: its seqs need not be listed as well.
@@ -184,6 +235,10 @@ fn check_part(
         report.problems.extend(seen.missing().map(|range| Problem::SeqMissing { session_id, range }));
         let repeated = seen.repeated.into_iter();
         report.problems.extend(repeated.map(|range| Problem::SeqRepeated { session_id, range }));
+        let removed = manifest.removed.iter().filter_map(|removed| removed.rows).sum();
+        if counted != removed {
+            report.problems.push(Problem::RemovedCount { session_id, expected: removed, found: counted });
+        }
     }
 }
 
@@ -290,7 +345,7 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
         if wanted.iter().any(|session| !sessions.contains(session)) || sessions.len() != wanted.len() {
             return Ok(Some("its sessions are not those of the sidecars".to_owned()));
         }
-        let differs = index.segment_paths()? != expected;
+        let differs = index.segment_paths()? != expected || !knows_parts(&index.parts()?, manifests);
         Ok::<_, crate::index::IndexError>(
             differs.then(|| "its segments are not those of the manifests".to_owned()),
         )
@@ -298,6 +353,11 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
     match complaint {
         Ok(None) => {}
         Ok(Some(what)) => report.problems.push(Problem::Index { what }),
+        Err(IndexError::Older { .. }) => {
+            let what =
+                "index.sqlite is an older telereel's: it is brought up to date by the next that writes to it";
+            report.leftovers.push(format!("{what}, or by `telereel reindex`"));
+        }
         // An archive in which nothing was ever recorded has none.
         Err(_) if !archive.layout.index().exists() && sidecars.is_empty() => {}
         Err(error) => {
@@ -345,6 +405,22 @@ impl Seen {
 
     fn mark_range(&mut self, range: SeqRange) {
         (range.seq_start.max(self.start)..range.seq_end.min(self.end)).for_each(|seq| self.mark(seq));
+    }
+
+    /// Takes the numbers that are missing where rows were removed as these; says how many there were.
+    fn mark_counted(&mut self, removed: &[Removed]) -> u64 {
+        let mut marked = 0;
+        for range in
+            removed.iter().filter(|removed| removed.rows.is_some()).flat_map(|removed| &removed.ranges)
+        {
+            for seq in range.seq_start.max(self.start)..range.seq_end.min(self.end) {
+                let at = seq - self.start;
+                let (word, bit) = ((at / 64) as usize, 1 << (at % 64));
+                marked += u64::from(self.bits[word] & bit == 0);
+                self.bits[word] |= bit;
+            }
+        }
+        marked
     }
 
     /// Out of place counts as repeated: it belongs to another part, which has it.

@@ -74,7 +74,7 @@ fn write_batch(files: &mut [SegmentFile], at: usize, batch: &RecordBatch) -> Res
     Ok(())
 }
 
-struct SegmentFile {
+pub(super) struct SegmentFile {
     tmp: PathBuf,
     path: PathBuf,
     writer: ArrowWriter<HashingFile>,
@@ -82,7 +82,7 @@ struct SegmentFile {
 
 impl SegmentFile {
     /// Starts a file, replacing what an earlier attempt may have left there.
-    fn create(disk: &dyn Disk, new: NewFile) -> Result<Self, ArchiveError> {
+    pub(super) fn create(disk: &dyn Disk, new: NewFile) -> Result<Self, ArchiveError> {
         let NewFile { tmp, path, schema, options } = new;
         remove_if_there(disk, &tmp)?;
         let inner = disk.create_new(&tmp).doing("create", &tmp)?;
@@ -105,7 +105,13 @@ impl SegmentFile {
         act(&mut self.writer).map_err(|source| ArchiveError::WriteSegment { path: self.path.clone(), source })
     }
 
-    fn finish(self) -> Result<WrittenFile, ArchiveError> {
+    /// Writes rows of a file that is made alone: its open row group may hold `row_group_bytes`.
+    pub(super) fn write(&mut self, rows: &RecordBatch, row_group_bytes: usize) -> Result<(), ArchiveError> {
+        self.with_writer(|writer| writer.write(rows))?;
+        if self.memory_bytes() > row_group_bytes { self.with_writer(ArrowWriter::flush) } else { Ok(()) }
+    }
+
+    pub(super) fn finish(self) -> Result<WrittenFile, ArchiveError> {
         let Self { tmp, path, writer } = self;
         let mut file = writer.into_inner().map_err(|source| ArchiveError::WriteSegment { path, source })?;
         file.inner.sync_data().doing("sync", &tmp)?;

@@ -7,6 +7,7 @@
 mod cat;
 mod check;
 mod clip;
+mod compact;
 mod completions;
 mod context;
 mod demo;
@@ -19,16 +20,20 @@ mod log;
 mod mark;
 mod output;
 mod progress;
+mod prune;
 mod record;
 mod recorder_api;
 mod recover;
 mod reindex;
+mod rename;
 mod replay;
+mod rm;
 mod schema;
 mod selection;
 mod signals;
 mod simulate;
 mod status;
+mod upkeep;
 mod verify;
 mod views;
 
@@ -122,6 +127,10 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::Verify(_) => verify::run(&context),
         Verb::Recover(_) => recover::run(&context),
         Verb::Reindex(_) => reindex::run(&context),
+        Verb::Compact(args) => compact::run(&context, args),
+        Verb::Prune(args) => prune::run(&context, args),
+        Verb::Rename(args) => rename::run(&context, args),
+        Verb::Rm(args) => rm::run(&context, args),
         Verb::Schema(args) => schema::run(&context, &args),
         Verb::Views(args) => views::run(&context, &args),
         Verb::Completions(args) => completions::run(&args),

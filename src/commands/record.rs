@@ -22,7 +22,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
     if let Some(name) = &args.session {
-        session_name(name)?;
+        session_name("--session", name)?;
     }
     let config = context.config_with_sources()?;
     let (summary, failed) = super::runtime()?.block_on(record(context, &config, args))?;
@@ -36,9 +36,9 @@ pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
     Ok(if summary.dropped() > 0 { Outcome::Lossy } else { Outcome::Done })
 }
 
-/// Refuses what could not be told from other ways to name a session, or from a path.
-fn session_name(name: &str) -> Result<(), Usage> {
-    let refused = |why| Err(Usage(format!("--session {name:?}: {why}")));
+/// Refuses what could not be told from other ways to name a session, or from a path; `what` the user calls it.
+pub(super) fn session_name(what: &str, name: &str) -> Result<(), Usage> {
+    let refused = |why| Err(Usage(format!("{what} {name:?}: {why}")));
     match name {
         "latest" => refused("`latest` means the latest session: choose another name"),
         _ if name.starts_with('.') || !is_source_name(name) => {

@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-pub use rows::{ClipRow, LinkRow, MarkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
+pub use rows::{ClipRow, LinkRow, MarkRow, PartRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow};
 
 /// The migrations, oldest first. Never edit one that was released: add another.
-const MIGRATIONS: [&str; 1] = [include_str!("../../schema/index/001_catalog.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../schema/index/001_catalog.sql"), include_str!("../../schema/index/002_parts.sql")];
 
 /// Readers and the writer wait this long for one another before they give up; a checkpoint of a
 /// large index on a slow disk takes a second or two.

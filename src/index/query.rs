@@ -4,7 +4,8 @@ use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
-    ClipRow, Index, IndexError, LinkRow, MarkRow, SegmentRow, SegmentSourceRow, SessionRow, SourceRow,
+    ClipRow, Index, IndexError, LinkRow, MarkRow, PartRow, SegmentRow, SegmentSourceRow, SessionRow,
+    SourceRow,
 };
 use crate::message::SessionId;
 
@@ -68,13 +69,33 @@ impl Index {
         })
     }
 
-    /// How many sessions there are, and how many parts with segments.
+    /// How many sessions there are, and how many parts.
     pub fn counts(&self) -> Result<(usize, usize), IndexError> {
         self.read(|| {
             let sql = "SELECT (SELECT count(*) FROM session), \
-                 (SELECT count(*) FROM (SELECT DISTINCT session_id, part FROM segment))";
+                 (SELECT count(*) FROM part)";
             self.connection
                 .query_row(sql, [], |row| Ok((unsigned(row, 0)? as usize, unsigned(row, 1)? as usize)))
+        })
+    }
+
+    /// All parts, by session and part.
+    pub fn parts(&self) -> Result<Vec<PartRow>, IndexError> {
+        self.read(|| {
+            let mut query = self.connection.prepare(
+                "SELECT session_id, part, part_last, generation, seq_start, seq_end FROM part \
+                 ORDER BY session_id, part",
+            )?;
+            query.query_map([], part_row)?.collect()
+        })
+    }
+
+    /// All segments without their sources, by session and place in it.
+    pub fn all_segments(&self) -> Result<Vec<SegmentRow>, IndexError> {
+        self.read(|| {
+            let sql =
+                format!("SELECT {SEGMENT_COLUMNS} FROM segment ORDER BY session_id, part, seq_min, path");
+            self.connection.prepare(&sql)?.query_map([], segment_row)?.collect()
         })
     }
 
@@ -164,6 +185,17 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         sources: Vec::new(),
         clips: Vec::new(),
         marks: Vec::new(),
+    })
+}
+
+fn part_row(row: &Row<'_>) -> rusqlite::Result<PartRow> {
+    Ok(PartRow {
+        session_id: session_id(row, 0)?,
+        part: row.get(1)?,
+        part_last: row.get(2)?,
+        generation: row.get(3)?,
+        seq_start: unsigned(row, 4)?,
+        seq_end: unsigned(row, 5)?,
     })
 }
 

@@ -35,6 +35,19 @@ pub struct SourceRow {
     pub settings: serde_json::Value,
 }
 
+/// What a manifest covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRow {
+    pub session_id: SessionId,
+    pub part: u32,
+    /// Inclusive.
+    pub part_last: u32,
+    pub generation: u32,
+    pub seq_start: u64,
+    /// Exclusive.
+    pub seq_end: u64,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentRow {
     pub path: String,

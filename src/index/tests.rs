@@ -49,6 +49,11 @@ fn segment(session_id: SessionId, part: u32) -> SegmentRow {
     }
 }
 
+fn part(session_id: SessionId, part: u32) -> PartRow {
+    let first = u64::from(part) * 10;
+    PartRow { session_id, part, part_last: part, generation: 0, seq_start: first, seq_end: first + 10 }
+}
+
 fn link(session_id: SessionId, seq: u64) -> LinkRow {
     LinkRow {
         session_id,
@@ -73,16 +78,16 @@ fn what_was_put_comes_back() {
     index.put_session(&late).unwrap();
     index.put_session(&early).unwrap();
     index
-        .put_part(early.session_id, 1, &[segment(early.session_id, 1)], &[link(early.session_id, 3)])
+        .put_part(&part(early.session_id, 1), &[segment(early.session_id, 1)], &[link(early.session_id, 13)])
         .unwrap();
-    index.put_part(early.session_id, 0, &[segment(early.session_id, 0)], &[]).unwrap();
+    index.put_part(&part(early.session_id, 0), &[segment(early.session_id, 0)], &[]).unwrap();
 
     let reader = Index::open_read_only(&path).unwrap();
     assert_eq!(reader.sessions().unwrap(), [early.clone(), late.clone()]);
     assert_eq!(reader.session(late.session_id).unwrap(), Some(late));
     let parts = reader.segments(early.session_id).unwrap();
     assert_eq!(parts, [segment(early.session_id, 0), segment(early.session_id, 1)]);
-    assert_eq!(reader.links(early.session_id).unwrap(), [link(early.session_id, 3)]);
+    assert_eq!(reader.links(early.session_id).unwrap(), [link(early.session_id, 13)]);
     assert_eq!(reader.integrity().unwrap(), None);
 }
 
@@ -92,7 +97,9 @@ fn putting_again_replaces() {
     let mut s = session("a", 1);
     for _ in 0..2 {
         index.put_session(&s).unwrap();
-        index.put_part(s.session_id, 0, &[segment(s.session_id, 0)], &[link(s.session_id, 0)]).unwrap();
+        index
+            .put_part(&part(s.session_id, 0), &[segment(s.session_id, 0)], &[link(s.session_id, 0)])
+            .unwrap();
     }
     s.ended_at_us = Some(9);
     s.ended = Some("stopped".into());
@@ -100,6 +107,62 @@ fn putting_again_replaces() {
     assert_eq!(index.sessions().unwrap(), [s.clone()]);
     assert_eq!(index.segments(s.session_id).unwrap().len(), 1);
     assert_eq!(index.links(s.session_id).unwrap().len(), 1);
+}
+
+#[test]
+fn one_part_takes_the_place_of_several_with_their_links() {
+    let mut index = Index::in_memory().unwrap();
+    let id = session("a", 1).session_id;
+    for n in 0..4 {
+        index.put_part(&part(id, n), &[segment(id, n)], &[link(id, u64::from(n) * 10)]).unwrap();
+    }
+    let merged = PartRow { part_last: 2, generation: 1, seq_end: 30, ..part(id, 0) };
+    let one = SegmentRow { path: "data/one.parquet".into(), ..segment(id, 0) };
+    index.put_part(&merged, std::slice::from_ref(&one), &[link(id, 10)]).unwrap();
+    assert_eq!(index.parts().unwrap(), [merged, part(id, 3)]);
+    assert_eq!(index.segments(id).unwrap(), [one, segment(id, 3)]);
+    let links: Vec<_> = index.links(id).unwrap().iter().map(|link| link.seq).collect();
+    assert_eq!(links, [10, 30]);
+    assert_eq!(index.counts().unwrap(), (0, 2));
+}
+
+#[test]
+fn an_older_index_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let id = session("a", 1).session_id;
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(MIGRATIONS[0]).unwrap();
+    let sql = "INSERT INTO segment VALUES ('p', ?1, 3, 'v', 'k', 'd', 2, 30, 34, 0, 0, 0, 0, 0, 0)";
+    old.execute(sql, [id.to_string()]).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    assert!(matches!(Index::open_read_only(&path), Err(IndexError::Older { found: 1, .. })));
+    let index = Index::open(&path).unwrap();
+    assert_eq!(index.parts().unwrap(), [PartRow { seq_end: 35, ..part(id, 3) }]);
+}
+
+#[test]
+fn a_removed_session_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let (gone, stays) = (session("a", 1_000_000), session("b", 2_000_000));
+    let mut index = Index::open(&path).unwrap();
+    for s in [&gone, &stays] {
+        index.put_session(s).unwrap();
+        index
+            .put_part(&part(s.session_id, 0), &[segment(s.session_id, 0)], &[link(s.session_id, 0)])
+            .unwrap();
+    }
+    index.remove_session(gone.session_id).unwrap();
+    assert_eq!(index.sessions().unwrap(), std::slice::from_ref(&stays));
+    assert_eq!(index.links(gone.session_id).unwrap(), []);
+    index.vacuum().unwrap();
+    drop(index);
+    let text = gone.session_id.to_string();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()));
+    assert_eq!(Index::open(&path).unwrap().segments(stays.session_id).unwrap().len(), 1);
 }
 
 #[test]

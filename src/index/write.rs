@@ -3,7 +3,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::{Index, IndexError, LinkRow, SegmentRow, SessionRow};
+use super::{Index, IndexError, LinkRow, PartRow, SegmentRow, SessionRow};
 use crate::message::SessionId;
 
 impl Index {
@@ -12,27 +12,64 @@ impl Index {
         self.write("write a session to", |tx| put_session(tx, session))
     }
 
-    /// Puts what one journal part was sealed into, in place of what was known about that part.
+    /// Puts what a manifest names, in place of what was known about the parts that it covers.
     pub fn put_part(
         &mut self,
-        session_id: SessionId,
-        part: u32,
+        part: &PartRow,
         segments: &[SegmentRow],
         links: &[LinkRow],
     ) -> Result<(), IndexError> {
         self.write("write segments to", |tx| {
+            let id = part.session_id.to_string();
             tx.execute(
                 "DELETE FROM segment_source WHERE path IN \
-                 (SELECT path FROM segment WHERE session_id = ?1 AND part = ?2)",
-                params![session_id.to_string(), part],
+                 (SELECT path FROM segment WHERE session_id = ?1 AND part BETWEEN ?2 AND ?3)",
+                params![id, part.part, part.part_last],
+            )?;
+            for table in ["segment", "part"] {
+                let sql = format!("DELETE FROM {table} WHERE session_id = ?1 AND part BETWEEN ?2 AND ?3");
+                tx.execute(&sql, params![id, part.part, part.part_last])?;
+            }
+            tx.execute(
+                "DELETE FROM link WHERE session_id = ?1 AND seq >= ?2 AND seq < ?3",
+                params![id, part.seq_start as i64, part.seq_end as i64],
             )?;
             tx.execute(
-                "DELETE FROM segment WHERE session_id = ?1 AND part = ?2",
-                params![session_id.to_string(), part],
+                "INSERT INTO part (session_id, part, part_last, generation, seq_start, seq_end) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    id,
+                    part.part,
+                    part.part_last,
+                    part.generation,
+                    part.seq_start as i64,
+                    part.seq_end as i64
+                ],
             )?;
             segments.iter().try_for_each(|segment| put_segment(tx, segment))?;
             put_links(tx, links)
         })
+    }
+
+    /// Forgets a session and all that is known of it.
+    pub fn remove_session(&mut self, session_id: SessionId) -> Result<(), IndexError> {
+        self.write("remove a session from", |tx| {
+            let id = session_id.to_string();
+            tx.execute(
+                "DELETE FROM segment_source WHERE path IN (SELECT path FROM segment WHERE session_id = ?1)",
+                [&id],
+            )?;
+            for table in ["segment", "part", "link", "clip", "mark", "source", "session"] {
+                tx.execute(&format!("DELETE FROM {table} WHERE session_id = ?1"), [&id])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Leaves nothing of what was removed in the file, nor in its log.
+    pub fn vacuum(&mut self) -> Result<(), IndexError> {
+        let failed = |source| IndexError::Query { action: "vacuum", source };
+        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").map_err(failed)
     }
 
     fn write(

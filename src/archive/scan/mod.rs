@@ -20,6 +20,7 @@ mod pages;
 mod session;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -197,6 +198,11 @@ impl ScanOptions {
 
 impl Scan {
     fn open(archive: &Archive, options: &ScanOptions, with_payloads: bool) -> Result<Self, ArchiveError> {
+        archive.while_files_change(|| Self::plan(archive, options, with_payloads))
+    }
+
+    fn plan(archive: &Archive, options: &ScanOptions, with_payloads: bool) -> Result<Self, ArchiveError> {
+        let may_hold = Arc::new(options.clone());
         let mut pending = Vec::new();
         for (session, mut segments) in selected(archive, options)? {
             let mut range = bounds::seq_range(archive, &segments, options.from, options.to)?;
@@ -215,7 +221,8 @@ impl Scan {
                 let range = range.start.max(stretch.start)..range.end.min(stretch.end);
                 let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
                 let (session, segments) = (session.clone(), segments.clone());
-                pending.push(SessionStream::new(archive, session, segments, range, wanted));
+                let may_hold = Arc::clone(&may_hold);
+                pending.push(SessionStream::new(archive, session, segments, range, wanted, may_hold));
             }
         }
         pending.sort_by_key(|stream| std::cmp::Reverse(stream.earliest()));

@@ -1,9 +1,13 @@
 //! One session's rows in the order of `seq`: its parts one after another, the files of each merged.
+//!
+//! Upkeep may replace segments while they are scanned. A file that is open stays readable; where the next one is
+//! gone, or its manifest names others, the session's manifests are read anew and the scan goes on at its next `seq`.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::ScanOptions;
 use super::cursor::{Cursor, Wanted};
 use crate::archive::Archive;
 use crate::archive::blocks::CheckedFile;
@@ -37,7 +41,13 @@ pub(super) struct SessionStream {
     /// The current part's files that are open, with rows left.
     cursors: Vec<Cursor>,
     range: Range<u64>,
+    /// The first `seq` that no row has been given of: where the scan goes on if segments were replaced.
+    next: u64,
+    /// Which manifests the files are of, once they were read anew: unless these have changed since, a file that
+    /// is missing is damage.
+    generations: Option<Vec<(PartName, u32)>>,
     wanted: Wanted,
+    may_hold: Arc<ScanOptions>,
 }
 
 impl SessionStream {
@@ -48,6 +58,7 @@ impl SessionStream {
         mut segments: Vec<SegmentRow>,
         range: Range<u64>,
         wanted: Wanted,
+        may_hold: Arc<ScanOptions>,
     ) -> Self {
         segments.retain(|s| s.seq_max >= range.start && s.seq_min < range.end);
         let shared = Shared { session_id: session.session_id, site: session.site.into() };
@@ -59,8 +70,11 @@ impl SessionStream {
             manifest: None,
             unopened: Vec::new(),
             cursors: Vec::new(),
+            next: range.start,
             range,
+            generations: None,
             wanted,
+            may_hold,
         }
     }
 
@@ -79,6 +93,7 @@ impl SessionStream {
     pub(super) fn take(&mut self) -> Result<Option<Row>, ArchiveError> {
         let Some(at) = self.first()? else { return Ok(None) };
         let row = self.cursors[at].row()?;
+        self.next = row.seq + 1;
         if !self.cursors[at].advance()? || self.cursors[at].seq() >= self.range.end {
             self.cursors.swap_remove(at);
         }
@@ -96,7 +111,11 @@ impl SessionStream {
             let first = (0..self.cursors.len()).min_by_key(|&at| self.cursors[at].seq());
             let seq = first.map(|at| self.cursors[at].seq());
             match self.unopened.pop_if(|segment| seq.is_none_or(|seq| segment.seq_min <= seq)) {
-                Some(segment) => self.open(&segment)?,
+                Some(segment) => {
+                    if let Err(error) = self.open(&segment) {
+                        self.go_on_after(error)?;
+                    }
+                }
                 None if first.is_some() => return Ok(first),
                 None => match self.parts.pop_front() {
                     Some(part) => self.begin(part)?,
@@ -119,8 +138,31 @@ impl SessionStream {
     fn open(&mut self, segment: &SegmentRow) -> Result<(), ArchiveError> {
         let file = open(&self.archive, segment, self.manifest.as_ref())?;
         let shared = Arc::clone(&self.shared);
-        let cursor = Cursor::open(file, segment, shared, self.range.start, &self.wanted)?;
+        let cursor = Cursor::open(file, segment, shared, self.next, &self.wanted)?;
         self.cursors.extend(cursor.filter(|cursor| cursor.seq() < self.range.end));
+        Ok(())
+    }
+}
+
+impl SessionStream {
+    /// If segments were replaced since they were planned for, plans anew from the manifests; else it was damage.
+    fn go_on_after(&mut self, error: ArchiveError) -> Result<(), ArchiveError> {
+        let manifests = self.archive.read_manifests_of(self.shared.session_id)?;
+        let generations: Vec<_> = manifests.iter().map(|m| (m.name(), m.generation)).collect();
+        if self.generations.as_ref() == Some(&generations) {
+            return Err(error);
+        }
+        self.generations = Some(generations);
+        self.cursors.clear();
+        self.unopened.clear();
+        self.manifest = None;
+        let (next, end) = (self.next, self.range.end);
+        let rows = manifests.iter().map(|manifest| {
+            let mut rows = manifest.to_rows();
+            rows.retain(|s| s.seq_max >= next && s.seq_min < end && self.may_hold.may_hold(s));
+            rows
+        });
+        self.parts = rows.filter(|rows| !rows.is_empty()).collect();
         Ok(())
     }
 }

@@ -1,0 +1,285 @@
+//! Retention: what is older than a moment goes, or the oldest until the rest fits.
+//!
+//! Whole files go where they can; a file of which something stays is rewritten without the rest. Rows inside clips
+//! stay. Link events and configurations stay as long as anything of their session does: they say how it was
+//! recorded. A session of which nothing else is left goes whole.
+
+use std::collections::HashSet;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use serde::Serialize;
+
+use super::Archive;
+use super::clips::Clip;
+use super::error::ArchiveError;
+use super::link::LINK_KIND;
+use super::manifest::{Manifest, ManifestFile};
+use super::redecode::STAMP;
+use super::rewrite::{Rewrite, Target, Targets, Watch, count_removed, run, schema_of, stamp_of};
+use super::sidecar::Sidecar;
+use crate::clock::Clock;
+use crate::message::SessionId;
+
+/// The kind that holds what a source was configured with.
+const CONFIG_KIND: &str = "config";
+
+/// What goes.
+#[derive(Clone, Debug, Default)]
+pub struct PruneOptions {
+    /// What was received before this, in microseconds since the Unix epoch.
+    pub before_us: Option<i64>,
+    /// The oldest of what is selected, until the rest takes no more bytes.
+    pub max_bytes: Option<u64>,
+    /// Only of these kinds; empty: of all.
+    pub kinds: Vec<String>,
+    /// Only of these vendors; empty: of all.
+    pub vendors: Vec<String>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What went of one session, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    pub session: String,
+    pub session_id: SessionId,
+    /// Nothing of it is left.
+    pub whole: bool,
+    pub messages: u64,
+    /// Of the segments; about, where rows go and it has not been done.
+    pub bytes: u64,
+}
+
+/// What is to become of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Goes,
+    /// Some of its rows go.
+    Divided,
+}
+
+/// One session on its way.
+struct Pruning<'a> {
+    options: &'a PruneOptions,
+    /// Files that go for their bytes.
+    oldest: &'a HashSet<String>,
+    session: Sidecar,
+    clips: Vec<Clip>,
+    manifests: Vec<Manifest>,
+}
+
+impl Archive {
+    /// Prunes all sessions that have ended, the oldest first; tells `done` of each of which something went. The
+    /// caller holds the archive's lock, and has recovered it.
+    pub fn prune(
+        &self,
+        options: &PruneOptions,
+        watch: &Watch<'_>,
+        done: &mut dyn FnMut(Pruned),
+    ) -> Result<(), ArchiveError> {
+        let mut sessions = self.read_sidecars()?;
+        sessions.retain(|session| session.ended.is_some());
+        sessions.sort_by_key(|session| (session.started_at_us, session.session_id));
+        let oldest = self.oldest(&sessions, options)?;
+        for session in sessions {
+            let manifests = self.read_manifests_of(session.session_id)?;
+            let clips = session.clips.clone();
+            let pruning = Pruning { options, oldest: &oldest, session, clips, manifests };
+            if let Some(pruned) = pruning.run(self, watch)? {
+                done(pruned);
+            }
+            if !(watch.goes_on)() {
+                return Err(ArchiveError::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that have to go so that the others fit.
+    fn oldest(&self, sessions: &[Sidecar], options: &PruneOptions) -> Result<HashSet<String>, ArchiveError> {
+        let Some(max_bytes) = options.max_bytes else { return Ok(HashSet::new()) };
+        let mut files = Vec::new();
+        for session in sessions {
+            let clips = session.clips.clone();
+            for file in self.read_manifests_of(session.session_id)?.into_iter().flat_map(|m| m.files) {
+                if options.selects(&file) {
+                    let may_go = !clips.iter().any(|clip| clip.holds(&file));
+                    files.push((file.received_max_us, may_go, file));
+                }
+            }
+        }
+        files.sort_by_key(|(last_us, ..)| *last_us);
+        let mut bytes: u64 = files.iter().map(|(.., file)| file.bytes).sum();
+        let mut oldest = HashSet::new();
+        for (_, may_go, file) in files {
+            if bytes <= max_bytes {
+                break;
+            }
+            if may_go {
+                bytes -= file.bytes;
+                oldest.insert(file.path);
+            }
+        }
+        Ok(oldest)
+    }
+}
+
+impl PruneOptions {
+    fn selects(&self, file: &ManifestFile) -> bool {
+        let named = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+        let is_kept = file.kind == LINK_KIND || (file.kind == CONFIG_KIND && self.kinds.is_empty());
+        !is_kept && named(&self.kinds, &file.kind) && named(&self.vendors, &file.vendor)
+    }
+}
+
+impl Clip {
+    /// Whether a file has rows before its end and after its beginning.
+    fn touches(&self, file: &ManifestFile) -> bool {
+        self.seq_from <= file.seq_max && file.seq_min < self.seq_to
+    }
+
+    fn holds(&self, file: &ManifestFile) -> bool {
+        self.seq_from <= file.seq_min && file.seq_max < self.seq_to
+    }
+}
+
+impl Pruning<'_> {
+    fn run(&self, archive: &Archive, watch: &Watch<'_>) -> Result<Option<Pruned>, ArchiveError> {
+        let mut pruned = Pruned {
+            session: self.session.name.clone(),
+            session_id: self.session.session_id,
+            whole: false,
+            messages: 0,
+            bytes: 0,
+        };
+        if self.goes_whole() {
+            let files = || self.manifests.iter().flat_map(|manifest| &manifest.files);
+            pruned.whole = true;
+            pruned.messages = files().map(|file| file.rows).sum();
+            pruned.bytes = files().map(|file| file.bytes).sum();
+            if !self.options.dry_run {
+                archive.remove_session(self.session.session_id)?;
+            }
+            return Ok(Some(pruned));
+        }
+        for manifest in &self.manifests {
+            self.part(archive, manifest, watch, &mut pruned)?;
+        }
+        Ok((pruned.messages > 0).then_some(pruned))
+    }
+
+    fn part(
+        &self,
+        archive: &Archive,
+        manifest: &Manifest,
+        watch: &Watch<'_>,
+        pruned: &mut Pruned,
+    ) -> Result<(), ArchiveError> {
+        let of = |fate| manifest.files.iter().filter(move |file| self.fate(file) == fate).cloned();
+        let (dropped, divided): (Vec<_>, Vec<_>) = (of(Fate::Goes).collect(), of(Fate::Divided).collect());
+        let keep = |file: &ManifestFile, rows: &RecordBatch| self.keep(file, rows);
+        let mut really = Vec::new();
+        for file in divided {
+            // Its times may straddle the moment without a row of it going.
+            let goes = count_removed(archive, &file, &["seq", "received_at"], &keep)?;
+            if goes > 0 && self.options.dry_run {
+                pruned.messages += goes;
+                pruned.bytes += file.bytes * goes / file.rows.max(1);
+            }
+            if goes > 0 {
+                really.push(file);
+            }
+        }
+        if dropped.is_empty() && really.is_empty() {
+            return Ok(());
+        }
+        if self.options.dry_run {
+            pruned.messages += dropped.iter().map(|file| file.rows).sum::<u64>();
+            pruned.bytes += dropped.iter().map(|file| file.bytes).sum::<u64>();
+            return Ok(());
+        }
+        let kept = manifest.files.iter().filter(|file| !dropped.contains(file) && !really.contains(file));
+        let rewrite = Rewrite {
+            verb: "prune",
+            at_us: Clock::System.now().wall_us,
+            session: &self.session,
+            manifests: vec![manifest.clone()],
+            targets: alone(archive, &really)?,
+            kept: kept.cloned().collect(),
+            dropped,
+            keep: Some(&keep),
+        };
+        archive.require_room(&rewrite.targets)?;
+        let before: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+        let rewritten = run(archive, rewrite, watch)?;
+        let after: u64 = rewritten.manifest.files.iter().map(|file| file.bytes).sum();
+        pruned.messages += rewritten.removed_rows;
+        pruned.bytes += before.saturating_sub(after);
+        Ok(())
+    }
+
+    /// Whether nothing stays that is worth its link events.
+    fn goes_whole(&self) -> bool {
+        let mut files = self.manifests.iter().flat_map(|manifest| &manifest.files).peekable();
+        let is_empty = files.peek().is_none();
+        let is_kept = |file: &ManifestFile| file.kind == LINK_KIND || file.kind == CONFIG_KIND;
+        let is_old = |file: &ManifestFile| match self.options.before_us {
+            Some(before_us) => file.received_max_us < before_us || self.oldest.contains(&file.path),
+            None => true,
+        };
+        let all_go =
+            files.all(|file| if is_kept(file) { is_old(file) } else { self.fate(file) == Fate::Goes });
+        let is_over = || {
+            let ended_us = self.session.ended_at_us.unwrap_or(i64::MAX);
+            self.options.before_us.is_some_and(|before_us| ended_us < before_us)
+                && self.options.vendors.is_empty()
+        };
+        self.options.kinds.is_empty() && self.clips.is_empty() && all_go && (!is_empty || is_over())
+    }
+
+    fn fate(&self, file: &ManifestFile) -> Fate {
+        if !self.options.selects(file) || self.clips.iter().any(|clip| clip.holds(file)) {
+            return Fate::Stays;
+        }
+        let before_us = self.options.before_us.unwrap_or(i64::MIN);
+        let goes_whole = self.oldest.contains(&file.path) || file.received_max_us < before_us;
+        match (goes_whole, self.clips.iter().any(|clip| clip.touches(file))) {
+            (true, false) => Fate::Goes,
+            (false, _) if file.received_min_us >= before_us => Fate::Stays,
+            _ => Fate::Divided,
+        }
+    }
+
+    fn keep(&self, file: &ManifestFile, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        let missing = || ArrowError::SchemaError("no column seq or received_at".to_owned());
+        let seq = rows.column_by_name("seq").and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let at = rows.column_by_name("received_at");
+        let at = at.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let (seq, at) = (seq.ok_or_else(missing)?, at.ok_or_else(missing)?);
+        let all_go = self.oldest.contains(&file.path);
+        let before_us = self.options.before_us.unwrap_or(i64::MIN);
+        let in_clip = |seq: u64| self.clips.iter().any(|clip| clip.seqs().contains(&seq));
+        let stays = |(seq, at): (&i64, &i64)| (!all_go && *at >= before_us) || in_clip(*seq as u64);
+        Ok(seq.values().iter().zip(at.values()).map(|row| Some(stays(row))).collect())
+    }
+}
+
+/// Each file by itself.
+pub(super) fn alone<'a>(archive: &Archive, files: &[ManifestFile]) -> Result<Targets<'a>, ArchiveError> {
+    let mut targets: Targets<'a> = Vec::new();
+    for file in files {
+        let same = |target: &&Target<'_>| super::compact::is_together(&target.inputs[0], file);
+        targets.push(Target {
+            variant: targets.iter().filter(same).count(),
+            inputs: vec![file.clone()],
+            schema: schema_of(archive, file)?,
+            sources: None,
+            derive: None,
+            metadata: stamp_of(archive, file)?.map(|stamp| (STAMP, stamp)).into_iter().collect(),
+        });
+    }
+    Ok(targets)
+}

@@ -1,0 +1,91 @@
+//! Putting new segments in the place of old ones, and finishing that after a cut.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::archive::Archive;
+use crate::archive::durable::{remove_if_there, replace_json};
+use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::layout::{PartName, generation_of};
+use crate::archive::manifest::{Manifest, split_covered};
+use crate::archive::recover::RecoverReport;
+use crate::archive::seal::rename_into_place;
+use crate::archive::segment::FinishedSegment;
+use crate::archive::verify::segment_files;
+use crate::index::LinkRow;
+
+/// Steps 2 to 6 of the [module](super).
+pub(super) fn commit(
+    archive: &Archive,
+    covered: &[Manifest],
+    manifest: &Manifest,
+    segments: &[FinishedSegment],
+    links: &[LinkRow],
+) -> Result<(), ArchiveError> {
+    let disk = &*archive.disk;
+    rename_into_place(archive, segments)?;
+    replace_json(&archive.layout, disk, &archive.layout.manifest(manifest.name()), manifest)?;
+    archive.update_index(|index| index.put_part(&manifest.to_part_row(), &manifest.to_rows(), links))?;
+    archive.write_segment_list()?;
+    let others = covered.iter().filter(|old| old.name() != manifest.name());
+    remove_manifests(archive, others.map(|old| archive.layout.manifest(old.name())))?;
+    let named: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    let old = covered.iter().flat_map(|old| &old.files).filter(|file| !named.contains(file.path.as_str()));
+    remove_files(archive, old.map(|file| archive.root().join(&file.path)))
+}
+
+/// Removes manifests, durably.
+pub(super) fn remove_manifests(
+    archive: &Archive,
+    paths: impl Iterator<Item = PathBuf>,
+) -> Result<(), ArchiveError> {
+    let mut some = false;
+    for path in paths {
+        remove_if_there(&*archive.disk, &path)?;
+        some = true;
+    }
+    let folder = archive.layout.manifests();
+    if some { archive.disk.sync_dir(&folder).doing("sync", &folder) } else { Ok(()) }
+}
+
+/// Removes segments, durably.
+pub(super) fn remove_files(
+    archive: &Archive,
+    paths: impl Iterator<Item = PathBuf>,
+) -> Result<(), ArchiveError> {
+    let mut folders = BTreeSet::new();
+    for path in paths {
+        remove_if_there(&*archive.disk, &path)?;
+        folders.extend(path.parent().map(Path::to_owned));
+    }
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        archive.disk.sync_dir(folder).doing("sync", folder)?;
+    }
+    Ok(())
+}
+
+/// Whether a segment that no manifest names can only be what a rewrite left: one that it made and did not commit,
+/// or one that it replaced. `manifests` are those that count.
+pub(in crate::archive) fn is_explained(path: &Path, manifests: &[Manifest]) -> bool {
+    let Some(name) = PartName::of(path) else { return false };
+    let made_anew = generation_of(path) > 0;
+    manifests.iter().any(|manifest| manifest.covers(name) && (made_anew || manifest.generation > 0))
+}
+
+/// Cases b, c and e: what a rewrite that was cut has left.
+pub(in crate::archive) fn finish_rewrites(
+    archive: &Archive,
+    report: &mut RecoverReport,
+) -> Result<(), ArchiveError> {
+    let (counted, covered) = split_covered(archive.read_all_manifests_where(|_| true)?);
+    report.removed_files += covered.len() as u64;
+    remove_manifests(archive, covered.iter().map(|manifest| archive.layout.manifest(manifest.name())))?;
+    let named: HashSet<&str> =
+        counted.iter().flat_map(|manifest| &manifest.files).map(|file| file.path.as_str()).collect();
+    let mut left = segment_files(archive)?;
+    left.retain(|path| {
+        path.to_str().is_none_or(|text| !named.contains(text)) && is_explained(path, &counted)
+    });
+    report.removed_files += left.len() as u64;
+    remove_files(archive, left.iter().map(|path| archive.root().join(path)))
+}

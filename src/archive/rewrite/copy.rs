@@ -1,0 +1,271 @@
+//! From the segments of some parts to new ones, up to and with their commit.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
+use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::error::ArrowError;
+
+use super::Watch;
+use super::commit::commit;
+use super::input::Merged;
+use super::output::Output;
+use super::seqs::Seqs;
+use crate::archive::Archive;
+use crate::archive::durable::remove_if_there;
+use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::layout::kind_dir;
+use crate::archive::link::{LINK_KIND, push_links};
+use crate::archive::manifest::{Manifest, ManifestFile};
+use crate::archive::segment::{FinishedSegment, Naming};
+use crate::archive::sidecar::Sidecar;
+use crate::index::LinkRow;
+
+/// Which rows of a segment stay.
+pub(in crate::archive) type Keep<'a> =
+    dyn Fn(&ManifestFile, &RecordBatch) -> Result<BooleanArray, ArrowError> + 'a;
+
+/// What is done with rows on the way: their columns derived anew.
+pub(in crate::archive) trait Derive {
+    /// The columns that it reads.
+    fn columns(&self) -> Vec<&str>;
+    fn derive(&mut self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError>;
+}
+
+/// A file to be made of others, which all are of its vendor, kind and date.
+pub(in crate::archive) struct Target<'a> {
+    pub inputs: Vec<ManifestFile>,
+    pub schema: SchemaRef,
+    /// Counts files of the same vendor, kind and date, from 0.
+    pub variant: usize,
+    /// Only rows of these sources are this file's.
+    pub sources: Option<BTreeSet<String>>,
+    pub derive: Option<Box<dyn Derive + 'a>>,
+    /// Further key-value metadata of the file.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+pub(in crate::archive) type Targets<'a> = Vec<Target<'a>>;
+
+/// What is to become of some parts that follow one another.
+pub(in crate::archive) struct Rewrite<'a> {
+    pub verb: &'a str,
+    pub at_us: i64,
+    pub session: &'a Sidecar,
+    /// In their order.
+    pub manifests: Vec<Manifest>,
+    pub targets: Targets<'a>,
+    /// Files that stay as they are.
+    pub kept: Vec<ManifestFile>,
+    /// Files that go whole.
+    pub dropped: Vec<ManifestFile>,
+    /// None: all rows stay.
+    pub keep: Option<&'a Keep<'a>>,
+}
+
+/// What became of them.
+#[derive(Debug)]
+pub(in crate::archive) struct Rewritten {
+    pub manifest: Manifest,
+    pub removed_rows: u64,
+}
+
+/// Copies, and commits. Ended or failed before the commit, it leaves nothing behind. The caller holds the
+/// archive's lock, and has recovered it.
+pub(in crate::archive) fn run(
+    archive: &Archive,
+    mut rewrite: Rewrite<'_>,
+    watch: &Watch<'_>,
+) -> Result<Rewritten, ArchiveError> {
+    let targets = std::mem::take(&mut rewrite.targets);
+    let mut making = Making { archive, rewrite: &rewrite, watch, tmp: Vec::new(), done: 0, total: 0 };
+    let made = making.all(targets);
+    let tmp = making.tmp;
+    let finish = |(segments, removed, links): Made| {
+        let manifest = manifest(&rewrite, &segments, &removed);
+        commit(archive, &rewrite.manifests, &manifest, &segments, &links)?;
+        Ok(Rewritten { manifest, removed_rows: removed.rows() })
+    };
+    made.and_then(finish).inspect_err(|_| {
+        for path in &tmp {
+            // If this fails too, recovery does it.
+            let _ = remove_if_there(&*archive.disk, path);
+        }
+    })
+}
+
+/// How many rows of a file would go; `columns` are those that `keep` looks at, `seq` among them.
+pub(in crate::archive) fn count_removed(
+    archive: &Archive,
+    file: &ManifestFile,
+    columns: &[&str],
+    keep: &Keep<'_>,
+) -> Result<u64, ArchiveError> {
+    let path = PathBuf::from(&file.path);
+    let mut merged = Merged::new(archive, std::slice::from_ref(file), Some(columns));
+    let mut goes = 0;
+    while let Some(rows) = merged.next()? {
+        let stays = keep(file, &rows)
+            .map_err(|error| ArchiveError::ReadSegment { path: path.clone(), source: error.into() })?;
+        goes += (rows.num_rows() - stays.true_count()) as u64;
+    }
+    Ok(goes)
+}
+
+type Made = (Vec<FinishedSegment>, Seqs, Vec<LinkRow>);
+
+struct Making<'a> {
+    archive: &'a Archive,
+    rewrite: &'a Rewrite<'a>,
+    watch: &'a Watch<'a>,
+    tmp: Vec<PathBuf>,
+    done: u64,
+    total: u64,
+}
+
+impl Making<'_> {
+    fn all(&mut self, targets: Targets<'_>) -> Result<Made, ArchiveError> {
+        let rewrite = self.rewrite;
+        // An archive that was copied without its empty folders is whole all the same.
+        let tmp = self.archive.layout.tmp();
+        self.archive.disk.create_dir_all(&tmp).doing("create", &tmp)?;
+        let dropped: u64 = rewrite.dropped.iter().map(|file| file.rows).sum();
+        self.total = dropped + targets.iter().flat_map(|t| &t.inputs).map(|file| file.rows).sum::<u64>();
+        let (mut segments, mut removed, mut links) = (Vec::new(), Seqs::default(), Vec::new());
+        for file in &rewrite.dropped {
+            removed.add(self.seqs(file)?);
+        }
+        for target in targets {
+            let (segment, gone) = self.one(target, &mut links)?;
+            segments.extend(segment);
+            removed.add(gone);
+        }
+        for file in rewrite.kept.iter().filter(|file| file.kind == LINK_KIND) {
+            self.archive.read_links_of(file, rewrite.session.session_id, &mut links)?;
+        }
+        Ok((segments, removed, links))
+    }
+
+    /// The numbers of a file that goes whole.
+    fn seqs(&mut self, file: &ManifestFile) -> Result<Seqs, ArchiveError> {
+        let mut seqs = Seqs::default();
+        let mut rows = Merged::new(self.archive, std::slice::from_ref(file), Some(&["seq"]));
+        while let Some(rows) = rows.next()? {
+            self.tell(&rows)?;
+            rows.column(0).as_primitive::<Int64Type>().values().iter().for_each(|&seq| seqs.push(seq as u64));
+        }
+        Ok(seqs)
+    }
+
+    fn one(
+        &mut self,
+        mut target: Target<'_>,
+        links: &mut Vec<LinkRow>,
+    ) -> Result<(Option<FinishedSegment>, Seqs), ArchiveError> {
+        let (archive, session_id) = (self.archive, self.rewrite.session.session_id);
+        let naming = self.naming(&target);
+        let path = PathBuf::from(&naming.path);
+        let failed = |e: ArrowError| ArchiveError::WriteSegment { path: path.clone(), source: e.into() };
+        let tmp = archive.layout.tmp().join(format!("rewrite-{session_id}-{}.parquet", self.tmp.len()));
+        self.tmp.push(tmp.clone());
+        let mut output = Output::create(archive, naming, tmp, target.schema.clone())?;
+        let mut removed = Seqs::default();
+        let first = target.inputs[0].clone();
+        let columns: Option<Vec<String>> =
+            target.derive.as_ref().map(|derive| derive.columns().into_iter().map(str::to_owned).collect());
+        let columns: Option<Vec<&str>> = columns.as_ref().map(|all| all.iter().map(String::as_str).collect());
+        let mut merged = Merged::new(archive, &target.inputs, columns.as_deref());
+        while let Some(mut rows) = merged.next()? {
+            self.tell(&rows)?;
+            if let Some(wanted) = &target.sources {
+                let mine = of_sources(&rows, wanted);
+                rows = filter_record_batch(&rows, &mine).map_err(failed)?;
+            }
+            if let Some(keep) = self.rewrite.keep
+                && rows.num_rows() > 0
+            {
+                let stays = keep(&first, &rows).map_err(failed)?;
+                let goes = filter_record_batch(&rows, &not(&stays).map_err(failed)?).map_err(failed)?;
+                if let Some(seq) = goes.column_by_name("seq") {
+                    seq.as_primitive::<Int64Type>().values().iter().for_each(|&seq| removed.push(seq as u64));
+                }
+                rows = filter_record_batch(&rows, &stays).map_err(failed)?;
+            }
+            if rows.num_rows() == 0 {
+                continue;
+            }
+            if let Some(derive) = &mut target.derive {
+                rows = derive.derive(&rows).map_err(failed)?;
+            }
+            if first.kind == LINK_KIND {
+                push_links(&rows, session_id, links);
+            }
+            output.push(&rows)?;
+        }
+        Ok((output.finish()?, removed))
+    }
+
+    fn tell(&mut self, rows: &RecordBatch) -> Result<(), ArchiveError> {
+        self.done += rows.num_rows() as u64;
+        (self.watch.tell)(self.done, self.total);
+        if (self.watch.goes_on)() { Ok(()) } else { Err(ArchiveError::Interrupted) }
+    }
+
+    fn naming(&self, target: &Target<'_>) -> Naming {
+        let (rewrite, like) = (self.rewrite, &target.inputs[0]);
+        let (name, session) = (rewrite.manifests[0].name(), rewrite.session);
+        let variant = if target.variant == 0 { String::new() } else { format!(".{}", target.variant + 1) };
+        let (folder, generation) = (kind_dir(&like.vendor, &like.kind), next_generation(&rewrite.manifests));
+        let mut metadata = vec![
+            ("site", session.site.clone()),
+            ("session_id", session.session_id.to_string()),
+            ("session", session.name.clone()),
+            ("part", name.part.to_string()),
+        ];
+        metadata.extend(target.metadata.iter().cloned());
+        Naming {
+            vendor: like.vendor.clone(),
+            kind: like.kind.clone(),
+            date: like.date.clone(),
+            path: format!("{folder}/date={}/{name}.g{generation}{variant}.parquet", like.date),
+            metadata,
+        }
+    }
+}
+
+fn next_generation(manifests: &[Manifest]) -> u32 {
+    manifests.iter().map(|manifest| manifest.generation).max().unwrap_or(0) + 1
+}
+
+fn of_sources(rows: &RecordBatch, wanted: &BTreeSet<String>) -> BooleanArray {
+    let sources = rows.column_by_name("source").and_then(|column| column.as_string_opt::<i32>());
+    let is_wanted =
+        |at| sources.is_some_and(|sources| sources.is_valid(at) && wanted.contains(sources.value(at)));
+    (0..rows.num_rows()).map(|at| Some(is_wanted(at))).collect()
+}
+
+fn manifest(rewrite: &Rewrite<'_>, segments: &[FinishedSegment], removed: &Seqs) -> Manifest {
+    let (first, last) = (&rewrite.manifests[0], &rewrite.manifests[rewrite.manifests.len() - 1]);
+    let mut files: Vec<ManifestFile> = rewrite.kept.clone();
+    files.extend(segments.iter().map(|segment| segment.file.clone()));
+    files.sort_by(|a, b| (a.seq_min, &a.path).cmp(&(b.seq_min, &b.path)));
+    let all = || rewrite.manifests.iter();
+    let mut gone: Vec<_> = all().flat_map(|manifest| manifest.removed.iter().cloned()).collect();
+    gone.extend(removed.clone().into_removed(rewrite.verb, rewrite.at_us));
+    Manifest {
+        session_id: first.session_id,
+        part: first.part,
+        part_last: (last.last_part() != first.part).then(|| last.last_part()),
+        generation: next_generation(&rewrite.manifests),
+        sealed_at_us: rewrite.at_us,
+        telereel: env!("CARGO_PKG_VERSION").to_owned(),
+        seq_start: first.seq_start,
+        seq_end: last.seq_end,
+        rows: files.iter().map(|file| file.rows).sum(),
+        files,
+        lost: all().flat_map(|manifest| manifest.lost.iter().copied()).collect(),
+        removed: gone,
+    }
+}

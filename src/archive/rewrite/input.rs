@@ -1,0 +1,158 @@
+//! Segments being copied: the rows of several, merged in the order of `seq`.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{Int64Type, SchemaRef};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+
+use crate::archive::Archive;
+use crate::archive::durable::checksum;
+use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::manifest::ManifestFile;
+use crate::archive::redecode::STAMP;
+
+/// A batch holds at most this many rows, and about this many bytes of payload.
+const BATCH_ROWS: u64 = 8192;
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The columns of a segment, as its own file has them.
+pub(in crate::archive) fn schema_of(
+    archive: &Archive,
+    file: &ManifestFile,
+) -> Result<SchemaRef, ArchiveError> {
+    let path = archive.root().join(&file.path);
+    Ok(open(&path)?.schema().clone())
+}
+
+/// By what a segment's columns were derived, if it says so.
+pub(in crate::archive) fn stamp_of(
+    archive: &Archive,
+    file: &ManifestFile,
+) -> Result<Option<String>, ArchiveError> {
+    let builder = open(&archive.root().join(&file.path))?;
+    let pairs = builder.metadata().file_metadata().key_value_metadata();
+    let key = format!("telereel.{STAMP}");
+    Ok(pairs.into_iter().flatten().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()))
+}
+
+/// Rows of segments of one session, in the order of `seq`. Only those whose turn it is are open.
+pub(super) struct Merged<'a> {
+    archive: &'a Archive,
+    /// None: all of them.
+    columns: Option<&'a [&'a str]>,
+    /// The earliest first.
+    unopened: VecDeque<ManifestFile>,
+    open: Vec<Input>,
+}
+
+struct Input {
+    path: PathBuf,
+    batches: ParquetRecordBatchReader,
+    batch: RecordBatch,
+    seq: Int64Array,
+    at: usize,
+}
+
+impl<'a> Merged<'a> {
+    pub(super) fn new(archive: &'a Archive, files: &[ManifestFile], columns: Option<&'a [&'a str]>) -> Self {
+        let mut unopened = files.to_vec();
+        unopened.sort_by_key(|file| file.seq_min);
+        Self { archive, columns, unopened: unopened.into(), open: Vec::new() }
+    }
+
+    /// The next rows, all of one segment; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<RecordBatch>, ArchiveError> {
+        loop {
+            let first = (0..self.open.len()).min_by_key(|&at| self.open[at].seq());
+            let seq = first.map(|at| self.open[at].seq());
+            if self.unopened.front().is_some_and(|file| seq.is_none_or(|seq| file.seq_min as i64 <= seq)) {
+                let Some(file) = self.unopened.pop_front() else { continue };
+                self.open.extend(Input::open(self.archive, &file, self.columns)?);
+                continue;
+            }
+            let Some(at) = first else { return Ok(None) };
+            let others =
+                (0..self.open.len()).filter(|&other| other != at).map(|other| self.open[other].seq());
+            let unopened = self.unopened.front().map(|file| file.seq_min as i64);
+            let until = others.chain(unopened).min();
+            let input = &mut self.open[at];
+            let rows = input.take(until);
+            if input.at == input.batch.num_rows() && !input.load()? {
+                self.open.swap_remove(at);
+            }
+            return Ok(Some(rows));
+        }
+    }
+}
+
+impl Input {
+    /// Opens a segment that is the one its manifest names; none if it has no rows.
+    fn open(
+        archive: &Archive,
+        file: &ManifestFile,
+        columns: Option<&[&str]>,
+    ) -> Result<Option<Self>, ArchiveError> {
+        let path = archive.root().join(&file.path);
+        if checksum(&path).doing("read", &path)? != file.blake3 {
+            let what = "its checksum is not that of its manifest".to_owned();
+            return Err(ArchiveError::DamagedSegment { path, what });
+        }
+        let row_bytes = (file.payload_bytes / file.rows.max(1)).max(1);
+        let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
+        let mut builder = open(&path)?;
+        if let Some(columns) = columns {
+            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+            builder = builder.with_projection(mask);
+        }
+        let batches = builder.with_batch_size(rows).build();
+        let batches = batches.map_err(|source| ArchiveError::ReadSegment { path: path.clone(), source })?;
+        let batch = RecordBatch::new_empty(arrow::record_batch::RecordBatchReader::schema(&batches));
+        let seq = Int64Array::from_iter_values([]);
+        let mut input = Self { path, batches, batch, seq, at: 0 };
+        Ok(input.load()?.then_some(input))
+    }
+
+    fn seq(&self) -> i64 {
+        self.seq.value(self.at)
+    }
+
+    /// The rows of the batch from here on whose `seq` is less than `until`; at least one.
+    fn take(&mut self, until: Option<i64>) -> RecordBatch {
+        let left = &self.seq.values()[self.at..];
+        let rows = until.map_or(left.len(), |until| left.partition_point(|&seq| seq < until)).max(1);
+        let taken = self.batch.slice(self.at, rows);
+        self.at += rows;
+        taken
+    }
+
+    /// The next batch that has rows; false at the end.
+    fn load(&mut self) -> Result<bool, ArchiveError> {
+        let failed = |source: ParquetError| ArchiveError::ReadSegment { path: self.path.clone(), source };
+        for batch in &mut self.batches {
+            let batch = batch.map_err(|error| failed(error.into()))?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let seq = batch.column_by_name("seq").and_then(|column| column.as_primitive_opt::<Int64Type>());
+            let seq = seq.filter(|seq| seq.null_count() == 0).cloned();
+            self.seq = seq.ok_or_else(|| ArchiveError::DamagedSegment {
+                path: self.path.clone(),
+                what: "it has no column `seq`".into(),
+            })?;
+            (self.batch, self.at) = (batch, 0);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ArchiveError> {
+    let file = File::open(path).doing("open", path)?;
+    ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|source| ArchiveError::ReadSegment { path: path.to_owned(), source })
+}

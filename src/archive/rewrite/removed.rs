@@ -1,0 +1,64 @@
+//! Removing a session, whole.
+//!
+//! Its sidecar is renamed to `{session}.removed`: that commits it, since nothing of a session with such a file
+//! counts. Then its index rows go, its segments, its manifests, and the renamed sidecar last.
+
+use super::commit::{remove_files, remove_manifests};
+use crate::archive::Archive;
+use crate::archive::durable::{files_in, remove_if_there, replace};
+use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::layout::PartName;
+use crate::archive::recover::RecoverReport;
+use crate::archive::verify::segment_files;
+use crate::message::SessionId;
+
+/// Removes a session. The caller holds the archive's lock, and no part of the session is in the journal.
+pub(in crate::archive) fn remove_session(
+    archive: &Archive,
+    session_id: SessionId,
+) -> Result<(), ArchiveError> {
+    let (disk, sessions) = (&*archive.disk, archive.layout.sessions());
+    let (sidecar, going) = (archive.layout.sidecar(session_id), archive.layout.going(session_id));
+    if disk.len(&sidecar).is_ok() {
+        disk.rename(&sidecar, &going).doing("rename to", &going)?;
+        disk.sync_dir(&sessions).doing("sync", &sessions)?;
+    } else {
+        replace(&archive.layout, disk, &going, b"{}\n")?;
+    }
+    finish(archive, session_id)
+}
+
+/// Case g: removals that a cut has left half done.
+pub(in crate::archive) fn finish_removals(
+    archive: &Archive,
+    report: &mut RecoverReport,
+) -> Result<(), ArchiveError> {
+    for session_id in archive.sessions_going()? {
+        finish(archive, session_id)?;
+        report.removed_sessions.push(session_id);
+    }
+    Ok(())
+}
+
+fn finish(archive: &Archive, session_id: SessionId) -> Result<(), ArchiveError> {
+    archive.update_index(|index| index.remove_session(session_id))?;
+    archive.write_segment_list()?;
+    let mut files = segment_files(archive)?;
+    files.retain(|path| PartName::of(path).is_some_and(|name| name.session_id == session_id));
+    remove_files(archive, files.iter().map(|path| archive.root().join(path)))?;
+    let mut manifests = files_in(&*archive.disk, &archive.layout.manifests(), "json")?;
+    manifests.retain(|path| PartName::of(path).is_some_and(|name| name.session_id == session_id));
+    remove_manifests(archive, manifests.into_iter())?;
+    let (going, sessions) = (archive.layout.going(session_id), archive.layout.sessions());
+    remove_if_there(&*archive.disk, &going)?;
+    archive.disk.sync_dir(&sessions).doing("sync", &sessions)
+}
+
+impl Archive {
+    /// Sessions whose removal has been committed and may not be finished.
+    pub(in crate::archive) fn sessions_going(&self) -> Result<Vec<SessionId>, ArchiveError> {
+        let marked = files_in(&*self.disk, &self.layout.sessions(), "removed")?;
+        let id = |path: &std::path::PathBuf| path.file_stem()?.to_str()?.parse().ok();
+        Ok(marked.iter().filter_map(id).collect())
+    }
+}

@@ -1,0 +1,106 @@
+//! The verbs that keep an archive whole, small and tidy.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::positive_duration;
+use crate::units::parse_size;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel verify                    exit code 3 if anything is damaged
+  telereel doctor --json | jq .problems")]
+pub struct Verify {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel recover                   also done whenever `record` starts
+  telereel --archive /data/reel recover --json")]
+pub struct Recover {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel reindex
+  telereel --archive /data/reel reindex --json")]
+pub struct Reindex {}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel compact                    every session: one file for each vendor, kind and day
+  telereel compact tuesday --dry-run  only say what would be done
+  telereel compact --redecode         also derive the typed columns anew, by this telereel's declarations
+  telereel -c city.toml compact --redecode   and those of generic sources by the schema files of city.toml
+
+Nothing can be lost: new files are complete before one rename makes them count, and the old ones go after that.
+Ctrl-C leaves the session at hand as it was. Not while a recorder runs.")]
+pub struct Compact {
+    /// Names, ids or their beginnings, or `latest` [default: all sessions]
+    #[arg(value_name = "SESSION")]
+    pub sessions: Vec<String>,
+    /// Derive typed columns, device_id, event_at and decode_error again from the payloads
+    #[arg(long)]
+    pub redecode: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel rm tuesday             asks first
+  telereel rm 0199f4 --yes
+  telereel rm latest --dry-run")]
+pub struct Rm {
+    /// Names, ids or their beginnings, or `latest`
+    #[arg(value_name = "SESSION", required = true)]
+    pub sessions: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel rename latest tuesday
+  telereel rename 0199f4 ward-3-night")]
+pub struct Rename {
+    /// A name, an id or its beginning, or `latest`
+    #[arg(value_name = "SESSION")]
+    pub session: String,
+    /// The new name: 1 to 64 of A-Z a-z 0-9 _ . - that no session or clip has
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel prune --older-than 400d
+  telereel prune --max-bytes 500GiB --dry-run
+  telereel prune --older-than 30d --vendor pontosense --kind location
+
+Clips are kept, and so are link events and configurations of a session of which something is left: they say how the
+rest was recorded. What goes is written down in the manifests, by its place and not by its content.")]
+pub struct Prune {
+    /// Remove what was received longer ago than this, as in 30d
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, required_unless_present = "max_bytes")]
+    pub older_than: Option<Duration>,
+    /// Remove the oldest until what is selected takes no more than this, as in 500GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_bytes: Option<u64>,
+    /// Only of this kind (may be given several times)
+    #[arg(long, value_name = "KIND")]
+    pub kind: Vec<String>,
+    /// Only of this vendor (may be given several times)
+    #[arg(long, value_name = "VENDOR")]
+    pub vendor: Vec<String>,
+    /// Keep what lies in clips: it always does, this only says so
+    #[arg(long)]
+    pub keep_clips: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}

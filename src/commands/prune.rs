@@ -1,0 +1,67 @@
+//! `telereel prune`: what is older than the retention goes.
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::Outcome;
+use super::context::Context;
+use super::output::{Out, print};
+use super::upkeep::Upkeep;
+use crate::archive::{ArchiveError, PruneOptions, Pruned, Watch};
+use crate::cli::Prune;
+use crate::clock::Clock;
+use crate::units::{human_count, human_size};
+
+#[derive(Debug, Serialize)]
+struct Report {
+    dry_run: bool,
+    messages: u64,
+    bytes: u64,
+    sessions: Vec<Pruned>,
+}
+
+pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
+    let upkeep = Upkeep::begin(context, args.dry_run)?;
+    let now_us = Clock::System.now().wall_us;
+    let before = |age: std::time::Duration| now_us.saturating_sub(age.as_micros() as i64);
+    let options = PruneOptions {
+        before_us: args.older_than.map(before),
+        max_bytes: args.max_bytes,
+        kinds: args.kind,
+        vendors: args.vendor,
+        dry_run: args.dry_run,
+    };
+    let tell = |done, total| upkeep.progress().count(done, total, "messages of a part");
+    let watch = Watch { tell: &tell, goes_on: &|| upkeep.goes_on() };
+    let mut sessions = Vec::new();
+    let ended = upkeep.archive.prune(&options, &watch, &mut |pruned| sessions.push(pruned));
+    let report = Report {
+        dry_run: args.dry_run,
+        messages: sessions.iter().map(|pruned| pruned.messages).sum(),
+        bytes: sessions.iter().map(|pruned| pruned.bytes).sum(),
+        sessions,
+    };
+    drop(upkeep);
+    print(context.json, &report, |out| for_people(out, &report))?;
+    match ended {
+        Err(ArchiveError::Interrupted) => {
+            bail!("interrupted: what is said above is done, the rest is as it was")
+        }
+        ended => ended?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
+    for pruned in &report.sessions {
+        let (messages, bytes) = (human_count(pruned.messages), human_size(pruned.bytes));
+        let whole = if pruned.whole { ", the whole session" } else { "" };
+        out.line(format!("{}: {messages} messages, {bytes}{whole}", pruned.session))?;
+    }
+    let (messages, bytes) = (human_count(report.messages), human_size(report.bytes));
+    out.line(format!("{messages} messages, {bytes} in all"))?;
+    if report.dry_run {
+        out.line("a dry run: nothing was changed")?;
+    }
+    Ok(())
+}

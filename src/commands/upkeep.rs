@@ -1,0 +1,111 @@
+//! What the verbs that change an archive share: nobody else writes meanwhile, what a crash left is done first,
+//! Ctrl-C ends them where nothing is half done, and they ask before something goes for good.
+
+use std::io::{BufRead as _, IsTerminal as _, stderr, stdin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+
+use super::Usage;
+use super::context::Context;
+use super::progress::Progress;
+use super::signals::{INTERRUPTED, Signals};
+use crate::archive::{Archive, Lock, SessionSummary, recover};
+use crate::units::human_count;
+
+/// An archive that is being changed.
+pub(super) struct Upkeep {
+    pub(super) archive: Archive,
+    _lock: Option<Lock>,
+    progress: Progress,
+    interrupted: Arc<AtomicBool>,
+    _signals: tokio::runtime::Runtime,
+}
+
+impl Upkeep {
+    /// Locks the archive and does what a crash left to be done. A dry run changes nothing and needs no lock.
+    pub(super) fn begin(context: &Context, dry_run: bool) -> anyhow::Result<Self> {
+        let (archive, lock) = if dry_run {
+            (context.archive()?, None)
+        } else {
+            let archive = context.archive_to_write()?;
+            let lock = archive.lock()?;
+            let recovered = recover(&archive)?;
+            if recovered.parts > 0 {
+                let messages = human_count(recovered.messages);
+                context.screen.note(format!("sealed {messages} messages that were left in the journal"));
+            }
+            if recovered.has_loss() {
+                let messages = human_count(recovered.lost_messages());
+                tracing::error!(
+                    "lost: {messages} messages of an earlier recording; `telereel verify` tells more"
+                );
+            }
+            (archive, Some(lock))
+        };
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let signals = catch(Arc::clone(&interrupted))?;
+        Ok(Self {
+            archive,
+            _lock: lock,
+            progress: Progress::spinner(context),
+            interrupted,
+            _signals: signals,
+        })
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        !self.interrupted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// These sessions; without names, all.
+    pub(super) fn sessions(&self, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
+        let mut sessions = if names.is_empty() { self.archive.list()? } else { Vec::new() };
+        for name in names {
+            let session = self.archive.resolve(name)?;
+            if sessions.iter().all(|known: &SessionSummary| known.session_id != session.session_id) {
+                sessions.push(session);
+            }
+        }
+        Ok(sessions)
+    }
+}
+
+/// The first signal asks for an end, the second does not wait for it.
+fn catch(interrupted: Arc<AtomicBool>) -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let mut signals = {
+        let _within = runtime.enter();
+        Signals::catch()?
+    };
+    runtime.spawn(async move {
+        signals.next().await;
+        interrupted.store(true, Ordering::Relaxed);
+        signals.next().await;
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(runtime)
+}
+
+/// Asks whether to go on with `what`; where nobody can be asked, refuses.
+pub(super) fn confirm(context: &Context, what: &str, yes: bool) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        return Err(Usage(format!("this would {what}: give --yes to do it, --dry-run to see more")).into());
+    }
+    context.screen.note(format!("this will {what}, for good. Go on? [y/N]"));
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
