@@ -45,7 +45,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
         let scale = 10u128.checked_pow(decimals.len() as u32).filter(|_| decimals.len() <= DECIMALS_MAX);
         let scale = scale.ok_or("expected a duration with fewer decimals")?;
         let parts: u128 = decimals.parse().map_err(|_| DURATION_EXPECTED)?;
-        if parts * unit_ns % scale != 0 {
+        if !(parts * unit_ns).is_multiple_of(scale) {
             return Err("expected a duration no finer than a nanosecond");
         }
         total_ns += u128::from(whole) * unit_ns + parts * unit_ns / scale;

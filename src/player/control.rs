@@ -18,7 +18,7 @@ pub(super) use self::shown::{Shown, Tape};
 pub use self::shown::{Snapshot, State};
 use super::pace::Speed;
 use super::past::Cuts;
-use super::{PlayOptions, Rounds};
+use super::{Pace, PlayOptions, Rounds};
 use crate::clock::Now;
 use crate::message::SessionId;
 use crate::transport::fanout::{Doorbell, Fanout};
@@ -213,9 +213,12 @@ impl Control {
 
     /// Shows what is known before anything is read.
     pub(super) fn expect(&self, options: &PlayOptions) {
-        let PlayOptions { zero_ns, first_ns, end_ns, speed, .. } = *options;
+        let PlayOptions { zero_ns, first_ns, end_ns, speed, start_paused, pace, .. } = *options;
         self.show(|shown| {
             shown.speed = speed;
+            if start_paused || pace == Pace::Step {
+                shown.state = State::Paused;
+            }
             if let Some(zero_ns) = zero_ns.or(first_ns) {
                 (shown.zero_ns, shown.recorded_ns, shown.at_ns) = (zero_ns, zero_ns, zero_ns);
                 (shown.tape, shown.end_ns) = (Tape::Held { at_ns: zero_ns }, end_ns);

@@ -131,16 +131,16 @@ fn times_are_moved_and_faults_made_on_request() {
 
     // What a run was, its report says: with that it is run again, to the byte.
     let (run, as_run) =
-        replay(&["--rebase-time", "--where", "seq < 9", "--to", "+60.5s", "--kind", "message"]);
+        replay(&["--rebase-time", "--where", "seq < 9", "--to", "+60.5s", "--kind", "opened"]);
     let arguments = &run["arguments"];
     let told = ["where", "to", "seed", "pace"].map(|name| arguments[name].to_string());
     assert_eq!(told, [r#""seq < 9""#, r#""+60500ms""#, "1", r#""max""#]);
     assert_eq!(
         (&arguments["kind"], &arguments["from"]),
-        (&serde_json::json!(["message"]), &serde_json::Value::Null)
+        (&serde_json::json!(["opened"]), &serde_json::Value::Null)
     );
     let rebase = format!("--rebase-time={}", arguments["rebase_time"].as_str().unwrap());
-    let (again, as_again) = replay(&[&rebase, "--where", "seq < 9", "--to", "+60500ms", "--kind", "message"]);
+    let (again, as_again) = replay(&[&rebase, "--where", "seq < 9", "--to", "+60500ms", "--kind", "opened"]);
     assert_eq!((&run["sent_digest"], as_run), (&again["sent_digest"], as_again));
     assert_eq!(faulty["arguments"]["faults"], "drop=@0,duplicate=@1,corrupt=@2");
     assert_eq!(faulty["arguments"]["seed"], 7);

@@ -111,7 +111,13 @@ async fn paused_with(
     listen: &str,
     find: Arc<Find>,
 ) -> (String, Arc<Control>, JoinHandle<u64>) {
-    let options = PlayOptions { start: Start::AtOnce, start_paused: true, ..PlayOptions::default() };
+    let options = PlayOptions {
+        start: Start::AtOnce,
+        start_paused: true,
+        first_ns: Some(0),
+        end_ns: Some(4_000_000_000),
+        ..PlayOptions::default()
+    };
     replay(token, listen, find, options).await
 }
 
@@ -313,6 +319,8 @@ async fn what_there_is_not_and_who_may_not_is_told() {
     rebound.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     let own = format!("Origin: http://{at}\r\n");
+    let (head, _) = ask(&at, &format!("GET {REPLAY}/wait?state=paused"), &own, "").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
     let (head, list) = ask(&at, "GET /api/v1/replays", &own, "").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!(

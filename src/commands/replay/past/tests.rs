@@ -140,7 +140,7 @@ fn however_long_a_recording_is_only_its_last_messages_before_a_place_are_read() 
     let mut header = SessionHeader { started_at_us: START_US, ..header(1) };
     archive.begin_session(&mut header).unwrap();
     // One of ten is of another kind, and said seldom.
-    let kind = |n: u64| if n % 10 == 0 { "demographics" } else { "person_position" };
+    let kind = |n: u64| if n.is_multiple_of(10) { "demographics" } else { "person_position" };
     let messages: Vec<Message> =
         (0..20_000).map(|n| message(&header, 0, kind(n), n, person(n % 7, 1.0))).collect();
     for part in record(archive.disk(), &archive, &header, &messages, 100_000) {

@@ -1,0 +1,110 @@
+//! Whether every `seq` of a part is there, once.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::archive::manifest::{Manifest, Removed, SeqRange};
+
+/// Which seqs of a part have been seen.
+pub(super) struct Seen {
+    start: u64,
+    end: u64,
+    bits: Vec<u64>,
+    pub(super) repeated: Vec<SeqRange>,
+}
+
+impl Seen {
+    /// A part is bounded in bytes, and so in messages; a manifest that claims more is wrong anyway.
+    const MOST: u64 = 1 << 30;
+
+    pub(super) fn new(manifest: &Manifest) -> Self {
+        let start = manifest.seq_start;
+        let length = manifest.seq_end.saturating_sub(start).min(Self::MOST);
+        Self { start, end: start + length, bits: vec![0; length.div_ceil(64) as usize], repeated: Vec::new() }
+    }
+
+    fn mark(&mut self, seq: u64) {
+        if seq < self.start || seq >= self.end {
+            return self.repeat(seq);
+        }
+        let at = seq - self.start;
+        let (word, bit) = ((at / 64) as usize, 1 << (at % 64));
+        if self.bits[word] & bit != 0 {
+            self.repeat(seq);
+        }
+        self.bits[word] |= bit;
+    }
+
+    pub(super) fn mark_range(&mut self, range: SeqRange) {
+        (range.seq_start.max(self.start)..range.seq_end.min(self.end)).for_each(|seq| self.mark(seq));
+    }
+
+    /// Takes the numbers that are missing where rows were removed as these; says how many there were.
+    pub(super) fn mark_counted(&mut self, removed: &[Removed]) -> u64 {
+        let mut marked = 0;
+        for range in
+            removed.iter().filter(|removed| removed.rows.is_some()).flat_map(|removed| &removed.ranges)
+        {
+            for seq in range.seq_start.max(self.start)..range.seq_end.min(self.end) {
+                let at = seq - self.start;
+                let (word, bit) = ((at / 64) as usize, 1 << (at % 64));
+                marked += u64::from(self.bits[word] & bit == 0);
+                self.bits[word] |= bit;
+            }
+        }
+        marked
+    }
+
+    /// Out of place counts as repeated: it belongs to another part, which has it.
+    fn repeat(&mut self, seq: u64) {
+        match self.repeated.last_mut() {
+            Some(last) if last.seq_end == seq => last.seq_end += 1,
+            _ => self.repeated.push((seq..seq + 1).into()),
+        }
+    }
+
+    pub(super) fn missing(&self) -> impl Iterator<Item = SeqRange> + '_ {
+        let is_there = |seq: u64| {
+            let at = seq - self.start;
+            self.bits[(at / 64) as usize] & (1 << (at % 64)) != 0
+        };
+        let mut seq = self.start;
+        std::iter::from_fn(move || {
+            while seq < self.end && is_there(seq) {
+                seq += 1;
+            }
+            let from = seq;
+            while seq < self.end && !is_there(seq) {
+                seq += 1;
+            }
+            (from < seq).then(|| (from..seq).into())
+        })
+    }
+}
+
+/// Reads the column `seq`, which must rise; returns the number of rows.
+pub(super) fn read_seqs(path: &Path, seen: &mut Seen) -> Result<u64, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["seq"]);
+    let (mut rows, mut last) = (0, None);
+    let reader = builder.with_projection(mask).with_batch_size(65_536).build();
+    for batch in reader.map_err(|e| e.to_string())? {
+        let batch = batch.map_err(|e| e.to_string())?;
+        let column = batch.columns().first().and_then(|c| c.as_primitive_opt::<Int64Type>());
+        for &seq in column.ok_or("it has no column `seq`")?.values() {
+            if last.is_some_and(|last| seq <= last) {
+                return Err(format!("its rows are not in the order of seq at {seq}"));
+            }
+            last = Some(seq);
+            seen.mark(seq as u64);
+            rows += 1;
+        }
+    }
+    Ok(rows)
+}
