@@ -230,8 +230,17 @@ impl Pruning<'_> {
             Some(before_us) => file.received_max_us < before_us || self.oldest.contains(&file.path),
             None => true,
         };
-        let all_go =
-            files.all(|file| if is_kept(file) { is_old(file) } else { self.fate(file) == Fate::Goes });
+        let is_named = |file: &ManifestFile| {
+            self.options.vendors.is_empty() || self.options.vendors.contains(&file.vendor)
+        };
+        // By bytes alone, only with something that goes for them.
+        let mut of_all = self.manifests.iter().flat_map(|manifest| &manifest.files);
+        if self.options.before_us.is_none() && !of_all.any(|file| self.oldest.contains(&file.path)) {
+            return false;
+        }
+        let all_go = files.all(|file| {
+            if is_kept(file) { is_old(file) && is_named(file) } else { self.fate(file) == Fate::Goes }
+        });
         let is_over = || {
             let ended_us = self.session.ended_at_us.unwrap_or(i64::MAX);
             self.options.before_us.is_some_and(|before_us| ended_us < before_us)

@@ -140,7 +140,7 @@ fn look(
         if named.contains(text.as_str()) || name.is_some_and(|part| waiting.contains(&part)) || goes {
             continue;
         }
-        if !is_explained(&path, &manifests) {
+        if !is_explained(archive, &path, &manifests) {
             report.problems.push(Problem::Unnamed { path: text });
         } else if !recording {
             report

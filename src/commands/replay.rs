@@ -291,6 +291,8 @@ fn play_options(
             // A time at which nothing was recorded: nobody means to wait for the session that follows.
             Some(Bound::Wall(us)) if us < began_us => None,
             Some(Bound::Wall(us)) => Some(us.abs_diff(earliest_us).saturating_mul(1_000)),
+            // What was before a clip's first message is known there.
+            None if !chosen.options.ranges.is_empty() => Some(chosen.recorded_ns(first)),
             Some(Bound::Seq(_)) | None => None,
         },
         first_ns: Some(chosen.recorded_ns(first)),

@@ -169,6 +169,7 @@ pub fn open(path: &Path) -> Result<Unpacked, ExchangeError> {
     let folder = Folder::unique(&root)?;
     unpack(path, &folder.path)?;
     let archive = Archive::open(&folder.path)?;
+    check_paths(path, &folder.path)?;
     // Without an index what links tell would be missing.
     reindex(&archive)?;
     let report = verify(&archive, VerifyOptions::default())?;
@@ -179,6 +180,26 @@ pub fn open(path: &Path) -> Result<Unpacked, ExchangeError> {
         return Err(ExchangeError::NotAReel { path: path.to_owned(), what: "it has no session".into() });
     }
     Ok(Unpacked { archive, _folder: folder })
+}
+
+/// A manifest of a reel names files of the reel only.
+fn check_paths(reel: &Path, folder: &Path) -> Result<(), ExchangeError> {
+    let mut manifests = Vec::new();
+    collect(&folder.join("manifests"), "json", &mut manifests)?;
+    for path in manifests {
+        let text = fs::read(&path).doing("read", &path)?;
+        // What is no JSON is told by whoever reads it.
+        let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let named =
+            manifest["files"].as_array().into_iter().flatten().filter_map(|file| file["path"].as_str());
+        for name in named {
+            if !name.starts_with("data/") || !is_known(name) {
+                let what = format!("a manifest names {name}, which is no file of an archive");
+                return Err(ExchangeError::DamagedReel { path: reel.to_owned(), what });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn unpack(path: &Path, folder: &Path) -> Result<(), ExchangeError> {

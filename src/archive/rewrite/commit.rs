@@ -66,10 +66,13 @@ pub(super) fn remove_files(
 
 /// Whether a segment that no manifest names can only be what a rewrite left: one that it made and did not commit,
 /// or one that it replaced. `manifests` are those that count.
-pub(in crate::archive) fn is_explained(path: &Path, manifests: &[Manifest]) -> bool {
+/// A manifest explains nothing where its own files are not there: then what lies beside them may be all that is left.
+pub(in crate::archive) fn is_explained(archive: &Archive, path: &Path, manifests: &[Manifest]) -> bool {
     let Some(name) = PartName::of(path) else { return false };
     let made_anew = generation_of(path) > 0;
-    manifests.iter().any(|manifest| manifest.covers(name) && (made_anew || manifest.generation > 0))
+    manifests.iter().any(|manifest| {
+        manifest.covers(name) && (made_anew || manifest.generation > 0) && archive.has_files_of(manifest)
+    })
 }
 
 /// Cases b, c and e: what a rewrite that was cut has left.
@@ -84,7 +87,7 @@ pub(in crate::archive) fn finish_rewrites(
         counted.iter().flat_map(|manifest| &manifest.files).map(|file| file.path.as_str()).collect();
     let mut left = segment_files(archive)?;
     left.retain(|path| {
-        path.to_str().is_none_or(|text| !named.contains(text)) && is_explained(path, &counted)
+        path.to_str().is_none_or(|text| !named.contains(text)) && is_explained(archive, path, &counted)
     });
     report.removed_files += left.len() as u64;
     remove_files(archive, left.iter().map(|path| archive.root().join(path)))

@@ -79,6 +79,13 @@ pub(in crate::archive) fn run(
     mut rewrite: Rewrite<'_>,
     watch: &Watch<'_>,
 ) -> Result<Rewritten, ArchiveError> {
+    // A part whose manifest is lost is not to pass for one that was covered.
+    if let Some(pair) = rewrite.manifests.windows(2).find(|pair| pair[0].seq_end != pair[1].seq_start) {
+        let path = archive.layout.manifest(pair[1].name());
+        let what =
+            format!("it begins at seq {}, the one before it ends at {}", pair[1].seq_start, pair[0].seq_end);
+        return Err(ArchiveError::DamagedSegment { path, what });
+    }
     let targets = std::mem::take(&mut rewrite.targets);
     let mut making = Making { archive, rewrite: &rewrite, watch, tmp: Vec::new(), done: 0, total: 0 };
     let made = making.all(targets);

@@ -19,6 +19,9 @@ use crate::archive::writers::{NewFile, SegmentFile, WrittenFile};
 /// Rows are written when there are as many; runs of a row or two would cost too much each.
 const WAITING_ROWS: usize = 8192;
 
+/// Or when their payloads are as large.
+const WAITING_PAYLOAD_BYTES: u64 = 4 * 1024 * 1024;
+
 /// An open row group holds at most this: only payloads of a kilobyte and more make it smaller than it could be.
 const ROW_GROUP_BYTES: usize = 128 * 1024 * 1024;
 
@@ -29,6 +32,8 @@ pub(super) struct Output {
     file: SegmentFile,
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
+    /// Of the rows that were written.
+    written_payload_bytes: u64,
     tally: Tally,
 }
 
@@ -53,7 +58,16 @@ impl Output {
         let path = PathBuf::from(&naming.path);
         let new = NewFile { tmp: tmp.clone(), path, schema: Arc::clone(&schema), options };
         let file = SegmentFile::create(&*archive.disk, new)?;
-        Ok(Self { naming, tmp, schema, file, waiting: Vec::new(), waiting_rows: 0, tally: Tally::default() })
+        Ok(Self {
+            naming,
+            tmp,
+            schema,
+            file,
+            waiting: Vec::new(),
+            waiting_rows: 0,
+            written_payload_bytes: 0,
+            tally: Tally::default(),
+        })
     }
 
     /// Takes rows of any schema whose columns are among those of the file; what they lack is null.
@@ -70,12 +84,15 @@ impl Output {
         })?;
         self.waiting_rows += rows.num_rows();
         self.waiting.push(rows);
-        if self.waiting_rows >= WAITING_ROWS { self.write() } else { Ok(()) }
+        let waiting_bytes = self.tally.payload_bytes - self.written_payload_bytes;
+        let is_enough = self.waiting_rows >= WAITING_ROWS || waiting_bytes >= WAITING_PAYLOAD_BYTES;
+        if is_enough { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<(), ArchiveError> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_rows = 0;
+        self.written_payload_bytes = self.tally.payload_bytes;
         match &waiting[..] {
             [] => Ok(()),
             [one] => self.file.write(one, ROW_GROUP_BYTES),

@@ -19,12 +19,14 @@ pub(in crate::archive) fn remove_session(
 ) -> Result<(), ArchiveError> {
     let (disk, sessions) = (&*archive.disk, archive.layout.sessions());
     let (sidecar, going) = (archive.layout.sidecar(session_id), archive.layout.going(session_id));
+    let lock = archive.lock_sidecars()?;
     if disk.len(&sidecar).is_ok() {
         disk.rename(&sidecar, &going).doing("rename to", &going)?;
         disk.sync_dir(&sessions).doing("sync", &sessions)?;
     } else {
         replace(&archive.layout, disk, &going, b"{}\n")?;
     }
+    drop(lock);
     finish(archive, session_id)
 }
 

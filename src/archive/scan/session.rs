@@ -113,7 +113,7 @@ impl SessionStream {
             match self.unopened.pop_if(|segment| seq.is_none_or(|seq| segment.seq_min <= seq)) {
                 Some(segment) => {
                     if let Err(error) = self.open(&segment) {
-                        self.go_on_after(error)?;
+                        self.go_on_after(&segment, error)?;
                     }
                 }
                 None if first.is_some() => return Ok(first),
@@ -145,11 +145,13 @@ impl SessionStream {
 }
 
 impl SessionStream {
-    /// If segments were replaced since they were planned for, plans anew from the manifests; else it was damage.
-    fn go_on_after(&mut self, error: ArchiveError) -> Result<(), ArchiveError> {
+    /// If `segment` was replaced since it was planned for, plans anew from the manifests; else it was damage, or its
+    /// session is being removed.
+    fn go_on_after(&mut self, segment: &SegmentRow, error: ArchiveError) -> Result<(), ArchiveError> {
         let manifests = self.archive.read_manifests_of(self.shared.session_id)?;
         let generations: Vec<_> = manifests.iter().map(|m| (m.name(), m.generation)).collect();
-        if self.generations.as_ref() == Some(&generations) {
+        let is_of = |m: &Manifest| m.seq_start <= segment.seq_min && segment.seq_max < m.seq_end;
+        if !manifests.iter().any(is_of) || self.generations.as_ref() == Some(&generations) {
             return Err(error);
         }
         self.generations = Some(generations);

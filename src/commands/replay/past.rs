@@ -136,14 +136,18 @@ fn state(
         |kind: &String, selection: &Selection| Selection { kinds: vec![kind.clone()], ..selection.clone() };
     // What is lost is lost, whatever else is asked of the messages that are told.
     let any = Selection { devices: Vec::new(), channels: Vec::new(), ..selection.clone() };
-    let is_filtered =
-        *selection != Selection { kinds: Vec::new(), ..any.clone() } || chosen.options.predicate.is_some();
+    let is_filtered = *selection != Selection { kinds: Vec::new(), ..any.clone() } || chosen.options.predicate.is_some()
+        // What is between two clips.
+        || !chosen.options.ranges.is_empty();
     let unfiltered = ScanOptions { predicate: None, ..chosen.options.clone() };
 
     let ending: Vec<String> = kinds.values().flatten().cloned().collect();
     let ends = (is_filtered && !ending.is_empty()).then(|| {
-        let options =
-            ScanOptions { selection: Selection { kinds: ending, ..any.clone() }, ..unfiltered.clone() };
+        let options = ScanOptions {
+            selection: Selection { kinds: ending, ..any.clone() },
+            ranges: Vec::new(),
+            ..unfiltered.clone()
+        };
         let (archive, start_ns) = (archive.clone(), chosen.place_ns(0));
         let open = move |from_ns: u64| -> Result<RowsBefore, _> {
             let merged_from = Some(start_ns + i128::from(from_ns));

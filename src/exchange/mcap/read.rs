@@ -15,6 +15,9 @@ use crate::exchange::error::{ExchangeError, IoContext};
 /// A record, a chunk before and after it is unpacked: writers' defaults are a few MiB.
 const RECORD_BYTES_MAX: u64 = 512 << 20;
 
+/// A topic and metadata: many of them are kept.
+const CHANNEL_BYTES_MAX: usize = 1 << 20;
+
 /// A channel as the file defines it.
 #[derive(Debug, Default)]
 pub(in crate::exchange) struct Channel {
@@ -160,6 +163,12 @@ impl McapReader {
         let rest = &mut rest;
         match op {
             op::CHANNEL => {
+                if body.len() > CHANNEL_BYTES_MAX {
+                    return Err(format!(
+                        "a channel record of {} bytes; {CHANNEL_BYTES_MAX} are the most",
+                        body.len()
+                    ));
+                }
                 let (id, channel) = channel(rest).ok_or("a channel record is cut short")?;
                 self.channels.insert(id, Arc::new(channel));
             }
@@ -220,6 +229,9 @@ impl McapReader {
         let mut from = 0;
         for (at, byte) in lines.iter().enumerate() {
             if *byte == b'\n' {
+                if envelopes.len() == self.ready.len() {
+                    return;
+                }
                 envelopes.push(lines.slice(from..at));
                 from = at + 1;
             }

@@ -163,6 +163,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         for (index, row) in std::mem::take(&mut self.held) {
             if index < self.index {
                 self.played.count(&row);
+                self.preparation.passed(index, row.seq);
                 self.struck(Fault::Reorder, Struck { index, seq: Some(row.seq), ns: None });
             }
         }

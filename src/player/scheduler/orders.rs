@@ -27,6 +27,9 @@ use crate::player::stock::{Beginning, Stretch};
 
 impl<S: Sleep> Scheduler<'_, S> {
     pub(super) fn obey(&mut self, ticket: Ticket, order: Order) {
+        if self.keeps_no_time() && matches!(order, Order::Speed(_) | Order::Faster | Order::Slower) {
+            return self.control.refuse(ticket, Refused::NoSpeed);
+        }
         // Whatever comes after a step ends it, but for a further step.
         let stepping = self.stepping.take();
         self.has_stepped = false;
@@ -37,9 +40,6 @@ impl<S: Sleep> Scheduler<'_, S> {
             Order::Pause => self.pause(),
             Order::Toggle if self.is_to_play => self.pause(),
             Order::Toggle => self.play(),
-            Order::Speed(_) | Order::Faster | Order::Slower if self.keeps_no_time() => {
-                return self.control.refuse(ticket, Refused::NoSpeed);
-            }
             Order::Speed(speed) => self.change_speed(speed),
             Order::Faster => self.change_speed(self.speed.faster()),
             Order::Slower => self.change_speed(self.speed.slower()),

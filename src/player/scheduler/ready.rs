@@ -6,6 +6,7 @@ use sha2::Sha256;
 
 use super::{Scheduler, Sleep};
 use crate::player::event::{Changes, Happening, Planned};
+use crate::player::stock::HANDFUL;
 use crate::transport::fanout::Emission;
 
 /// An event that is ready to happen.
@@ -72,7 +73,9 @@ impl<S: Sleep> Scheduler<'_, S> {
         let at_ns = next.at_ns;
         self.next = Some(self.prepare(next));
         // What is due with it may be behind the handful.
-        if !self.is_hasty() && self.hand.back().is_none_or(|last| last.at_ns == at_ns) {
+        let keeps_time = !self.keeps_no_time() && self.stepping.is_none();
+        if keeps_time && self.hand.len() < HANDFUL && self.hand.back().is_none_or(|last| last.at_ns == at_ns)
+        {
             let hand = &mut self.hand;
             self.stock.take(1, |planned| hand.push_back(Ready::from(planned)));
         }

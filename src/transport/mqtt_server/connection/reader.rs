@@ -52,11 +52,11 @@ impl Connection<'_> {
             }
             let (answer, then) = self.answer(packet)?;
             if let Some(answer) = answer {
-                // A SUBACK precedes what was subscribed to: from here on it is the writer that writes.
-                self.session.wire.set_idle(false);
                 if answers.send(answer).await.is_err() {
                     return Ok(Parted::Closed);
                 }
+                // A SUBACK precedes what was subscribed to: from here on it is the writer that writes.
+                self.session.wire.set_idle(false);
             }
             if let Then::Subscribe(filters) = then {
                 self.subscribed(&filters);
