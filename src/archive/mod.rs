@@ -9,7 +9,7 @@
 //! data/vendor=V/kind=K/date=YYYY-MM-DD/{session}-{part}.parquet         (schema, segment)
 //! data/vendor=V/kind=K/date=1970-01-01/schema.parquet   no rows, every declared column
 //! manifests/{session}-{part}.json  commits a sealed part: files, rows, checksums (manifest)
-//! sessions/{session}.json          name, times, sources                 (sidecar)
+//! sessions/{session}.json          name, times, sources, clips, marks   (sidecar, clips)
 //! schema/V/K.toml      the declarations that the columns came from
 //! views/duckdb.sql     views over all kinds, relative to the folder     (views)
 //! views/questions.md   what to ask them, and how                        (questions)
@@ -19,8 +19,9 @@
 //!
 //! # How data enters
 //!
-//! In one way only: [`seal`] turns one closed journal part into segments. It is a repeatable function
-//! of that part, and this is its order; each step is durable before the next begins:
+//! [`seal`] turns one closed journal part into segments; an import or a reel hands its rows to the same stages
+//! ([`intake`](mod@intake)), and comes in whole or not at all. Sealing is a repeatable function of its part, and this
+//! is its order; each step is durable before the next begins:
 //!
 //! 1. the segments are written to `tmp/` and synced;
 //! 2. they are renamed into `data/`, and their folders synced;

@@ -1,6 +1,6 @@
 //! Rewriting: some parts of a session get new segments and one manifest in place of their own.
 //!
-//! All upkeep that touches messages (`compact`, `prune`, `erase`) is this one operation. No file in `data/` is
+//! All upkeep that touches messages (`compact`, `prune`) is this one operation. No file in `data/` is
 //! ever changed: rows are copied into new files, and one atomic rename makes these count and the old ones not.
 //! Each step is durable before the next begins:
 //!
@@ -26,6 +26,7 @@
 //! e  files that no manifest names, of a part      cut within 5 or 6           removed: they are the old ones
 //!    covered by a manifest of a later generation
 //! f  any other file that no manifest names        not by a cut                left for `verify` to report
+//!    (b and e: or of one whose own files are gone)
 //! g  a sidecar that ends in .removed              cut while a session is      its index rows, segments,
 //!                                                 removed                     manifests and the sidecar removed
 //! ```
