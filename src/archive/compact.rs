@@ -16,12 +16,15 @@ use serde::Serialize;
 use super::Archive;
 use super::error::{ArchiveError, IoContext};
 use super::layout::generation_of;
-use super::manifest::{Manifest, ManifestFile};
+use super::manifest::ManifestFile;
 use super::redecode::STAMP;
 use super::rewrite::{Rewrite, Rewritten, Target, Targets, Watch, run, schema_of, stamp_of};
 use super::sidecar::Sidecar;
 use crate::clock::Clock;
 use crate::message::{SessionId, SourceHeader};
+
+/// What a column's metadata says of its values.
+pub(super) const MEANING: [&str; 2] = ["unit", "codes"];
 
 /// How to compact.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,7 +70,7 @@ impl Archive {
         };
         let mut report = before(&files);
         report.segments_after = targets.len() as u64;
-        let (targets, kept) = self.without_alone(&manifests, targets)?;
+        let (targets, kept) = self.without_alone(targets)?;
         let derived = targets.iter().filter(|target| target.derive.is_some());
         report.redecoded = derived.flat_map(|target| &target.inputs).map(|file| file.rows).sum();
         report.already = targets.is_empty() && manifests.len() <= 1;
@@ -110,18 +113,16 @@ impl Archive {
         Ok(())
     }
 
-    /// The files that have nothing to be merged with and nothing to be derived stay as they are: in a session of one
-    /// part, and those that upkeep has made.
+    /// Files that upkeep has made stay as they are, if they have nothing to be merged with and nothing to be derived.
     fn without_alone<'a>(
         &self,
-        manifests: &[Manifest],
         targets: Targets<'a>,
     ) -> Result<(Targets<'a>, Vec<ManifestFile>), ArchiveError> {
         let is_made = |file: &ManifestFile| generation_of(Path::new(&file.path)) > 0;
         let (mut rest, mut kept) = (Targets::new(), Vec::new());
         for target in targets {
-            let alone = target.inputs.len() == 1 && (manifests.len() == 1 || is_made(&target.inputs[0]));
-            if alone && self.is_derived(&target)? {
+            let alone = target.inputs.len() == 1;
+            if alone && is_made(&target.inputs[0]) && self.is_derived(&target)? {
                 kept.extend(target.inputs);
             } else {
                 rest.push(target);
@@ -199,7 +200,12 @@ fn unified(a: &SchemaRef, b: &SchemaRef) -> Option<SchemaRef> {
 }
 
 fn is_same(a: &Field, b: &Field) -> bool {
-    a.data_type() == b.data_type() && a.is_nullable() == b.is_nullable() && id_of(a) == id_of(b)
+    // Descriptions may get better; of what a value means both say the same, where both say it.
+    let agrees = |key| a.metadata().get(key).zip(b.metadata().get(key)).is_none_or(|(a, b)| a == b);
+    a.data_type() == b.data_type()
+        && a.is_nullable() == b.is_nullable()
+        && id_of(a) == id_of(b)
+        && MEANING.into_iter().all(agrees)
 }
 
 fn id_of(field: &Field) -> Option<&String> {

@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::Archive;
-use super::compact::{is_together, merged};
+use super::compact::{MEANING, is_together, merged};
 use super::error::ArchiveError;
 use super::manifest::ManifestFile;
 use super::rewrite::{Derive, Target, Targets, schema_of, stamp_of};
@@ -115,17 +115,16 @@ impl Archive {
         source: &str,
         all: &[ManifestFile],
     ) -> Result<Option<String>, ArchiveError> {
-        let mut columns: BTreeMap<Vec<String>, bool> = BTreeMap::new();
+        let mut columns: BTreeMap<Vec<Column>, bool> = BTreeMap::new();
         for file in all.iter().filter(|file| file.vendor == vendor && file.kind == kind) {
             let is_mine = file.sources.iter().any(|s| s.name == source);
-            *columns.entry(typed(&schema_of(self, file)?)).or_default() |= is_mine;
+            let schema = schema_of(self, file)?;
+            *columns.entry(typed(schema.fields().iter().map(AsRef::as_ref))).or_default() |= is_mine;
         }
         let newest = self.declaration(vendor, kind)?;
         if columns.len() > 1 {
             let has = |declaration: &Declaration| {
-                let fields = declaration.arrow_fields();
-                let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-                columns.get(&names).is_some_and(|mine| *mine)
+                columns.get(&typed(declaration.arrow_fields().iter())).is_some_and(|mine| *mine)
             };
             let fitting = self.declarations(vendor, kind)?.into_iter().find(has);
             return Ok(fitting.map(|declaration| declaration.text().to_owned()).or(newest));
@@ -157,11 +156,14 @@ impl Archive {
     }
 }
 
-/// The names of the columns beside the envelope's.
-fn typed(schema: &SchemaRef) -> Vec<String> {
+/// A column's name, and what it says of its values.
+type Column = (String, [Option<String>; 2]);
+
+/// The columns beside the envelope's.
+fn typed<'a>(fields: impl Iterator<Item = &'a Field>) -> Vec<Column> {
     let envelope = envelope_fields();
-    let is_typed = |field: &&Arc<Field>| envelope.iter().all(|known| known.name() != field.name());
-    schema.fields().iter().filter(is_typed).map(|field| field.name().clone()).collect()
+    let typed = fields.filter(|field| envelope.iter().all(|known| known.name() != field.name()));
+    typed.map(|field| (field.name().clone(), MEANING.map(|key| field.metadata().get(key).cloned()))).collect()
 }
 
 fn header_of(session: &Sidecar) -> SessionHeader {

@@ -275,7 +275,6 @@ impl Control {
                 shown.refused.pop_front();
             }
             shown.refused.push_back((ticket.0, why));
-            shown.obeyed = shown.obeyed.max(ticket.0);
         });
     }
 
@@ -284,7 +283,6 @@ impl Control {
         {
             let mut shown = lock(&self.shown);
             change(&mut shown);
-            shown.pass();
         }
         if self.watchers.load(Ordering::SeqCst) > 0 {
             self.changed.notify_waiters();

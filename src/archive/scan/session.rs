@@ -40,6 +40,8 @@ pub(super) struct SessionStream {
     unopened: Vec<SegmentRow>,
     /// The current part's files that are open, with rows left.
     cursors: Vec<Cursor>,
+    /// What came in the way of the row after the last that was given.
+    failed: Option<ArchiveError>,
     range: Range<u64>,
     /// The first `seq` that no row has been given of: where the scan goes on if segments were replaced.
     next: u64,
@@ -70,6 +72,7 @@ impl SessionStream {
             manifest: None,
             unopened: Vec::new(),
             cursors: Vec::new(),
+            failed: None,
             next: range.start,
             range,
             generations: None,
@@ -94,8 +97,12 @@ impl SessionStream {
         let Some(at) = self.first()? else { return Ok(None) };
         let row = self.cursors[at].row()?;
         self.next = row.seq + 1;
-        if !self.cursors[at].advance()? || self.cursors[at].seq() >= self.range.end {
-            self.cursors.swap_remove(at);
+        match self.cursors[at].advance() {
+            Ok(true) if self.cursors[at].seq() < self.range.end => {}
+            ended => {
+                self.cursors.swap_remove(at);
+                self.failed = ended.err();
+            }
         }
         Ok(Some(row))
     }
@@ -107,6 +114,9 @@ impl SessionStream {
 
     /// The cursor that holds the next row.
     fn first(&mut self) -> Result<Option<usize>, ArchiveError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         loop {
             let first = (0..self.cursors.len()).min_by_key(|&at| self.cursors[at].seq());
             let seq = first.map(|at| self.cursors[at].seq());

@@ -301,6 +301,44 @@ fn case_b_e_f_only_files_that_explain_themselves_are_removed() {
 }
 
 #[test]
+fn what_may_be_all_that_is_left_is_not_removed() {
+    let template = Template::new();
+    let archive = Archive::open(template.dir.path()).unwrap();
+    let old = verify::segment_files(&archive).unwrap();
+    let kept: Vec<_> = old.iter().map(|path| fs::read(archive.root().join(path)).unwrap()).collect();
+    compact(&archive, template.header.session_id);
+    // A copy of the folder that has the manifest of today and the segments of yesterday.
+    for path in verify::segment_files(&archive).unwrap() {
+        fs::remove_file(archive.root().join(path)).unwrap();
+    }
+    for (path, bytes) in old.iter().zip(kept) {
+        fs::write(archive.root().join(path), bytes).unwrap();
+    }
+    assert_eq!(recover(&archive).unwrap().removed_files, 0);
+    assert_eq!(verify::segment_files(&archive).unwrap(), old);
+}
+
+#[test]
+fn a_part_whose_manifest_is_lost_is_neither_passed_over_nor_merged_over() {
+    let template = Template::new();
+    let archive = Archive::open(template.dir.path()).unwrap();
+    let lost = archive.read_manifests().unwrap().remove(1);
+    fs::remove_file(archive.layout().manifest(lost.name())).unwrap();
+    let mut scanned = scan(&archive, &ScanOptions::default()).unwrap();
+    let given: Vec<_> = scanned.by_ref().map_while(Result::ok).collect();
+    assert_same(&template.header, &given, &template.messages[..lost.seq_start as usize]);
+    let error = scan(&archive, &ScanOptions::default()).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("no manifest names it"), "{error}");
+
+    let before = verify::segment_files(&archive).unwrap();
+    let error = archive.compact(template.header.session_id, CompactOptions::default(), &Watch::NONE);
+    let error = error.unwrap_err().to_string();
+    let gap = format!("begins at seq {}, the one before it ends at {}", lost.seq_end, lost.seq_start);
+    assert!(error.contains(&gap), "{error}");
+    assert_eq!(verify::segment_files(&archive).unwrap(), before);
+}
+
+#[test]
 fn case_c_d_covered_manifests_and_an_old_index_change_no_answer() {
     let template = Template::new();
     let archive = Archive::open(template.dir.path()).unwrap();
@@ -347,18 +385,24 @@ fn columns_that_are_added_are_unified_and_others_stay_apart() {
         kinds: vec![kind(fields)],
         settings: serde_json::json!({}),
     };
+    let coded = |name: &str| {
+        let codes = format!("codes = \"level\"\nname_id = 103\n[codes.level]\n1 = \"{name}\"\n");
+        field("level_code", 102, "int32") + &codes
+    };
     let mut header = SessionHeader {
         sources: vec![
             source("one", field("height_m", 100, "double")),
             source("more", field("height_m", 100, "double") + &field("count", 101, "int64")),
             source("other", field("height_m", 100, "int32")),
+            source("up", coded("rising")),
+            source("down", coded("falling")),
         ],
         ..header(1)
     };
     archive.begin_session(&mut header).unwrap();
     let payload = |n: u64| format!("{{\"height_m\": {n}, \"count\": {n}}}");
     let messages: Vec<_> =
-        (0..90).map(|n| message(&header, (n % 3) as u16, "reading", n * 10, payload(n))).collect();
+        (0..150).map(|n| message(&header, (n % 5) as u16, "reading", n * 10, payload(n))).collect();
     for part in record(archive.disk(), &archive, &header, &messages, 4_000) {
         seal(&archive, &part).unwrap();
     }
@@ -370,7 +414,7 @@ fn columns_that_are_added_are_unified_and_others_stay_apart() {
     let options = ScanOptions::default();
     let read = rows(&archive, &options);
     assert!(read.iter().zip(&messages).all(|(row, message)| row.payload == message.payload));
-    assert_eq!(read.iter().map(|row| row.seq).collect::<Vec<_>>(), (0..90).collect::<Vec<_>>());
+    assert_eq!(read.iter().map(|row| row.seq).collect::<Vec<_>>(), (0..150).collect::<Vec<_>>());
     let rows_of = |path: &str| {
         let manifest = fs::read_to_string(
             archive.layout().manifest(PartName { session_id: header.session_id, part: 0 }),
@@ -378,6 +422,6 @@ fn columns_that_are_added_are_unified_and_others_stay_apart() {
         let manifest: Manifest = serde_json::from_str(&manifest.unwrap()).unwrap();
         manifest.files.iter().find(|file| file.path == path).unwrap().rows
     };
-    assert_eq!(files.iter().map(|path| rows_of(path)).max(), Some(60), "the first two sources in one file");
+    assert_eq!(files.iter().map(|path| rows_of(path)).max(), Some(90), "one, more and up in one file");
     assert_clean(&archive);
 }

@@ -303,3 +303,33 @@ fn attached(body: &[u8]) -> Option<Bytes> {
     unpacked.take(RECORD_BYTES_MAX).read_to_end(&mut lines).ok()?;
     Some(lines.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{put_map, put_text, record};
+    use super::*;
+
+    #[test]
+    fn what_a_channel_says_is_bounded() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (topic_bytes, is_read) in [(1_000, true), (CHANNEL_BYTES_MAX, false)] {
+            let mut bytes = MAGIC.to_vec();
+            record(&mut bytes, op::CHANNEL, |out| {
+                out.extend_from_slice(&[1, 0, 0, 0]);
+                put_text(out, &"t".repeat(topic_bytes));
+                put_text(out, "json");
+                put_map(out, &[]);
+            });
+            record(&mut bytes, op::MESSAGE, |out| {
+                out.extend_from_slice(&[&[1][..], &[0; 21], b"{}"].concat())
+            });
+            std::fs::write(file.path(), bytes).unwrap();
+            let mut reader = McapReader::open(file.path()).unwrap();
+            match reader.next() {
+                Ok(Next::Message(message)) => assert!(is_read && message.data == "{}"),
+                Err(said) => assert!(!is_read && said.contains("are the most"), "{said}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -129,8 +129,7 @@ impl Shown {
     /// Has this `seq`, or a later one, noted when it passes; the number of the wait.
     pub(super) fn await_seq(&mut self, seq: u64) -> u64 {
         let id = self.awaited.keys().next_back().map_or(0, |last| last + 1);
-        self.awaited.insert(id, (seq, false));
-        self.pass();
+        self.awaited.insert(id, (seq, self.seq.is_some_and(|(_, emitted)| emitted >= seq)));
         id
     }
 
@@ -142,9 +141,8 @@ impl Shown {
         self.awaited.remove(&id);
     }
 
-    /// Notes down what has passed with the last message.
-    pub(super) fn pass(&mut self) {
-        let Some((_, emitted)) = self.seq else { return };
+    /// Notes down that a message with this `seq` has left, which need not be the last.
+    pub(in crate::player) fn pass(&mut self, emitted: u64) {
         for (seq, has_passed) in self.awaited.values_mut() {
             *has_passed |= emitted >= *seq;
         }

@@ -30,7 +30,7 @@ impl Control {
         self.watch(|shown| {
             let why = shown.refused.iter().rev().find(|(number, _)| *number == ticket.0);
             refused = why.map(|(_, why)| *why);
-            shown.obeyed >= ticket.0 || shown.state == State::Done
+            refused.is_some() || shown.obeyed >= ticket.0 || shown.state == State::Done
         })
         .await;
         refused.map_or_else(|| Ok(self.snapshot()), Err)
@@ -82,15 +82,33 @@ impl Control {
 mod tests {
     use futures_util::FutureExt as _;
 
+    use super::super::Order;
     use super::*;
     use crate::clock::Clock;
     use crate::message::SessionId;
     use crate::transport::fanout::Fanout;
 
     #[test]
+    fn an_order_that_is_refused_is_not_the_end_of_the_one_before() {
+        let control = Control::new(Fanout::new(Clock::System, None));
+        let [step, speed] = [(); 2].map(|()| control.order(Order::Play).unwrap());
+        let mut stepped = Box::pin(control.obeyed(step));
+        control.refuse(speed, Refused::NoSpeed);
+        assert!(control.obeyed(speed).now_or_never().is_some_and(|answer| answer.is_err()));
+        assert!((&mut stepped).now_or_never().is_none());
+        control.obey(step);
+        assert!(stepped.now_or_never().is_some_and(|answer| answer.is_ok()));
+    }
+
+    #[test]
     fn a_message_that_passes_between_two_looks_was_there() {
         let control = Control::new(Fanout::new(Clock::System, None));
-        let passes = |seq| control.show(|shown| shown.seq = Some((SessionId::new(0, [0; 10]), seq)));
+        let passes = |seq| {
+            control.show(|shown| {
+                shown.seq = Some((SessionId::new(0, [0; 10]), seq));
+                shown.pass(seq);
+            });
+        };
         passes(9);
         assert!(control.wait(Awaited::Seq(9)).now_or_never().is_some());
         passes(0);

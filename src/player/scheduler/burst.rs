@@ -71,7 +71,7 @@ impl<S: Sleep> Scheduler<'_, S> {
     /// Notes down that the first so many messages in hand have left.
     fn have_left(&mut self, count: usize) {
         let is_held = self.is_hasty();
-        let mut last = None;
+        let (mut last, mut highest) = (None, 0);
         for _ in 0..count {
             let Some(Ready { at_ns, recorded_ns, round, index, digest, what, .. }) = self.hand.pop_front()
             else {
@@ -81,10 +81,12 @@ impl<S: Sleep> Scheduler<'_, S> {
             let is_behind = self.reach(at_ns, recorded_ns, round);
             self.note_down(index + 1, digest, Some(&emission.row));
             self.left(&emission, changes, is_behind);
+            // Messages of several sessions are not in the order of these.
+            highest = highest.max(emission.row.seq);
             last = Some(emission);
         }
         if let Some(last) = last {
-            self.show_last(&last.row, is_held);
+            self.show_last(&last.row, highest, is_held);
         }
     }
 }

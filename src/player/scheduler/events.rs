@@ -37,7 +37,7 @@ impl<S: Sleep> Scheduler<'_, S> {
         self.delivered_ns = now_ns;
         self.note_down(index + 1, digest, Some(&emission.row));
         self.left(&emission, changes, is_behind);
-        self.show_last(&emission.row, true);
+        self.show_last(&emission.row, emission.row.seq, true);
         self.stepped(&emission.row);
     }
 
@@ -65,12 +65,13 @@ impl<S: Sleep> Scheduler<'_, S> {
         self.preparation.left(emission, changes, |fault, struck| fanout.note_fault(fault.name(), &struck));
     }
 
-    /// Shows a message that has left, and is the last.
-    pub(super) fn show_last(&self, row: &Row, is_held: bool) {
+    /// Shows a message that has left, and is the last; of those that left with it, none has a `seq` above `highest`.
+    pub(super) fn show_last(&self, row: &Row, highest: u64, is_held: bool) {
         let (at_ns, recorded_ns, emitted) = (self.at_ns, self.recorded_ns, self.played.messages);
         self.control.show(|shown| {
             (shown.seq, shown.is_last, shown.emitted) = (Some((row.session_id, row.seq)), true, emitted);
             (shown.at_ns, shown.recorded_ns, shown.next_ns) = (at_ns, recorded_ns, None);
+            shown.pass(highest);
             if is_held {
                 shown.tape = Tape::Held { at_ns };
             }
@@ -102,6 +103,7 @@ impl<S: Sleep> Scheduler<'_, S> {
                 // Whoever waits for it would wait for ever.
                 self.control.show(|shown| {
                     (shown.seq, shown.emitted) = (Some((row.session_id, row.seq)), emitted);
+                    shown.pass(row.seq);
                 });
                 self.preparation.passed(index, row.seq);
                 self.struck(Fault::Drop, Struck { index, seq: Some(row.seq), ns: None });

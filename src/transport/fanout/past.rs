@@ -238,6 +238,23 @@ mod tests {
     }
 
     #[test]
+    fn in_lockstep_what_is_told_again_may_be_acknowledged_and_is_not_waited_for() {
+        let fanout = fanout(10);
+        fanout.keep_state();
+        fanout.play(Arc::default(), true);
+        deliver(&fanout, &[sets(5, "a"), sets(6, "b")]);
+        let late = fanout.join("envelope").unwrap();
+        late.wish(everything());
+        late.acknowledges();
+        deliver(&fanout, &[sets(7, "b")]);
+        assert_eq!(take_all(&late).0, [5, 6, 7]);
+        assert!([5, 6].map(|seq| late.settled_seq(seq, None)).into_iter().all(|is_known| is_known));
+        assert!(!fanout.is_settled());
+        assert!(late.settled_seq(7, None) && fanout.is_settled());
+        assert!(!late.settled_seq(5, None), "each once");
+    }
+
+    #[test]
     fn a_wider_wish_brings_what_is_new_in_it() {
         let fanout = fanout(10);
         fanout.keep_state();

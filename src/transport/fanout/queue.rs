@@ -135,6 +135,8 @@ pub(super) struct Queue {
     acknowledges: bool,
     /// In lockstep: taken and not acknowledged yet, in the order of sending.
     unacknowledged: Vec<MessageId>,
+    /// In lockstep: told again, and perhaps acknowledged, which nobody waits for.
+    retold: u64,
     dropped: u64,
     finished: bool,
     /// Why the client is to be disconnected when nothing waits for it any more.
@@ -167,6 +169,7 @@ impl Queue {
             in_hand: 0,
             acknowledges: false,
             unacknowledged: Vec::new(),
+            retold: 0,
             dropped: 0,
             finished: false,
             leaving: None,
@@ -329,7 +332,9 @@ impl Queue {
                 self.bytes -= item_bytes;
                 self.bounded -= 1;
             }
-            if account && !item.emission.is_retold() && (self.acknowledges || item.qos > 0) {
+            if account && item.emission.is_retold() {
+                self.retold += 1;
+            } else if account && (self.acknowledges || item.qos > 0) {
                 self.unacknowledged.push(item.emission.id());
             }
             batch.push(item);
@@ -396,14 +401,17 @@ impl Queue {
         self.acknowledges = true;
     }
 
-    /// The earliest of those that wait for it and are meant is acknowledged; false: none is.
+    /// The earliest of those that wait for it and are meant is acknowledged; false: none is, nor can it be of one that
+    /// was told again.
     pub(super) fn acknowledge(&mut self, is_meant: impl Fn(&MessageId) -> bool) -> bool {
         let at = self.unacknowledged.iter().position(is_meant);
         if let Some(at) = at {
             self.unacknowledged.remove(at);
         }
         self.progress += 1;
-        at.is_some()
+        let is_of_retold = at.is_none() && self.retold > 0;
+        self.retold -= u64::from(is_of_retold);
+        at.is_some() || is_of_retold
     }
 
     /// Whether the client has all that it was offered, or is not there to have it.

@@ -1,5 +1,6 @@
 //! Orders where messages do not leave when and as they were recorded: late, under faults, in outages, with other times.
 
+use super::outages::outages;
 use super::*;
 use crate::player::Faults;
 use crate::player::faults::Fault;

@@ -38,6 +38,17 @@ fn what_is_due_at_the_same_moment_leaves_together() {
 }
 
 #[test]
+fn a_wait_is_told_of_each_message_that_leaves_together_in_whatever_order_of_seq() {
+    // As of two sessions: the highest `seq` is not the last.
+    let mut rows = rows_at(&[0, 7, 7]);
+    rows[1].seq = 9;
+    for pace in [Pace::Original, Pace::Max] {
+        let ran = play(&rows, PlayOptions { pace, ..at_once() }, &[]);
+        assert_eq!(ran.emitted.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [0, 9, 2]);
+    }
+}
+
+#[test]
 fn who_was_held_up_sends_all_that_is_due_by_now_and_no_more() {
     let mut rows = rows_at(&[0, 10, 10, 10, 11]);
     let micros = |us: u64| us * 1_000;
