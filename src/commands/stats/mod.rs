@@ -1,6 +1,14 @@
 //! `telereel stats [SESSION…]`: rates, gaps, sizes, lag and unknown fields of what is selected.
 
+mod axis;
+mod plot;
+mod svg;
 mod table;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
 
 use super::context::Context;
 use super::output::print;
@@ -10,6 +18,7 @@ use super::{Outcome, Usage};
 use crate::archive::{ArchiveError, StatsOptions, stats};
 use crate::cli::{By, Stats};
 use crate::clock::Clock;
+use crate::exchange::target::Target;
 use crate::units::human_count;
 
 /// How often rows that were read are told, at a terminal.
@@ -45,9 +54,20 @@ pub(super) fn run(context: &Context, args: Stats) -> anyhow::Result<Outcome> {
     if found.messages == 0 {
         chosen.require_some(archive)?;
     }
+    if let Some(path) = &args.plot {
+        write(path, &plot::plot(&found))?;
+    }
     print(context.json, &found, |out| table::for_people(out, &found))?;
     if let Some(unsealed) = unsealed(archive, &chosen.sessions)? {
         context.screen.note(unsealed);
     }
     Ok(Outcome::Done)
+}
+
+/// The file is there when it is whole.
+fn write(path: &Path, svg: &str) -> anyhow::Result<()> {
+    let mut target = Target::create(path)?;
+    target.write_all(svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    target.put()?;
+    Ok(())
 }
