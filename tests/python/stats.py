@@ -19,7 +19,7 @@ db = duckdb.connect()
 db.execute("SET TimeZone = 'UTC'")
 db.execute(Path("views/duckdb.sql").read_text())
 db.execute("""CREATE TABLE rows AS
-    SELECT vendor, kind, source, session_id, seq, device_id, elapsed_ns, epoch_us(received_at) AS at, epoch_us(event_at) AS event,
+    SELECT vendor, kind, source, session_id, seq, device_id, elapsed_ns, epoch_us(received_at) AS came, epoch_us(event_at) AS event,
         octet_length(payload) AS size, decode_error IS NOT NULL AS failed, duplicate_of IS NOT NULL AS again
     FROM read_parquet('data/**/*.parquet', hive_partitioning = true, union_by_name = true)""")
 NAMES = {sidecar["name"]: sidecar["session_id"] for sidecar in (json.loads(p.read_text()) for p in Path("sessions").glob("*.json"))}
@@ -46,7 +46,7 @@ def near(found, wanted, of=1_000):
 
 
 def check_group(group, rows, recorded_us, digits=1_000):
-    """One group against its rows: (session_id, seq, elapsed_ns, at, event, size, failed, again)."""
+    """One group against its rows: (session_id, seq, elapsed_ns, came, event, size, failed, again)."""
     sizes = [row[5] for row in rows]
     assert group["messages"] == len(rows) and group["bytes"] == sum(sizes), group
     found = group["payload_bytes"]
@@ -76,7 +76,7 @@ def check_group(group, rows, recorded_us, digits=1_000):
     assert math.isclose(group["rate_max_hz"], max(counts.values()) * 1e6 / rate["step_us"]), group
 
 
-COLUMNS = "session_id, seq, elapsed_ns, at, event, size, failed, again"
+COLUMNS = "session_id, seq, elapsed_ns, came, event, size, failed, again"
 
 
 def check(args, sessions, where="kind NOT IN ('link', 'control')", recorded_us=None, devices=False):
@@ -105,7 +105,7 @@ def check(args, sessions, where="kind NOT IN ('link', 'control')", recorded_us=N
 
 def check_outages(found):
     """The view `outages` says the same of whole sessions."""
-    told = sorted((s["source"], o.get("device_id"), o["what"], us(o["from"]), o["lasted_us"], o["planned"])
+    told = sorted((s["source"], o.get("device_id", "-"), o["what"], us(o["from"]), o["lasted_us"], o["planned"])
                   for s in found["sources"] for o in s["outages"])
     ends = {session: (us(w["from"]), w["recorded_us"]) for w in found["sessions"] for session in [w["session_id"]]}
     wanted = []
@@ -114,7 +114,7 @@ def check_outages(found):
             FROM outages""").fetchall():
         if lasted is None:  # to the last message
             lasted = ends[session][0] + ends[session][1] - at
-        wanted.append((source, device, reason, at, lasted, planned))
+        wanted.append((source, device or "-", reason, at, lasted, planned))
     assert len(wanted) == 6 + 5 and told == sorted(wanted), (told, sorted(wanted))
     for source in found["sources"]:
         of = [o for o in source["outages"] if o["what"] == "not connected"]
@@ -134,9 +134,10 @@ def check_plot(*args):
     for picture, group in zip(pictures, found["groups"]):
         assert (picture.get("data-source"), picture.get("data-kind")) == (group["source"], group["kind"])
         assert picture.get("data-messages") == str(group["messages"])
-        top = next(t for t in picture.findall(svg + "text") if t.get("class") == "left" and re.fullmatch(r"[\d.]+/s", t.text))
+        top = next(t for t in picture.findall(svg + "text") if t.get("class") == "left" and re.fullmatch(r"[\d.]+/\w+", t.text))
         zero = float(next(line for line in picture.findall(svg + "line") if line.get("class") == "zero").get("y1"))
-        hz_per_px = float(top.text[:-2]) / (zero - (float(top.get("y")) - 4))
+        number, unit = top.text.split("/")
+        hz_per_px = float(number) / {"s": 1, "min": 60, "h": 3_600, "d": 86_400}[unit] / (zero - (float(top.get("y")) - 4))
         (path,) = [p for p in picture.findall(svg + "path") if p.get("class") == "rate"]
         points = [(float(x), float(y)) for x, y in re.findall(r"[ML](\S+) (\S+)", path.get("d"))]
         counts = group["rate"]["messages"]

@@ -38,7 +38,7 @@ pub(super) fn figures(
         groups.push(&mut place.group);
         groups.extend(place.devices.iter_mut().map(|device| &mut device.group));
     }
-    let buckets = fit(&mut groups, &mut step_us);
+    let buckets = fit(&mut groups, &windows, &mut step_us);
     let frame = Frame {
         step_us,
         buckets,
@@ -73,13 +73,18 @@ pub(super) fn figures(
     Ok(stats)
 }
 
-/// The first and the last bucket. Where the wall clock was set back or ahead by years while it recorded, buckets are
-/// put together until they are few.
-fn fit(groups: &mut [&mut Group], step_us: &mut i64) -> (i64, i64) {
+/// The first and the last bucket of all that is looked at, whether anything came then or not. Where the wall clock was
+/// set back or ahead by years while it recorded, buckets are put together until they are few.
+fn fit(groups: &mut [&mut Group], windows: &[Window], step_us: &mut i64) -> (i64, i64) {
     loop {
-        let first = groups.iter().filter_map(|group| group.buckets.keys().next()).min();
-        let last = groups.iter().filter_map(|group| group.buckets.keys().next_back()).max();
-        let (Some(&first), Some(&last)) = (first, last) else { return (0, 0) };
+        let number = |us: i64| us.div_euclid(*step_us);
+        let starts = windows.iter().map(|window| number(window.from_us));
+        let ends = windows.iter().map(|window| number(window.to_us.saturating_sub(1).max(window.from_us)));
+        let first =
+            groups.iter().filter_map(|group| group.buckets.keys().next().copied()).chain(starts).min();
+        let last =
+            groups.iter().filter_map(|group| group.buckets.keys().next_back().copied()).chain(ends).max();
+        let (Some(first), Some(last)) = (first, last) else { return (0, 0) };
         if count(first, last, 1) <= BUCKETS_MAX {
             return (first, last);
         }

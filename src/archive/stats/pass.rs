@@ -13,7 +13,7 @@ use super::spread::Spread;
 use super::windows::{Window, windows};
 use crate::archive::Archive;
 use crate::archive::error::ArchiveError;
-use crate::archive::scan::{Bound, ScanOptions, Stretch, each_batch, stretches};
+use crate::archive::scan::{ScanOptions, Stretch, each_batch, stretches};
 use crate::archive::unknown::known_paths;
 use crate::decode::KnownPaths;
 use crate::index::SegmentRow;
@@ -280,30 +280,15 @@ fn place_of(counts: &mut Vec<(Key, HashMap<Box<str>, u64>)>, source: &str, segme
     counts.len() - 1
 }
 
-/// Between which times the rows lie, about: for the length of a bucket.
+/// What time is looked at, about: for the length of a bucket.
 fn expected_us(options: &ScanOptions, stretches: &[Stretch], windows: &[Window]) -> (i64, i64) {
-    let mut expected: Option<(i64, i64)> = None;
-    for (stretch, window) in stretches.iter().zip(windows) {
-        let is_part = options.from.is_some() || options.to.is_some() || !options.ranges.is_empty();
-        let seqs = &stretch.seqs;
-        for segment in &stretch.segments {
-            if segment.seq_max < seqs.start || segment.seq_min >= seqs.end {
-                continue;
-            }
-            let (mut from_us, mut to_us) = (segment.received_min_us, segment.received_max_us);
-            if is_part && window.from_us <= to_us && from_us <= window.to_us {
-                (from_us, to_us) = (from_us.max(window.from_us), to_us.min(window.to_us));
-            }
-            // Moments by the wall clock are exact.
-            if let Some(Bound::Wall(us)) = options.from {
-                from_us = from_us.max(us);
-            }
-            if let Some(Bound::Wall(us)) = options.to {
-                to_us = to_us.min(us);
-            }
-            let (least, greatest) = expected.unwrap_or((from_us, to_us));
-            expected = Some((least.min(from_us), greatest.max(to_us)));
-        }
+    let mut times: Vec<(i64, i64)> = windows.iter().map(|window| (window.from_us, window.to_us)).collect();
+    if options.from.is_none() && options.to.is_none() && options.ranges.is_empty() {
+        // Where the wall clock was set while it recorded, rows lie outside of that.
+        let segments = stretches.iter().flat_map(|stretch| &stretch.segments);
+        times.extend(segments.map(|segment| (segment.received_min_us, segment.received_max_us)));
     }
-    expected.unwrap_or((0, 0))
+    let from_us = times.iter().map(|(from_us, _)| *from_us).min();
+    let to_us = times.iter().map(|(_, to_us)| *to_us).max();
+    from_us.zip(to_us).unwrap_or((0, 0))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::archive::Archive;
 use crate::archive::error::ArchiveError;
-use crate::archive::gaps::{Gap, gaps};
+use crate::archive::gaps::Gap;
 use crate::archive::scan::{Bound, ScanOptions, Stretch, envelopes};
 use crate::archive::time::rfc3339_us;
 use crate::index::SessionRow;
@@ -115,7 +115,7 @@ pub(super) fn outages(
     let mut found: BTreeMap<(String, String), Vec<Outage>> = BTreeMap::new();
     let index = archive.catalog()?;
     for window in windows {
-        for gap in gaps(&index.links(window.session_id)?) {
+        for gap in archive.gaps(window.session_id)? {
             let Some(of) = window.sources.iter().find(|(name, _)| *name == gap.source) else { continue };
             found.entry(of.clone()).or_default().extend(inside(gap, window));
         }

@@ -79,6 +79,27 @@ pub(super) fn unit(far_us: f64) -> (&'static str, f64) {
     }
 }
 
+/// The unit in which a rate is read, and its length in seconds.
+pub(super) fn rate_unit(hz: f64) -> (&'static str, f64) {
+    match hz * 60.0 {
+        6.0.. => ("/s", 1.0),
+        0.1.. => ("/min", 60.0),
+        0.002.. => ("/h", 3_600.0),
+        _ => ("/d", 86_400.0),
+    }
+}
+
+/// With three digits.
+pub(super) fn human_rate(hz: f64) -> String {
+    let (unit, seconds) = rate_unit(hz);
+    let count = hz * seconds;
+    match count {
+        100.0.. => format!("{count:.0}{unit}"),
+        10.0.. => format!("{count:.1}{unit}"),
+        _ => format!("{count:.2}{unit}"),
+    }
+}
+
 /// A number beside an axis whose ticks lie `step` apart.
 pub(super) fn label(value: f64, step: f64) -> String {
     let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
@@ -97,6 +118,12 @@ mod tests {
         assert_eq!(ticks(-1.2, 12.0, 3.0), [-5.0, 0.0, 5.0, 10.0, 15.0]);
         assert_eq!(ticks(0.0, 0.3, 4.0).len(), 4);
         assert_eq!([label(0.25, 0.05), label(-0.0, 1.0), label(1_500.0, 500.0)], ["0.25", "0", "1500"]);
+    }
+
+    #[test]
+    fn rates_are_read_in_their_own_unit() {
+        let rates = [1_234.0, 14.16, 0.25, 0.01, 3.0 / 3_600.0, 2.0 / 86_400.0].map(human_rate);
+        assert_eq!(rates, ["1234/s", "14.2/s", "0.25/s", "0.60/min", "3.00/h", "2.00/d"]);
     }
 
     #[test]

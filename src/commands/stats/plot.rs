@@ -4,7 +4,7 @@
 //! One file that needs nothing else: colours follow whether the reader likes light or dark, and what is drawn is also
 //! said in words.
 
-use super::axis::{Scale, label, ticks, times, unit};
+use super::axis::{Scale, human_rate, label, rate_unit, ticks, times, unit};
 use super::svg::{Path, Svg, escaped};
 use crate::archive::{GroupStats, Outage, Stats};
 use crate::units::{format_duration, format_time_s, human_count, human_duration};
@@ -13,9 +13,9 @@ const WIDTH: f64 = 960.0;
 /// Where the axes begin and end.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 16.0;
-const HEAD: f64 = 76.0;
+const HEAD: f64 = 84.0;
 /// Of a picture: its title, the rate, what lies between, the lag, and the axis of time below.
-const TITLE: f64 = 24.0;
+const TITLE: f64 = 28.0;
 const RATE: f64 = 90.0;
 const BETWEEN: f64 = 14.0;
 const LAG: f64 = 70.0;
@@ -29,7 +29,7 @@ const OUTAGES_MAX: usize = 1_000;
 const OUTAGE_PX: f64 = 1.5;
 
 const STYLE: &str = r#"<style>
-svg { --paper: #fff; --ink: #1c2430; --faint: #667085; --rule: #e4e7ec; --rate: #2563a8; --lag: #b4480f; --gap: #d92d20; --planned: #98a2b3; }
+svg { max-width: 100%; height: auto; --paper: #fff; --ink: #1c2430; --faint: #667085; --rule: #e4e7ec; --rate: #2563a8; --lag: #b4480f; --gap: #d92d20; --planned: #98a2b3; }
 @media (prefers-color-scheme: dark) {
   svg { --paper: #12161c; --ink: #e8ecf2; --faint: #98a2b3; --rule: #2a313c; --rate: #6ea8e6; --lag: #f0955c; --gap: #f97066; --planned: #667085; }
 }
@@ -117,7 +117,7 @@ fn legend(svg: &mut Svg, stats: &Stats) {
             at += 34.0 + 6.0 * words.chars().count() as f64;
         }
     };
-    entry("rate", "messages a second", true);
+    entry("rate", "messages over time", true);
     entry("gap", "not connected", of("gap"));
     entry("planned", "not connected, as planned", of("planned"));
     entry("unrecorded", "no recorder ran", of("unrecorded"));
@@ -179,7 +179,7 @@ fn picture(svg: &mut Svg, stats: &Stats, group: &GroupStats, top: f64) {
 fn said(group: &GroupStats) -> String {
     let mut said = format!("{} messages", human_count(group.messages));
     if let Some(hz) = group.rate_hz {
-        said.push_str(&format!(", {hz:.2}/s, at most {:.2}/s", group.rate_max_hz));
+        said.push_str(&format!(", {}, at most {}", human_rate(hz), human_rate(group.rate_max_hz)));
     }
     if let Some(lag) = group.lag_us {
         let of = |us: i64| {
@@ -189,7 +189,8 @@ fn said(group: &GroupStats) -> String {
         said.push_str(&format!("; lag {} (median), {} (p99)", of(lag.p50), of(lag.p99)));
     }
     if group.gaps.count > 0 {
-        said.push_str(&format!("; {} gaps", human_count(group.gaps.count)));
+        let gaps = if group.gaps.count == 1 { "gap" } else { "gaps" };
+        said.push_str(&format!("; {} {gaps}", human_count(group.gaps.count)));
     }
     said
 }
@@ -235,8 +236,9 @@ fn values(svg: &mut Svg, (from, to): (f64, f64), (top, bottom): (f64, f64), unit
 
 fn rate(svg: &mut Svg, group: &GroupStats, x: &Scale, (top, bottom): (f64, f64)) {
     let step_us = group.rate.step_us as f64;
-    let per_second = 1e6 / step_us;
-    let y = values(svg, (0.0, group.rate_max_hz), (top, bottom), "/s");
+    let (unit, seconds) = rate_unit(group.rate_max_hz);
+    let each = 1e6 / step_us * seconds;
+    let y = values(svg, (0.0, group.rate_max_hz * seconds), (top, bottom), unit);
     let mut path = Path::default();
     let mut last = 0;
     for (n, messages) in group.rate.messages.iter().chain([&0]).enumerate() {
@@ -244,7 +246,7 @@ fn rate(svg: &mut Svg, group: &GroupStats, x: &Scale, (top, bottom): (f64, f64))
         if *messages == last {
             continue;
         }
-        let height = |messages: u64| y.px(messages as f64 * per_second);
+        let height = |messages: u64| y.px(messages as f64 * each);
         path.to(if last == 0 { 'M' } else { 'L' }, (at, height(last)));
         path.to('L', (at, height(*messages)));
         if *messages == 0 {

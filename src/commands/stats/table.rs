@@ -1,10 +1,12 @@
 //! The figures for people: tables that fit into a terminal.
 
 use std::io::{IsTerminal, stdout};
+use std::time::Duration;
 
+use super::axis::human_rate;
 use crate::archive::{GroupStats, Lag, Stats};
 use crate::commands::output::{Out, Table};
-use crate::units::{format_time_s, human_count, human_duration, human_size};
+use crate::units::{format_duration, format_time_s, human_count, human_duration, human_size};
 
 /// Where standard output is no terminal.
 const WIDTH: usize = 100;
@@ -22,10 +24,12 @@ pub(super) fn for_people(out: &mut Out, stats: &Stats) -> anyhow::Result<()> {
         out.line(line)?;
     }
     let groups = stats.devices.as_deref().unwrap_or(&stats.groups);
-    let table = fitted(width.unwrap_or(usize::MAX), |name_max| rates(groups, name_max, 0));
-    let room = width.unwrap_or(0).saturating_sub(table.width() + 2).min(TREND_MAX);
-    section(out, &if room < TREND_MIN { table } else { rates(groups, usize::MAX, room) })?;
+    // What room is left beside names that are whole is for pictures.
+    let taken = rates(groups, usize::MAX, 0).width() + 2;
+    let room = width.unwrap_or(0).saturating_sub(taken).min(TREND_MAX);
+    let trend = if room < TREND_MIN { 0 } else { room };
     let width = width.unwrap_or(usize::MAX);
+    section(out, &fitted(width, |name_max| rates(groups, name_max, trend)))?;
     section(out, &fitted(width, |name_max| sizes(groups, name_max)))?;
     section(out, &fitted(width, |name_max| lags(groups, name_max)))?;
     section(out, &fitted(width, |name_max| gaps(stats, name_max)))?;
@@ -73,6 +77,7 @@ fn summary(stats: &Stats) -> Vec<String> {
             human_us(stats.recorded_us)
         ),
         format!("messages  {}, {} as received", human_count(stats.messages), human_size(stats.bytes)),
+        format!("peaks     in {}", format_duration(Duration::from_micros(stats.bucket_us))),
     ]
 }
 
@@ -100,7 +105,7 @@ fn table_of(groups: &[GroupStats], columns: &[&'static str]) -> Table {
 }
 
 fn rates(groups: &[GroupStats], name_max: usize, trend: usize) -> Table {
-    let mut columns = vec![">messages", ">rate /s", ">peak /s", ">silence"];
+    let mut columns = vec![">messages", ">rate", ">peak", ">silence"];
     if trend > 0 {
         columns.push("over time");
     }
@@ -111,7 +116,7 @@ fn rates(groups: &[GroupStats], name_max: usize, trend: usize) -> Table {
             human_count(group.messages),
             group.rate_hz.map(human_rate).unwrap_or_default(),
             human_rate(group.rate_max_hz),
-            group.silence_max_us.map(human_us).unwrap_or_default(),
+            group.silence_max_us.map(human_length).unwrap_or_default(),
         ]);
         if trend > 0 {
             cells.push(bars(&group.rate.messages, trend));
@@ -122,7 +127,7 @@ fn rates(groups: &[GroupStats], name_max: usize, trend: usize) -> Table {
 }
 
 fn sizes(groups: &[GroupStats], name_max: usize) -> Table {
-    let columns = [">bytes", ">size p50", ">p99", ">max B", ">decode errors", ">duplicates"];
+    let columns = [">bytes", ">p50 B", ">p99 B", ">max B", ">decode errors", ">duplicates"];
     let mut table = table_of(groups, &columns);
     for group in groups {
         let mut cells = names(group, name_max);
@@ -156,15 +161,15 @@ fn gaps(stats: &Stats, name_max: usize) -> Table {
         let gaps = &source.gaps;
         let of_recorder = source.outages.iter().filter(|outage| outage.what == "not recorded");
         let of_recorder: u64 = of_recorder.map(|outage| outage.lasted_us).sum();
-        let if_any = |us: u64| if us == 0 { "-".to_owned() } else { human_us(us) };
+        let if_any = |any: bool, us: u64| if any { human_length(us) } else { "-".to_owned() };
         table.row([
             plain(&source.source, name_max),
             human_us(source.recorded_us),
             human_count(gaps.count),
             human_count(gaps.planned),
-            if_any(gaps.longest_us),
-            if_any(gaps.total_us),
-            if_any(of_recorder),
+            if_any(gaps.count > 0, gaps.longest_us),
+            if_any(gaps.count > 0, gaps.total_us),
+            if_any(of_recorder > 0, of_recorder),
         ]);
     }
     table
@@ -201,24 +206,18 @@ fn human_us(us: u64) -> String {
     human_duration(us.saturating_mul(1_000))
 }
 
-/// With three digits, below a millisecond in microseconds.
-fn human_lag(us: i64) -> String {
-    let sign = if us < 0 { "-" } else { "" };
-    let far = us.unsigned_abs();
-    let text = match far {
-        0..1_000 => format!("{far} µs"),
-        1_000..10_000 => format!("{}.{:02} ms", far / 1_000, far / 10 % 100),
-        _ => human_us(far),
-    };
-    format!("{sign}{text}")
+/// The same with more digits where it is short.
+fn human_length(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..10_000 => format!("{}.{:02} ms", us / 1_000, us / 10 % 100),
+        _ => human_us(us),
+    }
 }
 
-fn human_rate(hz: f64) -> String {
-    match hz {
-        100.0.. => format!("{hz:.0}"),
-        10.0.. => format!("{hz:.1}"),
-        _ => format!("{hz:.2}"),
-    }
+fn human_lag(us: i64) -> String {
+    let sign = if us < 0 { "-" } else { "" };
+    format!("{sign}{}", human_length(us.unsigned_abs()))
 }
 
 /// So many bars at most, as high as there are messages in their time; a space where there are none.
