@@ -81,6 +81,7 @@ const VERBS: [&str; 19] = [
     "list",
     "info",
     "cat",
+    "stats",
     "clip",
     "mark",
     "export",

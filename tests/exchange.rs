@@ -288,7 +288,7 @@ fn a_clip_is_made_of_what_is_being_recorded_and_stays_the_same() {
     // Of the rest nothing is sealed before it stops.
     let sealed = || json_of(path, &["list", "--json"])[0]["messages"].as_u64().unwrap();
     until("nothing was sealed", &|| sealed() > 10);
-    let clip = json_of(path, &["clip", "now", "early", "--json"]);
+    let clip = json_of(path, &["clip", "now", "early", "--from", "+0s", "--json"]);
     let early = telereel(path, &["cat", "early"], 0);
     let seqs = clip["seq_from"].as_u64().unwrap()..clip["seq_to"].as_u64().unwrap();
     assert!(early.lines().count() >= 5 && seqs.end >= 11, "{clip}: {early}");

@@ -118,6 +118,9 @@ impl Frame {
             device_id.is_none() || outage.device_id.is_none() || outage.device_id.as_deref() == device_id
         };
         let outages = self.outages.get(&of).into_iter().flatten().filter(is_of);
+        let rate_hz = (recorded_us > 0).then(|| group.messages as f64 * second / recorded_us as f64);
+        // A bucket may hold much time in which nobody recorded; the highest rate is never below the mean.
+        let rate_max_hz = (most as f64 * second / self.step_us as f64).max(rate_hz.unwrap_or(0.0));
         GroupStats {
             source: source.clone(),
             vendor: vendor.clone(),
@@ -128,8 +131,8 @@ impl Frame {
             bytes: group.bytes,
             first_us,
             last_us,
-            rate_hz: (recorded_us > 0).then(|| group.messages as f64 * second / recorded_us as f64),
-            rate_max_hz: most as f64 * second / self.step_us as f64,
+            rate_hz,
+            rate_max_hz,
             rate: self.series(&group.buckets),
             payload_bytes: sizes(group),
             gaps: gaps(outages),

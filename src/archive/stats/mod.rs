@@ -104,7 +104,7 @@ pub struct GroupStats {
     pub last_us: i64,
     /// Messages a second while the source was recorded.
     pub rate_hz: Option<f64>,
-    /// In the bucket with the most.
+    /// In the bucket with the most, which may hold time in which nobody recorded; at least the mean.
     pub rate_max_hz: f64,
     pub rate: Series,
     pub payload_bytes: Sizes,

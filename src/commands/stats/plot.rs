@@ -236,9 +236,10 @@ fn values(svg: &mut Svg, (from, to): (f64, f64), (top, bottom): (f64, f64), unit
 
 fn rate(svg: &mut Svg, group: &GroupStats, x: &Scale, (top, bottom): (f64, f64)) {
     let step_us = group.rate.step_us as f64;
-    let (unit, seconds) = rate_unit(group.rate_max_hz);
+    let most = group.rate.messages.iter().copied().max().unwrap_or(0) as f64;
+    let (unit, seconds) = rate_unit(most * 1e6 / step_us);
     let each = 1e6 / step_us * seconds;
-    let y = values(svg, (0.0, group.rate_max_hz * seconds), (top, bottom), unit);
+    let y = values(svg, (0.0, most * each), (top, bottom), unit);
     let mut path = Path::default();
     let mut last = 0;
     for (n, messages) in group.rate.messages.iter().chain([&0]).enumerate() {
