@@ -71,7 +71,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "init",
     "check",
     "record",
