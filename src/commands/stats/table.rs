@@ -127,7 +127,7 @@ fn rates(groups: &[GroupStats], name_max: usize, trend: usize) -> Table {
 }
 
 fn sizes(groups: &[GroupStats], name_max: usize) -> Table {
-    let columns = [">bytes", ">p50 B", ">p99 B", ">max B", ">decode errors", ">duplicates"];
+    let columns = [">bytes", ">p50 B", ">p99 B", ">max B", ">errors", ">duplicates"];
     let mut table = table_of(groups, &columns);
     for group in groups {
         let mut cells = names(group, name_max);
@@ -141,7 +141,7 @@ fn sizes(groups: &[GroupStats], name_max: usize) -> Table {
 }
 
 fn lags(groups: &[GroupStats], name_max: usize) -> Table {
-    let columns = [">lag min", ">p50", ">p99", ">max", ">of messages", ">below 0", ">without time"];
+    let columns = [">lag min", ">p50", ">p99", ">max", ">timed", ">below 0", ">untimed"];
     let mut table = table_of(groups, &columns);
     for group in groups {
         let Some(lag) = group.lag_us else { continue };
