@@ -3,6 +3,7 @@
 
 mod exchange;
 mod shaping;
+mod stats;
 mod upkeep;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
 pub use self::shaping::Shaping;
+pub use self::stats::{By, Stats};
 pub use self::upkeep::{Compact, Prune, Recover, Reindex, Rename, Rm, Verify};
 use crate::archive::Filter;
 use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
@@ -89,6 +91,8 @@ pub enum Verb {
     Info(Info),
     /// Print messages as JSON lines
     Cat(Cat),
+    /// Show rates over time, gaps, sizes of payloads, lag and unknown fields
+    Stats(Stats),
     /// Name a stretch of a session, without copying it
     Clip(Clip),
     /// Note something at a moment: in what is being recorded, or in a session

@@ -71,7 +71,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "init",
     "check",
     "record",
@@ -81,6 +81,7 @@ const VERBS: [&str; 19] = [
     "list",
     "info",
     "cat",
+    "stats",
     "clip",
     "mark",
     "export",

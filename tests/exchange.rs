@@ -244,6 +244,77 @@ fn a_mark_is_made_while_it_records() {
 }
 
 #[test]
+fn a_clip_is_made_of_what_is_being_recorded_and_stays_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (webhooks, console) = (free_port(), free_port());
+    std::fs::write(
+        path.join("telereel.toml"),
+        format!(
+            "[archive]\nsegment_max_bytes = \"1KiB\"\n\
+             [webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n[console]\nlisten = \"127.0.0.1:{console}\"\n\
+             [[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n"
+        ),
+    )
+    .unwrap();
+    let mut recorder = Command::new(env!("CARGO_BIN_EXE_telereel"))
+        .args(["record", "--session", "now"])
+        .current_dir(path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let started = std::time::Instant::now();
+        while !is_so() {
+            assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::yield_now();
+        }
+    };
+    until("the recorder did not come up", &|| TcpStream::connect(("127.0.0.1", webhooks)).is_ok());
+    let post = |n: usize| {
+        let mut stream = TcpStream::connect(("127.0.0.1", webhooks)).unwrap();
+        let body = format!("{n:0>200}");
+        write!(
+            stream,
+            "POST /in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 200\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    (0..30).for_each(post);
+    // Of the rest nothing is sealed before it stops.
+    let sealed = || json_of(path, &["list", "--json"])[0]["messages"].as_u64().unwrap();
+    until("nothing was sealed", &|| sealed() > 10);
+    // It cannot end where more is to come.
+    telereel(path, &["clip", "now", "early", "--from", "+0s"], 1);
+    let known = telereel(path, &["cat", "now"], 0);
+    let sixth: Value = serde_json::from_str(known.lines().nth(5).unwrap()).unwrap();
+    let clip =
+        json_of(path, &["clip", "now", "early", "--to", sixth["received_at"].as_str().unwrap(), "--json"]);
+    let early = telereel(path, &["cat", "early"], 0);
+    let seqs = clip["seq_from"].as_u64().unwrap()..clip["seq_to"].as_u64().unwrap();
+    assert_eq!((early.lines().count(), seqs.end), (5, sixth["seq"].as_u64().unwrap()), "{clip}: {early}");
+    for line in early.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        assert!(seqs.contains(&row["seq"].as_u64().unwrap()), "{clip}: {row}");
+    }
+    (30..60).for_each(post);
+    Command::new("kill").args(["-TERM", &recorder.id().to_string()]).status().unwrap();
+    assert!(recorder.wait().unwrap().success());
+    // It ended its session, and wrote down how: the clip is still there, and means the same.
+    let info = json_of(path, &["info", "now", "--json"]);
+    assert_eq!((&info["ended"], info["clips"].as_array().unwrap().len()), (&json!("stopped"), 1));
+    assert_eq!(info["clips"][0]["seq_to"], clip["seq_to"]);
+    assert_eq!(telereel(path, &["cat", "now"], 0).lines().count(), 60);
+    assert_eq!(telereel(path, &["cat", "early"], 0), early);
+    assert_eq!(replayed(path, "early").0, early.lines().count() as u64);
+    telereel(path, &["verify"], 0);
+}
+
+#[test]
 fn others_read_what_is_exported_and_are_read() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("rows.jsonl"), lines(1_200)).unwrap();

@@ -92,7 +92,7 @@ fn the_demo_and_everything_after_it_runs() {
     assert!(out.contains("What to try next"), "{out}");
     let demo = folder.path().join("telereel-demo");
     for command in commands() {
-        let runs_alone = ["list", "info", "verify", "recover", "reindex"].contains(&command[0]);
+        let runs_alone = ["list", "info", "stats", "verify", "recover", "reindex"].contains(&command[0]);
         let is_upkeep = command[0] == "compact" && !command.contains(&"tuesday");
         if runs_alone || is_upkeep || command.starts_with(&["cat", "latest"]) {
             assert!(!telereel(&demo, &command, 0).is_empty(), "{command:?} said nothing");

@@ -57,6 +57,8 @@ pub enum ArchiveError {
         "session `{name}` has not ended: rename it when it has (after a crash, `telereel recover` ends it)"
     )]
     NotEnded { name: String },
+    #[error("these would be {buckets} buckets, and {max} is the most: `{fits}` is long enough")]
+    BucketTooShort { buckets: u64, max: u64, fits: String },
     #[error("interrupted")]
     Interrupted,
     #[error(transparent)]

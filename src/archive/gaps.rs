@@ -36,7 +36,7 @@ pub struct Gap {
 impl Archive {
     /// The outages of a session's sources, in the order of their starts.
     pub fn gaps(&self, session_id: SessionId) -> Result<Vec<Gap>, ArchiveError> {
-        Ok(gaps(&self.catalog()?.links(session_id)?))
+        Ok(gaps(&self.links(session_id)?))
     }
 }
 

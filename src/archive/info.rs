@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Archive;
 use super::clips::{Clip, Mark};
 use super::error::{ArchiveError, IoContext};
-use super::gaps::{Gap, gaps};
+use super::gaps::Gap;
 use super::link::LINK_KIND;
 use super::session::{SessionSummary, summarise};
 use super::time::rfc3339_us;
@@ -101,7 +101,7 @@ impl Archive {
             channels,
             devices,
             unknown_fields: unknown_fields(self, &segments)?,
-            gaps: gaps(&index.links(session_id)?),
+            gaps: self.gaps(session_id)?,
             summary: summarise(&index, session)?,
         })
     }

@@ -87,6 +87,20 @@ impl LinkRow {
 }
 
 impl Archive {
+    /// A session's link events: those of the index, or, where an index was made on the spot, of the segments.
+    pub(super) fn links(&self, session_id: SessionId) -> Result<Vec<LinkRow>, ArchiveError> {
+        let index = self.catalog()?;
+        let known = index.links(session_id)?;
+        if !known.is_empty() || !index.segments(session_id)?.iter().any(|s| s.kind == LINK_KIND) {
+            return Ok(known);
+        }
+        let mut links = Vec::new();
+        for manifest in self.read_manifests_of(session_id)? {
+            links.extend(self.read_links(&manifest)?);
+        }
+        Ok(links)
+    }
+
     /// The link events in a sealed part's segments.
     pub(super) fn read_links(&self, manifest: &Manifest) -> Result<Vec<LinkRow>, ArchiveError> {
         let mut links = Vec::new();

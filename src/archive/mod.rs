@@ -82,6 +82,7 @@ mod session;
 mod sessions;
 mod sidecar;
 mod sorting;
+mod stats;
 #[cfg(test)]
 pub(crate) mod tests;
 mod time;
@@ -113,6 +114,9 @@ pub use schema::{FORMAT, envelope_fields};
 pub use seal::{Sealed, seal};
 pub use session::SessionSummary;
 pub use sidecar::{Ended, Sidecar, SidecarSource};
+pub use stats::{
+    Gaps, GroupStats, Lag, Outage, Series, Sizes, SourceStats, Stats, StatsOptions, Window, stats,
+};
 pub use time::format_us;
 pub use unknown::UnknownField;
 pub use verify::{Problem, VerifyOptions, VerifyReport, verify, verify_telling};

@@ -49,10 +49,11 @@ pub struct UnknownField {
 
 /// What was found in the messages of one kind.
 #[derive(Debug, Default)]
-struct Examined {
-    messages: u64,
+pub(super) struct Examined {
+    pub(super) messages: u64,
     bytes: usize,
-    unknown: BTreeMap<String, (u64, &'static str)>,
+    /// By path: how many have it, and the JSON type.
+    pub(super) unknown: BTreeMap<String, (u64, &'static str)>,
 }
 
 /// The unknown members of every kind that has a declaration.
@@ -88,7 +89,11 @@ pub(super) fn unknown_fields(
 }
 
 /// What the declarations of a kind know: what any of them knows is known.
-fn known_paths(archive: &Archive, vendor: &str, kind: &str) -> Result<Option<KnownPaths>, ArchiveError> {
+pub(super) fn known_paths(
+    archive: &Archive,
+    vendor: &str,
+    kind: &str,
+) -> Result<Option<KnownPaths>, ArchiveError> {
     let mut known = None;
     for declaration in archive.declarations(vendor, kind)? {
         known.get_or_insert_with(KnownPaths::default).add(&declaration);
@@ -123,7 +128,7 @@ fn examine(
         let blobs = |name| batch.column_by_name(name).and_then(|column| column.as_binary_opt::<i32>());
         let (Some(payloads), Some(clears)) = (blobs("payload"), blobs("clear")) else { continue };
         for at in 0..batch.num_rows() {
-            if examined.bytes >= EXAMINED_BYTES_MAX {
+            if examined.is_full() {
                 return Ok(());
             }
             examined.look_at(blob(payloads, at).unwrap_or_default(), blob(clears, at), known);
@@ -137,7 +142,12 @@ fn blob(column: &BinaryArray, at: usize) -> Option<&[u8]> {
 }
 
 impl Examined {
-    fn look_at(&mut self, payload: &[u8], clear: Option<&[u8]>, known: &KnownPaths) {
+    /// Whether its payloads were enough by their length.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= EXAMINED_BYTES_MAX
+    }
+
+    pub(super) fn look_at(&mut self, payload: &[u8], clear: Option<&[u8]>, known: &KnownPaths) {
         self.messages += 1;
         self.bytes += payload.len() + clear.map_or(0, <[u8]>::len);
         for (path, json_type) in known.unknown_of(payload, clear).unwrap_or_default() {

@@ -32,6 +32,7 @@ mod schema;
 mod selection;
 mod signals;
 mod simulate;
+mod stats;
 mod status;
 mod upkeep;
 mod verify;
@@ -120,6 +121,7 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::List(_) => list::run(&context),
         Verb::Info(args) => info::run(&context, &args),
         Verb::Cat(args) => cat::run(&context, args),
+        Verb::Stats(args) => stats::run(&context, args),
         Verb::Clip(args) => clip::run(&context, args),
         Verb::Mark(args) => mark::run(&context, args),
         Verb::Export(args) => export::run(&context, args),

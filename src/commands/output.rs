@@ -96,6 +96,11 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// Of its longest line, in characters.
+    pub(super) fn width(&self) -> usize {
+        self.lines().iter().map(|line| line.chars().count()).max().unwrap_or(0)
+    }
+
     pub(super) fn print(&self, out: &mut Out) -> anyhow::Result<()> {
         for line in self.lines() {
             out.line(line)?;

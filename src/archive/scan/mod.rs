@@ -14,6 +14,7 @@
 
 mod behind;
 mod bounds;
+mod columns;
 mod cursor;
 mod end;
 mod pages;
@@ -36,6 +37,7 @@ pub use end::end_of;
 use session::SessionStream;
 
 pub(super) use bounds::seq_range;
+pub(super) use columns::{Stretch, each_batch, stretches};
 
 /// What to scan.
 #[derive(Clone, Debug, Default)]
@@ -204,26 +206,10 @@ impl Scan {
     fn plan(archive: &Archive, options: &ScanOptions, with_payloads: bool) -> Result<Self, ArchiveError> {
         let may_hold = Arc::new(options.clone());
         let mut pending = Vec::new();
-        for (session, mut segments) in selected(archive, options)? {
-            let mut range = bounds::seq_range(archive, &segments, options.from, options.to)?;
-            if let Some(merged_ns) = options.merged_from {
-                let elapsed_ns = merged_ns - i128::from(session.started_at_us) * 1_000;
-                let from = Bound::Elapsed(u64::try_from(elapsed_ns).unwrap_or(0));
-                range.start = range.start.max(bounds::seq_range(archive, &segments, Some(from), None)?.start);
-            }
-            if let Some(merged_ns) = options.merged_to {
-                let elapsed_ns = merged_ns - i128::from(session.started_at_us) * 1_000;
-                let to = Bound::Elapsed(u64::try_from(elapsed_ns).unwrap_or(0));
-                range.end = range.end.min(bounds::seq_range(archive, &segments, None, Some(to))?.end);
-            }
-            segments.retain(|segment| options.may_hold(segment));
-            for stretch in options.stretches(session.session_id) {
-                let range = range.start.max(stretch.start)..range.end.min(stretch.end);
-                let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
-                let (session, segments) = (session.clone(), segments.clone());
-                let may_hold = Arc::clone(&may_hold);
-                pending.push(SessionStream::new(archive, session, segments, range, wanted, may_hold));
-            }
+        for Stretch { session, segments, seqs } in stretches(archive, options)? {
+            let wanted = Wanted { predicate: options.predicate.clone(), with_payloads };
+            let may_hold = Arc::clone(&may_hold);
+            pending.push(SessionStream::new(archive, session, segments, seqs, wanted, may_hold));
         }
         pending.sort_by_key(|stream| std::cmp::Reverse(stream.earliest()));
         Ok(Self { active: Vec::new(), pending, selection: options.selection.clone(), failed: false })

@@ -102,6 +102,8 @@ struct Modes {
     theirs: Termios,
     ours: Termios,
     is_ours: bool,
+    /// It was set back for good: whoever still waits for keys does not take it again.
+    is_over: bool,
 }
 
 /// Whether the terminal is this process group's. One in the background is stopped by the system if it reads from it
@@ -113,7 +115,7 @@ fn is_in_front() -> bool {
 impl Modes {
     /// Takes the terminal, again if it had to be left; false while this is in the background.
     fn take(&mut self) -> bool {
-        if !is_in_front() {
+        if self.is_over || !is_in_front() {
             self.is_ours = false;
         } else if !self.is_ours {
             self.is_ours = tcsetattr(stdin(), OptionalActions::Now, &self.ours).is_ok();
@@ -136,7 +138,9 @@ pub(super) struct Restore(Option<Arc<Mutex<Modes>>>);
 impl Restore {
     pub(super) fn now(&self) {
         if let Some(modes) = &self.0 {
-            lock(modes).give_back();
+            let mut modes = lock(modes);
+            modes.give_back();
+            modes.is_over = true;
         }
     }
 }
@@ -158,7 +162,7 @@ impl Keyboard {
         ours.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         ours.special_codes[SpecialCodeIndex::VMIN] = 1;
         ours.special_codes[SpecialCodeIndex::VTIME] = 0;
-        let modes = Arc::new(Mutex::new(Modes { theirs, ours, is_ours: false }));
+        let modes = Arc::new(Mutex::new(Modes { theirs, ours, is_ours: false, is_over: false }));
         let keyboard = Self(Restore(Some(Arc::clone(&modes))));
         lock(&modes).take();
         let mut suspended = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
