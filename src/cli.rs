@@ -15,7 +15,7 @@ use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
 pub use self::shaping::Shaping;
-pub use self::upkeep::{Compact, Prune, Recover, Reindex, Rename, Rm, Verify};
+pub use self::upkeep::{Compact, Erase, Prune, Recover, Reindex, Rename, Rm, Verify};
 use crate::archive::Filter;
 use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
@@ -108,6 +108,8 @@ pub enum Verb {
     Compact(Compact),
     /// Remove what is older than a retention, or the oldest until the rest fits
     Prune(Prune),
+    /// Remove every trace of what a filter selects, and prove it by a search
+    Erase(Box<Erase>),
     /// Give a session another name
     Rename(Rename),
     /// Remove sessions
