@@ -57,6 +57,8 @@ pub enum ArchiveError {
         "session `{name}` has not ended: rename it when it has (after a crash, `telereel recover` ends it)"
     )]
     NotEnded { name: String },
+    #[error("a clip was made or forgotten meanwhile: try again")]
+    ClipsChanged,
     #[error("interrupted")]
     Interrupted,
     #[error(transparent)]

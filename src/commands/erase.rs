@@ -69,10 +69,9 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
     }
     report.sessions.clear();
     let erasing = |done, total| upkeep.progress().count(done, total, "messages of a part");
-    let ended =
-        archive.erase(&plan, &Watch { tell: &erasing, goes_on: &goes_on }, &mut |erased| {
-            report.sessions.push(erased);
-        });
+    let ended = archive.erase(&plan, &Watch { tell: &erasing, goes_on: &goes_on }, &mut |erased| {
+        report.sessions.push(erased);
+    });
     match ended {
         Err(ArchiveError::Interrupted) => {
             print_report(context, &mut report, by_device)?;

@@ -22,8 +22,6 @@ mod identifier;
 mod proof;
 mod rows;
 mod sidecars;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -178,8 +176,7 @@ impl Archive {
         };
         let mut parts = Vec::new();
         for manifest in manifests {
-            let mut part =
-                PartPlan { manifest: manifest.clone(), dropped: Vec::new(), divided: Vec::new() };
+            let mut part = PartPlan { manifest: manifest.clone(), dropped: Vec::new(), divided: Vec::new() };
             for file in &manifest.files {
                 match self.plan_file(plan, session_id, file, &mut erased, progress) {
                     Ok(Fate::Stays) => {}
@@ -218,7 +215,8 @@ impl Archive {
             *erased.kinds.entry(file.kind.clone()).or_default() += goes;
         }
         // What the file says of itself: the name that its session had.
-        let is_named = Reach::of(&plan.options.scan, &plan.identifiers, Some(session_id)) == Reach::Identifiers
+        let is_named = Reach::of(&plan.options.scan, &plan.identifiers, Some(session_id))
+            == Reach::Identifiers
             && key_values(self, file)?.iter().any(|(_, value)| {
                 plan.identifiers.iter().any(|one| one.is_distinct() && one.is_in(value.as_bytes()))
             });
@@ -272,7 +270,10 @@ impl Archive {
                 }
             });
         }
-        let mut sessions: Vec<String> = manifests.iter().map(|m| m.session_id.to_string()).collect();
+        let recorded = manifests.iter().map(|manifest| manifest.session_id);
+        let begun = self.read_sidecars()?.into_iter().map(|sidecar| sidecar.session_id);
+        let mut sessions: Vec<String> = recorded.chain(begun).map(|id| id.to_string()).collect();
+        sessions.sort();
         sessions.dedup();
         for identifier in identifiers {
             others.iter().chain(&sessions).for_each(|name| identifier.pass_over(name));
@@ -340,9 +341,8 @@ impl Archive {
         watch: &Watch<'_>,
     ) -> Result<u64, ArchiveError> {
         let wanted = plan.wanted();
-        let keep = |file: &ManifestFile, rows: &RecordBatch| {
-            not(&wanted.look(session.session_id, file, rows)?.goes)
-        };
+        let keep =
+            |file: &ManifestFile, rows: &RecordBatch| not(&wanted.look(session.session_id, file, rows)?.goes);
         let stays = |file: &&ManifestFile| !part.dropped.contains(file) && !part.divided.contains(file);
         let rewrite = Rewrite {
             verb: "erase",
@@ -353,6 +353,7 @@ impl Archive {
             kept: part.manifest.files.iter().filter(stays).cloned().collect(),
             dropped: part.dropped.clone(),
             keep: Some(&keep),
+            agree: None,
         };
         self.require_room(&rewrite.targets)?;
         Ok(run(self, rewrite, watch)?.removed_rows)

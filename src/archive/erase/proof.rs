@@ -14,6 +14,9 @@ use super::rows::{Fate, mark, may_name};
 use super::{ErasePlan, Progress, describe};
 use crate::archive::Archive;
 use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::layout::PartName;
+use crate::archive::open::README;
+use crate::archive::questions::questions;
 use crate::archive::rewrite::Watch;
 use crate::index::Index;
 
@@ -112,11 +115,15 @@ impl Archive {
             if identifiers.iter().any(|one| one.is_in(relative.as_bytes())) {
                 whats.push("its name".to_owned());
             }
-            let is_segment = path.extension().is_some_and(|extension| extension == "parquet");
+            let is_parquet = path.extension().is_some_and(|extension| extension == "parquet");
+            let is_segment = PartName::of(&path).is_some() && is_parquet;
             let mut search = Search { identifiers: &identifiers, progress: &mut progress, messages: 0 };
-            let looked = match is_segment {
-                true => search.segment(&path),
-                false => search.bytes(&path, 0),
+            let looked = if self.is_of_every_archive(&path) {
+                Ok(None)
+            } else if is_parquet {
+                search.segment(&path)
+            } else {
+                search.bytes(&path, 0)
             };
             (proof.segments, proof.files) =
                 (proof.segments + u64::from(is_segment), proof.files + u64::from(!is_segment));
@@ -138,6 +145,17 @@ impl Archive {
             progress.tell(1)?;
         }
         Ok(())
+    }
+}
+
+impl Archive {
+    /// Whether a file says what that of every other archive says: it is no trace, whatever its examples name.
+    fn is_of_every_archive(&self, path: &Path) -> bool {
+        let is = |known: PathBuf, text: &dyn Fn() -> String| {
+            path == known && std::fs::read(path).is_ok_and(|bytes| bytes == text().as_bytes())
+        };
+        is(self.layout.readme(), &|| README.to_owned())
+            || is(self.layout.views().join("questions.md"), &|| questions())
     }
 }
 

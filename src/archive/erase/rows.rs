@@ -46,7 +46,11 @@ impl Wanted<'_> {
             _ => (file.sources.iter().any(|s| is_of(&s.name)), file.sources.iter().all(|s| is_of(&s.name))),
         };
         let (touches, holds) = self.stretch(session_id, file);
-        if !(some && touches && named(&selection.vendors, &file.vendor) && named(&selection.kinds, &file.kind)) {
+        if !(some
+            && touches
+            && named(&selection.vendors, &file.vendor)
+            && named(&selection.kinds, &file.kind))
+        {
             return Fate::Stays;
         }
         let by_row = !self.identifiers.is_empty()

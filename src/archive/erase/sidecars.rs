@@ -39,9 +39,8 @@ impl Reach {
         let is_stretch = options.from.is_some()
             || options.to.is_some()
             || options.ranges.iter().any(|(of, _)| Some(*of) == session_id);
-        let of_rows = !selection.kinds.is_empty()
-            || !selection.channels.is_empty()
-            || options.predicate.is_some();
+        let of_rows =
+            !selection.kinds.is_empty() || !selection.channels.is_empty() || options.predicate.is_some();
         let of_sources = !selection.sources.is_empty() || !selection.vendors.is_empty();
         match (of_rows, identifiers.is_empty(), of_sources, is_stretch) {
             (false, false, false, false) => Self::Identifiers,
@@ -53,11 +52,7 @@ impl Reach {
 }
 
 /// Takes out of a sidecar what is to go. Says of what it was, for people; nothing where nothing goes.
-pub(super) fn clean(
-    sidecar: &mut Sidecar,
-    options: &ScanOptions,
-    identifiers: &[Identifier],
-) -> Vec<String> {
+pub(super) fn clean(sidecar: &mut Sidecar, options: &ScanOptions, identifiers: &[Identifier]) -> Vec<String> {
     let reach = Reach::of(options, identifiers, Some(sidecar.session_id));
     let names = |text: &str| {
         identifiers.iter().any(|identifier| identifier.is_distinct() && identifier.is_in(text.as_bytes()))
@@ -132,7 +127,8 @@ fn clean_value(value: &mut Value, identifiers: &[Identifier]) -> bool {
         Value::Object(members) => {
             let before = members.len();
             members.retain(|key, _| !distinct().any(|identifier| identifier.is_in(key.as_bytes())));
-            let changed = members.values_mut().fold(false, |changed, one| clean_value(one, identifiers) || changed);
+            let changed =
+                members.values_mut().fold(false, |changed, one| clean_value(one, identifiers) || changed);
             changed || members.len() < before
         }
         Value::String(text) => {

@@ -93,7 +93,11 @@ struct Input {
 }
 
 impl<'a> Merged<'a> {
-    pub(in crate::archive) fn new(archive: &'a Archive, files: &[ManifestFile], columns: Option<&'a [&'a str]>) -> Self {
+    pub(in crate::archive) fn new(
+        archive: &'a Archive,
+        files: &[ManifestFile],
+        columns: Option<&'a [&'a str]>,
+    ) -> Self {
         let mut unopened = files.to_vec();
         unopened.sort_by_key(|file| file.seq_min);
         Self { archive, columns, unopened: unopened.into(), open: Vec::new() }

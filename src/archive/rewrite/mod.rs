@@ -45,7 +45,8 @@ mod seqs;
 pub(super) use commit::{finish_rewrites, is_explained};
 pub(super) use copy::{Derive, Rewrite, Rewritten, Target, Targets, count_removed, run};
 pub(super) use input::{Merged, device_ids, key_values, schema_of, stamp_of};
-pub(super) use removed::{finish_removals, remove_session};
+pub(super) use removed::{finish_removals, remove_session, remove_session_if};
+pub(super) use seqs::Seqs;
 
 /// Whoever asked for upkeep: is told how many messages of how many have been gone through, and may end it. Ended
 /// before the commit, nothing has changed.
