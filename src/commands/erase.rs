@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::output::{Out, print};
 use super::selection::choose;
-use super::upkeep::{Upkeep, confirm};
+use super::upkeep::Upkeep;
 use super::{Outcome, Usage};
 use crate::archive::{ArchiveError, EraseOptions, ErasePlan, Erased, Proof, Watch};
 use crate::cli::{Erase, Filters};
@@ -64,8 +64,8 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
         drop(upkeep);
         return end(context, report, by_device, &plan);
     }
-    if !plan.is_empty() && !confirm(context, &question(&report.sessions), args.yes)? {
-        bail!("not confirmed: nothing was changed");
+    if !plan.is_empty() {
+        upkeep.confirm(context, &question(&report.sessions), args.yes)?;
     }
     report.sessions.clear();
     let erasing = |done, total| upkeep.progress().count(done, total, "messages of a part");
