@@ -221,8 +221,8 @@ fn check_part(
     let mut complete = true;
     for file in &manifest.files {
         report.segments += 1;
-        report.messages += file.rows;
-        report.bytes_stored += file.bytes;
+        report.messages = report.messages.saturating_add(file.rows);
+        report.bytes_stored = report.bytes_stored.saturating_add(file.bytes);
         let problems = report.problems.len();
         check_file(archive, file, options, seen.as_mut(), report);
         complete &= report.problems.len() == problems;

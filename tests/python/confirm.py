@@ -9,8 +9,8 @@ import threading
 
 from common import ARCHIVE, FOLDER, TELEREEL, telereel, until
 
-lines = [{"tst": f"2026-01-01T00:00:0{n}.000000Z", "topic": f"rooms/sensor-{n % 2}/t", "qos": 0, "retain": 0,
-          "payloadlen": 1, "payload": n} for n in range(6)]
+lines = [{"tst": f"2026-01-01T00:00:0{n}.000000Z+0000", "topic": f"rooms/sensor-{n % 2}/t", "qos": 0, "retain": 0,
+          "payloadlen": 1, "payload": str(n)} for n in range(6)]
 (FOLDER / "rooms.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 telereel("import", "rooms.jsonl", "--source", "rooms")
 

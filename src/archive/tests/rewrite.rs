@@ -24,14 +24,19 @@ pub(super) struct Template {
 
 impl Template {
     pub(super) fn new() -> Self {
+        let template = Self::of(MESSAGES, PART_BYTES);
+        let parts = fs::read_dir(template.dir.path().join("manifests")).unwrap().count();
+        assert!(parts > 2, "{parts} parts");
+        template
+    }
+
+    pub(super) fn of(count: u64, part_bytes: u64) -> Self {
         let dir = quick_dir();
         let archive = Archive::create_or_open(dir.path(), "home-12").unwrap();
         let mut header = header(1);
         archive.begin_session(&mut header).unwrap();
-        let messages = messages(&header, MESSAGES);
-        let parts = record(archive.disk(), &archive, &header, &messages, PART_BYTES);
-        assert!(parts.len() > 2, "{} parts", parts.len());
-        for part in parts {
+        let messages = messages(&header, count);
+        for part in record(archive.disk(), &archive, &header, &messages, part_bytes) {
             seal(&archive, &part).unwrap();
         }
         archive.end_session(header.session_id, START_US + 60_000_000).unwrap();
