@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::output::{Out, print};
-use super::selection::choose;
+use super::selection::{choose, unsealed};
 use super::upkeep::Upkeep;
 use super::{Outcome, Usage};
 use crate::archive::{ArchiveError, EraseOptions, ErasePlan, Erased, Proof, Watch};
@@ -13,7 +13,7 @@ use crate::cli::{Erase, Filters};
 use crate::clock::Clock;
 use crate::units::human_count;
 
-/// Sessions that the question names; more are counted.
+/// So many sessions, or devices, are named; more are counted.
 const NAMED_MAX: usize = 5;
 
 /// Never what was looked for: what is printed is kept, too.
@@ -34,7 +34,7 @@ struct Report {
 }
 
 pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
-    require_filter(&args.filters)?;
+    require_filter(&args.sessions, &args.filters)?;
     let upkeep = Upkeep::begin(context, args.dry_run)?;
     let archive = &upkeep.archive;
     let now = Clock::System.now();
@@ -61,6 +61,10 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
     };
     tell_limits(context, &plan);
     if args.dry_run {
+        // Done in earnest, it is sealed first.
+        if let Some(unsealed) = unsealed(archive, &archive.list()?)? {
+            context.screen.note(unsealed);
+        }
         drop(upkeep);
         return end(context, report, by_device, &plan);
     }
@@ -97,7 +101,7 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
 }
 
 /// Without a filter it would be all that there is, which is not what anybody means by it.
-fn require_filter(filters: &Filters) -> Result<(), Usage> {
+fn require_filter(sessions: &[String], filters: &Filters) -> Result<(), Usage> {
     let Filters { source, vendor, kind, device, channel, filter, from, to } = filters;
     let lists = [source, vendor, kind, device, channel];
     if device.iter().any(|device| device.trim().is_empty()) {
@@ -110,6 +114,9 @@ fn require_filter(filters: &Filters) -> Result<(), Usage> {
                 .into(),
         ));
     }
+    if sessions.is_empty() && from.iter().chain(to).any(|moment| !moment.is_absolute()) {
+        return Err(Usage("a time as in `+90s` counts from a session's start: which session?".into()));
+    }
     Ok(())
 }
 
@@ -121,8 +128,9 @@ fn tell_limits(context: &Context, plan: &ErasePlan) {
     }
     if !plan.others.is_empty() {
         context.screen.note(format!(
-            "other devices whose names hold it stay: {}; name them as well if they are to go",
-            plan.others.join(", ")
+            "other devices whose names hold it stay: {}{}; name them as well if they are to go",
+            plan.others.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", "),
+            if plan.others.len() > NAMED_MAX { ", …" } else { "" }
         ));
     }
 }

@@ -126,7 +126,13 @@ fn a_room_goes_for_a_time() {
     telereel(folder.path(), &["verify"], 0);
     let numbers = analyse(folder.path(), "rows");
     assert_eq!(numbers["readings"], all - within);
-    for refused in [&["erase"][..], &["erase", "walk"], &["erase", "--device", ""]] {
+    for refused in [
+        &["erase"][..],
+        &["erase", "walk"],
+        &["erase", "--device", "", "--yes"],
+        &["erase", "--from", "+1s", "--yes"],
+        &["erase", "walk", "--from", "+2s", "--to", "+1s", "--yes"],
+    ] {
         telereel(folder.path(), refused, 2);
     }
 }

@@ -94,13 +94,13 @@ fn killed_while_removing(args: &[&str], goes: &dyn Fn(&str) -> bool) {
     let stays: Vec<&str> = cat.lines().filter(|line| !goes(line)).collect();
     assert!(stays.len() > 1_000 && stays.len() < cat.lines().count());
     let mut halves = 0;
-    for round in 0..8 {
+    for round in 0..6 {
         let folder = copy_of(template.path());
         kill_when(folder.path(), args, |root| match round {
             0 => fs::read_dir(root.join("tmp")).unwrap().count() > 0,
             1 => files(&root.join("data")).iter().any(|path| is_new(path)),
-            7 => root.join("tmp/index.sqlite").exists() || committed(root) > 18,
-            _ => committed(root) >= round * 2,
+            5 => root.join("tmp/index.sqlite").exists() || committed(root) > 18,
+            _ => committed(root) >= round * 3,
         });
         for what in ["before recovery", "after it"] {
             let left = telereel(folder.path(), &["cat", "walk"], 0);

@@ -150,8 +150,18 @@ fn the_search_finds_what_is_left_wherever_it_is() {
     let mut note = vec![b' '; (1 << 20) - 3];
     note.extend_from_slice(LOCK.as_bytes());
     fs::write(dir.path().join("note.txt"), &note).unwrap();
-    note.extend(vec![b'7'; 1 << 20]);
-    fs::write(dir.path().join("longer.txt"), note).unwrap();
+    // Where a piece ends and the next begins, a longer name is none of it.
+    let mut longer = vec![b' '; 1 << 20];
+    let names: Vec<u8> = format!("7{LOCK}").bytes().collect();
+    for at in 0..8 {
+        longer[(1 << 20) - 24 * (at + 1)..][..names.len()].copy_from_slice(&names);
+    }
+    longer.truncate((1 << 20) - 10);
+    longer.extend(format!("{LOCK}7 ").bytes());
+    longer.extend(vec![b' '; 1 << 20]);
+    for shift in 0..24 {
+        fs::write(dir.path().join(format!("longer-{shift}.txt")), &longer[shift..]).unwrap();
+    }
     fs::write(dir.path().join(format!("{LOCK}.md")), "").unwrap();
     let index = rusqlite::Connection::open(archive.layout().index()).unwrap();
     index.execute("UPDATE mark SET note = '{\"id\":\"\\u0038200123456\"}'", []).unwrap();

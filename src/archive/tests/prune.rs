@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::rewrite::assert_clean;
 use super::support::*;
+use crate::archive::rewrite::remove_session_if;
 use crate::archive::*;
 
 fn clip(name: &str, seqs: std::ops::Range<u64>) -> Clip {
@@ -35,6 +36,18 @@ fn a_clip_that_is_made_while_rows_are_copied_is_kept() {
         .collect();
     assert_eq!(locations, [11, 13, 17, 19]);
     assert_clean(&archive);
+}
+
+#[test]
+fn a_session_whose_removal_is_not_agreed_to_is_as_it_was() {
+    let dir = quick_dir();
+    let (archive, header, _) = sealed(&dir.path().join("a"), 30);
+    let before = rows(&archive, &ScanOptions::default());
+    assert!(!remove_session_if(&archive, header.session_id, &|| Ok(false)).unwrap());
+    assert_eq!(rows(&archive, &ScanOptions::default()), before);
+    assert_clean(&archive);
+    assert!(remove_session_if(&archive, header.session_id, &|| Ok(true)).unwrap());
+    assert_eq!(archive.list().unwrap(), []);
 }
 
 #[test]
