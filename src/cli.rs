@@ -17,7 +17,7 @@ use clap_complete::Shell;
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
 pub use self::shaping::Shaping;
 pub use self::stats::{By, Stats};
-pub use self::upkeep::{Compact, Prune, Recover, Reindex, Rename, Rm, Verify};
+pub use self::upkeep::{Compact, Erase, Prune, Recover, Reindex, Rename, Rm, Verify};
 use crate::archive::Filter;
 use crate::player::{Listen, OutagesWanted, PublishTo, PushTo, Speed};
 use crate::transport::misbehave::Spec;
@@ -112,6 +112,8 @@ pub enum Verb {
     Compact(Compact),
     /// Remove what is older than a retention, or the oldest until the rest fits
     Prune(Prune),
+    /// Remove every trace of what a filter selects, and prove it by a search
+    Erase(Box<Erase>),
     /// Give a session another name
     Rename(Rename),
     /// Remove sessions

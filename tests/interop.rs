@@ -83,6 +83,11 @@ fn a_replay_is_controlled_by_keys_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn what_removes_asks_at_a_terminal_and_takes_no_for_an_answer() {
+    scenario("confirm.py");
+}
+
+#[test]
 fn an_outage_is_recorded_and_reproduced_to_websockets() {
     scenario("outages.py");
 }

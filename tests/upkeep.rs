@@ -8,13 +8,17 @@
     reason = "a failed expectation fails the test"
 )]
 
+#[path = "upkeep/erased.rs"]
+mod erased;
+#[path = "upkeep/killed.rs"]
+mod killed;
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::python::{python, scripts};
 use support::telereel;
@@ -101,7 +105,16 @@ fn location(n: u64) -> String {
 }
 
 /// Records a session of `count` messages in parts of `part_bytes`.
-fn record(archive: &Archive, mut header: SessionHeader, count: u64, part_bytes: u64) {
+fn record(archive: &Archive, header: SessionHeader, count: u64, part_bytes: u64) {
+    let (session_id, ended_at_us) = (header.session_id, header.started_at_us + count as i64 * 300_000);
+    for part in journal(archive, header, count, part_bytes) {
+        seal(archive, &part).unwrap();
+    }
+    archive.end_session(session_id, ended_at_us).unwrap();
+}
+
+/// The same as a crash leaves it: all of it in the journal.
+fn journal(archive: &Archive, mut header: SessionHeader, count: u64, part_bytes: u64) -> Vec<PathBuf> {
     archive.begin_session(&mut header).unwrap();
     let options = JournalOptions {
         dir: archive.layout().journal(),
@@ -118,10 +131,7 @@ fn record(archive: &Archive, mut header: SessionHeader, count: u64, part_bytes: 
         handle.try_append(message(&header, n), Sync::Later).unwrap();
     }
     journal.close().unwrap();
-    for part in parts.iter() {
-        seal(archive, &part).unwrap();
-    }
-    archive.end_session(header.session_id, header.started_at_us + count as i64 * 300_000).unwrap();
+    parts.iter().collect()
 }
 
 /// A folder with an archive of one session in some twenty parts.
@@ -256,51 +266,6 @@ fn pruning_keeps_clips_and_link_events_and_says_what_went() {
     assert_eq!((sessions.as_array().unwrap().len(), &sessions[0]["name"]), (1, &"tuesday".into()));
     let id = session.session_id.to_string();
     assert!(!files(&folder.path().join("archive")).iter().any(|path| path.to_string_lossy().contains(&id)));
-}
-
-#[test]
-fn a_killed_compaction_loses_nothing() {
-    let template = recorded(20_000);
-    let cat = telereel(template.path(), &["cat", "walk"], 0);
-    let many = segments(template.path());
-    let mut compacted = 0;
-    for round in 0..8 {
-        let folder = tempfile::tempdir().unwrap();
-        copy_folder(template.path(), folder.path());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_telereel"))
-            .args(["compact", "--json"])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let root = folder.path().join("archive");
-        // In the copying, the renaming, the commit, the removal.
-        let reached = |folder: &Path| match round {
-            0 | 1 => fs::read_dir(folder.join("tmp")).unwrap().count() > round,
-            2 | 3 => files(&folder.join("data")).iter().filter(|p| is_new(p)).count() > 3 * (round - 2),
-            4 | 5 => is_committed(folder),
-            _ => is_committed(folder) && files(&folder.join("data")).len() < many - 10 * (round - 5),
-        };
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while child.try_wait().unwrap().is_none() && !reached(&root) {
-            assert!(Instant::now() < deadline, "the compaction does not come so far");
-            std::thread::yield_now();
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // Even before recovery nobody sees less, or anything twice.
-        assert_eq!(telereel(folder.path(), &["cat", "walk"], 0), cat, "round {round}");
-        telereel(folder.path(), &["recover"], 0);
-        telereel(folder.path(), &["verify"], 0);
-        assert_eq!(telereel(folder.path(), &["cat", "walk"], 0), cat, "round {round}");
-        compacted += usize::from(segments(folder.path()) < many);
-        let left = files(&root.join("data")).into_iter().filter(|path| !path.ends_with("schema.parquet"));
-        assert_eq!(left.count(), segments(folder.path()), "round {round}: no file is left over");
-        telereel(folder.path(), &["compact"], 0);
-        telereel(folder.path(), &["verify"], 0);
-    }
-    assert!(compacted > 0 && compacted < 8, "{compacted} of the kills came after the commit");
 }
 
 fn is_new(path: &Path) -> bool {

@@ -57,21 +57,41 @@ impl Mark {
 }
 
 impl Archive {
-    /// Changes a session's sidecar, and the index with it.
-    pub(super) fn edit_sidecar<T>(
+    /// Changes a session's sidecar, and the index with it, also beside a recorder.
+    fn edit_sidecar<T>(
         &self,
         session_id: SessionId,
         edit: impl FnOnce(&mut Sidecar) -> Result<T, ArchiveError>,
     ) -> Result<T, ArchiveError> {
         let _lock = self.lock_sidecars()?;
+        let (sidecar, told) = self.edited_sidecar(session_id, edit)?;
+        self.update_index_unlocked(|index| index.put_session(&sidecar.to_row()))?;
+        Ok(told)
+    }
+
+    /// Changes a session's sidecar, and the index with it. The caller holds the archive's lock.
+    pub(super) fn edit_sidecar_locked(
+        &self,
+        session_id: SessionId,
+        edit: impl FnOnce(&mut Sidecar) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        let _lock = self.lock_sidecars()?;
+        let (sidecar, ()) = self.edited_sidecar(session_id, edit)?;
+        self.update_index(|index| index.put_session(&sidecar.to_row()))
+    }
+
+    fn edited_sidecar<T>(
+        &self,
+        session_id: SessionId,
+        edit: impl FnOnce(&mut Sidecar) -> Result<T, ArchiveError>,
+    ) -> Result<(Sidecar, T), ArchiveError> {
         let Some(mut sidecar) = self.read_sidecar(session_id)? else {
             let nearest = Vec::new();
             return Err(ArchiveError::SessionNotFound { wanted: session_id.to_string(), nearest });
         };
         let told = edit(&mut sidecar)?;
         self.write_sidecar(&sidecar)?;
-        self.update_index(|index| index.put_session(&sidecar.to_row()))?;
-        Ok(told)
+        Ok((sidecar, told))
     }
 
     /// Names a stretch of a session.

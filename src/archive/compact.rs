@@ -93,6 +93,7 @@ impl Archive {
             kept,
             dropped: Vec::new(),
             keep: None,
+            agree: None,
         };
         report.done(&run(self, rewrite, watch)?);
         Ok(report)

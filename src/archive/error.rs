@@ -59,6 +59,8 @@ pub enum ArchiveError {
     NotEnded { name: String },
     #[error("these would be {buckets} buckets, and {max} is the most: `{fits}` is long enough")]
     BucketTooShort { buckets: u64, max: u64, fits: String },
+    #[error("a clip was made or forgotten meanwhile: try again")]
+    ClipsChanged,
     #[error("interrupted")]
     Interrupted,
     #[error(transparent)]

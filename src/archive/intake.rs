@@ -26,7 +26,7 @@ use super::Archive;
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
 use super::layout::PartName;
-use super::manifest::Removed;
+use super::rewrite::Seqs;
 use super::seal::{commit, in_stages};
 use super::session::unique_name;
 use super::sidecar::{Ended, Sidecar};
@@ -102,7 +102,8 @@ impl Intake {
             let ranges = std::mem::take(&mut manifest.lost);
             if !ranges.is_empty() {
                 let at_us = Clock::System.now().wall_us;
-                manifest.removed.push(Removed { verb: self.verb.to_owned(), at_us, ranges, rows: None });
+                let rows = ranges.iter().map(|range| range.messages()).sum();
+                manifest.removed.extend(Seqs::of(ranges, rows).into_removed(self.verb, at_us));
             }
             self.next_seq = manifest.seq_end;
             self.part += 1;

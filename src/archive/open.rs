@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::schema::FORMAT;
 use crate::disk::{Disk, RealDisk};
 
-const README: &str = include_str!("readme.md");
+pub(super) const README: &str = include_str!("readme.md");
 
 /// An archive on disk.
 #[derive(Clone, Debug)]

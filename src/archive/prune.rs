@@ -17,7 +17,9 @@ use super::error::ArchiveError;
 use super::link::LINK_KIND;
 use super::manifest::{Manifest, ManifestFile};
 use super::redecode::STAMP;
-use super::rewrite::{Rewrite, Target, Targets, Watch, count_removed, run, schema_of, stamp_of};
+use super::rewrite::{
+    Rewrite, Target, Targets, Watch, count_removed, remove_session_if, run, schema_of, stamp_of,
+};
 use super::sidecar::Sidecar;
 use crate::clock::Clock;
 use crate::message::SessionId;
@@ -67,8 +69,11 @@ struct Pruning<'a> {
     /// Files that go for their bytes.
     oldest: &'a HashSet<String>,
     session: Sidecar,
+    /// As they were read last. They are made and forgotten at any time, also while a recorder runs: before something
+    /// goes they are read again, and if they are others it is thought about again.
     clips: Vec<Clip>,
     manifests: Vec<Manifest>,
+    at_us: i64,
 }
 
 impl Archive {
@@ -84,10 +89,11 @@ impl Archive {
         sessions.retain(|session| session.ended.is_some());
         sessions.sort_by_key(|session| (session.started_at_us, session.session_id));
         let oldest = self.oldest(&sessions, options)?;
+        let at_us = Clock::System.now().wall_us;
         for session in sessions {
             let manifests = self.read_manifests_of(session.session_id)?;
-            let clips = session.clips.clone();
-            let pruning = Pruning { options, oldest: &oldest, session, clips, manifests };
+            let clips = self.clips_of(session.session_id)?;
+            let mut pruning = Pruning { options, oldest: &oldest, session, clips, manifests, at_us };
             if let Some(pruned) = pruning.run(self, watch)? {
                 done(pruned);
             }
@@ -96,6 +102,10 @@ impl Archive {
             }
         }
         Ok(())
+    }
+
+    fn clips_of(&self, session_id: SessionId) -> Result<Vec<Clip>, ArchiveError> {
+        Ok(self.read_sidecar(session_id)?.map(|sidecar| sidecar.clips).unwrap_or_default())
     }
 
     /// The files that have to go so that the others fit.
@@ -147,7 +157,7 @@ impl Clip {
 }
 
 impl Pruning<'_> {
-    fn run(&self, archive: &Archive, watch: &Watch<'_>) -> Result<Option<Pruned>, ArchiveError> {
+    fn run(&mut self, archive: &Archive, watch: &Watch<'_>) -> Result<Option<Pruned>, ArchiveError> {
         let mut pruned = Pruned {
             session: self.session.name.clone(),
             session_id: self.session.session_id,
@@ -156,17 +166,24 @@ impl Pruning<'_> {
             bytes: 0,
         };
         if self.goes_whole() {
-            let files = || self.manifests.iter().flat_map(|manifest| &manifest.files);
-            pruned.whole = true;
-            pruned.messages = files().map(|file| file.rows).sum();
-            pruned.bytes = files().map(|file| file.bytes).sum();
-            if !self.options.dry_run {
-                archive.remove_session(self.session.session_id)?;
+            let session_id = self.session.session_id;
+            let has_no_clips = || Ok(archive.clips_of(session_id)?.is_empty());
+            if self.options.dry_run || remove_session_if(archive, session_id, &has_no_clips)? {
+                let files = || self.manifests.iter().flat_map(|manifest| &manifest.files);
+                pruned.whole = true;
+                pruned.messages = files().map(|file| file.rows).sum();
+                pruned.bytes = files().map(|file| file.bytes).sum();
+                return Ok(Some(pruned));
             }
-            return Ok(Some(pruned));
+            self.clips = archive.clips_of(session_id)?;
         }
-        for manifest in &self.manifests {
-            self.part(archive, manifest, watch, &mut pruned)?;
+        for manifest in std::mem::take(&mut self.manifests) {
+            while let Err(error) = self.part(archive, &manifest, watch, &mut pruned) {
+                match error {
+                    ArchiveError::ClipsChanged => self.clips = archive.clips_of(self.session.session_id)?,
+                    error => return Err(error),
+                }
+            }
         }
         Ok((pruned.messages > 0).then_some(pruned))
     }
@@ -202,15 +219,21 @@ impl Pruning<'_> {
             return Ok(());
         }
         let kept = manifest.files.iter().filter(|file| !dropped.contains(file) && !really.contains(file));
+        let agree = || {
+            let lock = archive.lock_sidecars()?;
+            let is_same = archive.clips_of(self.session.session_id)? == self.clips;
+            if is_same { Ok(lock) } else { Err(ArchiveError::ClipsChanged) }
+        };
         let rewrite = Rewrite {
             verb: "prune",
-            at_us: Clock::System.now().wall_us,
+            at_us: self.at_us,
             session: &self.session,
             manifests: vec![manifest.clone()],
             targets: alone(archive, &really)?,
             kept: kept.cloned().collect(),
             dropped,
             keep: Some(&keep),
+            agree: Some(&agree),
         };
         archive.require_room(&rewrite.targets)?;
         let before: u64 = manifest.files.iter().map(|file| file.bytes).sum();

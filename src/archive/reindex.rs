@@ -82,8 +82,33 @@ impl Archive {
         Index::open(path)
     }
 
+    /// The same for who does not hold the archive's lock: of what is beside a recorder, which writes to the index all
+    /// the time, none may be made in its place. What is not in it then stands in the sidecar, and comes into it when
+    /// the recorder next finds it broken, or with the next `record`, `recover` or `reindex`.
+    pub(super) fn update_index_unlocked(
+        &self,
+        write: impl Fn(&mut Index) -> Result<(), IndexError>,
+    ) -> Result<(), ArchiveError> {
+        match self.writable_index(&self.layout.index()).and_then(|mut index| write(&mut index)) {
+            Err(error @ IndexError::Newer { .. }) => return Err(error.into()),
+            Err(error) => tracing::debug!(%error, "the index cannot be written to"),
+            Ok(()) => return Ok(()),
+        }
+        match self.lock() {
+            Ok(_lock) => self.update_index(write),
+            Err(ArchiveError::Locked { .. }) => {
+                tracing::warn!(
+                    "it is kept beside the data, and not in the index: that is broken or busy, and a recorder is at \
+                     work; when it has ended, `telereel reindex` makes it again"
+                );
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes to the index; makes it again if it is broken, since everything in it is written down
-    /// elsewhere by the time it comes here.
+    /// elsewhere by the time it comes here. The caller holds the archive's lock.
     pub(super) fn update_index(
         &self,
         write: impl Fn(&mut Index) -> Result<(), IndexError>,

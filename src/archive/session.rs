@@ -70,7 +70,7 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let manifests = self.read_manifests_of(session_id)?;
         let last = manifests.iter().flat_map(|m| &m.files).map(|f| f.received_max_us).max();
-        self.edit_sidecar(session_id, |sidecar| {
+        self.edit_sidecar_locked(session_id, |sidecar| {
             sidecar.messages = Some(manifests.iter().map(|m| m.seq_end).max().unwrap_or(0));
             sidecar.ended_at_us = ended_at_us.or(last).or(Some(sidecar.started_at_us));
             sidecar.ended = Some(ended);

@@ -39,6 +39,6 @@ impl Archive {
         }
         sidecar.name = name.to_owned();
         self.write_sidecar(&sidecar)?;
-        self.update_index(|index| index.put_session(&sidecar.to_row()))
+        self.update_index_unlocked(|index| index.put_session(&sidecar.to_row()))
     }
 }

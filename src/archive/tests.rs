@@ -3,10 +3,12 @@
 mod clips;
 mod cut;
 mod damage;
+mod erase;
 mod format;
 mod intake;
 mod lookup;
 mod order;
+mod prune;
 mod published;
 mod rewrite;
 mod seek;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use self::seqs::{Seen, read_seqs};
+use self::seqs::{Seen, is_credible, known, length, read_seqs};
 use super::Archive;
 use super::blocks;
 use super::catalog::knows_parts;
@@ -72,6 +72,8 @@ pub enum Problem {
         "session {session_id}: {found} rows are gone where its manifest says that {expected} were removed"
     )]
     RemovedCount { session_id: SessionId, expected: u64, found: u64 },
+    #[error("{path} is damaged: it claims {claimed} messages, and says of {known} what became of them")]
+    Claims { path: String, claimed: u64, known: u64 },
     #[error("session {session_id} has segments and no sidecar")]
     NoSidecar { session_id: SessionId },
     #[error("{path} was set aside by recovery: its header cannot be read")]
@@ -211,16 +213,24 @@ fn check_part(
     tell: &dyn Fn(u64),
 ) {
     let mut seen = Seen::new(manifest);
+    if seen.is_none() {
+        let path = relative(archive, &archive.layout.manifest(manifest.name()));
+        let claimed = length(manifest);
+        report.problems.push(Problem::Claims { path, claimed, known: known(manifest) });
+    }
     let mut complete = true;
     for file in &manifest.files {
         report.segments += 1;
-        report.messages += file.rows;
-        report.bytes_stored += file.bytes;
+        report.messages = report.messages.saturating_add(file.rows);
+        report.bytes_stored = report.bytes_stored.saturating_add(file.bytes);
         let problems = report.problems.len();
-        check_file(archive, file, options, &mut seen, report);
+        check_file(archive, file, options, seen.as_mut(), report);
         complete &= report.problems.len() == problems;
         tell(report.segments);
     }
+    let lost = manifest.lost.iter();
+    report.known_lost.extend(lost.map(|&range| Lost { session_id: manifest.session_id, range }));
+    let Some(mut seen) = seen else { return };
     for range in manifest
         .lost
         .iter()
@@ -229,8 +239,6 @@ fn check_part(
         seen.mark_range(*range);
     }
     let counted = seen.mark_counted(&manifest.removed);
-    let lost = manifest.lost.iter();
-    report.known_lost.extend(lost.map(|&range| Lost { session_id: manifest.session_id, range }));
     // A file that is missing or broken has been named: its seqs need not be listed as well.
     if !options.quick && complete {
         let session_id = manifest.session_id;
@@ -248,7 +256,7 @@ fn check_file(
     archive: &Archive,
     file: &ManifestFile,
     options: VerifyOptions,
-    seen: &mut Seen,
+    seen: Option<&mut Seen>,
     report: &mut VerifyReport,
 ) {
     if let Some(problem) = look_at(archive, file) {
@@ -307,10 +315,11 @@ fn check_sessions(
     report.sessions = sessions.len() as u64;
     for (session_id, (sidecar, mut parts)) in sessions {
         parts.sort_by_key(|part| part.part);
-        let mut next = 0;
+        let mut next = Some(0);
         for part in parts {
             check_step(session_id, next, part.seq_start, report);
-            next = part.seq_end;
+            // Of what is damaged nothing follows for the others.
+            next = is_credible(part).then_some(part.seq_end);
         }
         let Some(sidecar) = sidecar else {
             report.problems.push(Problem::NoSidecar { session_id });
@@ -327,7 +336,8 @@ fn check_sessions(
     }
 }
 
-fn check_step(session_id: SessionId, expected: u64, found: u64, report: &mut VerifyReport) {
+fn check_step(session_id: SessionId, expected: Option<u64>, found: u64, report: &mut VerifyReport) {
+    let Some(expected) = expected else { return };
     if found > expected {
         report.problems.push(Problem::SeqMissing { session_id, range: (expected..found).into() });
     } else if found < expected {

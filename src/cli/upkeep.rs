@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::positive_duration;
+use super::{Filters, positive_duration};
 use crate::units::parse_size;
 
 #[derive(Args, Debug)]
@@ -61,6 +61,36 @@ pub struct Rm {
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  telereel erase --device ATR_GN_P4-250120-09527 --dry-run   what would go, and from where
+  telereel erase --device ATR_GN_P4-250120-09527             asks first
+  telereel erase --source ward-3 --from 2026-03-01T00:00:00Z --to 2026-06-01T00:00:00Z --yes
+  telereel erase tuesday --kind alarm --where 'speed_kmh > 200' --yes
+
+A device is looked for by its name: its own messages go, and all others that name it as a whole word, in whatever
+text, link events and configurations included; so do settings, clips and marks that name it. The index is made again.
+Then every file of the archive is searched for it, and exit code 0 says that it is nowhere. Other filters select
+messages as everywhere, of kind `link` and `control`, too; these are read again afterwards. Manifests record that
+messages were removed, and not what was looked for.
+
+Not reached are files that were exported or copied before, and what is compressed or encrypted within a payload. A
+name that could be any number or word (`7`) is not looked for in texts: only what has it as device_id goes.")]
+pub struct Erase {
+    /// Names, ids or their beginnings, `latest`, or clips [default: all sessions]
+    #[arg(value_name = "SESSION")]
+    pub sessions: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    // Last: its help heading is that of everything after it.
+    #[command(flatten)]
+    pub filters: Filters,
 }
 
 #[derive(Args, Debug)]

@@ -11,6 +11,7 @@ mod compact;
 mod completions;
 mod context;
 mod demo;
+mod erase;
 mod export;
 mod import;
 mod info;
@@ -131,6 +132,7 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<Outcome> {
         Verb::Reindex(_) => reindex::run(&context),
         Verb::Compact(args) => compact::run(&context, args),
         Verb::Prune(args) => prune::run(&context, args),
+        Verb::Erase(args) => erase::run(&context, *args),
         Verb::Rename(args) => rename::run(&context, args),
         Verb::Rm(args) => rm::run(&context, args),
         Verb::Schema(args) => schema::run(&context, &args),

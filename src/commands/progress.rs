@@ -62,6 +62,11 @@ impl Progress {
         }
     }
 
+    /// Leaves the terminal to what `asks`.
+    pub(super) fn hidden_while<T>(&self, asks: impl FnOnce() -> T) -> T {
+        self.0.suspend(asks)
+    }
+
     pub(super) fn say(&self, text: &str) {
         self.0.set_message(text.to_owned());
     }

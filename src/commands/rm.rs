@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::context::Context;
 use super::output::print;
-use super::upkeep::{Upkeep, confirm};
+use super::upkeep::Upkeep;
 use crate::cli::Rm;
 use crate::message::SessionId;
 use crate::units::{human_count, human_size};
@@ -41,8 +41,8 @@ pub(super) fn run(context: &Context, args: Rm) -> anyhow::Result<Outcome> {
     }
     let report = Report { dry_run: args.dry_run, sessions };
     let what: Vec<String> = report.sessions.iter().map(Removed::words).collect();
-    if !args.dry_run && !confirm(context, &format!("remove {}", what.join("; ")), args.yes)? {
-        bail!("not confirmed: nothing was changed");
+    if !args.dry_run {
+        upkeep.confirm(context, &format!("remove {}", what.join("; ")), args.yes)?;
     }
     for (done, session) in report.sessions.iter().enumerate().filter(|_| !args.dry_run) {
         if !upkeep.goes_on() {

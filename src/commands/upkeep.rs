@@ -5,7 +5,9 @@ use std::io::{BufRead as _, IsTerminal as _, stderr, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::Usage;
 use super::context::Context;
@@ -13,6 +15,9 @@ use super::progress::Progress;
 use super::signals::{INTERRUPTED, Signals};
 use crate::archive::{Archive, Lock, SessionSummary, recover};
 use crate::units::human_count;
+
+/// How soon Ctrl-C is noticed while a question waits.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// An archive that is being changed.
 pub(super) struct Upkeep {
@@ -63,6 +68,42 @@ impl Upkeep {
         &self.progress
     }
 
+    /// Asks whether to go on with `what`, and refuses where nobody can be asked. What is not a yes is an error.
+    pub(super) fn confirm(&self, context: &Context, what: &str, yes: bool) -> anyhow::Result<()> {
+        if yes {
+            return Ok(());
+        }
+        if !stdin().is_terminal() || !stderr().is_terminal() {
+            return Err(
+                Usage(format!("this would {what}: give --yes to do it, --dry-run to see more")).into()
+            );
+        }
+        context.screen.note(format!("this will {what}, for good. Go on? [y/N]"));
+        match self.progress.hidden_while(|| self.answer())?.as_deref().map(str::trim) {
+            Some("y" | "Y" | "yes") => Ok(()),
+            Some(_) => bail!("not confirmed: nothing was changed"),
+            None => bail!("interrupted: nothing was changed"),
+        }
+    }
+
+    /// The line that is typed; none if there was Ctrl-C, of which the reading of a line says nothing.
+    fn answer(&self) -> anyhow::Result<Option<String>> {
+        let stdin = stdin();
+        while self.goes_on() {
+            let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut waiting, Some(&LOOK_AGAIN)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    let mut answer = String::new();
+                    stdin.lock().read_line(&mut answer).context("cannot read the answer")?;
+                    return Ok(Some(answer));
+                }
+                Err(error) => return Err(error).context("cannot wait for the answer"),
+            }
+        }
+        Ok(None)
+    }
+
     /// These sessions; without names, all.
     pub(super) fn sessions(&self, names: &[String]) -> anyhow::Result<Vec<SessionSummary>> {
         let mut sessions = if names.is_empty() { self.archive.list()? } else { Vec::new() };
@@ -94,18 +135,4 @@ fn catch(interrupted: Arc<AtomicBool>) -> anyhow::Result<tokio::runtime::Runtime
         std::process::exit(INTERRUPTED);
     });
     Ok(runtime)
-}
-
-/// Asks whether to go on with `what`; where nobody can be asked, refuses.
-pub(super) fn confirm(context: &Context, what: &str, yes: bool) -> anyhow::Result<bool> {
-    if yes {
-        return Ok(true);
-    }
-    if !stdin().is_terminal() || !stderr().is_terminal() {
-        return Err(Usage(format!("this would {what}: give --yes to do it, --dry-run to see more")).into());
-    }
-    context.screen.note(format!("this will {what}, for good. Go on? [y/N]"));
-    let mut answer = String::new();
-    stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

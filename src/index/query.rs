@@ -1,6 +1,6 @@
 //! Reading: whole rows, in the order in which they are used.
 
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
@@ -115,6 +115,29 @@ impl Index {
                  gap_ns, payload FROM link WHERE session_id = ?1 ORDER BY seq",
             )?;
             query.query_map([session_id.to_string()], link_row)?.collect()
+        })
+    }
+
+    /// Shows every text there is, of every table.
+    pub fn each_text(&self, look: &mut dyn FnMut(&[u8])) -> Result<(), IndexError> {
+        self.read(|| {
+            let mut tables =
+                self.connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
+            let tables: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            for table in tables {
+                let mut query =
+                    self.connection.prepare(&format!("SELECT * FROM \"{}\"", table.replace('"', "\"\"")))?;
+                let columns = query.column_count();
+                let mut rows = query.query([])?;
+                while let Some(row) = rows.next()? {
+                    for column in 0..columns {
+                        if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(column)? {
+                            look(bytes);
+                        }
+                    }
+                }
+            }
+            Ok(())
         })
     }
 

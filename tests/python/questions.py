@@ -150,7 +150,7 @@ def geofence_crossings():
 
 def data_loss_per_day():
     # By what the scenario says about itself, not by the rules of the view.
-    sensor = "ATR_GN_P4-250120-09528"
+    sensor = "ATR_GN_P4-990101-00018"
     crash = max(m["received_at"] for m in MESSAGES if m["received_at"] < datetime(2026, 3, 29, 3, 15, tzinfo=UTC))
     stopped = 15 + round((datetime(2026, 3, 29, 3, 30, tzinfo=UTC) - crash).total_seconds() / 60, 2)
     return [

@@ -15,9 +15,9 @@ const SOURCES: &[(&str, &str)] =
     &[("ward", "pontosense"), ("fleet", "damoov"), ("locks", "jointech"), ("shop", "delicode")];
 
 /// In a flat with a bed and a couch.
-pub const BEDROOM: &str = "ATR_GN_P4-250120-09527";
+pub const BEDROOM: &str = "ATR_GN_P4-990101-00017";
 /// Somebody walks about here in the evening; at night nobody is in.
-pub const LOUNGE: &str = "ATR_GN_P4-250120-09528";
+pub const LOUNGE: &str = "ATR_GN_P4-990101-00018";
 /// Sends the documented examples.
 pub const LAB: &str = "ATR_GN_P4-159875-00001";
 

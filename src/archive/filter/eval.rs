@@ -87,8 +87,12 @@ impl Predicate {
 impl SegmentFilter {
     /// The rows that match.
     pub(in crate::archive) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let keep = self.predicate.test.eval(batch, &self.folders)?;
-        filter_record_batch(batch, &keep)
+        filter_record_batch(batch, &self.holds(batch)?)
+    }
+
+    /// Of each row whether it matches; null where that is not known.
+    pub(in crate::archive) fn holds(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        self.predicate.test.eval(batch, &self.folders)
     }
 }
 

@@ -12,12 +12,13 @@ use super::Watch;
 use super::commit::commit;
 use super::input::Merged;
 use super::output::Output;
-use super::seqs::Seqs;
+use super::seqs::{Seqs, joined};
 use crate::archive::Archive;
 use crate::archive::durable::remove_if_there;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::kind_dir;
 use crate::archive::link::{LINK_KIND, push_links};
+use crate::archive::lock::Lock;
 use crate::archive::manifest::{Manifest, ManifestFile};
 use crate::archive::segment::{FinishedSegment, Naming};
 use crate::archive::sidecar::Sidecar;
@@ -63,6 +64,8 @@ pub(in crate::archive) struct Rewrite<'a> {
     pub dropped: Vec<ManifestFile>,
     /// None: all rows stay.
     pub keep: Option<&'a Keep<'a>>,
+    /// Asked before the commit, whose end it waits for: what it answers with is held as long. An error ends it.
+    pub agree: Option<&'a dyn Fn() -> Result<Option<Lock>, ArchiveError>>,
 }
 
 /// What became of them.
@@ -92,6 +95,7 @@ pub(in crate::archive) fn run(
     let tmp = making.tmp;
     let finish = |(segments, removed, links): Made| {
         let manifest = manifest(&rewrite, &segments, &removed);
+        let _held = rewrite.agree.map(|agree| agree()).transpose()?;
         commit(archive, &rewrite.manifests, &manifest, &segments, &links)?;
         Ok(Rewritten { manifest, removed_rows: removed.rows() })
     };
@@ -273,6 +277,6 @@ fn manifest(rewrite: &Rewrite<'_>, segments: &[FinishedSegment], removed: &Seqs)
         rows: files.iter().map(|file| file.rows).sum(),
         files,
         lost: all().flat_map(|manifest| manifest.lost.iter().copied()).collect(),
-        removed: gone,
+        removed: joined(gone),
     }
 }

@@ -34,14 +34,48 @@ pub(in crate::archive) fn stamp_of(
     archive: &Archive,
     file: &ManifestFile,
 ) -> Result<Option<String>, ArchiveError> {
-    let builder = open(&archive.root().join(&file.path))?;
-    let pairs = builder.metadata().file_metadata().key_value_metadata();
     let key = format!("telereel.{STAMP}");
-    Ok(pairs.into_iter().flatten().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()))
+    Ok(key_values(archive, file)?.into_iter().find(|(known, _)| *known == key).map(|(_, value)| value))
+}
+
+/// What a segment says of itself.
+pub(in crate::archive) fn key_values(
+    archive: &Archive,
+    file: &ManifestFile,
+) -> Result<Vec<(String, String)>, ArchiveError> {
+    let builder = open(&archive.root().join(&file.path))?;
+    let pairs = builder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+    Ok(pairs.filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect())
+}
+
+/// Tells `each` the devices of a segment, those of rows that follow one another once; not checked for damage.
+pub(in crate::archive) fn device_ids(
+    archive: &Archive,
+    file: &ManifestFile,
+    each: &mut dyn FnMut(&str),
+) -> Result<(), ArchiveError> {
+    let path = archive.root().join(&file.path);
+    let failed = |source| ArchiveError::ReadSegment { path: path.clone(), source };
+    let builder = open(&path)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["device_id"]);
+    for batch in builder.with_projection(mask).with_batch_size(65_536).build().map_err(failed)? {
+        let batch = batch.map_err(|error| failed(error.into()))?;
+        let Some(devices) = batch.columns().first().and_then(|column| column.as_string_opt::<i32>()) else {
+            continue;
+        };
+        let mut last = None;
+        for device in devices.iter().flatten() {
+            if last != Some(device) {
+                each(device);
+                last = Some(device);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Rows of segments of one session, in the order of `seq`. Only those whose turn it is are open.
-pub(super) struct Merged<'a> {
+pub(in crate::archive) struct Merged<'a> {
     archive: &'a Archive,
     /// None: all of them.
     columns: Option<&'a [&'a str]>,
@@ -59,14 +93,18 @@ struct Input {
 }
 
 impl<'a> Merged<'a> {
-    pub(super) fn new(archive: &'a Archive, files: &[ManifestFile], columns: Option<&'a [&'a str]>) -> Self {
+    pub(in crate::archive) fn new(
+        archive: &'a Archive,
+        files: &[ManifestFile],
+        columns: Option<&'a [&'a str]>,
+    ) -> Self {
         let mut unopened = files.to_vec();
         unopened.sort_by_key(|file| file.seq_min);
         Self { archive, columns, unopened: unopened.into(), open: Vec::new() }
     }
 
     /// The next rows, all of one segment; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<RecordBatch>, ArchiveError> {
+    pub(in crate::archive) fn next(&mut self) -> Result<Option<RecordBatch>, ArchiveError> {
         loop {
             let first = (0..self.open.len()).min_by_key(|&at| self.open[at].seq());
             let seq = first.map(|at| self.open[at].seq());

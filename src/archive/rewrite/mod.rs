@@ -1,6 +1,6 @@
 //! Rewriting: some parts of a session get new segments and one manifest in place of their own.
 //!
-//! All upkeep that touches messages (`compact`, `prune`) is this one operation. No file in `data/` is
+//! All upkeep that touches messages (`compact`, `prune`, `erase`) is this one operation. No file in `data/` is
 //! ever changed: rows are copied into new files, and one atomic rename makes these count and the old ones not.
 //! Each step is durable before the next begins:
 //!
@@ -44,8 +44,9 @@ mod seqs;
 
 pub(super) use commit::{finish_rewrites, is_explained};
 pub(super) use copy::{Derive, Rewrite, Rewritten, Target, Targets, count_removed, run};
-pub(super) use input::{schema_of, stamp_of};
-pub(super) use removed::{finish_removals, remove_session};
+pub(super) use input::{Merged, device_ids, key_values, schema_of, stamp_of};
+pub(super) use removed::{finish_removals, remove_session, remove_session_if};
+pub(super) use seqs::Seqs;
 
 /// Whoever asked for upkeep: is told how many messages of how many have been gone through, and may end it. Ended
 /// before the commit, nothing has changed.

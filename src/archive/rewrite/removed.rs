@@ -17,9 +17,21 @@ pub(in crate::archive) fn remove_session(
     archive: &Archive,
     session_id: SessionId,
 ) -> Result<(), ArchiveError> {
+    remove_session_if(archive, session_id, &|| Ok(true)).map(drop)
+}
+
+/// The same, if it `agrees`, which it is asked while nobody else can change the sidecar; says whether it did.
+pub(in crate::archive) fn remove_session_if(
+    archive: &Archive,
+    session_id: SessionId,
+    agrees: &dyn Fn() -> Result<bool, ArchiveError>,
+) -> Result<bool, ArchiveError> {
     let (disk, sessions) = (&*archive.disk, archive.layout.sessions());
     let (sidecar, going) = (archive.layout.sidecar(session_id), archive.layout.going(session_id));
     let lock = archive.lock_sidecars()?;
+    if !agrees()? {
+        return Ok(false);
+    }
     if disk.len(&sidecar).is_ok() {
         disk.rename(&sidecar, &going).doing("rename to", &going)?;
         disk.sync_dir(&sessions).doing("sync", &sessions)?;
@@ -27,7 +39,7 @@ pub(in crate::archive) fn remove_session(
         replace(&archive.layout, disk, &going, b"{}\n")?;
     }
     drop(lock);
-    finish(archive, session_id)
+    finish(archive, session_id).map(|()| true)
 }
 
 /// Case g: removals that a cut has left half done.

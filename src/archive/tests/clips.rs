@@ -57,6 +57,29 @@ fn a_clip_is_found_by_its_name_and_survives_the_index() {
 }
 
 #[test]
+fn a_broken_index_is_not_replaced_beside_a_recorder() {
+    let dir = quick_dir();
+    let (archive, header, _) = sealed(&dir.path().join("a"), 30);
+    let id = header.session_id;
+    let recorder = archive.lock().unwrap();
+    std::fs::write(archive.layout().index(), "what the recorder has open").unwrap();
+    let index = || std::fs::read(archive.layout().index()).unwrap();
+    archive.add_clip(id, clip("fall", 10..20)).unwrap();
+    archive.rename_session(id, "tuesday").unwrap();
+    archive.add_mark(id, mark(4_000, "earlier")).unwrap();
+    assert_eq!(index(), b"what the recorder has open");
+    let sidecar = archive.read_sidecar(id).unwrap().unwrap();
+    assert_eq!((&*sidecar.name, sidecar.clips.len(), sidecar.marks.len()), ("tuesday", 1, 1));
+    drop(recorder);
+    archive.add_clip(id, clip("early", 0..3)).unwrap();
+    let verified = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(verified.is_content(), "{verified:?}");
+    let row = Index::open_read_only(&archive.layout().index()).unwrap().session(id).unwrap().unwrap();
+    assert_eq!((&*row.name, row.clips.len(), row.marks.len()), ("tuesday", 2, 1));
+    assert!(!archive.is_locked(), "the lock was for making the index only");
+}
+
+#[test]
 fn no_two_things_have_one_name() {
     let dir = quick_dir();
     let (archive, header, _) = sealed(&dir.path().join("a"), 12);

@@ -50,6 +50,24 @@ fn rows_come_in_as_they_were_and_what_is_left_out_was_removed() {
 }
 
 #[test]
+fn of_a_thinned_recording_the_manifest_stays_small() {
+    const EVERY: u64 = 10_000;
+    let (header, given) = recorded(6);
+    let thinned: Vec<Row> = (0..EVERY).map(|n| Row { seq: n * 2, ..given[1].clone() }).collect();
+    let dir = quick_dir();
+    let archive = Archive::create_or_open(dir.path().join("b"), "").unwrap();
+    let mut intake = Intake::begin(&archive, header.clone(), "import").unwrap();
+    intake.part(|part| thinned.iter().try_for_each(|row| part.push(row))).unwrap();
+    intake.commit(|_| ()).unwrap();
+    let manifests = archive.read_manifests_of(header.session_id).unwrap();
+    let removed = &manifests[0].removed;
+    assert_eq!((removed.len(), removed[0].messages()), (1, EVERY - 1));
+    assert!(removed[0].ranges.len() <= 4_096, "{} ranges", removed[0].ranges.len());
+    let verified = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(verified.is_content(), "{verified:?}");
+}
+
+#[test]
 fn what_is_not_committed_leaves_nothing() {
     let (header, given) = recorded(30);
     let dir = quick_dir();

@@ -16,22 +16,27 @@ const MESSAGES: u64 = 60;
 const PART_BYTES: u64 = 3_000;
 
 /// A folder with an archive that is copied for each cut: sealing it again would take most of the time.
-struct Template {
-    dir: tempfile::TempDir,
-    header: SessionHeader,
-    messages: Vec<Message>,
+pub(super) struct Template {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) header: SessionHeader,
+    pub(super) messages: Vec<Message>,
 }
 
 impl Template {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
+        let template = Self::of(MESSAGES, PART_BYTES);
+        let parts = fs::read_dir(template.dir.path().join("manifests")).unwrap().count();
+        assert!(parts > 2, "{parts} parts");
+        template
+    }
+
+    pub(super) fn of(count: u64, part_bytes: u64) -> Self {
         let dir = quick_dir();
         let archive = Archive::create_or_open(dir.path(), "home-12").unwrap();
         let mut header = header(1);
         archive.begin_session(&mut header).unwrap();
-        let messages = messages(&header, MESSAGES);
-        let parts = record(archive.disk(), &archive, &header, &messages, PART_BYTES);
-        assert!(parts.len() > 2, "{} parts", parts.len());
-        for part in parts {
+        let messages = messages(&header, count);
+        for part in record(archive.disk(), &archive, &header, &messages, part_bytes) {
             seal(&archive, &part).unwrap();
         }
         archive.end_session(header.session_id, START_US + 60_000_000).unwrap();
@@ -90,7 +95,7 @@ fn all(archive: &Archive) -> Vec<crate::message::Row> {
     rows(archive, &ScanOptions::default())
 }
 
-fn assert_clean(archive: &Archive) {
+pub(super) fn assert_clean(archive: &Archive) {
     let report = verify(archive, VerifyOptions::default()).unwrap();
     assert!(report.is_content() && report.leftovers.is_empty(), "{report:?}");
 }
@@ -144,7 +149,7 @@ fn a_compacted_session_has_one_file_for_each_kind_and_day_and_every_row() {
 }
 
 /// Cuts `change` at each of its disk operations, recovers, and lets `check` look.
-fn cut_everywhere(
+pub(super) fn cut_everywhere(
     template: &Template,
     change: &dyn Fn(&Archive) -> Result<(), ArchiveError>,
     check: &dyn Fn(&Archive, u64),

@@ -19,13 +19,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// A part is bounded in bytes, and so in messages; a manifest that claims more is wrong anyway.
-    const MOST: u64 = 1 << 30;
+    /// A day of more than ten thousand messages a second. What claims more has to say where they are.
+    const MANY: u64 = 1 << 30;
 
-    pub(super) fn new(manifest: &Manifest) -> Self {
-        let start = manifest.seq_start;
-        let length = manifest.seq_end.saturating_sub(start).min(Self::MOST);
-        Self { start, end: start + length, bits: vec![0; length.div_ceil(64) as usize], repeated: Vec::new() }
+    /// For more there is no room: each takes a bit. Nor would a day have so many.
+    const MOST: u64 = 1 << 33;
+
+    /// None of a manifest that is damaged: it claims more messages than there can be.
+    pub(super) fn new(manifest: &Manifest) -> Option<Self> {
+        let (start, length) = (manifest.seq_start, length(manifest));
+        let bits = || vec![0; length.div_ceil(64) as usize];
+        is_credible(manifest).then(|| Self { start, end: start + length, bits: bits(), repeated: Vec::new() })
     }
 
     fn mark(&mut self, seq: u64) {
@@ -87,8 +91,27 @@ impl Seen {
     }
 }
 
+/// Whether a manifest claims no more messages than there can be.
+pub(super) fn is_credible(manifest: &Manifest) -> bool {
+    let length = length(manifest);
+    length <= Seen::MANY || (length <= Seen::MOST && known(manifest) == length)
+}
+
+/// How many messages a manifest claims.
+pub(super) fn length(manifest: &Manifest) -> u64 {
+    manifest.seq_end.saturating_sub(manifest.seq_start)
+}
+
+/// Of how many messages a manifest says what became of them.
+pub(super) fn known(manifest: &Manifest) -> u64 {
+    let rows = manifest.files.iter().map(|file| file.rows);
+    let lost = manifest.lost.iter().map(|range| range.messages());
+    let removed = manifest.removed.iter().map(Removed::messages);
+    rows.chain(lost).chain(removed).fold(0, u64::saturating_add)
+}
+
 /// Reads the column `seq`, which must rise; returns the number of rows.
-pub(super) fn read_seqs(path: &Path, seen: &mut Seen) -> Result<u64, String> {
+pub(super) fn read_seqs(path: &Path, mut seen: Option<&mut Seen>) -> Result<u64, String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["seq"]);
@@ -102,7 +125,9 @@ pub(super) fn read_seqs(path: &Path, seen: &mut Seen) -> Result<u64, String> {
                 return Err(format!("its rows are not in the order of seq at {seq}"));
             }
             last = Some(seq);
-            seen.mark(seq as u64);
+            if let Some(seen) = &mut seen {
+                seen.mark(seq as u64);
+            }
             rows += 1;
         }
     }

@@ -1,0 +1,217 @@
+//! `telereel erase`: every trace of what a filter selects goes, and a search proves it.
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::context::Context;
+use super::output::{Out, print};
+use super::selection::{choose, unsealed};
+use super::upkeep::Upkeep;
+use super::{Outcome, Usage};
+use crate::archive::{ArchiveError, EraseOptions, ErasePlan, Erased, Proof, Watch};
+use crate::cli::{Erase, Filters};
+use crate::clock::Clock;
+use crate::units::human_count;
+
+/// So many sessions, or devices, are named; more are counted.
+const NAMED_MAX: usize = 5;
+
+/// Never what was looked for: what is printed is kept, too.
+#[derive(Debug, Serialize)]
+struct Report {
+    dry_run: bool,
+    messages: u64,
+    sessions: Vec<Erased>,
+    /// Lines of `devices.csv`.
+    devices_lines: u64,
+    /// Devices whose names hold that of the erased one; they stay.
+    other_devices: Vec<String>,
+    /// Segments that are damaged, and left as they are.
+    unreadable: Vec<String>,
+    /// None where nothing was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+}
+
+pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
+    require_filter(&args.sessions, &args.filters)?;
+    let upkeep = Upkeep::begin(context, args.dry_run)?;
+    let archive = &upkeep.archive;
+    let now = Clock::System.now();
+    let by_device = !args.filters.device.is_empty();
+    let options = EraseOptions {
+        scan: choose(archive, &args.sessions, args.filters, now)?.options,
+        all_sessions: args.sessions.is_empty(),
+        at_us: now.wall_us,
+    };
+    let goes_on = || upkeep.goes_on();
+    let looking = |done, total| upkeep.progress().count(done, total, "messages looked at");
+    let plan = match archive.plan_erase(options, &Watch { tell: &looking, goes_on: &goes_on }) {
+        Err(ArchiveError::Interrupted) => bail!("interrupted: nothing was changed"),
+        plan => plan?,
+    };
+    let mut report = Report {
+        dry_run: args.dry_run,
+        messages: 0,
+        sessions: plan.sessions().cloned().collect(),
+        devices_lines: plan.devices_lines,
+        other_devices: plan.others.clone(),
+        unreadable: plan.unreadable.clone(),
+        proof: None,
+    };
+    tell_limits(context, &plan);
+    if args.dry_run {
+        // Done in earnest, it is sealed first.
+        if let Some(unsealed) = unsealed(archive, &archive.list()?)? {
+            context.screen.note(unsealed);
+        }
+        drop(upkeep);
+        return end(context, report, by_device, &plan);
+    }
+    if !plan.is_empty() {
+        upkeep.confirm(context, &question(&report.sessions), args.yes)?;
+    }
+    report.sessions.clear();
+    let erasing = |done, total| upkeep.progress().count(done, total, "messages of a part");
+    let ended = archive.erase(&plan, &Watch { tell: &erasing, goes_on: &goes_on }, &mut |erased| {
+        report.sessions.push(erased);
+    });
+    match ended {
+        Err(ArchiveError::Interrupted) => {
+            print_report(context, &mut report, by_device)?;
+            bail!("interrupted: what is said above is gone, the rest is as it was; erase again to go on")
+        }
+        ended => ended?,
+    }
+    upkeep.progress().say("making the index again");
+    archive.forget_erased()?;
+    let searching = |done, total| {
+        let what = if plan.is_whole() { "files searched" } else { "messages searched" };
+        upkeep.progress().count(done, total, what);
+    };
+    match archive.prove_erased(&plan, &Watch { tell: &searching, goes_on: &goes_on }) {
+        Err(ArchiveError::Interrupted) => {
+            print_report(context, &mut report, by_device)?;
+            bail!("interrupted in the search: what is said above is gone; erase again to have it proved")
+        }
+        proof => report.proof = Some(proof?),
+    }
+    drop(upkeep);
+    end(context, report, by_device, &plan)
+}
+
+/// Without a filter it would be all that there is, which is not what anybody means by it.
+fn require_filter(sessions: &[String], filters: &Filters) -> Result<(), Usage> {
+    let Filters { source, vendor, kind, device, channel, filter, from, to } = filters;
+    let lists = [source, vendor, kind, device, channel];
+    if device.iter().any(|device| device.trim().is_empty()) {
+        return Err(Usage("--device: an empty name is no device's".into()));
+    }
+    if lists.iter().all(|list| list.is_empty()) && filter.is_none() && from.is_none() && to.is_none() {
+        return Err(Usage(
+            "erase what? Give a filter, as in --device ID, or --source NAME with --from and --to; \
+             a whole session goes by `telereel rm`"
+                .into(),
+        ));
+    }
+    if sessions.is_empty() && from.iter().chain(to).any(|moment| !moment.is_absolute()) {
+        return Err(Usage("a time as in `+90s` counts from a session's start: which session?".into()));
+    }
+    Ok(())
+}
+
+fn tell_limits(context: &Context, plan: &ErasePlan) {
+    for device in plan.indistinct() {
+        context.screen.note(format!(
+            "`{device}` could be any number or word: it is not looked for in texts, only what has it as device_id goes"
+        ));
+    }
+    if !plan.others.is_empty() {
+        context.screen.note(format!(
+            "other devices whose names hold it stay: {}{}; name them as well if they are to go",
+            plan.others.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", "),
+            if plan.others.len() > NAMED_MAX { ", …" } else { "" }
+        ));
+    }
+}
+
+fn question(sessions: &[Erased]) -> String {
+    let messages: u64 = sessions.iter().map(|erased| erased.messages).sum();
+    let mut words: Vec<String> = sessions.iter().take(NAMED_MAX).map(words).collect();
+    if sessions.len() > NAMED_MAX {
+        words.push(format!("and of {} sessions more", sessions.len() - NAMED_MAX));
+    }
+    format!("erase {} messages, {}", human_count(messages), words.join("; "))
+}
+
+fn words(erased: &Erased) -> String {
+    let mut text = format!("{}: {} messages", erased.session, human_count(erased.messages));
+    let mut parts: Vec<String> =
+        erased.kinds.iter().map(|(kind, count)| format!("{kind} {}", human_count(*count))).collect();
+    if erased.only_name_it > 0 {
+        parts.push(format!("{} of them only name it", human_count(erased.only_name_it)));
+    }
+    if !parts.is_empty() {
+        text.push_str(&format!(" ({})", parts.join(", ")));
+    }
+    if !erased.beside.is_empty() {
+        text.push_str(&format!(", beside them {}", erased.beside.join(", ")));
+    }
+    text
+}
+
+fn end(context: &Context, mut report: Report, by_device: bool, plan: &ErasePlan) -> anyhow::Result<Outcome> {
+    print_report(context, &mut report, by_device)?;
+    let found = report.proof.iter().flat_map(|proof| &proof.found);
+    let left: Vec<String> = found.map(|found| format!("{}: {}", found.path, found.what)).collect();
+    if !left.is_empty() {
+        let whose = if plan.is_whole() { "it is still named in" } else { "something is left in" };
+        bail!("{whose}\n{}", left.join("\n"));
+    }
+    if !report.unreadable.is_empty() {
+        bail!("these could not be read, and are as they were\n{}", report.unreadable.join("\n"));
+    }
+    Ok(Outcome::Done)
+}
+
+fn print_report(context: &Context, report: &mut Report, by_device: bool) -> anyhow::Result<()> {
+    report.messages = report.sessions.iter().map(|erased| erased.messages).sum();
+    print(context.json, report, |out| for_people(out, report, by_device))
+}
+
+fn for_people(out: &mut Out, report: &Report, by_device: bool) -> anyhow::Result<()> {
+    let verb = if report.dry_run { "would erase" } else { "erased" };
+    for erased in &report.sessions {
+        out.line(format!("{verb} {}", words(erased)))?;
+    }
+    if report.devices_lines > 0 {
+        out.line(format!("{verb} {} lines of devices.csv", report.devices_lines))?;
+    }
+    if report.sessions.is_empty() && report.devices_lines == 0 {
+        out.line("nothing is selected: there is nothing to erase")?;
+    }
+    if let Some(proof) = &report.proof {
+        let (messages, segments) = (human_count(proof.messages), human_count(proof.segments));
+        let searched = if proof.whole {
+            format!(
+                "searched every text of {messages} messages in {segments} segments, and every byte of {} other files, \
+                 the index among them",
+                human_count(proof.files)
+            )
+        } else {
+            format!("searched {messages} messages in {segments} segments for what the filter selects")
+        };
+        out.line(match proof.found.len() {
+            0 => format!("{searched}: nothing is left"),
+            count => format!("{searched}: something is left in {count} places"),
+        })?;
+        if by_device && !proof.whole {
+            out.line("what lies outside of these sessions, times or filters was not searched")?;
+        }
+        out.line("files that were exported or copied before are not reached")?;
+    }
+    if report.dry_run {
+        out.line("a dry run: nothing was changed")?;
+    }
+    Ok(())
+}
