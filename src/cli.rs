@@ -2,6 +2,7 @@
 //! into what it works with (`commands`).
 
 mod exchange;
+mod privacy;
 mod shaping;
 mod upkeep;
 
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
+pub use self::privacy::{Privacy, PrivacyKey};
 pub use self::shaping::Shaping;
 pub use self::upkeep::{Compact, Prune, Recover, Reindex, Rename, Rm, Verify};
 use crate::archive::Filter;
