@@ -14,6 +14,8 @@ use crate::message::{
     COMMON_KINDS, KindHeader, Mqtt, Row, Selection, SessionHeader, SessionId, SourceHeader,
 };
 
+mod upkept;
+
 const VENDORS: [&str; 6] = ["damoov", "delicode", "jointech", "pontosense", "sensoro", "generic"];
 
 pub(super) fn header(n: u8) -> SessionHeader {
