@@ -25,7 +25,8 @@ pub struct Privacy {
     /// directions stay; cells and addresses are replaced; positions within a room stay
     #[arg(long, value_name = "DEGREES", value_parser = place_shift, allow_hyphen_values = true, requires = "pseudonymize")]
     pub shift_place: Option<PlaceShift>,
-    /// Keep the words that people write: descriptions, names of zones, answers to commands
+    /// Keep the words that people write, but for numbers and keys in them: descriptions, names of zones, answers to
+    /// commands
     #[arg(long, requires = "pseudonymize")]
     pub keep_text: bool,
 }

@@ -26,6 +26,8 @@ pub enum Shown {
     AsIs,
     /// This, plain ASCII without quotes; a number where a number stood.
     Instead(String),
+    /// All of it but these pieces of what is written, which are replaced likewise.
+    Parts(Vec<(Range<usize>, String)>),
     Nothing,
 }
 
@@ -192,7 +194,9 @@ impl Curtain<'_> {
 
 impl Visit for Curtain<'_> {
     fn declared(&mut self, fields: &mut dyn Iterator<Item = &Field>, written: Written<'_>) -> Fate {
-        let (mut edits, mut stays) = (Vec::new(), false);
+        let (mut edits, mut stays, mut is_moment) = (Vec::new(), false, false);
+        // What a field of words alone would change.
+        let mut in_words = Vec::new();
         let fields: Vec<&Field> = fields.collect();
         if let Written::Text(text) = written {
             for range in undeclared_parts(&fields, text) {
@@ -221,16 +225,26 @@ impl Visit for Curtain<'_> {
             };
             let is_time = matches!(field.data_type, FieldType::Timestamp(_));
             let start = offset_in(whole, part);
+            let edits = if field.role == Role::Text { &mut in_words } else { &mut edits };
             match self.shown(field, written, of_part) {
-                // What else takes a time takes it as it is written.
-                Shown::AsIs if is_time => return Fate::Stays,
-                Shown::AsIs => stays = true,
+                Shown::AsIs => {
+                    stays = true;
+                    is_moment |= is_time;
+                }
                 Shown::Instead(new) => edits.push(Edit { range: start..start + part.len(), new }),
+                Shown::Parts(parts) => {
+                    stays = true;
+                    edits.extend(parts.into_iter().map(|(range, new)| Edit { range, new }.behind(start)));
+                }
                 Shown::Nothing if field.split.is_some() => {
                     edits.push(Edit { range: start..start + part.len(), new: String::new() });
                 }
                 Shown::Nothing => {}
             }
+        }
+        // What takes a time as words takes it as it is written.
+        if !is_moment {
+            edits.append(&mut in_words);
         }
         match (edits.is_empty(), stays) {
             (false, _) => Fate::Edits(edits),
@@ -247,6 +261,9 @@ impl Visit for Curtain<'_> {
         match shown {
             Shown::AsIs => Fate::Stays,
             Shown::Instead(new) => Fate::Edits(vec![Edit { range: 0..key.len(), new }]),
+            Shown::Parts(parts) => {
+                Fate::Edits(parts.into_iter().map(|(range, new)| Edit { range, new }).collect())
+            }
             Shown::Nothing => Fate::Goes,
         }
     }
@@ -256,7 +273,8 @@ impl Visit for Curtain<'_> {
     }
 
     fn keeps_json(&mut self, field: &Field) -> bool {
-        self.mask.value(field, "", false) == Shown::AsIs
+        // Words are asked about as words, and nobody declared what else is in it.
+        field.role != Role::Text && self.mask.value(field, "", false) == Shown::AsIs
     }
 
     fn dropped(&mut self) {

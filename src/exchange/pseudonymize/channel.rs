@@ -47,14 +47,16 @@ pub(super) struct Words {
     known: BTreeSet<String>,
     /// A webhook's path, with all below it.
     path: Option<String>,
+    /// What says where a source is goes.
+    pub(super) hides_places: bool,
 }
 
 impl Words {
-    pub(super) fn new(settings: &Value) -> Self {
+    pub(super) fn new(settings: &Value, hides_places: bool) -> Self {
         let text = |name: &str| settings.get(name).and_then(Value::as_str);
         let is_webhook = text("transport") == Some("webhook");
-        let mut words =
-            Self { known: BTreeSet::new(), path: text("path").filter(|_| is_webhook).map(str::to_owned) };
+        let path = text("path").filter(|_| is_webhook).map(str::to_owned);
+        let mut words = Self { known: BTreeSet::new(), path, hides_places };
         for filter in settings.get("topics").and_then(Value::as_array).into_iter().flatten() {
             words.add(filter.as_str().unwrap_or_default());
         }
@@ -127,7 +129,7 @@ fn is_below(rest: &str) -> bool {
 }
 
 /// Whether it is a word rather than a number or a key.
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     let runs = text.split(|c: char| !c.is_ascii_digit()).map(str::len);
     text.len() < KEY_MIN && runs.max().unwrap_or(0) < DIGITS_MIN
 }
@@ -145,16 +147,17 @@ mod tests {
         let (id, key) = (names.name("8231020045"), names.name("0123456789ABCDEF0123456789ABCDEF"));
         let words = Words::new(
             &json!({"transport": "mqtt", "topics": ["upload/0123456789ABCDEF0123456789ABCDEF/#"]}),
+            false,
         );
         let channel = "upload/0123456789ABCDEF0123456789ABCDEF/8231020045/location";
         assert_eq!(words.channel(channel, &mut names), format!("upload/{key}/{id}/location"));
-        let words = Words::new(&json!({"topics": ["/hfp/v2/journey/#", "site/8231020045/#"]}));
+        let words = Words::new(&json!({"topics": ["/hfp/v2/journey/#", "site/8231020045/#"]}), false);
         let (line, stop) = (names.name("0018"), names.name("Kamppi"));
         assert_eq!(
             words.channel("/hfp/v2/journey/0018/Kamppi/8231020045", &mut names),
             format!("/hfp/v2/journey/{line}/{stop}/{id}")
         );
-        let words = Words::new(&json!({"transport": "webhook", "path": "/hooks/ward-3"}));
+        let words = Words::new(&json!({"transport": "webhook", "path": "/hooks/ward-3"}), false);
         let (sensor, spaced) = (names.name("A_1"), names.name("Mr Smith"));
         assert_eq!(
             words.channel("/hooks/ward-3/A%5F1?sn=A_1&who=Mr+Smith&x", &mut names),

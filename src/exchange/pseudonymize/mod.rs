@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! identifier, credential   a pseudonym (names): the same for the same, everywhere, under the same key
-//! text                     the same, whole: people write names into it; or as it is (`keep_text`)
+//! text                     the same, whole: people write names into it; or numbers and keys in it (`keep_text`)
 //! time                     moved, where a shift is wanted (crate::decode::Rebase)
 //! location                 turned, where that is wanted (place); cells, addresses and the like are then pseudonyms
 //! health, state,           as they are
@@ -39,7 +39,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::channel::Words;
+use self::channel::{Words, is_word};
 use self::names::{Names, base32};
 pub use self::place::Turn;
 use super::export::Change;
@@ -182,7 +182,7 @@ impl Pseudonymize {
         let name = format!("session-{}", base32(&bytes[10..], 8));
         let mut sources = HashMap::new();
         for source in &header.sources {
-            let mut words = Words::new(&source.settings);
+            let mut words = Words::new(&source.settings, self.turn.is_some());
             let mut kinds = HashMap::new();
             for kind in &source.kinds {
                 let text = kind.declaration.as_deref();
@@ -374,6 +374,18 @@ impl Shade<'_> {
         }
     }
 
+    /// Words stay, numbers and keys among them do not: they are what names somebody elsewhere.
+    fn words(&mut self, written: &str) -> Shown {
+        let mut parts = Vec::new();
+        let is_in_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+        for word in written.split(|c: char| !is_in_word(c)).filter(|word| !is_word(word)) {
+            let start = word.as_ptr() as usize - written.as_ptr() as usize;
+            self.told.replaced += 1;
+            parts.push((start..start + word.len(), self.names.name(word)));
+        }
+        if parts.is_empty() { Shown::AsIs } else { Shown::Parts(parts) }
+    }
+
     fn place(&mut self, field: &Field, written: &str, is_number: bool) -> Shown {
         let Some(turn) = self.turn else { return Shown::AsIs };
         if is_longitude(field) {
@@ -392,7 +404,7 @@ impl Mask for Shade<'_> {
     fn value(&mut self, field: &Field, written: &str, is_number: bool) -> Shown {
         match field.role {
             Role::Identifier | Role::Credential => self.name(written, is_number),
-            Role::Text if self.keep_text => Shown::AsIs,
+            Role::Text if self.keep_text => self.words(written),
             Role::Text => self.name(written, is_number),
             Role::Location => self.place(field, written, is_number),
             Role::Health | Role::Time | Role::State | Role::Measurement => Shown::AsIs,

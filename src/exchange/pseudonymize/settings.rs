@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::channel::Words;
+use super::channel::{Words, is_word};
 use super::names::Names;
 use crate::units::{Moment, parse_moment};
 
@@ -73,7 +73,7 @@ const TIMES: [&str; 2] = ["first_at", "last_at"];
 /// The payload of a link row; none if it is none of ours.
 pub(super) fn link(payload: &[u8], words: &Words, names: &mut Names, shift_us: i64) -> Option<Vec<u8>> {
     let payload: Map<String, Value> = serde_json::from_slice(payload).ok()?;
-    payload.get("event")?.as_str()?;
+    payload.get("event").filter(|event| ours("event", event).is_string())?;
     Some(shown(&Value::Object(payload), words, names, shift_us).to_string().into_bytes())
 }
 
@@ -91,8 +91,8 @@ pub(super) fn shown(settings: &Value, words: &Words, names: &mut Names, shift_us
             named(value, &mut |topic| words.channel(topic, names))
         } else if TIMES.contains(&name) {
             moved(value, shift_us)
-        } else if OURS.contains(&name) {
-            value.clone()
+        } else if OURS.contains(&name) && !(words.hides_places && name == "timezone") {
+            ours(name, value)
         } else {
             continue;
         };
@@ -134,6 +134,19 @@ fn named(value: &Value, name: &mut dyn FnMut(&str) -> String) -> Value {
     }
 }
 
+/// A value as we write it, and nothing that somebody else may have put there.
+fn ours(name: &str, value: &Value) -> Value {
+    let is_ours = |text: &str| {
+        is_word(text) && text.bytes().all(|b| b.is_ascii_lowercase() || b"_-0123456789".contains(&b))
+    };
+    match value {
+        Value::String(text) if !matches!(name, "path" | "timezone" | "header") && !is_ours(text) => {
+            Value::Null
+        }
+        other => other.clone(),
+    }
+}
+
 fn moved(value: &Value, shift_us: i64) -> Value {
     match value.as_str().map(parse_moment) {
         Some(Ok(Moment::At(at_us))) => crate::archive::format_us(at_us.saturating_add(shift_us)).into(),
@@ -154,8 +167,8 @@ mod tests {
         let payload = json!({"event": "refused", "connection": 3, "reason": "no such user: smith", "cause": "broken",
             "sn": "ATR_1", "first_at": "2026-03-01T00:00:00Z", "host": "10.0.0.7",
             "options": {"transport": "mqtt", "api_url": "https://ward.example.com", "sensors": ["ATR_1"],
-            "locations": [12, 7], "tenant_id": null, "renew_every_ms": 55_000}});
-        let words = Words::new(&payload["options"]);
+            "locations": [12, 7], "tenant_id": null, "timezone": "Europe/Helsinki", "renew_every_ms": 55_000}});
+        let words = Words::new(&payload["options"], true);
         let new = link(payload.to_string().as_bytes(), &words, &mut names, 86_400_000_000).unwrap();
         let (sn, twelve, seven) = (names.name("ATR_1"), names.integer(12), names.integer(7));
         let number = |text: &str| text.parse::<i64>().unwrap();
