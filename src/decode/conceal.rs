@@ -8,6 +8,9 @@
 //! A message with decrypted content is shown in the form that its vendor uses without encryption: the content stands
 //! where the declaration reads it, the ciphertext is gone.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use super::declaration::{Declaration, Encrypted, Field, FieldType, NullTogether, Role, Sentinels};
@@ -225,6 +228,7 @@ impl Visit for Curtain<'_> {
             };
             let is_time = matches!(field.data_type, FieldType::Timestamp(_));
             let start = offset_in(whole, part);
+            let is_piece = field.split.is_some() && matches!(written, Written::Text(_));
             let edits = if field.role == Role::Text { &mut in_words } else { &mut edits };
             match self.shown(field, written, of_part) {
                 Shown::AsIs => {
@@ -236,7 +240,7 @@ impl Visit for Curtain<'_> {
                     stays = true;
                     edits.extend(parts.into_iter().map(|(range, new)| Edit { range, new }.behind(start)));
                 }
-                Shown::Nothing if field.split.is_some() => {
+                Shown::Nothing if is_piece => {
                     edits.push(Edit { range: start..start + part.len(), new: String::new() });
                 }
                 Shown::Nothing => {}

@@ -17,8 +17,9 @@ telereel("demo", "--dir", "demo", "--seconds", "2")
 KEY = "correct-horse-battery-staple"
 (FOLDER / "key.txt").write_text(KEY + "\n")
 
+# A fileIndex is none of them here: it is a time in seconds, as others are that stay.
 NAMES = {
-    "assetId", "card", "password", "fileIndex", "subAssetID", "device_token", "track_token", "instance_id", "sn", "appId",
+    "assetId", "card", "password", "subAssetID", "device_token", "track_token", "instance_id", "sn", "appId",
     "waybillGUID", "waybillNo", "subLockId", "subLargeCharId", "subId", "sensors", "app_id", "access_key",
 }
 kept = rows("latest", "--kind", "link", *sum((["--kind", kind] for kind in {r["kind"] for r in rows()}), []))
