@@ -2,6 +2,7 @@
 //! into what it works with (`commands`).
 
 mod exchange;
+mod privacy;
 mod shaping;
 mod stats;
 mod upkeep;
@@ -15,6 +16,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
+pub use self::privacy::{Privacy, PrivacyKey};
 pub use self::shaping::Shaping;
 pub use self::stats::{By, Stats};
 pub use self::upkeep::{Compact, Erase, Prune, Recover, Reindex, Rename, Rm, Verify};

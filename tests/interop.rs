@@ -91,3 +91,8 @@ fn what_removes_asks_at_a_terminal_and_takes_no_for_an_answer() {
 fn an_outage_is_recorded_and_reproduced_to_websockets() {
     scenario("outages.py");
 }
+
+#[test]
+fn what_is_exported_with_pseudonyms_names_nobody_and_is_replayed_to_clients() {
+    scenario("privacy.py");
+}

@@ -24,6 +24,9 @@ use crate::message::SessionId;
 pub struct SessionInfo {
     #[serde(flatten)]
     pub summary: SessionSummary,
+    /// Names in it stand for others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pseudonymized: bool,
     pub source_counts: Vec<SourceCount>,
     pub kinds: Vec<KindCount>,
     pub channels: Vec<ChannelCount>,
@@ -92,6 +95,7 @@ impl Archive {
         let segments = index.segments(session_id)?;
         let (channels, devices) = count_channels(self, &segments)?;
         let sidecar = self.read_sidecar(session_id)?;
+        let pseudonymized = sidecar.as_ref().is_some_and(|sidecar| sidecar.pseudonymized);
         let (clips, marks) = sidecar.map(|sidecar| (sidecar.clips, sidecar.marks)).unwrap_or_default();
         Ok(SessionInfo {
             clips,
@@ -102,6 +106,7 @@ impl Archive {
             devices,
             unknown_fields: unknown_fields(self, &segments)?,
             gaps: self.gaps(session_id)?,
+            pseudonymized,
             summary: summarise(&index, session)?,
         })
     }

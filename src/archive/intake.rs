@@ -26,6 +26,7 @@ use super::Archive;
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
 use super::layout::PartName;
+use super::manifest::SeqRange;
 use super::rewrite::Seqs;
 use super::seal::{commit, in_stages};
 use super::session::unique_name;
@@ -44,6 +45,8 @@ pub struct Intake {
     verb: &'static str,
     next_seq: u64,
     part: u32,
+    /// What was lost before it could come.
+    lost: Vec<SeqRange>,
     finished: Vec<Finished>,
 }
 
@@ -75,7 +78,21 @@ impl Intake {
         header.name = unique_name(&header.name, &archive.names_taken()?);
         let tmp = archive.layout.tmp();
         archive.disk.create_dir_all(&tmp).doing("create", &tmp)?;
-        Ok(Self { archive: archive.clone(), header, verb, next_seq: 0, part: 0, finished: Vec::new() })
+        Ok(Self {
+            archive: archive.clone(),
+            header,
+            verb,
+            next_seq: 0,
+            part: 0,
+            lost: Vec::new(),
+            finished: Vec::new(),
+        })
+    }
+
+    /// With the numbers that were lost where the rows come from: damage is not to pass for what somebody left out.
+    pub fn with_lost(mut self, lost: Vec<SeqRange>) -> Self {
+        self.lost = lost;
+        self
     }
 
     /// The session as it will be called.
@@ -99,7 +116,8 @@ impl Intake {
         })?;
         let manifest = &mut finished.manifest;
         if manifest.rows > 0 {
-            let ranges = std::mem::take(&mut manifest.lost);
+            let (lost, ranges) = told_apart(&std::mem::take(&mut manifest.lost), &self.lost);
+            manifest.lost = lost;
             if !ranges.is_empty() {
                 let at_us = Clock::System.now().wall_us;
                 let rows = ranges.iter().map(|range| range.messages()).sum();
@@ -150,6 +168,29 @@ impl Intake {
         archive.write_views()?;
         Ok(session_id)
     }
+}
+
+/// Of the numbers that are missing, those that were lost before, and the others.
+fn told_apart(missing: &[SeqRange], lost: &[SeqRange]) -> (Vec<SeqRange>, Vec<SeqRange>) {
+    let (mut known, mut others) = (Vec::new(), Vec::new());
+    for range in missing {
+        let mut from = range.seq_start;
+        for lost in lost {
+            let start = lost.seq_start.max(from);
+            let end = lost.seq_end.min(range.seq_end);
+            if start < end {
+                if from < start {
+                    others.push((from..start).into());
+                }
+                known.push((start..end).into());
+                from = end;
+            }
+        }
+        if from < range.seq_end {
+            others.push((from..range.seq_end).into());
+        }
+    }
+    (known, others)
 }
 
 impl Drop for Intake {

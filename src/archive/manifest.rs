@@ -226,6 +226,14 @@ impl Archive {
         self.read_manifests_where(|path| PartName::of(path).is_some_and(|name| name.session_id == session_id))
     }
 
+    /// The numbers of a session that damage took, in their order.
+    pub fn lost_of(&self, session_id: SessionId) -> Result<Vec<SeqRange>, ArchiveError> {
+        let manifests = self.read_manifests_of(session_id)?;
+        let mut lost: Vec<SeqRange> = manifests.into_iter().flat_map(|manifest| manifest.lost).collect();
+        lost.sort_by_key(|range| range.seq_start);
+        Ok(lost)
+    }
+
     /// The manifest of this name, whether it counts or not.
     pub(super) fn read_manifest(&self, name: PartName) -> Result<Option<Manifest>, ArchiveError> {
         read_json(&*self.disk, &self.layout.manifest(name))

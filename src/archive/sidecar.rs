@@ -31,6 +31,9 @@ pub struct Sidecar {
     /// The session is coming in (`import`) and not yet whole: readers may see some of it, recovery takes it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub importing: bool,
+    /// It came in from a file that was exported with pseudonyms.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pseudonymized: bool,
     pub sources: Vec<SidecarSource>,
     #[serde(default)]
     pub clips: Vec<Clip>,
@@ -91,6 +94,7 @@ impl Sidecar {
             ended: None,
             messages: None,
             importing: false,
+            pseudonymized: false,
             sources: header.sources.iter().map(source).collect(),
             clips: Vec::new(),
             marks: Vec::new(),

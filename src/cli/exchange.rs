@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::Filters;
+use super::privacy::Privacy;
 use crate::archive::Filter;
 use crate::units::{Moment, parse_moment};
 
@@ -75,6 +76,7 @@ pub enum FileFormat {
   telereel export tuesday --to tuesday.mcap             for Foxglove and the mcap tools
   telereel export latest --to - --kind alarm | jq .payload
   telereel export --from -2h --to last.jsonl            whatever was recorded then
+  telereel export fall --to fall.reel --pseudonymize env:REEL_KEY --shift-time key --shift-place key
 
 A reel goes wherever a session does (`telereel replay fall.reel`). All but Parquet come back with
 `telereel import`, byte for byte. Everything is exported, link and control messages too, unless a filter says less.")]
@@ -88,6 +90,8 @@ pub struct Export {
     /// What to write, where the name does not say it [default on standard output: jsonl]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<FileFormat>,
+    #[command(flatten)]
+    pub privacy: Privacy,
     #[command(flatten)]
     pub filters: ExportFilters,
 }

@@ -12,12 +12,17 @@ use super::progress::Progress;
 use super::selection::{self, choose, unsealed};
 use super::{Outcome, Usage};
 use crate::archive::Archive;
-use crate::cli::{Export, FileFormat, Filters};
+use crate::cli::{Export, FileFormat, Filters, Privacy, PrivacyKey};
 use crate::clock::Clock;
 use crate::decode::Role;
-use crate::exchange::export::{Exported, export, sensitive, stream};
+use crate::exchange::export::{Change, Exported, Unchanged, export, sensitive, stream};
+use crate::exchange::pseudonymize::{Pseudonymize, Told as Hidden, Wanted};
 use crate::exchange::{ExchangeError, Format};
+use crate::secret::Secret;
 use crate::units::{human_count, human_size};
+
+/// A shorter key is soon found by trying.
+const KEY_BYTES_MIN: usize = 12;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -27,6 +32,8 @@ struct Told<'a> {
     sessions: Vec<&'a str>,
     #[serde(flatten)]
     exported: Exported,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pseudonymized: Option<&'a Hidden>,
 }
 
 impl From<FileFormat> for Format {
@@ -59,7 +66,16 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
     let mut chosen = choose(archive, &opened.names, filters, Clock::System.now())?;
     chosen.options.data_only = false;
     chosen.require_some(archive)?;
-    warn(context, archive, &chosen.options)?;
+    let mut hidden = match args.privacy {
+        Privacy { pseudonymize: Some(key), shift_time: time, shift_place: place, keep_text } => {
+            let wanted = Wanted { key: read_key(context, &key)?, time, place, keep_text };
+            Some(Pseudonymize::new(archive, &chosen.options, wanted)?)
+        }
+        Privacy { pseudonymize: None, .. } => {
+            warn(context, archive, &chosen.options)?;
+            None
+        }
+    };
     if let Some(unsealed) = unsealed(archive, &chosen.sessions)? {
         context.screen.note(unsealed);
     }
@@ -70,12 +86,15 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
         }
     };
     // What becomes of each row on its way out.
-    let mut change = |row| row;
+    let change: &mut dyn Change = match &mut hidden {
+        Some(hidden) => hidden,
+        None => &mut Unchanged,
+    };
     let exported = if to_stdout {
         let out = (io::stdout(), args.file.as_path());
-        stream(archive, &chosen.options, format, out, &mut change, &tell)
+        stream(archive, &chosen.options, format, out, change, &tell)
     } else {
-        export(archive, &chosen.options, format, &args.file, &mut change, &tell)
+        export(archive, &chosen.options, format, &args.file, change, &tell)
     };
     drop(progress);
     let exported = match exported {
@@ -84,8 +103,15 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
         }
         exported => exported?,
     };
+    if let Some(hidden) = &hidden {
+        tell_hidden(context, hidden);
+    }
     if exported.messages == 0 {
-        bail!("nothing was selected");
+        bail!(if hidden.is_some() {
+            "nothing is left that could be exported"
+        } else {
+            "nothing was selected"
+        });
     }
     if to_stdout {
         return Ok(Outcome::Done);
@@ -93,7 +119,8 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
     let sessions = chosen.sessions.iter().map(|session| session.name.as_str()).collect();
     let (messages, bytes) = (human_count(exported.messages), human_size(exported.bytes));
     let size = human_size(exported.file_bytes.unwrap_or(0));
-    let told = Told { file: &args.file, format: format.name(), sessions, exported };
+    let pseudonymized = hidden.as_ref().map(Pseudonymize::told);
+    let told = Told { file: &args.file, format: format.name(), sessions, exported, pseudonymized };
     print(context.json, &told, |out| {
         out.line(format!("{messages} messages, {bytes} as received, {size} in {}", args.file.display()))
     })?;
@@ -102,19 +129,66 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
 
 /// A word where people may be in what leaves the archive.
 fn warn(context: &Context, archive: &Archive, options: &crate::archive::ScanOptions) -> anyhow::Result<()> {
-    let roles = sensitive(archive, options)?;
-    if roles.is_empty() {
+    let found = sensitive(archive, options)?;
+    if found.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = [Role::Health, Role::Location]
-        .iter()
-        .filter(|role| roles.contains(role))
-        .map(|role| role.name())
-        .collect();
+    let of = |(role, kinds): &(Role, Vec<String>)| format!("{} ({})", role.name(), kinds.join(", "));
+    let of: Vec<String> = found.iter().map(of).collect();
     context.screen.note(format!(
         "warning: this holds data of {} with the identifiers of who or what it is of: give it to those only who may \
-         have it",
-        names.join(" and ")
+         have it, or export it with --pseudonymize",
+        of.join(" and ")
     ));
     Ok(())
+}
+
+/// The key, from wherever it is.
+fn read_key(context: &Context, key: &PrivacyKey) -> anyhow::Result<Secret> {
+    let read = match key {
+        PrivacyKey::Given(key) => key.clone(),
+        PrivacyKey::Env(name) => match std::env::var(name) {
+            Ok(key) => Secret::new(key),
+            Err(_) => {
+                return Err(
+                    Usage(format!("--pseudonymize: the environment variable {name} is not set")).into()
+                );
+            }
+        },
+        PrivacyKey::File(path) => {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|error| Usage(format!("--pseudonymize: {}: {error}", path.display())))?;
+            // Editors and `echo` end a file with a newline that is no part of the key.
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            Secret::new(text.strip_suffix('\r').unwrap_or(text))
+        }
+    };
+    match read.expose().len() {
+        0 => Err(Usage("--pseudonymize: the key is empty".into()).into()),
+        1..KEY_BYTES_MIN => {
+            let what = "the key is short: who guesses it can tell which identifier a pseudonym stands for";
+            context.screen.note(format!("warning: {what}"));
+            Ok(read)
+        }
+        _ => Ok(read),
+    }
+}
+
+/// What became of names, and what is not there.
+fn tell_hidden(context: &Context, hidden: &Pseudonymize) {
+    let told = hidden.told();
+    context.screen.note(format!(
+        "{} values replaced, {} left out that no declaration names",
+        human_count(told.replaced),
+        human_count(told.dropped_values)
+    ));
+    if !told.left_out.is_empty() {
+        let kinds = told.left_out.iter().map(|(kind, rows)| format!("{} of {kind}", human_count(*rows)));
+        let kinds: Vec<String> = kinds.collect();
+        let what = "messages left out, since nobody knows what they name:";
+        context.screen.note(format!("{what} {}", kinds.join(", ")));
+    }
+    if hidden.keeps_places() {
+        context.screen.note("places are as they were: --shift-place moves them");
+    }
 }

@@ -40,6 +40,9 @@ fn for_people(out: &mut Out, info: &SessionInfo) -> anyhow::Result<()> {
     if !summary.site.is_empty() {
         out.line(format!("site      {}", summary.site))?;
     }
+    if info.pseudonymized {
+        out.line("names     pseudonyms: exported with --pseudonymize")?;
+    }
     out.line(format!("started   {}", format_time_us(summary.started_at_us)))?;
     out.line(format!("ended     {ended}"))?;
     out.line(format!("duration  {}", human_duration(summary.duration_ns)))?;

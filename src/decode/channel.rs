@@ -19,6 +19,11 @@ impl ChannelPattern {
         (places == 1 && !hash_inside).then_some(Self(levels))
     }
 
+    /// As it was declared.
+    pub(super) fn text(&self) -> String {
+        self.0.join("/")
+    }
+
     /// The id in `channel`, if it fits the pattern and the level is not empty.
     pub(super) fn device_id<'a>(&self, channel: &'a str) -> Option<&'a str> {
         let mut found = None;

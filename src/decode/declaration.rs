@@ -106,6 +106,12 @@ impl Declaration {
         self.rule.is_some()
     }
 
+    /// What it says of channels, as patterns of levels: whatever is in it and no wildcard is a word.
+    pub(crate) fn channel_patterns(&self) -> Vec<String> {
+        let of_device = self.device_id_channel.iter().map(ChannelPattern::text);
+        of_device.chain(self.rule.iter().filter_map(|rule| rule.channel.clone())).collect()
+    }
+
     pub(super) fn error(&self, line: usize, key: &str, what: impl Into<String>) -> SchemaError {
         SchemaError { origin: self.origin.clone(), line, key: key.to_owned(), what: what.into() }
     }

@@ -57,6 +57,7 @@ mod builtin;
 mod channel;
 mod check;
 mod columns;
+mod conceal;
 mod declaration;
 mod decoder;
 mod describe;
@@ -75,12 +76,14 @@ mod state;
 mod time;
 mod unknown;
 mod value;
+mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use builtin::{builtin, declaration, vendors};
 pub use check::check_vendor;
+pub use conceal::{Conceal, Mask, Shown};
 pub use declaration::{CodeTable, Codes, Declaration, Field, FieldType, Path, Role, SchemaError};
 pub use decoder::{Decoded, Decoder};
 pub use describe::{FieldDescription, KindDescription, VendorDescription, describe};

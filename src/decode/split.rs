@@ -12,6 +12,13 @@ pub(super) enum Split {
 }
 
 impl Split {
+    /// What stands between the parts.
+    pub(super) fn separator(&self) -> char {
+        match self {
+            Split::Position { separator, .. } | Split::Key { separator, .. } => *separator,
+        }
+    }
+
     /// The piece of `text`, if there is one.
     pub(super) fn piece<'a>(&self, text: &'a str) -> Option<&'a str> {
         match self {

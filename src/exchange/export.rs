@@ -14,12 +14,34 @@ use super::parquet::ParquetFile;
 use super::target::Target;
 use super::typed::Typed;
 use super::{Format, reel};
-use crate::archive::{Archive, ArchiveError, ScanOptions, scan};
-use crate::decode::{Declaration, Field, FieldType, Role};
-use crate::message::{Row, Selection};
+use crate::archive::{Archive, ArchiveError, ScanOptions, Sidecar, scan};
+use crate::decode::{Field, FieldType, Role};
+use crate::message::{Row, Selection, SessionHeader};
 
-/// What becomes of each row before it is written. Numbers, session and source stay as they are.
-pub type Change<'c> = dyn FnMut(Row) -> Row + 'c;
+/// What becomes of rows before they are written, and of what is said about them. Numbers stay as they are, and rows
+/// of one session stay rows of one.
+pub trait Change {
+    /// None: it is left out.
+    fn row(&mut self, row: Row) -> Option<Row>;
+
+    fn site(&mut self, site: &str) -> String {
+        site.to_owned()
+    }
+
+    fn header(&mut self, _: &mut SessionHeader) {}
+
+    fn sidecar(&mut self, _: &mut Sidecar) {}
+}
+
+/// As it was recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Unchanged;
+
+impl Change for Unchanged {
+    fn row(&mut self, row: Row) -> Option<Row> {
+        Some(row)
+    }
+}
 
 /// Where rows go.
 pub trait RowWriter {
@@ -47,7 +69,7 @@ pub fn export(
     options: &ScanOptions,
     format: Format,
     to: &Path,
-    change: &mut Change<'_>,
+    change: &mut dyn Change,
     tell: &Tell<'_>,
 ) -> Result<Exported, ExchangeError> {
     if format == Format::Reel {
@@ -65,14 +87,14 @@ pub fn stream<'w>(
     options: &ScanOptions,
     format: Format,
     (out, to): (impl Write + Send + 'w, &Path),
-    change: &mut Change<'_>,
+    change: &mut dyn Change,
     tell: &Tell<'_>,
 ) -> Result<Exported, ExchangeError> {
     let typed = || Typed::new(archive, &kinds(archive, options)?);
     let mut writer: Box<dyn RowWriter + 'w> = match format {
         Format::Jsonl => Box::new(JsonlWriter::new(out, to)),
         Format::Csv => Box::new(CsvWriter::new(out, to, typed()?)?),
-        Format::Mcap => Box::new(McapWriter::new(out, to, archive, options)?),
+        Format::Mcap => Box::new(McapWriter::new(out, to, archive, options, change)?),
         Format::Parquet => Box::new(ParquetFile::new(out, to, typed()?)?),
         Format::Reel => {
             let what = "it is made of files that are put together, not streamed".to_owned();
@@ -81,7 +103,7 @@ pub fn stream<'w>(
     };
     let mut exported = Exported::default();
     for row in scan(archive, options)? {
-        let row = change(row?);
+        let Some(row) = change.row(row?) else { continue };
         exported.count(&row);
         writer.write(&row)?;
         if exported.messages.is_multiple_of(4_096) {
@@ -121,25 +143,30 @@ pub(super) fn kinds(
     Ok(found)
 }
 
-/// Which of these roles the declared fields have that may be selected: by what a warning is given.
-pub fn sensitive(archive: &Archive, options: &ScanOptions) -> Result<Vec<Role>, ArchiveError> {
-    let mut found = Vec::new();
+/// What has to be thought of before it is given away: for each role of health and of places, the kinds that may be
+/// selected and declare such a field.
+pub fn sensitive(archive: &Archive, options: &ScanOptions) -> Result<Vec<(Role, Vec<String>)>, ArchiveError> {
+    let mut found = vec![(Role::Health, Vec::new()), (Role::Location, Vec::new())];
     for (vendor, kind) in kinds(archive, options)? {
-        for declaration in archive.declarations(&vendor, &kind)? {
-            note_roles(&declaration, &mut found);
+        let declarations = archive.declarations(&vendor, &kind)?;
+        for (role, kinds) in &mut found {
+            if declarations
+                .iter()
+                .any(|declaration| declaration.fields().iter().any(|field| has(field, *role)))
+            {
+                kinds.push(format!("{vendor} {kind}"));
+            }
         }
     }
+    found.retain(|(_, kinds)| !kinds.is_empty());
     Ok(found)
 }
 
-fn note_roles(declaration: &Declaration, found: &mut Vec<Role>) {
-    fn of(field: &Field, found: &mut Vec<Role>) {
-        if matches!(field.role, Role::Health | Role::Location) && !found.contains(&field.role) {
-            found.push(field.role);
-        }
-        if let FieldType::Structs { members, .. } = &field.data_type {
-            members.iter().for_each(|member| of(member, found));
-        }
-    }
-    declaration.fields().iter().for_each(|field| of(field, found));
+/// Whether a field, or one within it, has this role.
+fn has(field: &Field, role: Role) -> bool {
+    let members = match &field.data_type {
+        FieldType::Structs { members, .. } => &members[..],
+        _ => &[],
+    };
+    field.role == role || members.iter().any(|member| has(member, role))
 }

@@ -33,6 +33,7 @@ pub mod import;
 mod jsonl;
 pub mod mcap;
 mod parquet;
+pub mod pseudonymize;
 pub mod reel;
 mod tar;
 pub mod target;

@@ -43,11 +43,11 @@ pub fn write(
     archive: &Archive,
     options: &ScanOptions,
     to: &Path,
-    change: &mut Change<'_>,
+    change: &mut dyn Change,
     tell: &Tell<'_>,
 ) -> Result<Exported, ExchangeError> {
     let folder = Folder::make(&beside(to).with_extension("d"))?;
-    let small = Archive::create_or_open(folder.path.join("reel"), archive.site())?;
+    let small = Archive::create_or_open(folder.path.join("reel"), &change.site(archive.site()))?;
     let sessions = match &options.sessions[..] {
         [] => archive.list()?.into_iter().map(|session| session.session_id).collect(),
         sessions => sessions.to_vec(),
@@ -55,7 +55,7 @@ pub fn write(
     let mut exported = Exported::default();
     for session_id in sessions {
         let options = ScanOptions { sessions: vec![session_id], ..options.clone() };
-        take(archive, &small, &options, session_id, (change, tell), &mut exported)?;
+        take(archive, &small, &options, session_id, (&mut *change, tell), &mut exported)?;
     }
     let mut target = Target::create(to)?;
     pack(small.root(), &mut target)?;
@@ -69,20 +69,27 @@ fn take(
     small: &Archive,
     options: &ScanOptions,
     session_id: SessionId,
-    (change, tell): (&mut Change<'_>, &Tell<'_>),
+    (change, tell): (&mut dyn Change, &Tell<'_>),
     exported: &mut Exported,
 ) -> Result<(), ExchangeError> {
-    let mut rows = scan(archive, options)?.peekable();
+    let mut sidecar = archive.read_sidecar(session_id)?;
+    if let Some(sidecar) = &mut sidecar {
+        change.sidecar(sidecar);
+    }
+    let mut header = session_header(archive, session_id)?;
+    change.header(&mut header);
+    let rows = scan(archive, options)?;
+    let mut rows = rows.filter_map(|row| row.map(|row| change.row(row)).transpose()).peekable();
     if rows.peek().is_none() {
         return Ok(());
     }
-    let mut intake = Intake::begin(small, session_header(archive, session_id)?, "export")?;
+    let mut intake = Intake::begin(small, header, "export")?.with_lost(archive.lost_of(session_id)?);
     let (mut first_seq, mut end_seq) = (None, 0);
     while rows.peek().is_some() {
         intake.part(|part| {
             while part.bytes() < PART_BYTES {
                 let Some(row) = rows.next() else { break };
-                let row = change(row?);
+                let row = row?;
                 first_seq.get_or_insert(row.seq);
                 end_seq = row.seq + 1;
                 exported.count(&row);
@@ -94,7 +101,6 @@ fn take(
             Ok::<_, ExchangeError>(())
         })?;
     }
-    let sidecar = archive.read_sidecar(session_id)?;
     intake.commit(|own| {
         let Some(sidecar) = sidecar else { return };
         // Of a session that goes on, the reel's is over with its last message.
@@ -106,6 +112,7 @@ fn take(
             |clip: &Clip| clip.seq_from < end_seq && first_seq.is_some_and(|first| clip.seq_to > first);
         own.clips = sidecar.clips.into_iter().filter(is_there).collect();
         own.marks = sidecar.marks;
+        own.pseudonymized = sidecar.pseudonymized;
     })?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::export::export;
+use super::export::{Unchanged, export};
 use super::import::{ImportOptions, plan};
 use super::{Format, reel};
 use crate::archive::tests::support::{START_US, quick_dir};
@@ -13,6 +13,8 @@ use crate::decode::builtin;
 use crate::message::{
     COMMON_KINDS, KindHeader, Mqtt, Row, Selection, SessionHeader, SessionId, SourceHeader,
 };
+
+mod upkept;
 
 const VENDORS: [&str; 6] = ["damoov", "delicode", "jointech", "pontosense", "sensoro", "generic"];
 
@@ -135,7 +137,7 @@ pub(super) fn assert_clean(archive: &Archive) {
 }
 
 fn write(archive: &Archive, options: &ScanOptions, format: Format, to: &Path) -> u64 {
-    export(archive, options, format, to, &mut |row| row, &|_, _| ()).unwrap().messages
+    export(archive, options, format, to, &mut Unchanged, &|_, _| ()).unwrap().messages
 }
 
 #[test]

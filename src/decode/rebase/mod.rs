@@ -22,18 +22,16 @@
 //! of a time that differ is copied, blanks, escapes and order included.
 
 mod respell;
-mod walk;
 
 #[cfg(test)]
 mod tests;
 
-use serde::de::IgnoredAny;
-
-use self::walk::{Edit, Walk, edited};
+use self::respell::respell;
 use super::declaration::{Declaration, Encrypted, Field, FieldType};
 use super::json;
 use super::plan::{NodeId, Plan, ROOT};
 use super::row::{Row, Value};
+use super::walk::{Edit, Fate, Visit, Walk, Written, differences, edited, is_json, offset_in, piece};
 
 /// Moves the declared times in the messages of one kind.
 #[derive(Debug)]
@@ -84,7 +82,7 @@ impl Rebase {
     pub fn with_sealed(&self, payload: &[u8], sealed: &str) -> Option<Vec<u8>> {
         let member = self.parts.iter().find_map(|part| part.encrypted.as_ref())?.member();
         is_json(payload).then_some(())?;
-        let range = Walk::new(payload, 0).text_of_member(&member)?;
+        let range = Walk::new(payload, &mut Shift { us: 0 }).text_of_member(&member)?;
         edited(payload, vec![Edit { range, new: sealed.to_owned() }])
     }
 
@@ -101,7 +99,8 @@ impl Rebase {
         let mut edits = Vec::new();
         for part in &self.parts {
             let Some(node) = node(part) else { continue };
-            let mut walk = Walk::new(body, shift_us);
+            let mut shift = Shift { us: shift_us };
+            let mut walk = Walk::new(body, &mut shift);
             walk.value(&part.plan, node, 0)?;
             edits.extend(walk.into_edits());
         }
@@ -151,8 +150,34 @@ impl Part {
     }
 }
 
-fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(body).is_ok()
+/// Moves every time that it meets.
+struct Shift {
+    us: i64,
+}
+
+impl Visit for Shift {
+    fn declared(&mut self, fields: &mut dyn Iterator<Item = &Field>, written: Written<'_>) -> Fate {
+        let mut edits = Vec::new();
+        for field in fields {
+            match written {
+                Written::Number(digits) => {
+                    let new = respell(field, written, written, self.us);
+                    edits.extend(new.iter().flat_map(|new| differences(digits, new, 0)));
+                }
+                Written::Text(text) => {
+                    let Some(piece) = piece(field, text) else { continue };
+                    let new = respell(field, written, Written::Text(piece), self.us);
+                    let start = offset_in(text, piece);
+                    edits.extend(new.iter().flat_map(|new| differences(piece, new, start)));
+                }
+            }
+        }
+        Fate::Edits(edits)
+    }
+
+    fn key(&mut self, field: Option<&Field>, key: &str) -> Fate {
+        field.map_or(Fate::Stays, |field| self.declared(&mut std::iter::once(field), Written::Text(key)))
+    }
 }
 
 /// The field itself or its members, as far as they are times.

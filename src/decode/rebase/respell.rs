@@ -4,7 +4,8 @@ use chrono::{DateTime, Datelike as _, Timelike as _};
 
 use crate::decode::declaration::{Field, FieldType};
 use crate::decode::time::{self, TimeFormat, UNIX_MS_FROM};
-use crate::decode::value::{Converted, Scalar, convert, timestamp, trim};
+use crate::decode::value::{Converted, convert, timestamp};
+use crate::decode::walk::Written;
 
 /// So many digits fit the integers below with room for a shift.
 const DIGITS_MAX: usize = 24;
@@ -16,28 +17,6 @@ const OFF_MAX_US: u64 = 1_000_001;
 /// The powers of ten between a microsecond and the units of numbers.
 const SECOND: u32 = 6;
 const MILLISECOND: u32 = 3;
-
-/// What stands at a place of a time.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Written<'a> {
-    /// A JSON number as it is spelled.
-    Number(&'a str),
-    /// The content of a text, or a piece of it.
-    Text(&'a str),
-}
-
-impl<'a> Written<'a> {
-    fn scalar(self) -> Option<Scalar<'a>> {
-        match self {
-            Written::Text(text) => Some(Scalar::Text(text)),
-            Written::Number(digits) => match (digits.parse(), digits.parse()) {
-                (Ok(int), _) => Some(Scalar::Int(int)),
-                (_, Ok(unsigned)) => Some(Scalar::Unsigned(unsigned)),
-                _ => digits.parse().ok().map(Scalar::Double),
-            },
-        }
-    }
-}
 
 /// The time of `field` that `whole` says with the part that is `written`, moved by `shift_us`; none if it is
 /// to stay.
@@ -230,14 +209,4 @@ fn civil(second: i64, [dash, colon]: [&str; 2]) -> Option<[String; 2]> {
             format!("{:02}{colon}{:02}{colon}{:02}", time.hour(), time.minute(), time.second()),
         ]
     })
-}
-
-/// The piece of a text that holds the field's time, trimmed; none where a sentinel stands.
-pub(super) fn piece<'a>(field: &Field, text: &'a str) -> Option<&'a str> {
-    let is_value = |text: &&str| !field.sentinels.has_text(text);
-    let text = Some(text).filter(is_value)?;
-    match &field.split {
-        Some(split) => split.piece(text).filter(is_value).map(trim),
-        None => Some(trim(text)),
-    }
 }

@@ -235,7 +235,8 @@ impl Plan {
         if rows.peek().is_none() {
             return Ok(None);
         }
-        let mut intake = Intake::begin(archive, header, "import")?;
+        let lost = reel.lost_of(session.session_id)?;
+        let mut intake = Intake::begin(archive, header, "import")?.with_lost(lost);
         let mut exported = export::Exported::default();
         while rows.peek().is_some() {
             let mut days = Days::default();
@@ -313,11 +314,13 @@ impl Plan {
     ) -> Result<Imported, ExchangeError> {
         let session = intake.header().name.clone();
         let session_id = intake.commit(|own| {
-            let Some(Sidecar { ended, ended_at_us, clips, marks, .. }) = sidecar else { return };
+            let Some(Sidecar { ended, ended_at_us, clips, marks, pseudonymized, .. }) = sidecar else {
+                return;
+            };
             if ended.is_some() {
                 (own.ended, own.ended_at_us) = (ended, ended_at_us);
             }
-            (own.clips, own.marks) = (clips, marks);
+            (own.clips, own.marks, own.pseudonymized) = (clips, marks, pseudonymized);
         })?;
         Ok(Imported { session_id, session, messages, was })
     }

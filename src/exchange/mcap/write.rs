@@ -12,7 +12,7 @@ use super::{ENVELOPES, MAGIC, SESSION, op};
 use crate::archive::{Archive, ScanOptions};
 use crate::envelope::Envelope;
 use crate::exchange::error::{ExchangeError, IoContext};
-use crate::exchange::export::RowWriter;
+use crate::exchange::export::{Change, RowWriter};
 use crate::message::{Row, SessionId};
 
 /// Of a chunk before it is compressed: readers hold one.
@@ -73,6 +73,7 @@ impl<W: Write> McapWriter<W> {
         path: &Path,
         archive: &Archive,
         options: &ScanOptions,
+        change: &mut dyn Change,
     ) -> Result<Self, ExchangeError> {
         let mut writer = Self {
             out,
@@ -98,7 +99,9 @@ impl<W: Write> McapWriter<W> {
             sessions => sessions.to_vec(),
         };
         for session_id in sessions {
-            if let Some(sidecar) = archive.read_sidecar(session_id)? {
+            if let Some(mut sidecar) = archive.read_sidecar(session_id)? {
+                change.sidecar(&mut sidecar);
+                let session_id = sidecar.session_id;
                 let sidecar = serde_json::to_string(&sidecar).map_err(std::io::Error::from);
                 writer.session(session_id, sidecar.doing("write", path)?)?;
             }
