@@ -95,6 +95,8 @@
 mod format;
 mod queue;
 mod reader;
+#[cfg(test)]
+mod stepped;
 mod writer;
 
 #[cfg(test)]
@@ -113,6 +115,8 @@ use crate::message::{Message, SessionHeader, SessionId};
 pub use format::{HeadersRef, MAX_BODY_BYTES, PartHeader, RecordRef};
 pub use queue::{JournalHandle, RESERVE_BYTES};
 pub use reader::{Damage, PartEnd, PartReader};
+#[cfg(test)]
+pub use stepped::{Stepped, stepped};
 pub use writer::WRITE_BYTES;
 
 use format::encode_file_header;

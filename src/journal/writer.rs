@@ -127,17 +127,19 @@ impl Writer {
         let mut fuse = Fuse { shared: Arc::clone(&self.shared), lit: true };
         let result = loop {
             self.shared.wait(self.deadline_ns());
-            match self.turn() {
+            match self.turn_or_fail() {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        if let Err(error) = &result {
-            self.shared.fail(describe(error).into());
-        }
         fuse.lit = false;
         result
+    }
+
+    /// Takes a turn; if it fails, so has the journal, and for good.
+    pub(super) fn turn_or_fail(&mut self) -> Result<bool, JournalError> {
+        self.turn().inspect_err(|error| self.shared.fail(describe(error).into()))
     }
 
     /// Writes what is queued and does what is due. False when the journal has been closed.
