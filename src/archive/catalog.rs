@@ -63,6 +63,12 @@ impl Archive {
             && parts >= files_in(&*self.disk, &self.layout.manifests(), "json")?.len())
     }
 
+    /// Whether the index can be read, all of it; also where there is none.
+    pub(super) fn index_is_sound(&self) -> bool {
+        let sound = || self.open_index()?.integrity();
+        !self.layout.index().exists() || sound().is_ok_and(|complaint| complaint.is_none())
+    }
+
     /// Whether the index can be read, knows all parts, and says of the sessions what the sidecars say.
     pub(super) fn index_is_whole(&self) -> Result<bool, ArchiveError> {
         let Ok(index) = self.open_index() else { return Ok(false) };

@@ -36,6 +36,8 @@ pub(super) enum Broken {
     PartRemovedBeforeManifest,
     /// A failed sync is called again, and believed.
     FailedSyncRetried,
+    /// Recovery builds on names that it finds, without making sure that they are durable.
+    FoundNamesNotSynced,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ struct Inner {
     log: Option<Vec<String>>,
     /// Renames into `data/` that wait for a manifest, with that switch.
     held: Vec<(PathBuf, PathBuf)>,
+    /// Whether this process has changed anything yet.
+    changed: bool,
     /// A journal part whose sync has been claimed and not been done.
     claimed: Option<Arc<Mutex<Box<dyn DiskFile>>>>,
 }
@@ -82,6 +86,12 @@ impl ShadowDisk {
 
     pub(super) fn log(&self) -> Vec<String> {
         self.lock().log.clone().unwrap_or_default()
+    }
+
+    /// Another process begins.
+    pub(super) fn begin(&self, what: &str) {
+        self.note(|| format!("=== {what}"));
+        self.lock().changed = false;
     }
 
     /// The power goes off, and on again: what was not synced may be gone.
@@ -135,6 +145,7 @@ impl ShadowDisk {
     }
 
     fn rename_now(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.lock().changed = true;
         let done = self.sim.rename(from, to);
         self.told("rename to", to, shadowed(done, || fs::rename(from, to)))
     }
@@ -145,6 +156,7 @@ impl ShadowDisk {
     }
 
     fn remove_now(&self, path: &Path) -> io::Result<()> {
+        self.lock().changed = true;
         let done = self.sim.remove_file(path);
         self.told("remove", path, shadowed(done, || fs::remove_file(path)))
     }
@@ -163,7 +175,7 @@ fn is_index(path: &Path) -> bool {
 }
 
 fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             remove_others(&path, kept);
@@ -343,7 +355,12 @@ impl Disk for ShadowDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.catch_up();
-        let skipped = match self.lock().broken {
+        let (broken, changed) = {
+            let inner = self.lock();
+            (inner.broken, inner.changed)
+        };
+        let skipped = match broken {
+            Some(Broken::FoundNamesNotSynced) => !changed,
             Some(Broken::JournalNameNotSynced) => path.ends_with("journal"),
             Some(Broken::ManifestNamesNotSynced) => path.ends_with("manifests"),
             Some(Broken::SidecarNamesNotSynced) => path.ends_with("sessions"),

@@ -96,7 +96,7 @@ impl World {
     fn all(&mut self) -> Check {
         for life in 0..self.rng.random_range(2..5) {
             let upkeep = life > 0 && self.rng.random_range(0..3) == 0;
-            self.disk.note(|| format!("=== {}", if upkeep { "upkeep" } else { "record" }));
+            self.disk.begin(if upkeep { "upkeep" } else { "record" });
             if self.rng.random_range(0..5) > 0 {
                 let within = [20, 60, 150, 400][self.rng.random_range(0..4)];
                 self.disk.sim().power_off_at(self.rng.random_range(1..=within));
@@ -110,7 +110,8 @@ impl World {
                 self.record()?
             }
             // A process that ends leaves what it wrote; what of it is on disk shows at the next power cut.
-            if self.disk.sim().is_off() || self.rng.random_range(0..3) == 0 {
+            let killed = self.rng.random_range(0..3) > if self.disk.sim().is_off() { 1 } else { 0 };
+            if !killed {
                 self.disk.crash(&mut self.rng);
             } else {
                 self.disk.note(|| "--- the process ended".into());
@@ -118,7 +119,7 @@ impl World {
             }
             self.disk.sim().set_capacity(u64::MAX);
         }
-        self.disk.note(|| "=== the end".into());
+        self.disk.begin("the end");
         self.at_the_end()
     }
 
@@ -152,6 +153,8 @@ impl World {
             text = format!("{text}: {error}");
             cause = error.source();
         }
+        // The folder has another name each time.
+        let text = text.replace(&*self.dir.path().to_string_lossy(), "");
         self.disk.note(|| format!("failed: {text}"));
         let ours = ["the power is off", "no storage space", "other error", "storage full"];
         ensure!(ours.iter().any(|own| text.contains(own)), "an error without a cause: {text}");
@@ -339,6 +342,7 @@ impl World {
         }
         // What recovery has built on must be on disk as well.
         self.disk.crash(&mut self.rng);
+        self.disk.begin("and again");
         let said = |error: ArchiveError| format!("at the end: {error}");
         let archive = self.archive().map_err(said)?;
         let report = recover(&archive).map_err(said)?;
@@ -424,6 +428,7 @@ impl Recorder {
                 94..96 => self.roll(world)?,
                 96 => self.sealer.end_sessions(false),
                 97 => {
+                    world.disk.sim().set_capacity(u64::MAX);
                     let used = u64::MAX - world.disk.sim().free_bytes(world.dir.path()).unwrap_or(0);
                     let room = world.rng.random_range(0..30_000);
                     world.disk.note(|| format!("room for {room} bytes more"));

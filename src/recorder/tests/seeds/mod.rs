@@ -19,6 +19,7 @@
 //!
 //! `TELEREEL_SEEDS=10000` runs as many seeds, `TELEREEL_SEED=17` one, and prints all that happened in it.
 
+mod again;
 mod disk;
 mod life;
 mod model;
@@ -106,6 +107,7 @@ fn broken_builds_are_caught() {
         Broken::ManifestBeforeSegments,
         Broken::PartRemovedBeforeManifest,
         Broken::FailedSyncRetried,
+        Broken::FoundNamesNotSynced,
     ];
     for broken in all {
         let caught = search(|n| (n < CAUGHT_WITHIN).then_some(n), Some(broken));
@@ -123,7 +125,7 @@ fn a_seed_repeats_exactly() {
     let mut compared = 0;
     for seed in 0..20 {
         let (once, again) = (log(seed), log(seed));
-        assert_eq!(once, again, "seed {seed}");
+        assert!(once == again, "seed {seed} is not repeatable");
         compared += usize::from(once.is_some());
     }
     assert!(compared > 0, "no seed has failed");
