@@ -42,7 +42,7 @@ pub enum Fault {
     Error(io::ErrorKind),
     /// Half of the bytes are written, and said so: legal, and easily forgotten.
     ShortWrite,
-    /// Half of the bytes are written, the rest finds the disk full.
+    /// Half of the bytes are written, and said so; the next write finds the disk full.
     DiskFull,
 }
 
@@ -300,7 +300,12 @@ impl Write for SimFile {
         let (written, error) = match fault {
             Some(Fault::Error(kind)) => (0, Some(kind)),
             Some(Fault::ShortWrite) => (room.min(bytes.len().div_ceil(2)), None),
-            Some(Fault::DiskFull) => (room.min(bytes.len() / 2), Some(io::ErrorKind::StorageFull)),
+            Some(Fault::DiskFull) if bytes.len() > 1 => {
+                let full = Fault::Error(io::ErrorKind::StorageFull);
+                state.scripted.push((Operation::Write, 1, full));
+                (room.min(bytes.len() / 2), None)
+            }
+            Some(Fault::DiskFull) => (0, Some(io::ErrorKind::StorageFull)),
             None if room == 0 && !bytes.is_empty() => (0, Some(io::ErrorKind::StorageFull)),
             None => (room, None),
         };

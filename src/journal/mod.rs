@@ -5,7 +5,8 @@
 //! file) that is closed never changes again; sealing turns it into segments and removes it.
 //!
 //! What never happens here: a payload is looked into; a byte is overwritten; a failed write or sync
-//! is tried again (the kernel may have dropped the bytes, so the writer refuses all work instead).
+//! is tried again (the kernel may have dropped the bytes, so the writer refuses all work instead). Only a
+//! write that finds the disk full, which takes no byte, goes on when there is room; until then nothing is accepted.
 //!
 //! # Format, version 1
 //!

@@ -239,7 +239,8 @@ impl ShadowFile {
 
     fn skips_sync(&self) -> bool {
         let in_tmp = self.path.starts_with(self.disk.root.join("tmp"));
-        let is_segment = self.path.extension().is_some_and(|e| e == "parquet");
+        let name = self.path.to_string_lossy();
+        let is_segment = name.ends_with(".parquet") && !name.ends_with("schema.parquet");
         match self.disk.lock().broken {
             Some(Broken::JournalNotSynced) => self.is_part(),
             Some(Broken::SegmentsNotSynced) => in_tmp && is_segment,
@@ -329,7 +330,8 @@ impl Disk for ShadowDisk {
                 self.rename_now(from, to)?;
                 self.sync_dir_now(to.parent().unwrap())?;
                 let held = std::mem::take(&mut self.lock().held);
-                for (from, to) in held {
+                // Those of a seal that failed before have been made anew.
+                for (from, to) in held.into_iter().filter(|(from, _)| from.exists()) {
                     self.rename_now(&from, &to)?;
                     self.sync_dir_now(to.parent().unwrap())?;
                 }
