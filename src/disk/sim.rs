@@ -299,6 +299,7 @@ impl Write for SimFile {
         let room = usize::try_from(free).unwrap_or(usize::MAX).min(bytes.len());
         let (written, error) = match fault {
             Some(Fault::Error(kind)) => (0, Some(kind)),
+            _ if room == 0 && !bytes.is_empty() => (0, Some(io::ErrorKind::StorageFull)),
             Some(Fault::ShortWrite) => (room.min(bytes.len().div_ceil(2)), None),
             Some(Fault::DiskFull) if bytes.len() > 1 => {
                 let full = Fault::Error(io::ErrorKind::StorageFull);
@@ -306,7 +307,6 @@ impl Write for SimFile {
                 (room.min(bytes.len() / 2), None)
             }
             Some(Fault::DiskFull) => (0, Some(io::ErrorKind::StorageFull)),
-            None if room == 0 && !bytes.is_empty() => (0, Some(io::ErrorKind::StorageFull)),
             None => (room, None),
         };
         state.content(self.id)?.bytes.extend_from_slice(&bytes[..written]);

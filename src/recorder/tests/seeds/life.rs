@@ -94,8 +94,8 @@ pub(super) fn live(seed: u64, broken: Option<Broken>, log: bool) -> Result<(), V
 
 impl World {
     fn all(&mut self) -> Check {
-        for life in 0..self.rng.random_range(2..5) {
-            let upkeep = life > 0 && self.rng.random_range(0..3) == 0;
+        for life in 0..self.rng.random_range(1..4) {
+            let upkeep = life > 0 && self.rng.random_range(0..5) < 2;
             self.disk.begin(if upkeep { "upkeep" } else { "record" });
             if self.rng.random_range(0..5) > 0 {
                 let within = [20, 60, 150, 400][self.rng.random_range(0..4)];
