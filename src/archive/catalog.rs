@@ -8,7 +8,7 @@ use super::durable::{files_in, read_json};
 use super::error::ArchiveError;
 use super::layout::PartName;
 use super::manifest::Manifest;
-use super::sidecar::{Sidecar, session_rows};
+use super::sidecar::session_rows;
 use crate::index::{Index, IndexError, PartRow};
 
 impl Archive {
@@ -63,14 +63,20 @@ impl Archive {
             && parts >= files_in(&*self.disk, &self.layout.manifests(), "json")?.len())
     }
 
+    /// Whether the index can be read, all of it; also where there is none.
+    pub(super) fn index_is_sound(&self) -> bool {
+        let sound = || self.open_index()?.integrity();
+        !self.layout.index().exists() || sound().is_ok_and(|complaint| complaint.is_none())
+    }
+
     /// Whether the index can be read, knows all parts, and says of the sessions what the sidecars say.
     pub(super) fn index_is_whole(&self) -> Result<bool, ArchiveError> {
         let Ok(index) = self.open_index() else { return Ok(false) };
         let known = index.sessions().unwrap_or_default();
-        let is_known = |sidecar: &Sidecar| known.contains(&sidecar.to_row());
         let manifests = self.read_manifests()?;
-        Ok(self.is_complete(&index).unwrap_or(false)
-            && self.read_sidecars()?.iter().all(is_known)
+        let wanted = session_rows(&self.read_sidecars()?, &manifests);
+        Ok(known.len() == wanted.len()
+            && wanted.iter().all(|session| known.contains(session))
             && index.parts().is_ok_and(|parts| knows_parts(&parts, &manifests)))
     }
 

@@ -30,6 +30,7 @@
 //! M  part without a sidecar                        the disk                       written from the part's header
 //! N  index or segments.jsonl missing, or behind    cut right after one of these   made again
 //!    sidecars and manifests                        was written, or in `reindex`
+//!    index damaged                                 the disk                       made again, first of all
 //! O  sidecar that says `importing`                 cut within the commit of an    the session is taken back
 //!                                                  import                         (intake)
 //! ```
@@ -111,6 +112,10 @@ pub fn recover(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
 /// The same, and `tell` is told how many journal parts of how many are done.
 pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<RecoverReport, ArchiveError> {
     let mut report = RecoverReport::default();
+    sync_names(archive)?;
+    if !archive.index_is_sound() {
+        super::reindex::reindex(archive)?;
+    }
     empty_tmp(archive, &mut report)?;
     report.taken_back = take_back(archive)?.into_iter().map(|sidecar| sidecar.name).collect();
     finish_removals(archive, &mut report)?;
@@ -140,6 +145,20 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     archive.write_segment_list()?;
     archive.write_views()?;
     Ok(report)
+}
+
+/// Makes durable what the process before has left: it may have been killed, or have failed, between a rename and the
+/// sync of its folder. What it renamed can be seen then and could still be undone by a power cut, after recovery has
+/// removed what it replaced.
+fn sync_names(archive: &Archive) -> Result<(), ArchiveError> {
+    let layout = &archive.layout;
+    for folder in [layout.root().to_owned(), layout.sessions(), layout.manifests(), layout.journal()] {
+        // An archive that was copied without its empty folders is whole all the same.
+        if folder.is_dir() {
+            archive.disk.sync_dir(&folder).doing("sync", &folder)?;
+        }
+    }
+    Ok(())
 }
 
 /// Case K.

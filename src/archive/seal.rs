@@ -174,6 +174,9 @@ fn release(
 fn release_again(archive: &Archive, part: &Path, manifest: &Manifest) -> Result<Sealed, ArchiveError> {
     let reader = PartReader::open(&*archive.disk, part).map_err(journal_error(part))?;
     let links = archive.read_links(manifest)?;
+    // It may be that the earlier attempt failed in this very step: then the manifest is there, and not yet durable.
+    let manifests = archive.layout.manifests();
+    archive.disk.sync_dir(&manifests).doing("sync", &manifests)?;
     release(archive, part, &reader.header().session.clone(), manifest, &links)?;
     Ok(Sealed {
         messages: manifest.rows,

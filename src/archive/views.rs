@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;
+use std::sync::OnceLock;
 
 use arrow::datatypes::{DataType, Field};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -82,6 +83,8 @@ struct Kind {
     present: bool,
 }
 
+type BuiltIn = (&'static str, &'static str, Vec<Field>);
+
 /// A view across vendors: its name and template, and which part of it a kind gives, if any.
 type Across = (&'static str, &'static str, fn(&Kind) -> Option<String>);
 
@@ -152,17 +155,11 @@ impl Archive {
     /// Every kind of every built-in vendor, and what else the archive has.
     fn kinds_to_view(&self) -> Result<Vec<Kind>, ArchiveError> {
         let mut kinds: BTreeMap<(String, String), Kind> = BTreeMap::new();
-        for vendor in vendors() {
-            let own = builtin(vendor).unwrap_or_default().iter().map(|(name, _)| *name);
-            for name in own.chain(COMMON_KINDS) {
-                let text = declaration(vendor, name).map(str::to_owned);
-                let header = KindHeader { name: name.to_owned(), declaration: text };
-                let typed = parse_declaration(vendor, &header)?.map(|d| d.arrow_fields()).unwrap_or_default();
-                let columns = segment_schema(&typed).fields().iter().map(|f| (**f).clone()).collect();
-                let kind =
-                    Kind { vendor: (*vendor).to_owned(), name: name.to_owned(), columns, present: false };
-                kinds.insert(((*vendor).to_owned(), name.to_owned()), kind);
-            }
+        for (vendor, name, columns) in built_in()? {
+            let (vendor, name) = ((*vendor).to_owned(), (*name).to_owned());
+            let kind =
+                Kind { vendor: vendor.clone(), name: name.clone(), columns: columns.clone(), present: false };
+            kinds.insert((vendor, name), kind);
         }
         for (vendor, name) in self.kinds_in_data()? {
             let path = self.root().join(schema_path(&vendor, &name));
@@ -188,6 +185,26 @@ impl Archive {
         }
         Ok(kinds)
     }
+}
+
+/// Vendor, name and columns of every built-in kind. They never change, so their declarations are read once.
+fn built_in() -> Result<&'static [BuiltIn], ArchiveError> {
+    static KNOWN: OnceLock<Vec<BuiltIn>> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known);
+    }
+    let mut kinds = Vec::new();
+    for vendor in vendors() {
+        let own = builtin(vendor).unwrap_or_default().iter().map(|(name, _)| *name);
+        for name in own.chain(COMMON_KINDS) {
+            let text = declaration(vendor, name).map(str::to_owned);
+            let header = KindHeader { name: name.to_owned(), declaration: text };
+            let typed = parse_declaration(vendor, &header)?.map(|d| d.arrow_fields()).unwrap_or_default();
+            let columns = segment_schema(&typed).fields().iter().map(|f| (**f).clone()).collect();
+            kinds.push((*vendor, name, columns));
+        }
+    }
+    Ok(KNOWN.get_or_init(|| kinds))
 }
 
 /// The folders `key=value` in `folder`.

@@ -9,6 +9,7 @@
 //!   garbage (blocks that were allocated but never written);
 //! * each change of a name since the folder's last sync has happened or not, independently of the
 //!   others; a rename that was synced in neither folder is atomic;
+//! * if asked for ([`SimDisk::write_in_any_order`]), zeroes may also stand before bytes that were kept;
 //! * after a failed sync, bytes that were not durable before it never will be.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +42,7 @@ pub enum Fault {
     Error(io::ErrorKind),
     /// Half of the bytes are written, and said so: legal, and easily forgotten.
     ShortWrite,
-    /// Half of the bytes are written, the rest finds the disk full.
+    /// Half of the bytes are written, and said so; the next write finds the disk full.
     DiskFull,
 }
 
@@ -64,6 +65,7 @@ struct State {
     operations: u64,
     power_off_at: Option<u64>,
     scripted: Vec<(Operation, u64, Fault)>,
+    any_order: bool,
     /// Files opened before the last crash are dead.
     generation: u64,
 }
@@ -95,6 +97,7 @@ impl Default for State {
             operations: 0,
             power_off_at: None,
             scripted: Vec::new(),
+            any_order: false,
             generation: 0,
         }
     }
@@ -115,6 +118,25 @@ impl SimDisk {
     pub fn power_off_at(&self, nth: u64) {
         let mut state = self.lock();
         state.power_off_at = Some(state.operations.saturating_add(nth));
+    }
+
+    /// Whether the power is off.
+    pub fn is_off(&self) -> bool {
+        let state = self.lock();
+        state.power_off_at.is_some_and(|at| state.operations >= at)
+    }
+
+    /// Forgets the faults that are still to come, and the power cut.
+    pub fn mend(&self) {
+        let mut state = self.lock();
+        state.power_off_at = None;
+        state.scripted.clear();
+    }
+
+    /// From now on a crash may also take a stretch out of the middle of what was not synced, and keep what was
+    /// written after it: blocks reach a disk in any order.
+    pub fn write_in_any_order(&self) {
+        self.lock().any_order = true;
     }
 
     /// Operations that change something, so far.
@@ -152,8 +174,9 @@ impl SimDisk {
         state.names = state.durable_names.clone();
         let kept: BTreeSet<u64> = state.names.values().copied().collect();
         state.files.retain(|id, _| kept.contains(id));
+        let any_order = state.any_order;
         for content in state.files.values_mut() {
-            content.lose(&mut rng);
+            content.lose(&mut rng, any_order);
         }
         state.generation += 1;
         state.power_off_at = None;
@@ -166,7 +189,7 @@ impl SimDisk {
 }
 
 impl Content {
-    fn lose(&mut self, rng: &mut StdRng) {
+    fn lose(&mut self, rng: &mut StdRng, any_order: bool) {
         let kept = rng.random_range(self.synced..=self.bytes.len());
         self.bytes.truncate(kept);
         let damaged = rng.random_range(self.synced..=kept);
@@ -174,6 +197,11 @@ impl Content {
             0 => self.bytes[damaged..].fill(0),
             1 => self.bytes[damaged..].iter_mut().for_each(|b| *b = rng.random()),
             _ => {}
+        }
+        if any_order && rng.random_range(0..3) == 0 {
+            let from = rng.random_range(self.synced..=kept);
+            let to = rng.random_range(from..=kept);
+            self.bytes[from..to].fill(0);
         }
         self.synced = self.bytes.len();
         self.sync_failed = false;
@@ -271,9 +299,14 @@ impl Write for SimFile {
         let room = usize::try_from(free).unwrap_or(usize::MAX).min(bytes.len());
         let (written, error) = match fault {
             Some(Fault::Error(kind)) => (0, Some(kind)),
+            _ if room == 0 && !bytes.is_empty() => (0, Some(io::ErrorKind::StorageFull)),
             Some(Fault::ShortWrite) => (room.min(bytes.len().div_ceil(2)), None),
-            Some(Fault::DiskFull) => (room.min(bytes.len() / 2), Some(io::ErrorKind::StorageFull)),
-            None if room == 0 && !bytes.is_empty() => (0, Some(io::ErrorKind::StorageFull)),
+            Some(Fault::DiskFull) if bytes.len() > 1 => {
+                let full = Fault::Error(io::ErrorKind::StorageFull);
+                state.scripted.push((Operation::Write, 1, full));
+                (room.min(bytes.len() / 2), None)
+            }
+            Some(Fault::DiskFull) => (0, Some(io::ErrorKind::StorageFull)),
             None => (room, None),
         };
         state.content(self.id)?.bytes.extend_from_slice(&bytes[..written]);

@@ -5,7 +5,8 @@
 //! file) that is closed never changes again; sealing turns it into segments and removes it.
 //!
 //! What never happens here: a payload is looked into; a byte is overwritten; a failed write or sync
-//! is tried again (the kernel may have dropped the bytes, so the writer refuses all work instead).
+//! is tried again (the kernel may have dropped the bytes, so the writer refuses all work instead). Only a
+//! write that finds the disk full, which takes no byte, goes on when there is room; until then nothing is accepted.
 //!
 //! # Format, version 1
 //!
@@ -95,6 +96,8 @@
 mod format;
 mod queue;
 mod reader;
+#[cfg(test)]
+mod stepped;
 mod writer;
 
 #[cfg(test)]
@@ -113,6 +116,8 @@ use crate::message::{Message, SessionHeader, SessionId};
 pub use format::{HeadersRef, MAX_BODY_BYTES, PartHeader, RecordRef};
 pub use queue::{JournalHandle, RESERVE_BYTES};
 pub use reader::{Damage, PartEnd, PartReader};
+#[cfg(test)]
+pub use stepped::{Stepped, stepped};
 pub use writer::WRITE_BYTES;
 
 use format::encode_file_header;

@@ -92,6 +92,17 @@ struct Queue {
     failed: Option<Arc<str>>,
 }
 
+impl Queue {
+    /// When there is a reason to write; 0 is at once. `deadline_ns` is the writer's own.
+    fn due_ns(&self, deadline_ns: Option<u64>, sync_interval_ns: u64) -> Option<u64> {
+        if self.urgent || self.closing || self.waiting_bytes >= WAKE_BYTES {
+            return Some(0);
+        }
+        let write_by = self.oldest_ns.map(|oldest| oldest.saturating_add(sync_interval_ns));
+        [write_by, deadline_ns].into_iter().flatten().min()
+    }
+}
+
 impl Shared {
     pub(super) fn new(clock: Clock, options: &JournalOptions) -> Self {
         Self {
@@ -119,12 +130,8 @@ impl Shared {
     pub(super) fn wait(&self, deadline_ns: Option<u64>) {
         let mut queue = self.lock();
         loop {
-            if queue.urgent || queue.closing || queue.waiting_bytes >= WAKE_BYTES {
-                return;
-            }
-            let write_by = queue.oldest_ns.map(|oldest| oldest.saturating_add(self.sync_interval_ns));
-            let deadline = [write_by, deadline_ns].into_iter().flatten().min();
-            let left = deadline.map(|at| at.saturating_sub(self.now_ns()));
+            let due_ns = queue.due_ns(deadline_ns, self.sync_interval_ns);
+            let left = due_ns.map(|at| at.saturating_sub(self.now_ns()));
             queue.writer_sleeps = true;
             queue = match left {
                 Some(0) => {
@@ -140,6 +147,12 @@ impl Shared {
             };
             queue.writer_sleeps = false;
         }
+    }
+
+    /// When the writer is to take its next turn, as it stands; 0 is at once.
+    #[cfg(test)]
+    pub(super) fn due_ns(&self, deadline_ns: Option<u64>) -> Option<u64> {
+        self.lock().due_ns(deadline_ns, self.sync_interval_ns)
     }
 
     /// Swaps the queue with an empty batch.

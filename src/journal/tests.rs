@@ -93,6 +93,10 @@ impl Rig {
         assert!(!self.writer.turn().unwrap());
     }
 
+    fn clock_ns(&self) -> u64 {
+        Clock::Manual(Arc::clone(&self.clock)).now().steady_ns
+    }
+
     fn durable(&self) -> Ticket {
         self.handle.durable().borrow().up_to
     }

@@ -2,9 +2,15 @@
 //!
 //! [`Writer::run`] only waits and takes turns; a turn ([`Writer::turn`]) neither waits nor reads a
 //! clock of its own, so that tests take turns where and when they like.
+//!
+//! A write that finds the disk full has taken nothing of what it was given, so that it is no failure: the writer keeps
+//! what it has in its hands, accepts nothing, and goes on from the same byte when there is room. Any other error of a
+//! write, and each of a sync, is the end.
 
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use super::format::{
@@ -36,7 +42,18 @@ pub(super) struct Writer {
     session: Session,
     part: Option<OpenPart>,
     batch: Vec<Entry>,
+    /// Taken from the queue and not encoded yet.
+    backlog: VecDeque<Entry>,
+    /// When the oldest of these was accepted.
+    backlog_since_ns: Option<u64>,
+    /// Encoded and not written yet.
     buffer: Vec<u8>,
+    /// What the messages in the buffer were charged with.
+    in_buffer: Charge,
+    /// A sync is wanted that waits for room on the disk.
+    sync_now: bool,
+    /// When the disk was found full; none while it is not.
+    full_ns: Option<u64>,
     /// The last message that has been encoded.
     last_ticket: Ticket,
     /// When the oldest message that is not durable was accepted.
@@ -61,6 +78,8 @@ struct OpenPart {
     salt: u32,
     /// With what is still in the buffer.
     bytes: u64,
+    /// Those in the file.
+    written_bytes: u64,
     first_record_ns: Option<u64>,
 }
 
@@ -69,6 +88,26 @@ struct FreeDisk {
     low: bool,
     checked_ns: u64,
     bytes_since: u64,
+}
+
+/// Why a turn does not get on.
+enum Stop {
+    /// The disk is full. What was begun is as it was before, and can be begun again.
+    Full(JournalError),
+    Failed(JournalError),
+}
+
+impl From<JournalError> for Stop {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Stop> for JournalError {
+    fn from(stop: Stop) -> Self {
+        let (Stop::Full(error) | Stop::Failed(error)) = stop;
+        error
+    }
 }
 
 impl Session {
@@ -110,7 +149,12 @@ impl Writer {
             session,
             part: None,
             batch: Vec::new(),
+            backlog: VecDeque::new(),
+            backlog_since_ns: None,
             buffer: Vec::new(),
+            in_buffer: Charge::default(),
+            sync_now: false,
+            full_ns: None,
             last_ticket: 0,
             oldest_unsynced_ns: None,
             free_disk: FreeDisk::default(),
@@ -127,43 +171,80 @@ impl Writer {
         let mut fuse = Fuse { shared: Arc::clone(&self.shared), lit: true };
         let result = loop {
             self.shared.wait(self.deadline_ns());
-            match self.turn() {
+            match self.turn_or_fail() {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        if let Err(error) = &result {
-            self.shared.fail(describe(error).into());
-        }
         fuse.lit = false;
         result
+    }
+
+    /// Takes a turn; if it fails, so has the journal, and for good.
+    pub(super) fn turn_or_fail(&mut self) -> Result<bool, JournalError> {
+        self.turn().inspect_err(|error| self.shared.fail(describe(error).into()))
     }
 
     /// Writes what is queued and does what is due. False when the journal has been closed.
     pub(super) fn turn(&mut self) -> Result<bool, JournalError> {
         let taken = self.shared.take(&mut self.batch);
+        self.backlog.extend(self.batch.drain(..));
+        self.batch.shrink_to(KEPT_ENTRIES);
         let now_ns = self.shared.now_ns();
-        self.write_batch(taken.oldest_ns.unwrap_or(now_ns), now_ns)?;
-        let interval_ns = saturating_ns(self.options.sync_interval);
-        if taken.sync_now
-            || self.oldest_unsynced_ns.is_some_and(|at| at.saturating_add(interval_ns) <= now_ns)
-        {
-            self.sync()?;
+        self.sync_now |= taken.sync_now;
+        self.backlog_since_ns = self.backlog_since_ns.or(taken.oldest_ns);
+        let is_due = |full_ns: u64| now_ns.saturating_sub(full_ns) >= DISK_CHECK_INTERVAL_NS;
+        if self.full_ns.is_none_or(is_due) || taken.closing {
+            match self.work(now_ns, taken.closing) {
+                Ok(()) => self.has_room(),
+                Err(Stop::Full(error)) if !taken.closing => self.is_full(&error, now_ns),
+                Err(stop) => return Err(stop.into()),
+            }
         }
         if taken.closing {
-            self.close_part()?;
             return Ok(false);
-        }
-        if self.part_ends_ns().is_some_and(|at| at <= now_ns) {
-            self.close_part()?;
         }
         self.check_free_disk(now_ns, false);
         Ok(true)
     }
 
+    fn work(&mut self, now_ns: u64, closing: bool) -> Result<(), Stop> {
+        self.write_backlog(now_ns)?;
+        let interval_ns = saturating_ns(self.options.sync_interval);
+        let is_due = self.oldest_unsynced_ns.is_some_and(|at| at.saturating_add(interval_ns) <= now_ns);
+        if mem::take(&mut self.sync_now) || is_due {
+            self.sync()?;
+        }
+        if closing || self.part_ends_ns().is_some_and(|at| at <= now_ns) {
+            self.close_part()?;
+        }
+        Ok(())
+    }
+
+    fn is_full(&mut self, error: &JournalError, now_ns: u64) {
+        if self.full_ns.replace(now_ns).is_none() {
+            tracing::warn!("{}: nothing is accepted until there is room", describe(error));
+        }
+        self.tell_accepting();
+    }
+
+    fn has_room(&mut self) {
+        if self.full_ns.take().is_some() {
+            tracing::info!("there is room on the disk: input is accepted again");
+            self.tell_accepting();
+        }
+    }
+
+    fn tell_accepting(&self) {
+        self.shared.set_accepting(!self.free_disk.low && self.full_ns.is_none());
+    }
+
     /// When the next turn is due even if nothing arrives.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
+        if let Some(full_ns) = self.full_ns {
+            return Some(full_ns.saturating_add(DISK_CHECK_INTERVAL_NS));
+        }
         let interval_ns = saturating_ns(self.options.sync_interval);
         let sync = self.oldest_unsynced_ns.map(|at| at.saturating_add(interval_ns));
         let looks = self.options.min_free_disk > 0;
@@ -176,39 +257,42 @@ impl Writer {
         Some(first_record_ns.saturating_add(saturating_ns(self.options.part_max_age)))
     }
 
-    fn write_batch(&mut self, oldest_ns: u64, now_ns: u64) -> Result<(), JournalError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let mut batch = mem::take(&mut self.batch);
-        let mut encoded = Charge::default();
-        for entry in batch.drain(..) {
-            match entry {
-                Entry::Message { message, charge } => {
-                    self.put(&message, now_ns)?;
-                    // Here and not once per batch, since a rotation within it syncs what was before.
-                    self.oldest_unsynced_ns.get_or_insert(oldest_ns);
-                    encoded.add(charge);
-                }
-                Entry::Roll { header, started_ns } => {
-                    self.close_part()?;
-                    self.session = Session::new(*header, started_ns, self.last_ticket);
-                }
+    fn write_backlog(&mut self, now_ns: u64) -> Result<(), Stop> {
+        let oldest_ns = self.backlog_since_ns.unwrap_or(now_ns);
+        // What a full disk had left.
+        self.write()?;
+        while let Some(entry) = self.backlog.pop_front() {
+            if let Err(stop) = self.take_entry(&entry, oldest_ns, now_ns) {
+                self.backlog.push_front(entry);
+                return Err(stop);
             }
             if self.buffer.len() >= WRITE_BYTES {
                 self.write()?;
-                self.shared.release(mem::take(&mut encoded));
             }
         }
-        self.write()?;
-        self.shared.release(encoded);
-        batch.shrink_to(KEPT_ENTRIES);
-        self.batch = batch;
+        self.backlog.shrink_to(KEPT_ENTRIES);
+        self.backlog_since_ns = None;
+        self.write()
+    }
+
+    fn take_entry(&mut self, entry: &Entry, oldest_ns: u64, now_ns: u64) -> Result<(), Stop> {
+        match entry {
+            Entry::Message { message, charge } => {
+                self.put(message, now_ns)?;
+                // Here and not once per batch, since a rotation within it syncs what was before.
+                self.oldest_unsynced_ns.get_or_insert(oldest_ns);
+                self.in_buffer.add(*charge);
+            }
+            Entry::Roll { header, started_ns } => {
+                self.close_part()?;
+                self.session = Session::new((**header).clone(), *started_ns, self.last_ticket);
+            }
+        }
         Ok(())
     }
 
     /// Gives a message its place and encodes it.
-    fn put(&mut self, message: &Message, now_ns: u64) -> Result<(), JournalError> {
+    fn put(&mut self, message: &Message, now_ns: u64) -> Result<(), Stop> {
         let record_bytes = (RECORD_HEAD_BYTES + body_bytes(message)) as u64;
         let is_full = |part: &OpenPart| {
             part.first_record_ns.is_some() && part.bytes + record_bytes > self.options.part_max_bytes
@@ -236,7 +320,7 @@ impl Writer {
     }
 
     /// Creates the session's next part and buffers its header.
-    fn open_part(&mut self) -> Result<(), JournalError> {
+    fn open_part(&mut self) -> Result<(), Stop> {
         let session = &mut self.session;
         let header = PartHeader {
             session: session.header.clone(),
@@ -248,23 +332,50 @@ impl Writer {
         let before = self.buffer.len();
         encode_file_header(&mut self.buffer, &header)?;
         let bytes = (self.buffer.len() - before) as u64;
-        let file = self.disk.create_new(&path).map_err(JournalError::io("create", &path))?;
+        let file = match self.disk.create_new(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                self.buffer.truncate(before);
+                return Err(stop(error, "create", &path));
+            }
+        };
         // The name first: a durable record in a file without a name is no record.
         self.disk.sync_dir(&self.options.dir).map_err(JournalError::io("sync the folder of", &path))?;
         session.next_part += 1;
-        self.part = Some(OpenPart { path, file, salt: salt(id, header.part), bytes, first_record_ns: None });
+        let salt = salt(id, header.part);
+        self.part = Some(OpenPart { path, file, salt, bytes, written_bytes: 0, first_record_ns: None });
         Ok(())
     }
 
-    /// Writes the buffer.
-    fn write(&mut self) -> Result<(), JournalError> {
-        if let Some(part) = &mut self.part
-            && !self.buffer.is_empty()
-        {
-            part.file.write_all(&self.buffer).map_err(JournalError::io("write", &part.path))?;
+    /// Writes the buffer, which gives back the room of its messages.
+    fn write(&mut self) -> Result<(), Stop> {
+        let Some(part) = &mut self.part else { return Ok(()) };
+        if self.full_ns.is_some() {
+            // A file that is not as long as was said has taken what it refused: nothing may follow that.
+            let found = self.disk.len(&part.path).map_err(JournalError::io("look at", &part.path))?;
+            if found != part.written_bytes {
+                let what = format!("{found} bytes long, where {} were written", part.written_bytes);
+                return Err(JournalError::io("go on with", &part.path)(io::Error::other(what)).into());
+            }
         }
-        self.buffer.clear();
+        let mut written = 0;
+        let done = loop {
+            let rest = &self.buffer[written..];
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match part.file.write(rest) {
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        part.written_bytes += written as u64;
+        self.buffer.drain(..written);
+        done.map_err(|error| stop(error, "write", &part.path))?;
         self.buffer.shrink_to(2 * WRITE_BYTES);
+        self.shared.release(mem::take(&mut self.in_buffer));
         Ok(())
     }
 
@@ -280,7 +391,7 @@ impl Writer {
     }
 
     /// Completes the part and announces it; removes it if it is empty.
-    fn close_part(&mut self) -> Result<(), JournalError> {
+    fn close_part(&mut self) -> Result<(), Stop> {
         self.write()?;
         let is_empty = self.part.as_ref().is_some_and(|part| part.first_record_ns.is_none());
         if !is_empty {
@@ -319,7 +430,7 @@ impl Writer {
                     (true, false) => tracing::info!("{free} of disk are free: input is accepted again"),
                     _ => {}
                 }
-                self.shared.set_accepting(!state.low);
+                self.tell_accepting();
             }
             // Not knowing is no reason to stop; a disk that is really full fails the next write.
             Err(error) => tracing::warn!(%error, "cannot find out how much disk is free"),
@@ -339,6 +450,13 @@ impl Drop for Fuse {
             self.shared.fail("its thread panicked".into());
         }
     }
+}
+
+/// An error of an operation that takes nothing where it finds the disk full.
+fn stop(error: io::Error, action: &'static str, path: &Path) -> Stop {
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let error = JournalError::io(action, path)(error);
+    if is_full { Stop::Full(error) } else { Stop::Failed(error) }
 }
 
 /// The whole chain in one line, for those who get no error value.

@@ -68,7 +68,7 @@ pub fn start(
     sealing: Arc<Sealing>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let (done, is_done) = oneshot::channel();
-    let mut sealer = Sealer { archive, sealing, waiting: Vec::new(), latest: None };
+    let mut sealer = Sealer::new(archive, sealing);
     std::thread::Builder::new().name("sealer".to_owned()).spawn(move || {
         sealer.run(&parts);
         drop(lock);
@@ -78,7 +78,7 @@ pub fn start(
     Ok(is_done)
 }
 
-struct Sealer {
+pub(super) struct Sealer {
     archive: Archive,
     sealing: Arc<Sealing>,
     /// Parts that are complete and not sealed, in order. More than one only while sealing fails.
@@ -88,6 +88,10 @@ struct Sealer {
 }
 
 impl Sealer {
+    pub(super) fn new(archive: Archive, sealing: Arc<Sealing>) -> Self {
+        Self { archive, sealing, waiting: Vec::new(), latest: None }
+    }
+
     fn run(&mut self, parts: &Receiver<PathBuf>) {
         loop {
             let next = if lock(&self.sealing.endings).is_empty() {
@@ -104,7 +108,7 @@ impl Sealer {
         self.end_sessions(true);
     }
 
-    fn seal(&mut self, part: PathBuf) {
+    pub(super) fn seal(&mut self, part: PathBuf) {
         self.latest = parse_part_file_name(&part).map(|(session, _)| session);
         self.waiting.push(part);
         let mut error = None;
@@ -138,7 +142,7 @@ impl Sealer {
     /// Ends the sessions whose last part has been sealed: those that have a successor in the journal
     /// (a part is closed before the next is opened), and all of them `at_the_end`. A session of which
     /// a part is left is not ended here: its count of messages would be wrong.
-    fn end_sessions(&mut self, at_the_end: bool) {
+    pub(super) fn end_sessions(&mut self, at_the_end: bool) {
         let journal = self.archive.layout().journal();
         let left: Vec<SessionId> = match self.archive.disk().list(&journal) {
             Ok(files) => {

@@ -73,7 +73,7 @@ fn work(rig: &mut Rig, rng: &mut StdRng, accepted: &mut Accepted, next_session: 
                 };
                 match result {
                     Ok(ticket) => accepted.push(ticket, payload),
-                    Err(AppendError::QueueFull(_)) => {}
+                    Err(AppendError::QueueFull(_) | AppendError::DiskLow(_)) => {}
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -212,7 +212,6 @@ async fn append_waits_for_room() {
 fn a_failed_write_or_sync_is_the_end() {
     let faults = [
         (Operation::Write, Fault::Error(ErrorKind::Other)),
-        (Operation::Write, Fault::DiskFull),
         (Operation::SyncData, Fault::Error(ErrorKind::Other)),
     ];
     for (operation, fault) in faults {
@@ -248,6 +247,68 @@ fn a_short_write_is_finished() {
     rig.later("whole");
     rig.close();
     assert_eq!(payloads(&read(&rig.disk, &rig.closed.recv().unwrap()).0), ["whole"]);
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_what_was_accepted_is_written_once() {
+    for operation in [Operation::Write, Operation::Create] {
+        // So that the disk is full in the middle of a part, and where one is to be made.
+        for nth in 1..=8 {
+            let mut rig = Rig::new(JournalOptions { part_max_bytes: 700, ..options() });
+            rig.disk.fail(operation, nth, Fault::DiskFull);
+            let mut accepted = Vec::new();
+            let mut refused = 0;
+            for n in 0..20 {
+                let payload = format!("{n:0100}");
+                match rig.handle.try_append(message(payload.clone()), Sync::Now) {
+                    Ok(_) => accepted.push(payload),
+                    Err(AppendError::DiskLow(_)) => refused += 1,
+                    Err(error) => panic!("{operation:?} {nth}: {error}"),
+                }
+                let before = rig.durable();
+                rig.turn();
+                if rig.handle.accepting() {
+                    assert_eq!(rig.durable(), accepted.len() as u64);
+                    continue;
+                }
+                assert_eq!(rig.durable(), before, "nothing is promised while the disk is full");
+                assert_eq!(rig.writer.deadline_ns(), Some(rig.clock_ns() + 1_000_000_000));
+                rig.handle.append_reserved(message("link")).unwrap();
+                accepted.push("link".to_owned());
+                if n % 2 == 0 {
+                    rig.clock.advance_ns(1_000_000_000);
+                    rig.turn();
+                    assert!(rig.handle.accepting(), "{operation:?} {nth}: there is room again");
+                    assert_eq!(rig.durable(), accepted.len() as u64);
+                }
+            }
+            rig.close();
+            rig.disk.crash(nth);
+            let found: Vec<String> = rig
+                .parts()
+                .iter()
+                .flat_map(|path| {
+                    let (records, end) = read(&rig.disk, path);
+                    assert_eq!(end, PartEnd::Clean);
+                    payloads(&records).into_iter().map(str::to_owned).collect::<Vec<_>>()
+                })
+                .collect();
+            assert_eq!(found, accepted, "{operation:?} {nth}");
+            assert!(refused <= 1);
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_is_closed_while_the_disk_is_full_says_so() {
+    let mut rig = Rig::new(options());
+    rig.disk.set_capacity(0);
+    rig.now("x");
+    rig.turn();
+    assert!(!rig.handle.accepting());
+    rig.handle.shared().begin_close();
+    assert!(matches!(rig.writer.turn(), Err(JournalError::Io { action: "write", .. })));
+    assert_eq!(rig.durable(), 0);
 }
 
 #[test]

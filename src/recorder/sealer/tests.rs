@@ -47,7 +47,7 @@ fn parts(archive: &Archive, header: &SessionHeader, n: usize) -> Vec<PathBuf> {
 }
 
 fn sealer(archive: &Archive) -> Sealer {
-    Sealer { archive: archive.clone(), sealing: Arc::default(), waiting: Vec::new(), latest: None }
+    Sealer::new(archive.clone(), Arc::default())
 }
 
 fn is_content(archive: &Archive) -> bool {
