@@ -11,14 +11,16 @@
 //! * [`webhook`] receives requests, [`redact`] says what of them is never stored;
 //! * [`sealer`] turns closed parts into segments while the recording goes on;
 //! * [`roll`] begins a new session while connections stay open;
-//! * [`stats`] is what is known about it all, [`memory`] how the memory is split.
+//! * [`stats`] is what is known about it all, [`devices`] when each was heard, [`health`] whether data is at risk, [`memory`] how the memory is split.
 //!
 //! A start binds its listeners before anything is written, so that a port in use leaves nothing
 //! behind. A stop closes connections, the journal, then seals all of it. One source never disturbs
 //! another; a vendor that cannot be reached is dialled for ever.
 
 pub mod deliveries;
+pub mod devices;
 pub mod gate;
+pub mod health;
 pub mod latest;
 pub mod memory;
 pub mod redact;

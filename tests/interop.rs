@@ -86,3 +86,8 @@ fn a_replay_is_controlled_by_keys_and_leaves_the_terminal_as_it_was() {
 fn an_outage_is_recorded_and_reproduced_to_websockets() {
     scenario("outages.py");
 }
+
+#[test]
+fn metrics_are_read_by_prometheus_s_client_and_health_is_told() {
+    scenario("metrics.py");
+}

@@ -26,6 +26,9 @@ pub(super) struct Console {
 pub fn routes(recorder: StatusSource, token: Option<Secret>) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
+        .route("/metrics", get(super::metrics::metrics))
+        .route("/livez", get(super::health::livez))
+        .route("/readyz", get(super::health::readyz))
         .route("/api/v1/marks", post(super::marks::mark))
         .with_state(Arc::new(Console { recorder, token }))
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use tokio_util::sync::CancellationToken;
 
+use super::devices::Devices;
 use super::latest::Latest;
 use super::redact::Redaction;
 use super::sealer::{self, Sealing};
@@ -138,7 +139,7 @@ impl Recorder {
         let (mut journal, handle) =
             journal::start(disk, clock.clone(), journal_options, header.clone(), started.steady_ns)
                 .map_err(|source| RecordError::Journal { source })?;
-        let sealing = Arc::new(Sealing::default());
+        let sealing = Arc::new(Sealing::new(clock.clone()));
         let parts = journal.closed_parts().ok_or(RecordError::SealerDied)?;
         let sealed = sealer::start(archive.clone(), lock, parts, Arc::clone(&sealing))
             .map_err(|source| RecordError::Thread { source })?;
@@ -146,6 +147,7 @@ impl Recorder {
         let watched = |header: &SourceHeader| Watched {
             stats: Arc::new(SourceStats::new(&header.name, &header.vendor)),
             latest: Arc::new(Latest::new(header)),
+            devices: Arc::new(Devices::new(header)),
         };
         let running = StatusSource::new(Running {
             clock: clock.clone(),
@@ -368,6 +370,7 @@ fn source_task(
         journal: running.journal().clone(),
         stats: Arc::clone(&watched.stats),
         latest: Arc::clone(&watched.latest),
+        devices: Arc::clone(&watched.devices),
         header,
     }
 }

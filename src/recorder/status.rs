@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::devices::{Devices, DevicesSeen};
+use super::health::{self, Risk};
 use super::latest::Latest;
 use super::sealer::Sealing;
-use super::stats::{JournalStatus, SourceStats, SourceStatus, Status, Summary};
+use super::stats::{DurableStatus, JournalStatus, SealingStatus, SourceStats, SourceStatus, Status, Summary};
 use super::{rfc3339, summarise};
 use crate::archive::{Archive, ArchiveError, Mark};
 use crate::clock::{Clock, Now};
@@ -38,10 +40,11 @@ pub struct Running {
 }
 
 /// One source, as seen from outside its task.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watched {
     pub stats: Arc<SourceStats>,
     pub latest: Arc<Latest>,
+    pub devices: Arc<Devices>,
 }
 
 impl StatusSource {
@@ -101,12 +104,41 @@ impl StatusSource {
         sessions.iter().map(|(header, _)| header.session_id).collect()
     }
 
+    /// Whether the journal's writer answers. Waits for nothing.
+    pub fn is_alive(&self) -> bool {
+        let failed = self.0.journal.durable().borrow().error.is_some();
+        !failed && health::is_alive(&self.0.journal.progress(), self.0.clock.now().steady_ns)
+    }
+
+    /// What puts data at risk now.
+    pub fn risks(&self) -> Vec<Risk> {
+        health::risks(&self.status())
+    }
+
+    /// Each source's devices, by its name.
+    pub fn devices(&self) -> Vec<(String, DevicesSeen)> {
+        let of = |watched: &Watched| (watched.stats.name.clone(), watched.devices.seen());
+        self.0.sources.iter().map(of).collect()
+    }
+
+    /// Below so many free bytes nothing is accepted.
+    pub fn min_free_disk(&self) -> u64 {
+        self.0.min_free_disk
+    }
+
+    /// When it began, microseconds since the Unix epoch.
+    pub fn started_at_us(&self) -> i64 {
+        self.0.started.wall_us
+    }
+
     /// The recorder as it is now.
     pub fn status(&self) -> Status {
         let running = &*self.0;
         let now = running.clock.now();
         let session = self.session();
         let durable = running.journal.durable().borrow().clone();
+        let progress = running.journal.progress();
+        let ago_ns = |since_ns: u64| now.steady_ns.saturating_sub(since_ns);
         let sealed = running.sealing.stats();
         let sources: Vec<SourceStatus> =
             running.sources.iter().map(|watched| source_status(watched, now)).collect();
@@ -126,6 +158,16 @@ impl StatusSource {
             sources,
             journal: JournalStatus {
                 durable_up_to: durable.up_to,
+                durable: progress.durable.map(|mark| DurableStatus {
+                    session_id: mark.session_id,
+                    seq: mark.seq,
+                    received_at: rfc3339(mark.received_at_us),
+                    received_at_us: mark.received_at_us,
+                }),
+                waiting_messages: progress.waiting_messages,
+                lag_ns: progress.waiting_since_ns.map_or(0, ago_ns),
+                turn_ns: progress.at_work_since_ns.map_or(0, ago_ns),
+                failed: durable.error.is_some(),
                 queue_bytes: running.journal.queued_bytes() as u64,
                 queue_bytes_max: running.queue_bytes_max,
                 accepting: accepting && durable.error.is_none(),
@@ -137,8 +179,15 @@ impl StatusSource {
                     }),
                 },
             },
+            sealing: SealingStatus {
+                open_part_age_ns: progress.part_since_ns.map(ago_ns),
+                unsealed_parts: progress.closed_parts.saturating_sub(sealed.parts),
+                unsealed_part_age_ns: sealed.waiting_since_ns.map(ago_ns),
+                last_sealed_ago_ns: sealed.last_sealed_ns.map(ago_ns),
+            },
             segments: sealed.segments,
             bytes_stored: sealed.bytes_stored,
+            rows_stored: sealed.messages,
             seal_error: sealed.last_error,
             disk_free_bytes: free,
             disk_left_days: free
@@ -187,6 +236,7 @@ fn source_status(watched: &Watched, now: Now) -> SourceStatus {
     let lag_ms = watched.latest.lag_ms();
     let stats = &watched.stats;
     let counters = stats.lock();
+    let ago_ns = |at_ns: u64| now.steady_ns.saturating_sub(at_ns);
     SourceStatus {
         name: stats.name.clone(),
         vendor: stats.vendor.clone(),
@@ -195,13 +245,18 @@ fn source_status(watched: &Watched, now: Now) -> SourceStatus {
         bytes: counters.bytes,
         rate: counters.rate.last_seconds(now.steady_ns).0 as f64 / 10.0,
         last_message_at: counters.last_message_us.map(rfc3339),
-        silent_ns: counters.last_message_ns.map(|at| now.steady_ns.saturating_sub(at)),
+        last_message_at_us: counters.last_message_us,
+        silent_ns: counters.last_message_ns.map(ago_ns),
         lag_ms,
         duplicates: counters.duplicates,
         dropped: counters.dropped,
+        dropped_ago_ns: counters.last_dropped_ns.map(ago_ns),
+        dropped_bytes: counters.dropped_bytes,
         refused: counters.refused,
+        refused_ago_ns: counters.last_refused_ns.map(ago_ns),
         disconnects: counters.disconnects,
         gap_ns: counters.gap_ns_at(now.steady_ns),
+        down_ns: counters.down_since_ns.map(ago_ns),
         last_error: counters.last_error.clone(),
         gave_up: counters.gave_up.clone(),
     }

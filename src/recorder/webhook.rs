@@ -112,7 +112,7 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     }
     // Held until the answer: so long the body is in memory.
     let Ok(_room) = webhooks.room.try_acquire_many(room_for(&head.headers, webhooks.max_body)) else {
-        route.stats.lock().refused += 1;
+        route.stats.lock().refuse_one(webhooks.clock.now().steady_ns);
         return read_off(body, respond(Answer::Busy { retry_after_s: 1 })).await;
     };
     let body = match whole_body(&head.headers, body, webhooks.max_body).await {
@@ -129,7 +129,7 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     };
     let (answer, answered) = oneshot::channel();
     if route.pushes.try_send(Push { at, request, answer }).is_err() {
-        route.stats.lock().refused += 1;
+        route.stats.lock().refuse_one(at.steady_ns);
         return respond(Answer::Busy { retry_after_s: 1 });
     }
     match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
