@@ -64,6 +64,24 @@ pub struct Global {
     /// Log errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Log and errors as text, or as one JSON object per line: timestamp, level, target, message and more
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        env = "TELEREEL_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +156,7 @@ pub struct Demo {
   telereel init                        a webhook receiver that runs at once, and all vendors commented out
   telereel init delicode jointech      sources of these vendors, to be filled in
   telereel init generic --stdout       only show it
+  telereel init --systemd service      a unit that runs this program on this configuration
   telereel -c city.toml init jointech  write it to city.toml")]
 pub struct Init {
     /// damoov, delicode, jointech, pontosense, sensoro, generic
@@ -146,6 +165,18 @@ pub struct Init {
     /// Print it instead of writing the file
     #[arg(long)]
     pub stdout: bool,
+    /// Print a systemd unit instead: the service, or the socket that keeps webhooks waiting over a restart
+    #[arg(long, value_name = "UNIT", value_enum, conflicts_with_all = ["stdout", "vendors"])]
+    pub systemd: Option<Unit>,
+}
+
+/// A file for `/etc/systemd/system`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unit {
+    /// `telereel.service`
+    Service,
+    /// `telereel.socket`
+    Socket,
 }
 
 #[derive(Args, Debug)]

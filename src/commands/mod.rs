@@ -14,6 +14,7 @@ mod demo;
 mod export;
 mod import;
 mod info;
+mod inherited;
 mod init;
 mod list;
 mod log;
@@ -30,6 +31,7 @@ mod replay;
 mod rm;
 mod schema;
 mod selection;
+mod service;
 mod signals;
 mod simulate;
 mod status;
@@ -41,7 +43,7 @@ use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, LogFormat, Verb};
 use crate::config::ConfigError;
 use crate::player::PlayError;
 use context::Context;
@@ -65,7 +67,8 @@ struct Usage(String);
 
 /// Runs the command and answers with its exit code.
 pub fn main(cli: Cli) -> ExitCode {
-    let screen = Screen::new(cli.global.quiet);
+    let is_logged = cli.global.log_format == LogFormat::Json;
+    let screen = Screen::new(cli.global.quiet, is_logged);
     match log::start(&cli.global, &screen).and_then(|()| run(cli, screen)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Lossy) => ExitCode::from(3),
@@ -73,7 +76,11 @@ pub fn main(cli: Cli) -> ExitCode {
         // `telereel cat | head` has what it wanted.
         Err(error) if error.chain().any(|cause| cause.is::<StdoutClosed>()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::print_error(&error);
+            if is_logged {
+                tracing::error!("{error:#}");
+            } else {
+                output::print_error(&error);
+            }
             ExitCode::from(if error.chain().any(is_usage) { 2 } else { 1 })
         }
     }

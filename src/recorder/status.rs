@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::devices::{Devices, DevicesSeen};
 use super::health::{self, Risk};
 use super::latest::Latest;
 use super::sealer::Sealing;
-use super::stats::{DurableStatus, JournalStatus, SealingStatus, SourceStats, SourceStatus, Status, Summary};
+use super::stats::{
+    DurableStatus, JournalStatus, SealingStatus, SourceStats, SourceStatus, State, Status, Summary,
+};
 use super::{rfc3339, summarise};
 use crate::archive::{Archive, ArchiveError, Mark};
 use crate::clock::{Clock, Now};
 use crate::index::Index;
 use crate::journal::JournalHandle;
-use crate::message::{SessionHeader, SessionId};
+use crate::message::{SessionHeader, SessionId, SourceHeader};
 use crate::units::human_size;
 
 const DAY_S: f64 = 86_400.0;
@@ -34,7 +36,7 @@ pub struct Running {
     pub queue_bytes_max: u64,
     pub min_free_disk: u64,
     pub sealing: Arc<Sealing>,
-    pub sources: Vec<Watched>,
+    pub sources: Mutex<Sources>,
     /// The sessions of this recorder, the current one last; never empty. Each with its start on the steady clock.
     pub sessions: Mutex<Vec<(SessionHeader, u64)>>,
 }
@@ -45,6 +47,28 @@ pub struct Watched {
     pub stats: Arc<SourceStats>,
     pub latest: Arc<Latest>,
     pub devices: Arc<Devices>,
+}
+
+impl Watched {
+    fn new(header: &SourceHeader, stats: Arc<SourceStats>) -> Self {
+        Self { stats, latest: Arc::new(Latest::new(header)), devices: Arc::new(Devices::new(header)) }
+    }
+}
+
+/// The sources as seen from outside: those that are recorded, in the configuration's order, and those that were.
+#[derive(Debug)]
+pub struct Sources {
+    present: Vec<Watched>,
+    past: Vec<Watched>,
+}
+
+impl Sources {
+    pub fn new(headers: &[SourceHeader]) -> Self {
+        let watched = |header: &SourceHeader| {
+            Watched::new(header, Arc::new(SourceStats::new(&header.name, &header.vendor)))
+        };
+        Self { present: headers.iter().map(watched).collect(), past: Vec::new() }
+    }
 }
 
 impl StatusSource {
@@ -95,8 +119,45 @@ impl StatusSource {
         Ok((session, mark))
     }
 
-    pub(super) fn watched(&self, index: usize) -> &Watched {
-        &self.0.sources[index]
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.0.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        self.sources().present.clone()
+    }
+
+    /// To look at a source that comes, or comes again: its counters go on where they were.
+    pub(super) fn watch(&self, header: &SourceHeader) -> Watched {
+        let sources = self.sources();
+        let mut known = sources.present.iter().chain(&sources.past).map(|watched| &watched.stats);
+        let stats = match known.find(|stats| stats.name == header.name && stats.vendor == header.vendor) {
+            Some(stats) => Arc::clone(stats),
+            None => Arc::new(SourceStats::new(&header.name, &header.vendor)),
+        };
+        Watched::new(header, stats)
+    }
+
+    /// From now on these are recorded.
+    pub(super) fn line_up(&self, watched: Vec<Watched>) {
+        let mut sources = self.sources();
+        let sources = &mut *sources;
+        sources.past.append(&mut sources.present);
+        sources.present = watched;
+        let is_past =
+            |past: &Watched| !sources.present.iter().any(|now| Arc::ptr_eq(&now.stats, &past.stats));
+        sources.past.retain(is_past);
+        let mut seen = Vec::new();
+        sources.past.retain(|past| {
+            let is_new = !seen.contains(&Arc::as_ptr(&past.stats));
+            seen.push(Arc::as_ptr(&past.stats));
+            is_new
+        });
+    }
+
+    /// The states of the sources.
+    pub fn states(&self) -> Vec<State> {
+        self.watched().iter().map(|watched| watched.stats.lock().state).collect()
     }
 
     fn session_ids(&self) -> Vec<SessionId> {
@@ -118,7 +179,7 @@ impl StatusSource {
     /// Each source's devices, by its name.
     pub fn devices(&self) -> Vec<(String, DevicesSeen)> {
         let of = |watched: &Watched| (watched.stats.name.clone(), watched.devices.seen());
-        self.0.sources.iter().map(of).collect()
+        self.watched().iter().map(of).collect()
     }
 
     /// Below so many free bytes nothing is accepted.
@@ -135,15 +196,13 @@ impl StatusSource {
     pub fn status(&self) -> Status {
         let running = &*self.0;
         let now = running.clock.now();
-        let session = self.session();
+        let (session, watched) = (self.session(), self.watched());
         let durable = running.journal.durable().borrow().clone();
         let progress = running.journal.progress();
         let ago_ns = |since_ns: u64| now.steady_ns.saturating_sub(since_ns);
         let sealed = running.sealing.stats();
-        let sources: Vec<SourceStatus> =
-            running.sources.iter().map(|watched| source_status(watched, now)).collect();
-        let bytes_per_s: f64 = running
-            .sources
+        let sources: Vec<SourceStatus> = watched.iter().map(|watched| source_status(watched, now)).collect();
+        let bytes_per_s: f64 = watched
             .iter()
             .map(|watched| watched.stats.lock().rate.last_seconds(now.steady_ns).1 as f64 / 10.0)
             .sum();
@@ -199,13 +258,17 @@ impl StatusSource {
     pub fn summary(&self, now: Now) -> Summary {
         let running = &*self.0;
         let session_ids = self.session_ids();
+        let all = {
+            let sources = self.sources();
+            [&sources.present[..], &sources.past].concat()
+        };
         let decode_errors = self.decode_errors(&session_ids);
         let sealed = running.sealing.stats();
         let of = |name: &str| decode_errors.get(name).copied().unwrap_or(0);
         let source = |watched: &Watched| summarise(&watched.stats, now.steady_ns, of(&watched.stats.name));
         Summary {
             duration_ns: now.steady_ns.saturating_sub(running.started.steady_ns),
-            sources: running.sources.iter().map(source).collect(),
+            sources: all.iter().map(source).collect(),
             segments: sealed.segments,
             bytes_stored: sealed.bytes_stored,
             seal_error: sealed.last_error,

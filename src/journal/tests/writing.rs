@@ -356,7 +356,7 @@ fn whoever_looks_on_is_told_what_is_durable_and_for_how_long_the_rest_waits() {
     let durable = progress.durable.unwrap();
     assert_eq!((durable.seq, progress.waiting_messages, progress.waiting_since_ns), (2, 0, None));
     assert_eq!(progress.closed_parts, 0);
-    rig.clock.advance_ns(saturating_ns(options().part_max_age));
+    rig.clock.advance_ns(3_600_000_000_000);
     rig.turn();
     let progress = rig.handle.progress();
     assert_eq!((progress.part_since_ns, progress.closed_parts), (None, 1));
