@@ -91,3 +91,8 @@ fn an_outage_is_recorded_and_reproduced_to_websockets() {
 fn metrics_are_read_by_prometheus_s_client_and_health_is_told() {
     scenario("metrics.py");
 }
+
+#[test]
+fn a_service_loses_no_webhook_over_restarts_and_reloads() {
+    scenario("service.py");
+}

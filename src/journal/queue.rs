@@ -190,6 +190,11 @@ impl Shared {
         }
     }
 
+    /// The writer is over, in good order: nobody is to wait for a sign of life.
+    pub(super) fn rest(&self) {
+        self.lock().ledger.at_work_since_ns = None;
+    }
+
     /// A part has its first record.
     pub(super) fn part_begun(&self, now_ns: u64) {
         self.lock().ledger.part_since_ns = Some(now_ns);

@@ -137,8 +137,9 @@ impl Writer {
                 Err(error) => break Err(error),
             }
         };
-        if let Err(error) = &result {
-            self.shared.fail(describe(error).into());
+        match &result {
+            Ok(()) => self.shared.rest(),
+            Err(error) => self.shared.fail(describe(error).into()),
         }
         fuse.lit = false;
         result

@@ -22,6 +22,7 @@ use crate::vendors::{Source, TlsOptions, VendorConfig};
 mod numbers;
 mod options;
 mod peer;
+mod reload;
 
 /// Guards a test that would otherwise hang for ever.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
