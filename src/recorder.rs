@@ -70,7 +70,7 @@ pub struct Recorder {
     recovered: RecoverReport,
     webhooks_at: Option<SocketAddr>,
     console_at: Option<SocketAddr>,
-    /// As it was started with, its sources as they are.
+    /// As it was started with.
     config: Config,
     lineup: JoinHandle<Lineup>,
     requests: mpsc::Sender<Request>,

@@ -38,9 +38,7 @@ impl Recorder {
         if let Some(bound) = opened {
             self.serve_webhooks(bound);
         }
-        let needs_restart = fixed(&self.config, config);
-        self.config.sources.clone_from(&config.sources);
-        Ok(Reloaded { sources, needs_restart })
+        Ok(Reloaded { sources, needs_restart: fixed(&self.config, config) })
     }
 }
 

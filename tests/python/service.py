@@ -1,4 +1,6 @@
 """A recorder as a service: sockets that outlive it, readiness and watchdog, reloads and ends that lose no webhook."""
+import base64
+import hashlib
 import http.client
 import json
 import os
@@ -186,9 +188,31 @@ telereel("verify")
 print(f"{len(steady.sent)} pushes over seven reloads, {len(summary['session_ids'])} sessions")
 del os.environ["TELEREEL_ARCHIVE"]
 
-# A client that sends half a request, one that sends nothing, and one that never reads hold up no end.
+# A vendor that shakes hands and then never answers anything, one that does not even do that; and among clients
+# one that sends half a request, one that sends nothing, and one that never reads: none holds up an end.
+def mute(listener, shakes):
+    while True:
+        stream, _ = listener.accept()
+        kept.append(stream)
+        if shakes:
+            request = b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += stream.recv(1)
+            key = next(line.split(b": ")[1] for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+            accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+            stream.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+
+
+kept, mutes = [], ""
+for name, shakes in ("mute", True), ("deaf", False):
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=mute, args=(listener, shakes), daemon=True).start()
+    mutes += f'\n[[source]]\nname = "{name}"\nvendor = "generic"\ntransport = "websocket"\nurl = "ws://127.0.0.1:{listener.getsockname()[1]}/"\n'
+write(source("steady", "/steady") + mutes)
 recorder = manager.start()
 manager.told("READY=1")
+states = lambda: [source["state"] for source in status()["sources"]][1:]
+until(lambda: len(kept) >= 2 and states() == ["connected", "connecting"], "the vendors")
 idle = socket.create_connection(("127.0.0.1", port))
 half = socket.create_connection(("127.0.0.1", port))
 half.sendall(b"POST /steady HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
@@ -206,6 +230,8 @@ assert answer.startswith(b"HTTP/1.1 200"), answer
 recorder.communicate(timeout=60)
 assert recorder.returncode == 0 and time.monotonic() - began < 10, (recorder.returncode, time.monotonic() - began)
 print(f"an end took {time.monotonic() - began:.1f} s beside clients that hang")
+
+write(source("steady", "/steady"))
 
 # A socket of an unknown name is refused before anything is written, and logs are JSON lines.
 (FOLDER / "record.log").unlink()
