@@ -2,6 +2,7 @@
 //! into what it works with (`commands`).
 
 mod exchange;
+mod service;
 mod shaping;
 mod upkeep;
 
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
+pub use self::service::{LogFormat, Unit};
 pub use self::shaping::Shaping;
 pub use self::upkeep::{Compact, Prune, Recover, Reindex, Rename, Rm, Verify};
 use crate::archive::Filter;
@@ -74,14 +76,6 @@ pub struct Global {
         env = "TELEREEL_LOG_FORMAT"
     )]
     pub log_format: LogFormat,
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,15 +164,6 @@ pub struct Init {
     pub systemd: Option<Unit>,
 }
 
-/// A file for `/etc/systemd/system`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Unit {
-    /// `telereel.service`
-    Service,
-    /// `telereel.socket`
-    Socket,
-}
-
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   telereel check
@@ -193,7 +178,10 @@ pub struct Check {
 #[command(after_help = "Examples:
   telereel record                              until Ctrl-C
   telereel record --session tuesday --for 2h
-  telereel --archive /data/reel record --json  a summary as JSON at the end")]
+  telereel --archive /data/reel record --json  a summary as JSON at the end
+  kill -HUP PID                                read the configuration and certificates anew
+
+As a service: see `telereel init --systemd`.")]
 pub struct Record {
     /// What to call the session [default: its date and time]
     #[arg(long, value_name = "NAME")]

@@ -18,7 +18,11 @@ pub(super) fn start(global: &Global, screen: &Screen) -> anyhow::Result<()> {
         (false, 2..) => LevelFilter::TRACE,
         (false, 0) => from_environment()?,
     };
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(screen.clone());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(screen.clone())
+        // It would be said on standard error, which is what failed, and by a macro that panics then.
+        .log_internal_errors(false);
     // Only a test that runs several commands in one process has a subscriber already.
     let _ = match global.log_format {
         LogFormat::Text => {

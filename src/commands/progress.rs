@@ -37,7 +37,12 @@ impl Screen {
         }
         let line = format!("{text}\n");
         // If nobody can read it, nobody misses it.
-        let _ = self.lines.suspend(|| stderr().write_all(line.as_bytes()));
+        let _ = self.beside(|| stderr().write_all(line.as_bytes()));
+    }
+
+    /// Writes while no progress is drawn. A terminal that was closed has none, and its drawing would panic.
+    fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        if stderr().is_terminal() { self.lines.suspend(write) } else { write() }
     }
 }
 
@@ -89,7 +94,7 @@ impl<'a> MakeWriter<'a> for Screen {
 // The log writes whole lines at once.
 impl Write for Screen {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.lines.suspend(|| stderr().write(line))
+        self.beside(|| stderr().write(line))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

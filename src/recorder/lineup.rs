@@ -6,7 +6,9 @@
 //! for webhooks are handed over first, so that a push finds one or the other at any time. A seat that nobody takes again
 //! stays in the sessions' headers, without messages, unless it is the last.
 
-use std::collections::HashMap;
+mod exchange;
+mod setup;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +18,18 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
+pub use self::setup::{Setup, set_up};
 use super::redact::Redaction;
 use super::roll;
 use super::source::{Inlets, Order, SourceTask};
-use super::start::{RecordError, run_blocking};
+use super::start::RecordError;
+use super::stats::State;
 use super::status::{StatusSource, Watched};
 use super::webhook::{Doors, PUSHES_MAX, Route};
 use crate::message::SourceHeader;
 use crate::transport::intake::intake;
-use crate::transport::tls::{self, Trust};
 use crate::vendors::{self, Source};
 
 /// How long sources may take to end: somewhat more than they allow themselves, and what pushes under way are given
@@ -60,52 +62,6 @@ pub struct Changes {
     pub kept: usize,
 }
 
-/// A source and how to set it up, with its files read.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    source: Source,
-    tls: Option<Arc<ClientConfig>>,
-    /// What `tls_ca` held.
-    ca: Option<Vec<u8>>,
-}
-
-impl Setup {
-    fn is_same(&self, other: &Self) -> bool {
-        self.source == other.source && self.ca == other.ca
-    }
-}
-
-/// Reads the files that `sources` name. One client configuration per way of trusting: reading the system's roots takes
-/// a while.
-pub fn set_up(sources: &[Source]) -> Result<Vec<Setup>, RecordError> {
-    let mut by_trust: HashMap<Trust, Arc<ClientConfig>> = HashMap::new();
-    let mut setup = |source: &Source| {
-        if source.vendor.webhook_path().is_some() {
-            // It is never a client.
-            return Ok(Setup { source: source.clone(), tls: None, ca: None });
-        }
-        let trust = match &source.tls.ca {
-            _ if source.tls.insecure => Trust::Anybody,
-            Some(ca) => Trust::Authority(ca.clone()),
-            None => Trust::System,
-        };
-        let tls = match by_trust.get(&trust) {
-            Some(config) => Arc::clone(config),
-            None => {
-                let of = || format!("source `{}`", source.name);
-                let config =
-                    tls::client_config(&trust).map_err(|source| RecordError::Tls { of: of(), source })?;
-                by_trust.insert(trust, Arc::clone(&config));
-                config
-            }
-        };
-        // It has just been read: an error now is one of the next reload.
-        let ca = source.tls.ca.as_ref().map(|path| std::fs::read(path).unwrap_or_default());
-        Ok(Setup { source: source.clone(), tls: Some(tls), ca })
-    };
-    sources.iter().map(&mut setup).collect()
-}
-
 /// A place in the session's header, and who has it.
 struct Seat {
     header: SourceHeader,
@@ -121,6 +77,13 @@ struct Member {
     task: JoinHandle<()>,
 }
 
+impl Member {
+    /// Whether nothing comes of it any more: its credentials were refused for good, say.
+    fn is_over(&self) -> bool {
+        self.task.is_finished() || self.watched.stats.lock().state == State::GaveUp
+    }
+}
+
 /// A source that can be pushed to, and does not run yet.
 struct Waiting {
     index: usize,
@@ -134,6 +97,10 @@ struct Waiting {
 
 impl Waiting {
     fn start(self) -> (usize, Member) {
+        {
+            let mut counters = self.watched.stats.lock();
+            (counters.state, counters.gave_up) = (State::Starting, None);
+        }
         let task = tokio::spawn(self.task.run(self.inlets));
         let Self { index, setup, watched, orders, route, .. } = self;
         (index, Member { setup, watched, orders, route, task })
@@ -234,120 +201,6 @@ impl Lineup {
         let headers = self.running.session().sources;
         let begun = roll::begin(name, &self.running, headers).await?;
         roll::cross(&self.running, self.orders(), begun).await
-    }
-
-    /// Records these sources from now on. An error has changed nothing.
-    async fn reload(&mut self, sources: &[Source]) -> Result<Changes, RecordError> {
-        let to_read = sources.to_vec();
-        let setups = run_blocking(move || set_up(&to_read)).await??;
-        let mut changes = Changes::default();
-        let mut leaving: Vec<usize> = Vec::new();
-        let mut coming: Vec<Setup> = Vec::new();
-        for (index, seat) in self.seats.iter().enumerate() {
-            let Some(member) = &seat.member else { continue };
-            if setups.iter().any(|setup| setup.is_same(&member.setup)) {
-                changes.kept += 1;
-            } else {
-                leaving.push(index);
-                let name = &member.setup.source.name;
-                if !sources.iter().any(|source| source.name == *name) {
-                    changes.removed.push(name.clone());
-                }
-            }
-        }
-        for setup in setups {
-            let members = || self.seats.iter().filter_map(|seat| seat.member.as_ref());
-            if members().any(|member| member.setup.is_same(&setup)) {
-                continue;
-            }
-            let name = setup.source.name.clone();
-            let is_known = members().any(|member| member.setup.source.name == name);
-            if is_known {
-                changes.changed.push(name)
-            } else {
-                changes.added.push(name)
-            };
-            coming.push(setup);
-        }
-        if leaving.is_empty() && coming.is_empty() {
-            return Ok(changes);
-        }
-
-        let placed = self.places(&leaving, coming);
-        let mut headers: Vec<SourceHeader> = self.seats.iter().map(|seat| seat.header.clone()).collect();
-        for (index, setup) in &placed {
-            let header = vendors::source_header(&setup.source);
-            match headers.get_mut(*index) {
-                Some(place) => *place = header,
-                None => headers.push(header),
-            }
-        }
-        let is_taken = |index: &usize| {
-            let stays = self.seats.get(*index).is_some_and(|seat| seat.member.is_some());
-            (stays && !leaving.contains(index)) || placed.iter().any(|(taken, _)| taken == index)
-        };
-        let len = (0..headers.len()).rev().find(is_taken).map_or(0, |last| last + 1);
-        headers.truncate(len);
-        let begun = roll::begin(self.base_name.as_deref(), &self.running, headers.clone()).await?;
-
-        // Nothing is refused from here on.
-        for setup in placed.iter().map(|(_, setup)| setup) {
-            for warning in setup.source.warnings() {
-                tracing::warn!("{}: {warning}", setup.source.name);
-            }
-        }
-        let left: Vec<Member> = leaving.iter().filter_map(|index| self.seats[*index].member.take()).collect();
-        self.seats.truncate(len);
-        for (seat, header) in self.seats.iter_mut().zip(&headers) {
-            seat.header = header.clone();
-        }
-        self.seats
-            .extend(headers.into_iter().skip(self.seats.len()).map(|header| Seat { header, member: None }));
-        let waiting: Vec<Waiting> = placed
-            .into_iter()
-            .map(|(index, setup)| {
-                let watched = self.running.watch(&self.seats[index].header);
-                self.wait(index, setup, watched)
-            })
-            .collect();
-        self.open_doors(&waiting);
-        end(left).await;
-        let orders = self.orders();
-        let crossed = roll::cross(&self.running, orders, begun).await;
-        self.seat(waiting);
-        let names: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
-        let members = self.seats.iter().filter_map(|seat| seat.member.as_ref());
-        let mut watched: Vec<Watched> = members.map(|member| member.watched.clone()).collect();
-        watched.sort_by_key(|watched| names.iter().position(|name| *name == watched.stats.name));
-        self.running.line_up(watched);
-        crossed.map(|()| changes)
-    }
-
-    /// A seat for each that comes: its own of before, else one that is free, else a new one.
-    fn places(&self, leaving: &[usize], coming: Vec<Setup>) -> Vec<(usize, Setup)> {
-        let is_free = |index: usize| self.seats[index].member.is_none() || leaving.contains(&index);
-        let mut free: Vec<usize> = (0..self.seats.len()).filter(|index| is_free(*index)).collect();
-        let mut next = self.seats.len();
-        let mut placed: Vec<(usize, Setup)> = Vec::new();
-        let (own, other): (Vec<Setup>, Vec<Setup>) = coming
-            .into_iter()
-            .partition(|setup| free.iter().any(|index| self.seats[*index].header.name == setup.source.name));
-        for setup in own {
-            let own = free.iter().position(|index| self.seats[*index].header.name == setup.source.name);
-            if let Some(at) = own {
-                placed.push((free.remove(at), setup));
-            }
-        }
-        for setup in other {
-            let index = if free.is_empty() {
-                next += 1;
-                next - 1
-            } else {
-                free.remove(0)
-            };
-            placed.push((index, setup));
-        }
-        placed
     }
 
     fn orders(&self) -> Vec<mpsc::Sender<Order>> {

@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import Counter
 
-from common import FOLDER, TELEREEL, configure, rows, telereel, until
+from common import FOLDER, TELEREEL, configure, listening, rows, telereel, until
 
 EXEC = """
 import os, sys
@@ -246,3 +247,23 @@ manager.told("READY=1")
 end(recorder)
 lines = [json.loads(line) for line in (FOLDER / "record.log").read_text().splitlines()]
 assert any("recording " in line["message"] and line["level"] == "INFO" for line in lines), lines
+
+# At a terminal SIGHUP is the same wish, as long as the terminal is there: its end is the recorder's, in good order.
+manager.listener.close()
+pid, master = pty.fork()
+if pid == 0:
+    os.chdir(FOLDER)
+    os.execv(TELEREEL, ["telereel", "--archive", "terminal", "record"])
+shown = b""
+while b"recording " not in shown:
+    shown += os.read(master, 4096)
+listening(port)
+os.kill(pid, signal.SIGHUP)
+while b"was read anew" not in shown:
+    shown += os.read(master, 4096)
+assert post("/steady") == 200
+os.close(master)
+_, ended = os.waitpid(pid, 0)
+assert os.WIFEXITED(ended) and os.WEXITSTATUS(ended) in (0, 1), ended
+report = json.loads(telereel("--archive", "terminal", "verify", "--json"))
+assert report["messages"] >= 1 and report["leftovers"] == [] == report["problems"], report

@@ -56,14 +56,25 @@ async fn a_source_that_stays_keeps_its_connection_while_others_come_and_go() {
     }
 
     // The same once more changes nothing, and begins no session. Then only the one that never moved is left.
-    let reloaded = soon(recorder.reload(&config(&root, after))).await.unwrap();
+    let reloaded = soon(recorder.reload(&config(&root, after.clone()))).await.unwrap();
     assert_eq!(reloaded.sources, Changes { kept: 3, ..Changes::default() });
+    // One that gave up begins anew.
+    {
+        let watched = recorder.running.watched();
+        let mut counters = watched[1].stats.lock();
+        (counters.state, counters.gave_up) = (stats::State::GaveUp, Some("refused".into()));
+    }
+    let reloaded = soon(recorder.reload(&config(&root, after))).await.unwrap();
+    assert_eq!(reloaded.sources, Changes { changed: names(&["moves"]), kept: 2, ..Changes::default() });
+    until(&recorder, "the one that gave up", |status| status.sources[1].state == stats::State::Connected)
+        .await;
+    assert_eq!(recorder.status().sources[1].gave_up, None);
     let reloaded = soon(recorder.reload(&config(&root, vec![live]))).await.unwrap();
     assert_eq!(reloaded.sources.removed, names(&["comes", "moves"]));
     socket.send(WsMessage::text("3")).await.unwrap();
     until(&recorder, "the third message", |status| status.sources[0].messages == 3).await;
     let summary = stop(recorder).await;
-    assert_eq!(summary.session_ids.len(), 3);
+    assert_eq!(summary.session_ids.len(), 4);
     let mut counted: Vec<(&str, u64)> = summary.sources.iter().map(|s| (&*s.name, s.messages)).collect();
     counted.sort_unstable();
     assert_eq!(
