@@ -3,6 +3,7 @@
 
 mod exchange;
 mod privacy;
+mod service;
 mod shaping;
 mod stats;
 mod upkeep;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
 pub use self::privacy::{Privacy, PrivacyKey};
+pub use self::service::{LogFormat, Unit};
 pub use self::shaping::Shaping;
 pub use self::stats::{By, Stats};
 pub use self::upkeep::{Compact, Erase, Prune, Recover, Reindex, Rename, Rm, Verify};
@@ -68,6 +70,16 @@ pub struct Global {
     /// Log errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Log and errors as text, or as one JSON object per line: timestamp, level, target, message and more
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        env = "TELEREEL_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -146,6 +158,7 @@ pub struct Demo {
   telereel init                        a webhook receiver that runs at once, and all vendors commented out
   telereel init delicode jointech      sources of these vendors, to be filled in
   telereel init generic --stdout       only show it
+  telereel init --systemd service      a unit that runs this program on this configuration
   telereel -c city.toml init jointech  write it to city.toml")]
 pub struct Init {
     /// damoov, delicode, jointech, pontosense, sensoro, generic
@@ -154,6 +167,9 @@ pub struct Init {
     /// Print it instead of writing the file
     #[arg(long)]
     pub stdout: bool,
+    /// Print a systemd unit instead: the service, or the socket that keeps webhooks waiting over a restart
+    #[arg(long, value_name = "UNIT", value_enum, conflicts_with_all = ["stdout", "vendors"])]
+    pub systemd: Option<Unit>,
 }
 
 #[derive(Args, Debug)]
@@ -170,7 +186,10 @@ pub struct Check {
 #[command(after_help = "Examples:
   telereel record                              until Ctrl-C
   telereel record --session tuesday --for 2h
-  telereel --archive /data/reel record --json  a summary as JSON at the end")]
+  telereel --archive /data/reel record --json  a summary as JSON at the end
+  kill -HUP PID                                read the configuration and certificates anew
+
+As a service: see `telereel init --systemd`.")]
 pub struct Record {
     /// What to call the session [default: its date and time]
     #[arg(long, value_name = "NAME")]

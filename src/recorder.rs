@@ -10,18 +10,22 @@
 //! * [`gate`] is the way into the journal, and what happens when it is full;
 //! * [`webhook`] receives requests, [`redact`] says what of them is never stored;
 //! * [`sealer`] turns closed parts into segments while the recording goes on;
-//! * [`roll`] begins a new session while connections stay open;
-//! * [`stats`] is what is known about it all, [`memory`] how the memory is split.
+//! * [`lineup`] is who is recorded, [`reload`] changes that, [`roll`] begins a new session while connections stay open;
+//! * [`stats`] is what is known about it all, [`devices`] when each was heard, [`health`] whether data is at risk, [`memory`] how the memory is split.
 //!
 //! A start binds its listeners before anything is written, so that a port in use leaves nothing
 //! behind. A stop closes connections, the journal, then seals all of it. One source never disturbs
 //! another; a vendor that cannot be reached is dialled for ever.
 
 pub mod deliveries;
+pub mod devices;
 pub mod gate;
+pub mod health;
 pub mod latest;
+pub mod lineup;
 pub mod memory;
 pub mod redact;
+pub mod reload;
 pub mod roll;
 pub mod sealer;
 pub mod source;
@@ -37,17 +41,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::start::{RecordError, StartOptions};
+pub use self::reload::Reloaded;
+pub use self::start::{Inherited, RecordError, StartOptions};
 pub use self::stats::{Status, Summary};
 pub use self::status::StatusSource;
 
-use self::source::Order;
+use self::lineup::{Lineup, Request};
 use self::stats::SourceSummary;
+use self::webhook::Doors;
 use crate::archive::RecoverReport;
+use crate::config::Config;
 use crate::journal::{Journal, JournalError};
+use crate::transport::http_server::ServerTls;
 
-/// How long sources may take to end, beyond what they allow themselves.
-const SOURCES_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a change of sources or session that is under way may take until a stop goes on without it.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a stop waits for webhooks under way: for a body to come, and its answer to leave.
+const WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Who asks for the status at the end gets it, or is slow.
+const CONSOLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A recording that is running. Dropping it leaves all data in the journal.
 #[derive(Debug)]
@@ -56,10 +70,17 @@ pub struct Recorder {
     recovered: RecoverReport,
     webhooks_at: Option<SocketAddr>,
     console_at: Option<SocketAddr>,
-    orders: Vec<mpsc::Sender<Order>>,
-    sources: Vec<JoinHandle<()>>,
-    roller: Option<JoinHandle<()>>,
-    servers: Vec<JoinHandle<()>>,
+    /// As it was started with.
+    config: Config,
+    lineup: JoinHandle<Lineup>,
+    requests: mpsc::Sender<Request>,
+    /// Ends the lineup's task, which then hands it back.
+    end: CancellationToken,
+    doors: Doors,
+    webhooks_tls: ServerTls,
+    console_tls: ServerTls,
+    webhooks: Option<JoinHandle<()>>,
+    console: Option<JoinHandle<()>>,
     stop_webhooks: CancellationToken,
     stop_console: CancellationToken,
     journal: Journal,
@@ -85,6 +106,11 @@ impl Recorder {
     /// The recording as it is now.
     pub fn status(&self) -> Status {
         self.running.status()
+    }
+
+    /// For whoever looks on by himself.
+    pub fn status_source(&self) -> StatusSource {
+        self.running.clone()
     }
 
     /// Resolves, with the reason, when the journal has failed: nothing is recorded any more.
@@ -114,39 +140,49 @@ impl Recorder {
     }
 
     async fn stop_in_order(mut self) -> Result<Summary, RecordError> {
-        if let Some(roller) = self.roller.take() {
-            roller.abort();
-            // A roll under way is to be over before the sources are told to stop.
-            let _ = roller.await;
+        self.end.cancel();
+        // One that does not come back in time is left alone: its sources end when it is dropped.
+        let lineup = tokio::time::timeout(CHANGE_TIMEOUT, &mut self.lineup).await;
+        if lineup.is_err() {
+            self.lineup.abort();
         }
-        for orders in self.orders.drain(..) {
-            // A source that is over needs no order.
-            let _ = orders.send(Order::Stop).await;
-        }
-        let ended = async {
-            for source in &mut self.sources {
-                if let Err(error) = source.await {
-                    tracing::error!("a source ended in disorder: {error}");
-                }
+        // No connection is accepted any more. Those that are open get their answers, before their sources end.
+        self.stop_webhooks.cancel();
+        let webhooks = self.webhooks.take();
+        let pushed = async move {
+            if let Some(webhooks) = webhooks
+                && tokio::time::timeout(WEBHOOKS_TIMEOUT, webhooks).await.is_err()
+            {
+                tracing::warn!("some webhooks were not there whole in time");
             }
         };
-        if tokio::time::timeout(SOURCES_TIMEOUT, ended).await.is_err() {
-            tracing::warn!("some sources did not end in time");
-            self.sources.iter().for_each(JoinHandle::abort);
+        match lineup {
+            Ok(Ok(lineup)) => lineup.end(pushed).await,
+            _ => tracing::error!("the sources could not be ended in good order"),
         }
-        self.stop_webhooks.cancel();
         let now = self.running.clock().now();
         self.running.sealing().end(self.running.session().session_id, now.wall_us, None);
         let closed = close(self.journal).await;
         // The sealer ends when the journal's channel of closed parts does.
         let sealed = self.sealed.await;
         self.stop_console.cancel();
-        for server in self.servers {
-            let _ = server.await;
+        if let Some(console) = self.console.take() {
+            let _ = tokio::time::timeout(CONSOLE_TIMEOUT, console).await;
         }
         closed.map_err(|source| RecordError::Journal { source })?;
         sealed.map_err(|_| RecordError::SealerDied)?;
         Ok(self.running.summary(now))
+    }
+}
+
+#[cfg(test)]
+impl Recorder {
+    /// Begins a new session now.
+    async fn roll(&self, name: Option<&str>) -> Result<(), RecordError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Roll { name: name.map(str::to_owned), answer };
+        self.requests.send(request).await.map_err(|_| RecordError::Ending)?;
+        answered.await.map_err(|_| RecordError::Ending)?
     }
 }
 

@@ -169,6 +169,24 @@ fn init_writes_a_configuration_that_check_accepts() {
 }
 
 #[test]
+fn init_prints_units_for_this_program_and_configuration() {
+    let folder = folder();
+    let (code, service, stderr) = run(telereel(&folder).args(["init", "--systemd", "service"]));
+    assert_eq!(code, 0, "{stderr}");
+    let config = std::path::absolute(folder.path()).unwrap().join("telereel.toml");
+    let program = assert_cmd::cargo::cargo_bin("telereel");
+    let start = format!("ExecStart={} -c {} record\n", program.display(), config.display());
+    for line in [&*start, "Type=notify\n", "WatchdogSec=60s\n", "ExecReload=/bin/kill -HUP $MAINPID\n"] {
+        assert!(service.contains(line), "{service}\nhas no {line}");
+    }
+    write(&folder, "telereel.toml", "[webhooks]\nlisten = \"0.0.0.0:8443\"\n");
+    let (code, socket, stderr) = run(telereel(&folder).args(["init", "--systemd", "socket"]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(socket.contains("ListenStream=0.0.0.0:8443\nFileDescriptorName=webhooks\n"), "{socket}");
+    refused(telereel(&folder).args(["init", "--systemd", "timer"]), 2, &["service", "socket"]);
+}
+
+#[test]
 fn init_for_vendors_asks_for_their_credentials() {
     let folder = folder();
     let (_, stdout, _) = run(telereel(&folder).args(["init", "jointech", "delicode", "--stdout"]));

@@ -96,3 +96,13 @@ fn an_outage_is_recorded_and_reproduced_to_websockets() {
 fn what_is_exported_with_pseudonyms_names_nobody_and_is_replayed_to_clients() {
     scenario("privacy.py");
 }
+
+#[test]
+fn metrics_are_read_by_prometheus_s_client_and_health_is_told() {
+    scenario("metrics.py");
+}
+
+#[test]
+fn a_service_loses_no_webhook_over_restarts_and_reloads() {
+    scenario("service.py");
+}

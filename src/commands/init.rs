@@ -1,4 +1,6 @@
-//! `telereel init [VENDOR…]`: a commented configuration to start from.
+//! `telereel init [VENDOR…]`: a commented configuration to start from, or a systemd unit that runs it.
+
+mod units;
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -25,6 +27,9 @@ const TEMPLATES: [(&str, &str); 6] = [
 ];
 
 pub(super) fn run(context: &Context, args: Init) -> anyhow::Result<Outcome> {
+    if let Some(unit) = args.systemd {
+        return units::print(context, unit);
+    }
     let text = configuration(&args.vendors)?;
     if args.stdout {
         let mut out = Out::new();

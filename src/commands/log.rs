@@ -1,4 +1,4 @@
-//! Logs on standard error: level by -v and -q, else by `TELEREEL_LOG`, else `info`.
+//! Logs on standard error: level by -v and -q, else by `TELEREEL_LOG`, else `info`; for people or as JSON lines.
 
 use std::io::{IsTerminal, stderr};
 
@@ -6,7 +6,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::Usage;
 use super::progress::Screen;
-use crate::cli::Global;
+use crate::cli::{Global, LogFormat};
 
 const VARIABLE: &str = "TELEREEL_LOG";
 
@@ -21,10 +21,21 @@ pub(super) fn start(global: &Global, screen: &Screen) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(screen.clone())
-        .with_ansi(stderr().is_terminal())
-        .with_target(level >= LevelFilter::DEBUG);
+        // It would be said on standard error, which is what failed, and by a macro that panics then.
+        .log_internal_errors(false);
     // Only a test that runs several commands in one process has a subscriber already.
-    let _ = subscriber.try_init();
+    let _ = match global.log_format {
+        LogFormat::Text => {
+            subscriber.with_ansi(stderr().is_terminal()).with_target(level >= LevelFilter::DEBUG).try_init()
+        }
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_ansi(false)
+            .try_init(),
+    };
     Ok(())
 }
 

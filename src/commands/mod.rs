@@ -15,6 +15,7 @@ mod erase;
 mod export;
 mod import;
 mod info;
+mod inherited;
 mod init;
 mod list;
 mod log;
@@ -31,6 +32,7 @@ mod replay;
 mod rm;
 mod schema;
 mod selection;
+mod service;
 mod signals;
 mod simulate;
 mod stats;
@@ -43,7 +45,7 @@ use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, LogFormat, Verb};
 use crate::config::ConfigError;
 use crate::player::PlayError;
 use context::Context;
@@ -67,7 +69,8 @@ struct Usage(String);
 
 /// Runs the command and answers with its exit code.
 pub fn main(cli: Cli) -> ExitCode {
-    let screen = Screen::new(cli.global.quiet);
+    let is_logged = cli.global.log_format == LogFormat::Json;
+    let screen = Screen::new(cli.global.quiet, is_logged);
     match log::start(&cli.global, &screen).and_then(|()| run(cli, screen)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Lossy) => ExitCode::from(3),
@@ -75,7 +78,11 @@ pub fn main(cli: Cli) -> ExitCode {
         // `telereel cat | head` has what it wanted.
         Err(error) if error.chain().any(|cause| cause.is::<StdoutClosed>()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::print_error(&error);
+            if is_logged {
+                tracing::error!("{error:#}");
+            } else {
+                output::print_error(&error);
+            }
             ExitCode::from(if error.chain().any(is_usage) { 2 } else { 1 })
         }
     }

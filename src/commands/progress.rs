@@ -14,15 +14,17 @@ use crate::units::human_count;
 pub(super) struct Screen {
     lines: MultiProgress,
     quiet: bool,
+    /// What is said beside the data are lines of the log.
+    is_logged: bool,
 }
 
 /// A line that is drawn over and over.
 pub(super) struct Progress(ProgressBar);
 
 impl Screen {
-    /// `quiet`: only errors are wanted.
-    pub(super) fn new(quiet: bool) -> Self {
-        Self { lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), quiet }
+    /// `quiet`: only errors are wanted; `is_logged`: standard error is for a program, each line of it a log's.
+    pub(super) fn new(quiet: bool, is_logged: bool) -> Self {
+        Self { lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), quiet, is_logged }
     }
 
     /// Says a line beside the data.
@@ -30,16 +32,24 @@ impl Screen {
         if self.quiet {
             return;
         }
+        if self.is_logged {
+            return tracing::info!("{text}");
+        }
         let line = format!("{text}\n");
         // If nobody can read it, nobody misses it.
-        let _ = self.lines.suspend(|| stderr().write_all(line.as_bytes()));
+        let _ = self.beside(|| stderr().write_all(line.as_bytes()));
+    }
+
+    /// Writes while no progress is drawn. A terminal that was closed has none, and its drawing would panic.
+    fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        if stderr().is_terminal() { self.lines.suspend(write) } else { write() }
     }
 }
 
 impl Progress {
     /// A line with no known end; hidden where standard error is no terminal, or nothing but errors is wanted.
     pub(super) fn spinner(context: &Context) -> Self {
-        if context.screen.quiet || !stderr().is_terminal() {
+        if context.screen.quiet || context.screen.is_logged || !stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }
         let bar = context.screen.lines.add(ProgressBar::new_spinner());
@@ -89,7 +99,7 @@ impl<'a> MakeWriter<'a> for Screen {
 // The log writes whole lines at once.
 impl Write for Screen {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.lines.suspend(|| stderr().write(line))
+        self.beside(|| stderr().write(line))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -1,4 +1,5 @@
-//! `telereel record`: record until a signal or `--for`; then seal everything, and say what came of it.
+//! `telereel record`: record until a signal or `--for`; then seal everything, and say what came of it. SIGHUP reads the
+//! configuration anew.
 
 use std::time::Duration;
 
@@ -8,14 +9,19 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::output::{Out, Table, print};
 use super::progress::Progress;
-use super::signals::Signals;
-use super::{Outcome, Usage};
+use super::signals::{Caught, Signals};
+use super::{Outcome, Usage, inherited, service};
 use crate::cli::Record;
 use crate::clock::Clock;
 use crate::config::{Config, is_source_name};
 use crate::console;
-use crate::recorder::{Recorder, StartOptions, Status, Summary};
+use crate::recorder::{Inherited, Recorder, Reloaded, StartOptions, Status, Summary};
+use crate::transport::dial::chain;
 use crate::units::{human_count, human_duration, human_size};
+
+/// How long a stop by SIGTERM may take: then what is not sealed stays in the journal, for the next start. A service
+/// manager ends what takes longer by force, some after ten seconds.
+const STOP_MAX: Duration = Duration::from_secs(9);
 
 /// How often the line at the terminal is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(500);
@@ -25,7 +31,9 @@ pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
         session_name("--session", name)?;
     }
     let config = context.config_with_sources()?;
-    let (summary, failed) = super::runtime()?.block_on(record(context, &config, args))?;
+    // Before there are other threads: it changes the environment.
+    let inherited = inherited::take()?;
+    let (summary, failed) = super::runtime()?.block_on(record(context, &config, args, inherited))?;
     print(context.json, &summary, |out| for_people(out, &summary))?;
     if let Some(reason) = failed {
         bail!("the recording was ended: {reason}");
@@ -53,6 +61,7 @@ async fn record(
     context: &Context,
     config: &Config,
     args: Record,
+    inherited: Inherited,
 ) -> anyhow::Result<(Summary, Option<String>)> {
     // Caught before anything is begun: an interrupted start must seal what it has, too.
     let mut signals = Signals::catch()?;
@@ -60,21 +69,35 @@ async fn record(
         session: args.session.clone(),
         clock: Clock::System,
         console: Some(console::status::routes),
+        inherited,
     };
-    let recorder = Recorder::start(config, options).await?;
+    let mut recorder = Recorder::start(config, options).await?;
     announce(context, config, args.session.as_deref(), &recorder);
-    let failed = until_asked_to_stop(context, &recorder, &mut signals, args.duration).await;
+    tokio::spawn(service::attend(recorder.status_source()));
+    service::ready();
+    let end = until_asked_to_stop(context, &mut recorder, &mut signals, args.duration).await;
+    service::stopping();
     let abort = CancellationToken::new();
     let stop = recorder.stop(abort.clone());
     tokio::pin!(stop);
+    let patience = async {
+        match end {
+            End::Terminated => tokio::time::sleep(STOP_MAX).await,
+            _ => std::future::pending().await,
+        }
+    };
     let summary = tokio::select! {
         summary = &mut stop => summary,
-        () = signals.next() => {
+        _ = signals.end() => {
+            abort.cancel();
+            stop.await
+        }
+        () = patience => {
             abort.cancel();
             stop.await
         }
     };
-    Ok((summary?, failed))
+    Ok((summary?, if let End::Failed(reason) = end { Some(reason) } else { None }))
 }
 
 fn announce(context: &Context, config: &Config, wanted: Option<&str>, recorder: &Recorder) {
@@ -102,13 +125,23 @@ fn announce(context: &Context, config: &Config, wanted: Option<&str>, recorder: 
     }
 }
 
-/// Why it ended, if it was no signal and not the time.
+/// Why a recording is to end.
+#[derive(Debug)]
+enum End {
+    /// By somebody at a terminal, or after the time that was asked for.
+    Wanted,
+    /// By SIGTERM, whose sender may not wait for long.
+    Terminated,
+    /// By itself.
+    Failed(String),
+}
+
 async fn until_asked_to_stop(
     context: &Context,
-    recorder: &Recorder,
+    recorder: &mut Recorder,
     signals: &mut Signals,
     duration: Option<Duration>,
-) -> Option<String> {
+) -> End {
     let progress = Progress::spinner(context);
     let mut draw = tokio::time::interval(DRAW_EVERY);
     let over = async {
@@ -120,15 +153,51 @@ async fn until_asked_to_stop(
     tokio::pin!(over);
     loop {
         tokio::select! {
-            () = signals.next() => {
+            caught = signals.next() => {
+                let caught = match caught {
+                    // Also while the configuration is read, a stop is a stop.
+                    Caught::Hangup if !signals.lost_terminal() => tokio::select! {
+                        () = reload(context, recorder) => continue,
+                        caught = signals.end() => caught,
+                    },
+                    caught => caught,
+                };
                 drop(progress);
                 context.screen.note("sealing everything; Ctrl-C again leaves the rest in the journal");
-                return None;
+                return if caught == Caught::Terminate { End::Terminated } else { End::Wanted };
             }
-            () = &mut over => return None,
-            reason = recorder.failed() => return Some(reason),
+            () = &mut over => return End::Wanted,
+            reason = recorder.failed() => return End::Failed(reason),
             _ = draw.tick(), if progress.is_shown() => progress.say(&line(&recorder.status())),
         }
+    }
+}
+
+/// Reads the configuration anew and goes on with it; with the old one, if there is anything wrong with the new.
+async fn reload(context: &Context, recorder: &mut Recorder) {
+    service::reloading();
+    match context.config_with_sources() {
+        Ok(config) => match recorder.reload(&config).await {
+            Ok(reloaded) => say(&reloaded),
+            Err(error) => tracing::error!("the configuration is not changed: {}", chain(&error)),
+        },
+        Err(error) => tracing::error!("the configuration is not changed: {error:#}"),
+    }
+    service::ready();
+}
+
+fn say(Reloaded { sources, needs_restart }: &Reloaded) {
+    let mut parts = vec![format!("{} sources go on as they were", sources.kept)];
+    for (what, names) in
+        [("changed", &sources.changed), ("added", &sources.added), ("removed", &sources.removed)]
+    {
+        if !names.is_empty() {
+            parts.push(format!("{what}: {}", names.join(", ")));
+        }
+    }
+    tracing::info!("the configuration was read anew; {}", parts.join("; "));
+    if !needs_restart.is_empty() {
+        tracing::warn!("changed, and in force from the next start on: {}", needs_restart.join(", "));
     }
 }
 

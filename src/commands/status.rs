@@ -31,7 +31,16 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct JournalAnswer {
+    durable: Option<DurableAnswer>,
+    waiting_messages: u64,
+    lag_ns: u64,
     error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct DurableAnswer {
+    seq: u64,
+    received_at: String,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +81,18 @@ pub(super) fn run(context: &Context, _args: &Status) -> anyhow::Result<Outcome> 
 fn lag(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     format!("{sign}{}", human_duration(ms.unsigned_abs().saturating_mul(1_000_000)))
+}
+
+/// What a power cut would not take, and what it would.
+fn durable(journal: &JournalAnswer) -> String {
+    let Some(DurableAnswer { seq, received_at }) = &journal.durable else {
+        return "nothing is on disk yet".to_owned();
+    };
+    let waiting = match journal.waiting_messages {
+        0 => String::new(),
+        n => format!("; {} more, the oldest for {}", human_count(n), human_duration(journal.lag_ns)),
+    };
+    format!("durable up to seq {seq}, received {received_at}{waiting}")
 }
 
 fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
@@ -126,6 +147,7 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
         human_size(answer.bytes_stored),
         human_count(answer.segments)
     ))?;
+    out.line(durable(&answer.journal))?;
     if let Some(error) = &answer.journal.error {
         out.line(format!("nothing is recorded: {error}"))?;
     }

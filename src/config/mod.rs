@@ -123,6 +123,11 @@ pub fn group_readable(path: &Path) -> Result<bool, ConfigError> {
     part(path, |root| root.header("archive", read::group_readable))
 }
 
+/// Where the recorder of the file at `path` receives webhooks; nothing else of it is checked.
+pub fn webhooks_listen(path: &Path) -> Result<String, ConfigError> {
+    part(path, |root| root.header("webhooks", read::webhooks)).map(|webhooks| webhooks.listen)
+}
+
 /// Where the recorder of the file at `path` answers `status`; nothing else of it is checked.
 pub fn console(path: &Path) -> Result<Console, ConfigError> {
     part(path, |root| root.header("console", read::console))

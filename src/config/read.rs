@@ -95,7 +95,7 @@ fn limits(section: &Section<'_>) -> Option<Limits> {
     Some(Limits { memory: memory? })
 }
 
-fn webhooks(section: &Section<'_>) -> Option<Webhooks> {
+pub(super) fn webhooks(section: &Section<'_>) -> Option<Webhooks> {
     let listen = section.get_or("listen", listen, DEFAULT_WEBHOOKS_LISTEN);
     let max_body = section.get_or("max_body", size_from(KIB, "1KiB"), MIB);
     let tls = optional(section, "tls", tls_files);

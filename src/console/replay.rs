@@ -11,12 +11,14 @@
 //! `seq` or a later one, or one did since it was asked, also in a loop; where it can no longer come to what is waited for, the answer is 409, after the timeout 408.
 //! The state of a replay that is to play is `waiting` until the awaited clients are there; a step is refused (409)
 //! until then, also where it is paused.
+//! `GET /metrics`, `/livez` and `/readyz` are told in [`metrics`].
 //! Whatever is wrong is told as `{"error": …, "expected": …}`.
 //!
 //! Pages of other sites are refused, and no header lets them ask. Where the listener can be reached from other
 //! machines, a request needs the token of `[console]`; where there is none, it is refused.
 
 pub mod action;
+mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +74,9 @@ pub fn api(token: Option<Secret>, find: Arc<Find>) -> Api {
     Api::new(move |control, is_exposed| {
         let console = Console { control, find: Arc::clone(&find), token: token.clone(), is_exposed };
         Router::new()
+            .route("/metrics", get(metrics::metrics).fallback(not_allowed))
+            .route("/livez", get(metrics::livez).fallback(not_allowed))
+            .route("/readyz", get(metrics::readyz).fallback(not_allowed))
             .route("/api/v1/replays", get(list).fallback(not_allowed))
             .route("/api/v1/replays/{id}", get(stand).post(act).fallback(not_allowed))
             .route("/api/v1/replays/{id}/wait", get(wait).fallback(not_allowed))

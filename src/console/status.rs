@@ -1,4 +1,5 @@
-//! `GET /api/v1/status`: a running recorder as JSON. `POST /api/v1/marks`: see [`marks`](super::marks).
+//! `GET /api/v1/status`: a running recorder as JSON. `POST /api/v1/marks`: see [`marks`](super::marks). `GET
+//! /metrics`, `/livez` and `/readyz`: see [`metrics`](super::metrics) and [`health`](super::health).
 //!
 //! With a token configured (beyond loopback there must be one) a request needs
 //! `Authorization: Bearer TOKEN`. A browser on another site's page gets nothing: no CORS headers, and
@@ -26,6 +27,9 @@ pub(super) struct Console {
 pub fn routes(recorder: StatusSource, token: Option<Secret>) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
+        .route("/metrics", get(super::metrics::metrics))
+        .route("/livez", get(super::health::livez))
+        .route("/readyz", get(super::health::readyz))
         .route("/api/v1/marks", post(super::marks::mark))
         .with_state(Arc::new(Console { recorder, token }))
 }

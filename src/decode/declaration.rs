@@ -48,6 +48,11 @@ pub struct Declaration {
 }
 
 impl Declaration {
+    /// Whether a message of this kind says which device it is of.
+    pub fn names_devices(&self) -> bool {
+        !self.device_id.is_empty() || self.device_id_channel.is_some()
+    }
+
     /// Reads a text that declares exactly one kind. `origin` names the text in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self, SchemaError> {
         build::one(text, origin)

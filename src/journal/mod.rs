@@ -94,6 +94,7 @@
 //! events have [`RESERVE_BYTES`] besides. The write buffer is [`WRITE_BYTES`] or one message.
 
 mod format;
+mod progress;
 mod queue;
 mod reader;
 #[cfg(test)]
@@ -114,6 +115,7 @@ use crate::disk::Disk;
 use crate::message::{Message, SessionHeader, SessionId};
 
 pub use format::{HeadersRef, MAX_BODY_BYTES, PartHeader, RecordRef};
+pub use progress::{DurableMark, Progress};
 pub use queue::{JournalHandle, RESERVE_BYTES};
 pub use reader::{Damage, PartEnd, PartReader};
 #[cfg(test)]

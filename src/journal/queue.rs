@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::format::{MAX_BODY_BYTES, PartHeader, body_bytes, encode_file_header};
+use super::progress::{DurableMark, Ledger, Progress};
 use super::{AppendError, Durable, JournalError, JournalOptions, Sync, Ticket};
 use crate::clock::Clock;
 use crate::message::{Message, SessionHeader};
@@ -90,6 +91,7 @@ struct Queue {
     writer_sleeps: bool,
     closing: bool,
     failed: Option<Arc<str>>,
+    ledger: Ledger,
 }
 
 impl Queue {
@@ -129,6 +131,16 @@ impl Shared {
     /// Sleeps until there is a reason to write, or `deadline_ns` of the steady clock has come.
     pub(super) fn wait(&self, deadline_ns: Option<u64>) {
         let mut queue = self.lock();
+        queue.ledger.at_work_since_ns = None;
+        queue = self.wait_with(queue, deadline_ns);
+        queue.ledger.at_work_since_ns = Some(self.now_ns());
+    }
+
+    fn wait_with<'q>(
+        &'q self,
+        mut queue: MutexGuard<'q, Queue>,
+        deadline_ns: Option<u64>,
+    ) -> MutexGuard<'q, Queue> {
         loop {
             let due_ns = queue.due_ns(deadline_ns, self.sync_interval_ns);
             let left = due_ns.map(|at| at.saturating_sub(self.now_ns()));
@@ -136,7 +148,7 @@ impl Shared {
             queue = match left {
                 Some(0) => {
                     queue.writer_sleeps = false;
-                    return;
+                    return queue;
                 }
                 Some(ns) => {
                     let ns = if matches!(self.clock, Clock::Manual(_)) { ns.min(MANUAL_LOOK_NS) } else { ns };
@@ -161,11 +173,9 @@ impl Shared {
         mem::swap(&mut queue.entries, batch);
         queue.waiting_bytes = 0;
         queue.urgent = false;
-        Taken {
-            sync_now: mem::take(&mut queue.sync_now),
-            oldest_ns: queue.oldest_ns.take(),
-            closing: queue.closing,
-        }
+        let (last_ticket, oldest_ns) = (queue.last_ticket, queue.oldest_ns.take());
+        queue.ledger.taken(last_ticket, oldest_ns);
+        Taken { sync_now: mem::take(&mut queue.sync_now), oldest_ns, closing: queue.closing }
     }
 
     /// Gives back the room of messages that have been written.
@@ -177,7 +187,9 @@ impl Shared {
         self.room.notify_waiters();
     }
 
-    pub(super) fn publish(&self, up_to: Ticket) {
+    /// Everything up to `up_to`, which is the message of `mark`, is on disk.
+    pub(super) fn publish(&self, up_to: Ticket, mark: Option<DurableMark>) {
+        self.lock().ledger.durable(up_to, mark);
         self.durable.send_if_modified(|durable| {
             let moved = durable.up_to < up_to;
             durable.up_to = durable.up_to.max(up_to);
@@ -188,6 +200,36 @@ impl Shared {
     pub(super) fn set_accepting(&self, accepting: bool) {
         if self.accepting.swap(accepting, Ordering::Relaxed) != accepting && accepting {
             self.room.notify_waiters();
+        }
+    }
+
+    /// The writer is over, in good order: nobody is to wait for a sign of life.
+    pub(super) fn rest(&self) {
+        self.lock().ledger.at_work_since_ns = None;
+    }
+
+    /// A part has its first record.
+    pub(super) fn part_begun(&self, now_ns: u64) {
+        self.lock().ledger.part_since_ns = Some(now_ns);
+    }
+
+    /// The part is complete.
+    pub(super) fn part_closed(&self) {
+        let mut queue = self.lock();
+        queue.ledger.part_since_ns = None;
+        queue.ledger.closed_parts += 1;
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let queue = self.lock();
+        let ledger = &queue.ledger;
+        Progress {
+            durable: ledger.durable,
+            waiting_messages: queue.last_ticket - ledger.durable_ticket,
+            waiting_since_ns: ledger.taken_since_ns.or(queue.oldest_ns),
+            at_work_since_ns: ledger.at_work_since_ns,
+            part_since_ns: ledger.part_since_ns,
+            closed_parts: ledger.closed_parts,
         }
     }
 
@@ -339,6 +381,11 @@ impl JournalHandle {
     /// False while the disk has less free than `min_free_disk`.
     pub fn accepting(&self) -> bool {
         self.shared.accepting()
+    }
+
+    /// How far the writer is.
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
     }
 
     /// Accepted and not yet written, as counted against `queue_max_bytes`.

@@ -16,6 +16,7 @@ use std::sync::{Arc, mpsc};
 use super::format::{
     PartHeader, Place, RECORD_HEAD_BYTES, body_bytes, encode_file_header, encode_record, salt,
 };
+use super::progress::DurableMark;
 use super::queue::{Charge, Entry, Shared, saturating_ns};
 use super::{JournalError, JournalOptions, Ticket, part_file_name};
 use crate::disk::{Disk, DiskFile};
@@ -56,6 +57,8 @@ pub(super) struct Writer {
     full_ns: Option<u64>,
     /// The last message that has been encoded.
     last_ticket: Ticket,
+    /// The same as whoever looks on is told it.
+    last: Option<DurableMark>,
     /// When the oldest message that is not durable was accepted.
     oldest_unsynced_ns: Option<u64>,
     free_disk: FreeDisk,
@@ -156,6 +159,7 @@ impl Writer {
             sync_now: false,
             full_ns: None,
             last_ticket: 0,
+            last: None,
             oldest_unsynced_ns: None,
             free_disk: FreeDisk::default(),
         };
@@ -177,6 +181,9 @@ impl Writer {
                 Err(error) => break Err(error),
             }
         };
+        if result.is_ok() {
+            self.shared.rest();
+        }
         fuse.lit = false;
         result
     }
@@ -311,11 +318,16 @@ impl Writer {
         let place = Place { salt: part.salt, seq, durable_seq, elapsed_ns, duplicate_of };
         encode_record(&mut self.buffer, place, message);
         part.bytes += record_bytes;
-        part.first_record_ns.get_or_insert(now_ns);
+        if part.first_record_ns.is_none() {
+            part.first_record_ns = Some(now_ns);
+            self.shared.part_begun(now_ns);
+        }
         session.next_seq += 1;
         session.last_elapsed_ns = elapsed_ns;
         self.free_disk.bytes_since += record_bytes;
         self.last_ticket += 1;
+        let session_id = self.session.header.session_id;
+        self.last = Some(DurableMark { session_id, seq, received_at_us: message.at.wall_us });
         Ok(())
     }
 
@@ -386,7 +398,7 @@ impl Writer {
         }
         self.session.durable_seq = self.session.next_seq;
         self.oldest_unsynced_ns = None;
-        self.shared.publish(self.last_ticket);
+        self.shared.publish(self.last_ticket, self.last);
         Ok(())
     }
 
@@ -403,6 +415,7 @@ impl Writer {
             self.disk.remove_file(&path).map_err(JournalError::io("remove the empty", &path))?;
             self.disk.sync_dir(&self.options.dir).map_err(JournalError::io("sync the folder of", &path))?;
         } else {
+            self.shared.part_closed();
             // Nobody may be listening any more; recovery finds the part all the same.
             let _ = self.closed.send(path);
         }

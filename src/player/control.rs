@@ -21,7 +21,7 @@ use super::past::Cuts;
 use super::{Pace, PlayOptions, Rounds};
 use crate::clock::Now;
 use crate::message::SessionId;
-use crate::transport::fanout::{Doorbell, Fanout};
+use crate::transport::fanout::{Doorbell, Fanout, Totals};
 
 /// Orders that wait to be obeyed: more is somebody who does not wait for answers.
 const ORDERS_MAX: usize = 1_024;
@@ -197,6 +197,11 @@ impl Control {
     pub fn snapshot(&self) -> Snapshot {
         let (_, clients) = self.fanout.progress();
         lock(&self.shown).snapshot(self.now().steady_ns, clients)
+    }
+
+    /// What all clients got so far.
+    pub fn totals(&self) -> Totals {
+        self.fanout.totals()
     }
 
     /// Where in the recording it is.

@@ -30,6 +30,11 @@ pub enum NotASpeed {
 const DECIMALS_MAX: usize = 6;
 
 impl Speed {
+    /// For show: what is played keeps to the exact ratio.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.numerator.get()) / f64::from(self.denominator.get())
+    }
+
     /// The recording's own speed.
     pub const ORIGINAL: Self = Self { numerator: NonZeroU32::MIN, denominator: NonZeroU32::MIN };
     pub const SLOWEST: Self = Self { denominator: NonZeroU32::new(100).unwrap(), ..Self::ORIGINAL };

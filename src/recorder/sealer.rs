@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::stats::SealStats;
 use crate::archive::{self, Archive, Lock};
+use crate::clock::Clock;
 use crate::journal::parse_part_file_name;
 use crate::message::SessionId;
 use crate::transport::dial::chain;
@@ -33,12 +34,17 @@ struct Ending {
 /// What the sealing thread and the recorder share.
 #[derive(Debug, Default)]
 pub struct Sealing {
+    clock: Clock,
     stats: Mutex<SealStats>,
     endings: Mutex<Vec<Ending>>,
     abort: AtomicBool,
 }
 
 impl Sealing {
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     pub fn stats(&self) -> SealStats {
         lock(&self.stats).clone()
     }
@@ -111,6 +117,7 @@ impl Sealer {
     pub(super) fn seal(&mut self, part: PathBuf) {
         self.latest = parse_part_file_name(&part).map(|(session, _)| session);
         self.waiting.push(part);
+        lock(&self.sealing.stats).waiting_since_ns.get_or_insert(self.sealing.clock.now().steady_ns);
         let mut error = None;
         let (archive, sealing) = (&self.archive, &self.sealing);
         self.waiting.retain(|part| {
@@ -124,6 +131,8 @@ impl Sealer {
                     stats.segments += sealed.segments;
                     stats.bytes_stored += sealed.bytes_stored;
                     stats.messages += sealed.messages;
+                    stats.parts += 1;
+                    stats.last_sealed_ns = Some(sealing.clock.now().steady_ns);
                     false
                 }
                 Err(failed) => {
@@ -134,7 +143,10 @@ impl Sealer {
         });
         match error {
             Some(error) => self.failed(&error),
-            None if self.waiting.is_empty() => lock(&self.sealing.stats).last_error = None,
+            None if self.waiting.is_empty() => {
+                let mut stats = lock(&self.sealing.stats);
+                (stats.last_error, stats.waiting_since_ns) = (None, None);
+            }
             None => {}
         }
     }

@@ -73,6 +73,7 @@ pub struct SourceTask {
     pub journal: JournalHandle,
     pub stats: Arc<SourceStats>,
     pub latest: Arc<super::latest::Latest>,
+    pub devices: Arc<super::devices::Devices>,
 }
 
 /// The ways into a source's task.
@@ -305,6 +306,7 @@ impl Source {
         let first = delivery_id.as_deref().and_then(|id| self.deliveries.first(id));
         let message = Message { duplicate_of: first, ..self.message(record) };
         self.task.latest.note(&message);
+        self.task.devices.note(&message);
         match self.gate.admit(message, ack).await {
             Outcome::Taken(ticket) => {
                 if let (Some(id), Some(ticket)) = (&delivery_id, ticket) {
@@ -324,11 +326,7 @@ impl Source {
                 }
             }
             Outcome::Dropped => {
-                {
-                    let mut stats = self.task.stats.lock();
-                    stats.dropped += 1;
-                    stats.dropped_bytes += bytes;
-                }
+                self.task.stats.lock().drop_one(bytes, at.steady_ns);
                 self.tell_overflow(false);
                 // A message that is too large is acknowledged all the same, and no sync follows it.
                 self.acknowledge();
@@ -338,7 +336,7 @@ impl Source {
                     Refusal::Busy { retry_after_s } => Answer::Busy { retry_after_s },
                     Refusal::TooLarge => Answer::TooLarge,
                 };
-                self.task.stats.lock().refused += 1;
+                self.task.stats.lock().refuse_one(at.steady_ns);
                 self.answer(inbound, answer);
             }
             Outcome::Refused { .. } => {}

@@ -2,25 +2,22 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::latest::Latest;
-use super::redact::Redaction;
+use super::lineup::{self, Lineup};
 use super::sealer::{self, Sealing};
-use super::source::{Inlets, SourceTask};
-use super::stats::SourceStats;
-use super::status::{Running, StatusSource, Watched};
-use super::webhook::{self, PUSHES_MAX, Route};
-use super::{Recorder, memory, roll};
+use super::status::{Running, Sources, StatusSource};
+use super::webhook::{self, Doors};
+use super::{Recorder, memory};
 use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport};
 use crate::clock::{Clock, Now};
 use crate::config::{Config, TlsFiles};
@@ -28,10 +25,9 @@ use crate::disk::{Disk, RealDisk};
 use crate::journal::{self, JournalError, JournalOptions};
 use crate::message::{SessionHeader, SessionId, SourceHeader};
 use crate::secret::Secret;
-use crate::transport::http_server::{self, ListenError};
-use crate::transport::intake::intake;
-use crate::transport::tls::{self, TlsError, Trust};
-use crate::vendors::{self, Source};
+use crate::transport::http_server::{self, ListenError, ServerTls};
+use crate::transport::tls::{self, TlsError};
+use crate::vendors;
 
 /// Makes the routes of the `[console]` listener; they need its token, if one is configured.
 pub type ConsoleRoutes = fn(StatusSource, Option<Secret>) -> axum::Router;
@@ -44,6 +40,14 @@ pub struct StartOptions {
     pub clock: Clock,
     /// None: the console's listener is not opened.
     pub console: Option<ConsoleRoutes>,
+    pub inherited: Inherited,
+}
+
+/// Listeners that are open already and are served in place of the configured addresses.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    pub webhooks: Option<StdTcpListener>,
+    pub console: Option<StdTcpListener>,
 }
 
 impl fmt::Debug for StartOptions {
@@ -82,6 +86,8 @@ pub enum RecordError {
     Thread { source: std::io::Error },
     #[error("the sealing thread died; the data is in the journal, `telereel recover` seals it")]
     SealerDied,
+    #[error("the recording is ending: the configuration is not read anew")]
+    Ending,
     #[error("stopped before everything was sealed; the data is in the journal, `telereel recover` seals it")]
     Aborted,
 }
@@ -100,12 +106,13 @@ impl Recorder {
         {
             archive.lock()?;
         }
-        let mut tls = TlsByTrust::default();
-        let client_tls: Vec<_> =
-            config.sources.iter().map(|source| tls.of(source)).collect::<Result<_, _>>()?;
-        let webhooks = bind_webhooks(config).await?;
+        let to_read = config.sources.clone();
+        let setups = run_blocking(move || lineup::set_up(&to_read)).await??;
+        check_paths(config)?;
+        let Inherited { webhooks, console } = options.inherited;
+        let webhooks = bind_webhooks(config, webhooks).await?;
         let console = match options.console {
-            Some(routes) => Some((bind_console(config).await?, routes)),
+            Some(routes) => Some((bind_console(config, console).await?, routes)),
             None => None,
         };
         for source in &config.sources {
@@ -114,7 +121,7 @@ impl Recorder {
             }
         }
         let clock = options.clock;
-        let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
+        let rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
 
         // From here on something is written.
         let (archive, lock, recovered) = open_archive(config).await?;
@@ -138,15 +145,11 @@ impl Recorder {
         let (mut journal, handle) =
             journal::start(disk, clock.clone(), journal_options, header.clone(), started.steady_ns)
                 .map_err(|source| RecordError::Journal { source })?;
-        let sealing = Arc::new(Sealing::default());
+        let sealing = Arc::new(Sealing::new(clock.clone()));
         let parts = journal.closed_parts().ok_or(RecordError::SealerDied)?;
         let sealed = sealer::start(archive.clone(), lock, parts, Arc::clone(&sealing))
             .map_err(|source| RecordError::Thread { source })?;
 
-        let watched = |header: &SourceHeader| Watched {
-            stats: Arc::new(SourceStats::new(&header.name, &header.vendor)),
-            latest: Arc::new(Latest::new(header)),
-        };
         let running = StatusSource::new(Running {
             clock: clock.clone(),
             root: archive.root().to_owned(),
@@ -156,89 +159,87 @@ impl Recorder {
             queue_bytes_max: queue_bytes as u64,
             min_free_disk: config.archive.min_free_disk,
             sealing,
-            sources: headers.iter().map(watched).collect(),
+            sources: Mutex::new(Sources::new(&headers)),
             sessions: vec![(header, started.steady_ns)].into(),
         });
 
-        let mut orders = Vec::new();
-        let mut routes = Vec::new();
-        let mut sources = Vec::new();
-        let each = config.sources.iter().zip(headers).zip(client_tls).enumerate();
-        for (index, ((source, header), tls)) in each {
-            let (order, ordered) = mpsc::channel(1);
-            let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
-            let (intake, arrivals) = intake();
-            if let Some(path) = source.vendor.webhook_path() {
-                let stats = Arc::clone(&running.watched(index).stats);
-                routes.push(Route { path: path.to_owned(), pushes, stats });
-            }
-            let rng = StdRng::from_rng(&mut rng);
-            let task = source_task(index, source, header, tls, rng, &running);
-            sources.push(tokio::spawn(task.run(Inlets {
-                intake,
-                arrivals,
-                pushes: pushed,
-                orders: ordered,
-            })));
-            orders.push(order);
-        }
+        let doors = Doors::default();
+        let started = Lineup::start(running.clone(), options.session, setups, doors.clone(), rng);
+        let (requests, asked) = mpsc::channel(1);
+        let end = CancellationToken::new();
+        let lineup = tokio::spawn(started.run(config.archive.session_roll, asked, end.clone()));
 
         let mut recorder = Self {
             recovered,
             webhooks_at: None,
             console_at: None,
-            roller: None,
-            servers: Vec::new(),
+            config: config.clone(),
+            lineup,
+            requests,
+            end,
+            doors,
+            webhooks_tls: ServerTls::default(),
+            console_tls: ServerTls::default(),
+            webhooks: None,
+            console: None,
             stop_webhooks: CancellationToken::new(),
             stop_console: CancellationToken::new(),
             running,
-            orders,
-            sources,
             journal,
             sealed,
         };
-        if let Some(listener) = webhooks {
-            let router = webhook::router(routes, config.webhooks.max_body, clock);
-            recorder.webhooks_at = Some(listener.at);
-            let stop = recorder.stop_webhooks.clone();
-            recorder.servers.push(tokio::spawn(listener.serve(router, stop)));
+        if let Some(bound) = webhooks {
+            recorder.serve_webhooks(bound);
         }
-        if let Some((listener, routes)) = console {
+        if let Some((Bound { listener, at, tls }, routes)) = console {
             let router = routes(recorder.running.clone(), config.console.token.clone());
-            recorder.console_at = Some(listener.at);
-            let stop = recorder.stop_console.clone();
-            recorder.servers.push(tokio::spawn(listener.serve(router, stop)));
+            recorder.console_at = Some(at);
+            recorder.console_tls.exchange(tls);
+            let (tls, stop) = (recorder.console_tls.clone(), recorder.stop_console.clone());
+            recorder.console = Some(tokio::spawn(http_server::serve(listener, tls, router, stop)));
         }
-        recorder.roller = config.archive.session_roll.map(|every| {
-            let (running, orders) = (recorder.running.clone(), recorder.orders.clone());
-            tokio::spawn(roll::run(every, options.session, running, orders))
-        });
         Ok(recorder)
+    }
+
+    /// Receives webhooks from now on.
+    pub(super) fn serve_webhooks(&mut self, Bound { listener, at, tls }: Bound) {
+        let (doors, clock) = (self.doors.clone(), self.running.clock().clone());
+        let router = webhook::router(doors, self.config.webhooks.max_body, clock);
+        self.webhooks_at = Some(at);
+        self.webhooks_tls.exchange(tls);
+        let (tls, stop) = (self.webhooks_tls.clone(), self.stop_webhooks.clone());
+        self.webhooks = Some(tokio::spawn(http_server::serve_patiently(listener, tls, router, stop)));
     }
 }
 
 /// A listener that is bound, with its certificate read.
-struct Bound {
+pub(super) struct Bound {
     listener: TcpListener,
     at: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
 }
 
 impl Bound {
-    async fn new(listen: &str, tls: Option<Arc<ServerConfig>>) -> Result<Self, ListenError> {
-        let listener = http_server::bind(listen).await?;
-        let at = listener
-            .local_addr()
-            .map_err(|source| ListenError::Other { address: listen.to_owned(), source })?;
+    async fn new(
+        listen: &str,
+        inherited: Option<StdTcpListener>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<Self, ListenError> {
+        let other = |source| ListenError::Other { address: listen.to_owned(), source };
+        let listener = match inherited {
+            None => http_server::bind(listen).await?,
+            Some(listener) => {
+                listener.set_nonblocking(true).map_err(other)?;
+                TcpListener::from_std(listener).map_err(other)?
+            }
+        };
+        let at = listener.local_addr().map_err(other)?;
         Ok(Self { listener, at, tls })
-    }
-
-    async fn serve(self, router: axum::Router, stop: CancellationToken) {
-        http_server::serve(self.listener, self.tls, router, stop).await;
     }
 }
 
-async fn bind_webhooks(config: &Config) -> Result<Option<Bound>, RecordError> {
+/// Refuses two sources on one path; whether there is any with a path.
+pub(super) fn check_paths(config: &Config) -> Result<bool, RecordError> {
     let mut by_path: HashMap<&str, &str> = HashMap::new();
     for source in &config.sources {
         let Some(path) = source.vendor.webhook_path() else { continue };
@@ -247,53 +248,41 @@ async fn bind_webhooks(config: &Config) -> Result<Option<Bound>, RecordError> {
             return Err(RecordError::SamePath { first, second, path: path.to_owned() });
         }
     }
-    if by_path.is_empty() {
+    Ok(!by_path.is_empty())
+}
+
+/// None if nobody pushes to this recorder. A listener that was handed in is served all the same: whoever comes there
+/// is told that nobody receives, and need not wait for an answer.
+pub(super) async fn bind_webhooks(
+    config: &Config,
+    inherited: Option<StdTcpListener>,
+) -> Result<Option<Bound>, RecordError> {
+    if !check_paths(config)? && inherited.is_none() {
         return Ok(None);
     }
     let tls = server_tls("webhooks.tls", config.webhooks.tls.as_ref())?;
-    let bound = Bound::new(&config.webhooks.listen, tls).await;
+    let bound = Bound::new(&config.webhooks.listen, inherited, tls).await;
     bound.map(Some).map_err(|source| RecordError::ListenWebhooks { source })
 }
 
-async fn bind_console(config: &Config) -> Result<Bound, RecordError> {
+async fn bind_console(config: &Config, inherited: Option<StdTcpListener>) -> Result<Bound, RecordError> {
     let tls = server_tls("console.tls", config.console.tls.as_ref())?;
     let listen = &config.console.listen;
-    let bound = Bound::new(listen, tls).await.map_err(|source| RecordError::ListenConsole { source })?;
+    let bound = Bound::new(listen, inherited, tls).await;
+    let bound = bound.map_err(|source| RecordError::ListenConsole { source })?;
     if !bound.at.ip().is_loopback() && config.console.token.is_none() {
         return Err(RecordError::TokenNeeded { listen: listen.clone() });
     }
     Ok(bound)
 }
 
-fn server_tls(of: &str, files: Option<&TlsFiles>) -> Result<Option<Arc<ServerConfig>>, RecordError> {
+pub(super) fn server_tls(
+    of: &str,
+    files: Option<&TlsFiles>,
+) -> Result<Option<Arc<ServerConfig>>, RecordError> {
     let Some(files) = files else { return Ok(None) };
     let config = tls::server_config(&files.cert, &files.key);
     config.map(Some).map_err(|source| RecordError::Tls { of: of.to_owned(), source })
-}
-
-/// One client configuration per way of trusting: reading the system's roots takes a while.
-#[derive(Default)]
-struct TlsByTrust(HashMap<Trust, Arc<ClientConfig>>);
-
-impl TlsByTrust {
-    /// None for a source that is never a client.
-    fn of(&mut self, source: &Source) -> Result<Option<Arc<ClientConfig>>, RecordError> {
-        if source.vendor.webhook_path().is_some() {
-            return Ok(None);
-        }
-        let trust = match &source.tls.ca {
-            _ if source.tls.insecure => Trust::Anybody,
-            Some(ca) => Trust::Authority(ca.clone()),
-            None => Trust::System,
-        };
-        if let Some(config) = self.0.get(&trust) {
-            return Ok(Some(Arc::clone(config)));
-        }
-        let config = tls::client_config(&trust)
-            .map_err(|error| RecordError::Tls { of: format!("source `{}`", source.name), source: error })?;
-        self.0.insert(trust, Arc::clone(&config));
-        Ok(Some(config))
-    }
 }
 
 async fn open_archive(config: &Config) -> Result<(Archive, Lock, RecoverReport), RecordError> {
@@ -343,31 +332,5 @@ fn named_after(wall_us: i64) -> String {
     match chrono::DateTime::from_timestamp_micros(wall_us) {
         Some(time) => time.format("%Y-%m-%dT%H%M%SZ").to_string(),
         None => "session".to_owned(),
-    }
-}
-
-fn source_task(
-    index: usize,
-    source: &Source,
-    header: SourceHeader,
-    tls: Option<Arc<ClientConfig>>,
-    rng: StdRng,
-    running: &StatusSource,
-) -> SourceTask {
-    let watched = running.watched(index);
-    let stall_after_ns = source.stall_after.map(|d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
-    SourceTask {
-        index: u16::try_from(index).unwrap_or(u16::MAX),
-        collector: vendors::collector(source),
-        rng,
-        clock: running.clock().clone(),
-        tls,
-        redaction: Redaction::of(source),
-        excluded: header.kinds.iter().map(|kind| source.exclude_kinds.contains(&kind.name)).collect(),
-        stall_after_ns,
-        journal: running.journal().clone(),
-        stats: Arc::clone(&watched.stats),
-        latest: Arc::clone(&watched.latest),
-        header,
     }
 }

@@ -41,6 +41,9 @@ pub struct Counters {
     pub last_message_ns: Option<u64>,
     pub last_error: Option<String>,
     pub gave_up: Option<String>,
+    /// On the steady clock, as for a message.
+    pub last_dropped_ns: Option<u64>,
+    pub last_refused_ns: Option<u64>,
     pub rate: Rate,
 }
 
@@ -70,6 +73,19 @@ impl SourceStats {
 }
 
 impl Counters {
+    /// A message that could not be taken is lost.
+    pub fn drop_one(&mut self, bytes: u64, now_ns: u64) {
+        self.dropped += 1;
+        self.dropped_bytes += bytes;
+        self.last_dropped_ns = Some(now_ns);
+    }
+
+    /// A message was turned away, and whoever sent it is told.
+    pub fn refuse_one(&mut self, now_ns: u64) {
+        self.refused += 1;
+        self.last_refused_ns = Some(now_ns);
+    }
+
     /// Outages up to `now_ns`, one that lasts included.
     pub fn gap_ns_at(&self, now_ns: u64) -> u64 {
         self.gap_ns + self.down_since_ns.map_or(0, |since| now_ns.saturating_sub(since))
@@ -115,6 +131,11 @@ pub struct SealStats {
     pub bytes_stored: u64,
     pub messages: u64,
     pub last_error: Option<String>,
+    /// Parts that were sealed.
+    pub parts: u64,
+    /// When the last one was, and since when the oldest that is not has been waiting, on the steady clock.
+    pub last_sealed_ns: Option<u64>,
+    pub waiting_since_ns: Option<u64>,
     /// Per source, in the configuration's order.
     pub decode_errors: Vec<u64>,
 }
@@ -171,8 +192,11 @@ pub struct Status {
     pub archive: String,
     pub sources: Vec<SourceStatus>,
     pub journal: JournalStatus,
+    pub sealing: SealingStatus,
     pub segments: u64,
     pub bytes_stored: u64,
+    /// In the segments.
+    pub rows_stored: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_error: Option<String>,
     pub disk_free_bytes: Option<u64>,
@@ -182,7 +206,7 @@ pub struct Status {
 }
 
 /// One source's share of a [`Status`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SourceStatus {
     pub name: String,
     pub vendor: String,
@@ -193,30 +217,72 @@ pub struct SourceStatus {
     pub rate: f64,
     /// RFC 3339.
     pub last_message_at: Option<String>,
+    #[serde(skip)]
+    pub last_message_at_us: Option<i64>,
     /// Since the last message.
     pub silent_ns: Option<u64>,
     /// Arrival minus the vendor's own time, of the last message that holds one.
     pub lag_ms: Option<i64>,
     pub duplicates: u64,
     pub dropped: u64,
+    /// Since the last message that was.
+    pub dropped_ago_ns: Option<u64>,
+    pub dropped_bytes: u64,
     pub refused: u64,
+    pub refused_ago_ns: Option<u64>,
     pub disconnects: u64,
     pub gap_ns: u64,
+    /// Of the outage that lasts.
+    pub down_ns: Option<u64>,
     pub last_error: Option<String>,
     pub gave_up: Option<String>,
 }
 
 /// The journal's share of a [`Status`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JournalStatus {
     /// Messages on disk, in order of acceptance.
     pub durable_up_to: u64,
+    /// The last of them: what came after it, a power cut would take. None before the first.
+    pub durable: Option<DurableStatus>,
+    /// Accepted and not yet on disk.
+    pub waiting_messages: u64,
+    /// For how long the oldest of these has been waiting.
+    pub lag_ns: u64,
+    /// For how long the writer has been at its present write or sync.
+    pub turn_ns: u64,
     pub queue_bytes: u64,
     pub queue_bytes_max: u64,
     /// False while the disk is nearly full or the journal has failed.
     pub accepting: bool,
     /// Why it is not.
     pub error: Option<String>,
+    /// It has failed, and nothing is recorded any more.
+    pub failed: bool,
+}
+
+/// The last message that is on disk.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DurableStatus {
+    pub session_id: SessionId,
+    pub seq: u64,
+    /// RFC 3339.
+    pub received_at: String,
+    #[serde(skip)]
+    pub received_at_us: i64,
+}
+
+/// The sealer's share of a [`Status`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SealingStatus {
+    /// Since the first message of the part that is being written.
+    pub open_part_age_ns: Option<u64>,
+    /// Complete, and still in the journal.
+    pub unsealed_parts: u64,
+    /// Since the oldest of these was complete.
+    pub unsealed_part_age_ns: Option<u64>,
+    /// Since the last part was sealed.
+    pub last_sealed_ago_ns: Option<u64>,
 }
 
 #[cfg(test)]

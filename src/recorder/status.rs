@@ -2,17 +2,21 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::devices::{Devices, DevicesSeen};
+use super::health::{self, Risk};
 use super::latest::Latest;
 use super::sealer::Sealing;
-use super::stats::{JournalStatus, SourceStats, SourceStatus, Status, Summary};
+use super::stats::{
+    DurableStatus, JournalStatus, SealingStatus, SourceStats, SourceStatus, State, Status, Summary,
+};
 use super::{rfc3339, summarise};
 use crate::archive::{Archive, ArchiveError, Mark};
 use crate::clock::{Clock, Now};
 use crate::index::Index;
 use crate::journal::JournalHandle;
-use crate::message::{SessionHeader, SessionId};
+use crate::message::{SessionHeader, SessionId, SourceHeader};
 use crate::units::human_size;
 
 const DAY_S: f64 = 86_400.0;
@@ -32,16 +36,39 @@ pub struct Running {
     pub queue_bytes_max: u64,
     pub min_free_disk: u64,
     pub sealing: Arc<Sealing>,
-    pub sources: Vec<Watched>,
+    pub sources: Mutex<Sources>,
     /// The sessions of this recorder, the current one last; never empty. Each with its start on the steady clock.
     pub sessions: Mutex<Vec<(SessionHeader, u64)>>,
 }
 
 /// One source, as seen from outside its task.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watched {
     pub stats: Arc<SourceStats>,
     pub latest: Arc<Latest>,
+    pub devices: Arc<Devices>,
+}
+
+impl Watched {
+    fn new(header: &SourceHeader, stats: Arc<SourceStats>) -> Self {
+        Self { stats, latest: Arc::new(Latest::new(header)), devices: Arc::new(Devices::new(header)) }
+    }
+}
+
+/// The sources as seen from outside: those that are recorded, in the configuration's order, and those that were.
+#[derive(Debug)]
+pub struct Sources {
+    present: Vec<Watched>,
+    past: Vec<Watched>,
+}
+
+impl Sources {
+    pub fn new(headers: &[SourceHeader]) -> Self {
+        let watched = |header: &SourceHeader| {
+            Watched::new(header, Arc::new(SourceStats::new(&header.name, &header.vendor)))
+        };
+        Self { present: headers.iter().map(watched).collect(), past: Vec::new() }
+    }
 }
 
 impl StatusSource {
@@ -92,8 +119,45 @@ impl StatusSource {
         Ok((session, mark))
     }
 
-    pub(super) fn watched(&self, index: usize) -> &Watched {
-        &self.0.sources[index]
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.0.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        self.sources().present.clone()
+    }
+
+    /// To look at a source that comes, or comes again: its counters go on where they were.
+    pub(super) fn watch(&self, header: &SourceHeader) -> Watched {
+        let sources = self.sources();
+        let mut known = sources.present.iter().chain(&sources.past).map(|watched| &watched.stats);
+        let stats = match known.find(|stats| stats.name == header.name && stats.vendor == header.vendor) {
+            Some(stats) => Arc::clone(stats),
+            None => Arc::new(SourceStats::new(&header.name, &header.vendor)),
+        };
+        Watched::new(header, stats)
+    }
+
+    /// From now on these are recorded.
+    pub(super) fn line_up(&self, watched: Vec<Watched>) {
+        let mut sources = self.sources();
+        let sources = &mut *sources;
+        sources.past.append(&mut sources.present);
+        sources.present = watched;
+        let is_past =
+            |past: &Watched| !sources.present.iter().any(|now| Arc::ptr_eq(&now.stats, &past.stats));
+        sources.past.retain(is_past);
+        let mut seen = Vec::new();
+        sources.past.retain(|past| {
+            let is_new = !seen.contains(&Arc::as_ptr(&past.stats));
+            seen.push(Arc::as_ptr(&past.stats));
+            is_new
+        });
+    }
+
+    /// The states of the sources.
+    pub fn states(&self) -> Vec<State> {
+        self.watched().iter().map(|watched| watched.stats.lock().state).collect()
     }
 
     fn session_ids(&self) -> Vec<SessionId> {
@@ -101,17 +165,44 @@ impl StatusSource {
         sessions.iter().map(|(header, _)| header.session_id).collect()
     }
 
+    /// Whether the journal's writer answers. Waits for nothing.
+    pub fn is_alive(&self) -> bool {
+        let failed = self.0.journal.durable().borrow().error.is_some();
+        !failed && health::is_alive(&self.0.journal.progress(), self.0.clock.now().steady_ns)
+    }
+
+    /// What puts data at risk now.
+    pub fn risks(&self) -> Vec<Risk> {
+        health::risks(&self.status())
+    }
+
+    /// Each source's devices, by its name.
+    pub fn devices(&self) -> Vec<(String, DevicesSeen)> {
+        let of = |watched: &Watched| (watched.stats.name.clone(), watched.devices.seen());
+        self.watched().iter().map(of).collect()
+    }
+
+    /// Below so many free bytes nothing is accepted.
+    pub fn min_free_disk(&self) -> u64 {
+        self.0.min_free_disk
+    }
+
+    /// When it began, microseconds since the Unix epoch.
+    pub fn started_at_us(&self) -> i64 {
+        self.0.started.wall_us
+    }
+
     /// The recorder as it is now.
     pub fn status(&self) -> Status {
         let running = &*self.0;
         let now = running.clock.now();
-        let session = self.session();
+        let (session, watched) = (self.session(), self.watched());
         let durable = running.journal.durable().borrow().clone();
+        let progress = running.journal.progress();
+        let ago_ns = |since_ns: u64| now.steady_ns.saturating_sub(since_ns);
         let sealed = running.sealing.stats();
-        let sources: Vec<SourceStatus> =
-            running.sources.iter().map(|watched| source_status(watched, now)).collect();
-        let bytes_per_s: f64 = running
-            .sources
+        let sources: Vec<SourceStatus> = watched.iter().map(|watched| source_status(watched, now)).collect();
+        let bytes_per_s: f64 = watched
             .iter()
             .map(|watched| watched.stats.lock().rate.last_seconds(now.steady_ns).1 as f64 / 10.0)
             .sum();
@@ -126,6 +217,16 @@ impl StatusSource {
             sources,
             journal: JournalStatus {
                 durable_up_to: durable.up_to,
+                durable: progress.durable.map(|mark| DurableStatus {
+                    session_id: mark.session_id,
+                    seq: mark.seq,
+                    received_at: rfc3339(mark.received_at_us),
+                    received_at_us: mark.received_at_us,
+                }),
+                waiting_messages: progress.waiting_messages,
+                lag_ns: progress.waiting_since_ns.map_or(0, ago_ns),
+                turn_ns: progress.at_work_since_ns.map_or(0, ago_ns),
+                failed: durable.error.is_some(),
                 queue_bytes: running.journal.queued_bytes() as u64,
                 queue_bytes_max: running.queue_bytes_max,
                 accepting: accepting && durable.error.is_none(),
@@ -137,8 +238,15 @@ impl StatusSource {
                     }),
                 },
             },
+            sealing: SealingStatus {
+                open_part_age_ns: progress.part_since_ns.map(ago_ns),
+                unsealed_parts: progress.closed_parts.saturating_sub(sealed.parts),
+                unsealed_part_age_ns: sealed.waiting_since_ns.map(ago_ns),
+                last_sealed_ago_ns: sealed.last_sealed_ns.map(ago_ns),
+            },
             segments: sealed.segments,
             bytes_stored: sealed.bytes_stored,
+            rows_stored: sealed.messages,
             seal_error: sealed.last_error,
             disk_free_bytes: free,
             disk_left_days: free
@@ -150,13 +258,17 @@ impl StatusSource {
     pub fn summary(&self, now: Now) -> Summary {
         let running = &*self.0;
         let session_ids = self.session_ids();
+        let all = {
+            let sources = self.sources();
+            [&sources.present[..], &sources.past].concat()
+        };
         let decode_errors = self.decode_errors(&session_ids);
         let sealed = running.sealing.stats();
         let of = |name: &str| decode_errors.get(name).copied().unwrap_or(0);
         let source = |watched: &Watched| summarise(&watched.stats, now.steady_ns, of(&watched.stats.name));
         Summary {
             duration_ns: now.steady_ns.saturating_sub(running.started.steady_ns),
-            sources: running.sources.iter().map(source).collect(),
+            sources: all.iter().map(source).collect(),
             segments: sealed.segments,
             bytes_stored: sealed.bytes_stored,
             seal_error: sealed.last_error,
@@ -187,6 +299,7 @@ fn source_status(watched: &Watched, now: Now) -> SourceStatus {
     let lag_ms = watched.latest.lag_ms();
     let stats = &watched.stats;
     let counters = stats.lock();
+    let ago_ns = |at_ns: u64| now.steady_ns.saturating_sub(at_ns);
     SourceStatus {
         name: stats.name.clone(),
         vendor: stats.vendor.clone(),
@@ -195,13 +308,18 @@ fn source_status(watched: &Watched, now: Now) -> SourceStatus {
         bytes: counters.bytes,
         rate: counters.rate.last_seconds(now.steady_ns).0 as f64 / 10.0,
         last_message_at: counters.last_message_us.map(rfc3339),
-        silent_ns: counters.last_message_ns.map(|at| now.steady_ns.saturating_sub(at)),
+        last_message_at_us: counters.last_message_us,
+        silent_ns: counters.last_message_ns.map(ago_ns),
         lag_ms,
         duplicates: counters.duplicates,
         dropped: counters.dropped,
+        dropped_ago_ns: counters.last_dropped_ns.map(ago_ns),
+        dropped_bytes: counters.dropped_bytes,
         refused: counters.refused,
+        refused_ago_ns: counters.last_refused_ns.map(ago_ns),
         disconnects: counters.disconnects,
         gap_ns: counters.gap_ns_at(now.steady_ns),
+        down_ns: counters.down_since_ns.map(ago_ns),
         last_error: counters.last_error.clone(),
         gave_up: counters.gave_up.clone(),
     }

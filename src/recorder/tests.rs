@@ -22,6 +22,7 @@ use crate::vendors::{Source, TlsOptions, VendorConfig};
 mod numbers;
 mod options;
 mod peer;
+mod reload;
 mod seeds;
 
 /// Guards a test that would otherwise hang for ever.
@@ -364,7 +365,7 @@ async fn a_new_session_begins_while_connections_stay_open() {
     socket.send(WsMessage::text("before")).await.unwrap();
     until(&recorder, "the first message", |status| status.sources[0].messages == 1).await;
 
-    roll::roll(Some("second"), &recorder.running, &recorder.orders).await.unwrap();
+    recorder.roll(Some("second")).await.unwrap();
     socket.send(WsMessage::text("after")).await.unwrap();
     until(&recorder, "the second message", |status| status.sources[0].messages == 2).await;
     let drained = async { while let Some(Ok(_)) = socket.next().await {} };
@@ -394,7 +395,7 @@ async fn connections_are_numbered_from_0_in_a_session_that_began_without_one() {
     let recorder = start(&config(&root, vec![websocket("live", url)])).await;
     drop(accept(&vendor).await);
     until(&recorder, "an outage", |status| status.sources[0].state == stats::State::Waiting).await;
-    roll::roll(Some("second"), &recorder.running, &recorder.orders).await.unwrap();
+    recorder.roll(Some("second")).await.unwrap();
     let mut socket = accept(&vendor).await;
     until(&recorder, "a connection", |status| status.sources[0].state == stats::State::Connected).await;
     let drained = async { while let Some(Ok(_)) = socket.next().await {} };
@@ -446,7 +447,7 @@ async fn a_silence_is_told_once_and_only_while_data_could_come() {
         manual.advance_ns(61_000_000_000);
         for _ in 0..3 {
             // Wakes the task, whose timer does not know of a clock that is moved by hand.
-            roll::roll(None, &recorder.running, &recorder.orders).await.unwrap();
+            recorder.roll(None).await.unwrap();
         }
         until(&recorder, "a silence", is(stats::State::Stalled)).await;
     }

@@ -12,7 +12,7 @@
 //!
 //! A request that has been handed to its source is recorded even if the client does not wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -73,21 +73,48 @@ pub struct Route {
     pub stats: Arc<SourceStats>,
 }
 
+/// Which source receives where. Exchanged while requests come.
+#[derive(Clone, Debug, Default)]
+pub struct Doors(Arc<RwLock<Arc<[Route]>>>);
+
+impl Doors {
+    /// From now on these receive.
+    pub fn exchange(&self, mut routes: Vec<Route>) {
+        // The longest prefix wins.
+        routes.sort_by_key(|route| std::cmp::Reverse(route.path.trim_end_matches('/').len()));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = routes.into();
+    }
+
+    fn find(&self, path: &str) -> Option<Route> {
+        let routes = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        routes.iter().find(|route| is_below(&route.path, path)).cloned()
+    }
+
+    /// Hands a request to the source of its path: to the one that has taken over, if the one of before is gone.
+    fn hand_in(&self, route: &Route, path: &str, push: Push) -> Result<(), mpsc::error::TrySendError<Push>> {
+        match route.pushes.try_send(push) {
+            Err(mpsc::error::TrySendError::Closed(push)) => match self.find(path) {
+                Some(route) => route.pushes.try_send(push),
+                None => Err(mpsc::error::TrySendError::Closed(push)),
+            },
+            handed => handed,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Webhooks {
-    routes: Vec<Route>,
+    doors: Doors,
     max_body: usize,
     room: Semaphore,
     clock: Clock,
 }
 
 /// The receiving side of all webhook sources.
-pub fn router(mut routes: Vec<Route>, max_body: u64, clock: Clock) -> Router {
-    // The longest prefix wins.
-    routes.sort_by_key(|route| std::cmp::Reverse(route.path.trim_end_matches('/').len()));
+pub fn router(doors: Doors, max_body: u64, clock: Clock) -> Router {
     let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
     Router::new().fallback(receive).with_state(Arc::new(Webhooks {
-        routes,
+        doors,
         max_body,
         room: Semaphore::new(BODIES_BYTES_MAX),
         clock,
@@ -102,7 +129,7 @@ fn is_below(prefix: &str, path: &str) -> bool {
 
 async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Some(route) = webhooks.routes.iter().find(|route| is_below(&route.path, head.uri.path())) else {
+    let Some(route) = webhooks.doors.find(head.uri.path()) else {
         return read_off(body, plain(StatusCode::NOT_FOUND, "no source receives on this path")).await;
     };
     if head.method != Method::POST {
@@ -112,7 +139,7 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     }
     // Held until the answer: so long the body is in memory.
     let Ok(_room) = webhooks.room.try_acquire_many(room_for(&head.headers, webhooks.max_body)) else {
-        route.stats.lock().refused += 1;
+        route.stats.lock().refuse_one(webhooks.clock.now().steady_ns);
         return read_off(body, respond(Answer::Busy { retry_after_s: 1 })).await;
     };
     let body = match whole_body(&head.headers, body, webhooks.max_body).await {
@@ -128,8 +155,9 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
         body,
     };
     let (answer, answered) = oneshot::channel();
-    if route.pushes.try_send(Push { at, request, answer }).is_err() {
-        route.stats.lock().refused += 1;
+    let push = Push { at, request, answer };
+    if webhooks.doors.hand_in(&route, head.uri.path(), push).is_err() {
+        route.stats.lock().refuse_one(at.steady_ns);
         return respond(Answer::Busy { retry_after_s: 1 });
     }
     match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
@@ -237,7 +265,9 @@ mod tests {
         let (pushes, mut waiting) = mpsc::channel(PUSHES_MAX);
         let stats = Arc::new(SourceStats::new("hook", "generic"));
         let route = Route { path: "/".to_owned(), pushes, stats: Arc::clone(&stats) };
-        let router = router(vec![route], 1_000, Clock::System);
+        let doors = Doors::default();
+        doors.exchange(vec![route]);
+        let router = router(doors, 1_000, Clock::System);
         let (told, mut answers) = mpsc::channel(PUSHES_MAX + 10);
         for _ in 0..PUSHES_MAX + 10 {
             let (service, told) = (TowerToHyperService::new(router.clone()), told.clone());

@@ -10,7 +10,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -108,30 +108,72 @@ impl Life {
     }
 }
 
+/// A listener's certificate and key; none: no TLS. Can be exchanged: a connection has those of its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct ServerTls(Arc<RwLock<Option<Arc<ServerConfig>>>>);
+
+impl ServerTls {
+    pub fn exchange(&self, config: Option<Arc<ServerConfig>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn acceptor(&self) -> Option<TlsAcceptor> {
+        let config = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        config.clone().map(TlsAcceptor::from)
+    }
+}
+
+impl From<Option<Arc<ServerConfig>>> for ServerTls {
+    fn from(config: Option<Arc<ServerConfig>>) -> Self {
+        Self(Arc::new(RwLock::new(config)))
+    }
+}
+
 /// Serves `router` until `stop` is cancelled and what is under way has ended, or a grace of five
 /// seconds is over.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: impl Into<ServerTls>,
     router: Router,
     stop: CancellationToken,
 ) {
     serve_as(listener, tls, router, stop, None).await;
 }
 
+/// As [`serve`], for clients that do not try again: a connection that was accepted before the stop and has not sent its
+/// request yet may still send it, within the grace.
+pub async fn serve_patiently(listener: TcpListener, tls: ServerTls, router: Router, stop: CancellationToken) {
+    serve_until(listener, tls, router, stop, Manner { is_patient: true, misbehaviour: None }).await;
+}
+
+/// How connections are treated.
+struct Manner {
+    is_patient: bool,
+    misbehaviour: Option<Arc<Misbehaviour>>,
+}
+
 /// As [`serve`]; with misbehaviour, each request finds its connection's [`Conduct`] among its extensions.
 pub async fn serve_as(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: impl Into<ServerTls>,
     router: Router,
     stop: CancellationToken,
     misbehaviour: Option<Arc<Misbehaviour>>,
+) {
+    serve_until(listener, tls.into(), router, stop, Manner { is_patient: false, misbehaviour }).await;
+}
+
+async fn serve_until(
+    listener: TcpListener,
+    tls: ServerTls,
+    router: Router,
+    stop: CancellationToken,
+    Manner { is_patient, misbehaviour }: Manner,
 ) {
     let tasks = TaskTracker::new();
     let life = Life { stop: stop.clone(), tasks: tasks.clone() };
     let abort = CancellationToken::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let acceptor = tls.map(TlsAcceptor::from);
     loop {
         let (stream, peer, place) = tokio::select! {
             biased;
@@ -146,8 +188,8 @@ pub async fn serve_as(
             },
         };
         let conduct = misbehaviour.as_ref().map(Misbehaviour::connection);
-        let connection = Connection { peer, router: router.clone(), life: life.clone(), conduct };
-        let acceptor = acceptor.clone();
+        let connection = Connection { peer, router: router.clone(), life: life.clone(), conduct, is_patient };
+        let acceptor = tls.acceptor();
         let abort = abort.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -182,6 +224,7 @@ struct Connection {
     router: Router,
     life: Life,
     conduct: Option<Arc<Conduct>>,
+    is_patient: bool,
 }
 
 impl Connection {
@@ -204,8 +247,14 @@ impl Connection {
             return self.speak(stream).await;
         };
         let stop = self.life.stop.clone();
+        let given_up = async {
+            stop.cancelled().await;
+            if self.is_patient {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = given_up => {}
             shaken = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => match shaken {
                 Ok(Ok(stream)) => self.speak(stream).await,
                 Ok(Err(error)) => tracing::debug!("{}: the TLS handshake failed: {error}", self.peer),
@@ -215,10 +264,16 @@ impl Connection {
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let Self { peer, router, life, conduct } = self;
+        let Self { peer, router, life, conduct, is_patient } = self;
         let stop = life.stop.clone();
+        let asked = CancellationToken::new();
+        if !is_patient {
+            asked.cancel();
+        }
+        let first = asked.clone();
         let router = TowerToHyperService::new(router);
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            first.cancel();
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(life.clone());
             if let Some(conduct) = &conduct {
@@ -237,7 +292,8 @@ impl Connection {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
+            // Before its first request hyper would close it unread.
+            ((), ()) = async { (stop.cancelled().await, asked.cancelled().await) } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

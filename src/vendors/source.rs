@@ -13,7 +13,7 @@ use super::sensoro::config::SensoroConfig;
 use crate::secret::Secret;
 
 /// One configured vendor connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     pub name: String,
     pub vendor: VendorConfig,
@@ -86,7 +86,7 @@ impl Source {
 }
 
 /// How a client checks its server's certificate.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlsOptions {
     /// Trusted in place of the system's roots.
     pub ca: Option<PathBuf>,
@@ -94,7 +94,7 @@ pub struct TlsOptions {
 }
 
 /// What a source is set up with beyond what all have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum VendorConfig {
     Damoov(DamoovConfig),
     Delicode(DelicodeConfig),

@@ -144,7 +144,8 @@ fn by_channel(mut rows: Vec<Row>) -> Vec<Received> {
 async fn record(dir: &Path, streams: &Streams, now: Now) -> Result<(Config, Summary, SessionId)> {
     let served = endpoints(dir, streams.recorded.clone()).await?;
     let config = config(dir, &served)?;
-    let start = StartOptions { session: Some("demo".to_owned()), clock: Clock::System, console: None };
+    let start =
+        StartOptions { session: Some("demo".to_owned()), clock: Clock::System, ..StartOptions::default() };
     let recorder = Recorder::start(&config, start).await?;
     let webhooks = recorder.webhooks_at().context("the demo's webhooks are not listened for")?;
     let pushed = pushes(dir, &config, &format!("http://{webhooks}"), streams.recorded.clone()).await?;

@@ -397,3 +397,28 @@ fn closing_keeps_what_was_accepted_and_refuses_the_rest() {
     }
     assert_eq!(seqs.next(), None);
 }
+
+#[test]
+fn whoever_looks_on_is_told_what_is_durable_and_for_how_long_the_rest_waits() {
+    let mut rig = Rig::new(options());
+    assert_eq!(rig.handle.progress().durable, None);
+    rig.later("a");
+    rig.clock.advance_ns(7);
+    rig.turn();
+    let progress = rig.handle.progress();
+    assert_eq!((progress.durable, progress.waiting_messages), (None, 1), "written, and not synced");
+    assert_eq!(progress.waiting_since_ns, Some(START.steady_ns));
+    assert_eq!(progress.part_since_ns, Some(START.steady_ns + 7));
+
+    rig.later("b");
+    rig.now("c");
+    rig.turn();
+    let progress = rig.handle.progress();
+    let durable = progress.durable.unwrap();
+    assert_eq!((durable.seq, progress.waiting_messages, progress.waiting_since_ns), (2, 0, None));
+    assert_eq!(progress.closed_parts, 0);
+    rig.clock.advance_ns(3_600_000_000_000);
+    rig.turn();
+    let progress = rig.handle.progress();
+    assert_eq!((progress.part_since_ns, progress.closed_parts), (None, 1));
+}

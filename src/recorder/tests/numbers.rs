@@ -20,7 +20,7 @@ async fn a_connection_that_waits_for_its_token_while_a_session_begins_keeps_its_
     let recorder = start(&config).await;
     // B's configuration and its message.
     until(&recorder, "B", |status| status.sources[0].messages == 2).await;
-    roll::roll(Some("second"), &recorder.running, &recorder.orders).await.unwrap();
+    recorder.roll(Some("second")).await.unwrap();
     give.send(true).unwrap();
     until(&recorder, "A", |status| status.sources[0].messages >= 5).await;
     stop(recorder).await;

@@ -207,7 +207,7 @@ async fn tried(case: &Case) {
     // not know of a clock that is moved by hand.
     for part_ns in [20_000_000_000, 11_000_000_000] {
         manual.advance_ns(part_ns);
-        roll::roll(None, &recorder.running, &recorder.orders).await.unwrap();
+        recorder.roll(None).await.unwrap();
     }
     until(&recorder, what, |status| status.sources[0].state == stats::State::Stalled).await;
     stop(recorder).await;

@@ -42,6 +42,14 @@ impl Lateness {
         self.histogram.as_ref().map_or(0, |h| h.value_at_quantile(f64::from(per_mille) / 1_000.0))
     }
 
+    /// Of all values, as exact as they are kept.
+    pub fn sum(&self) -> u64 {
+        let each = self.histogram.iter().flat_map(Histogram::iter_recorded);
+        each.fold(0, |sum: u64, v| {
+            sum.saturating_add(v.value_iterated_to().saturating_mul(v.count_at_value()))
+        })
+    }
+
     pub fn max(&self) -> u64 {
         self.histogram.as_ref().map_or(0, Histogram::max)
     }

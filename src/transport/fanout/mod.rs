@@ -49,7 +49,7 @@ pub use self::queue::{Item, Taken, Wish};
 use self::queue::{Offer, Queue};
 pub use self::state::{StateChange, StateKey, StateTable};
 pub use self::strands::{Down, Strands};
-pub use self::summary::ClientSummary;
+pub use self::summary::{ClientSummary, Totals};
 use crate::clock::Clock;
 use crate::transport::trace::Trace;
 
@@ -402,6 +402,25 @@ impl Fanout {
         let mut summaries = lock(&self.room).summaries.clone();
         summaries.sort_by_key(|summary| summary.id);
         summaries
+    }
+
+    /// What all clients got so far, those that have left included.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        let members = {
+            let room = lock(&self.room);
+            room.summaries.iter().for_each(|summary| totals.add_summary(summary));
+            Arc::clone(&room.members)
+        };
+        for client in members.iter() {
+            totals.dropped += lock(&client.queue).dropped();
+            let sent = lock(&client.sent);
+            totals.messages += sent.messages;
+            totals.bytes += sent.bytes;
+            totals.refused += sent.refused;
+            totals.lateness.add(&sent.lateness);
+        }
+        totals
     }
 
     /// Median lateness of the last tenth minus that of the first, in us: what a wrong clock would let grow.

@@ -28,6 +28,29 @@ pub struct ClientSummary {
     pub lateness: Lateness,
 }
 
+/// What all clients together got.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    pub messages: u64,
+    pub bytes: u64,
+    pub dropped: u64,
+    pub refused: u64,
+    /// Clients, by us and with a reason.
+    pub disconnected: u64,
+    pub lateness: Lateness,
+}
+
+impl Totals {
+    pub(super) fn add_summary(&mut self, summary: &ClientSummary) {
+        self.messages += summary.messages;
+        self.bytes += summary.bytes;
+        self.dropped += summary.dropped;
+        self.refused += summary.refused;
+        self.disconnected += u64::from(summary.reason.is_some());
+        self.lateness.add(&summary.lateness);
+    }
+}
+
 /// Keeps a summary; beyond the bound it is added to the latest of its endpoint.
 pub(super) fn note(summaries: &mut Vec<ClientSummary>, summary: ClientSummary) {
     let is_full = summaries.len() >= SUMMARIES_MAX;

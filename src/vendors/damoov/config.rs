@@ -11,7 +11,7 @@ pub const DEFAULT_URL: &str = "wss://portal-apis.telematicssdk.com/realtime/api/
 pub const DEFAULT_LOGIN_URL: &str = "https://user.telematicssdk.com/v1/Auth/Login";
 pub const DEFAULT_REFRESH_URL: &str = "https://user.telematicssdk.com/v1/Auth/RefreshToken";
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DamoovConfig {
     pub url: String,
     pub instance_id: String,
@@ -30,7 +30,7 @@ pub struct DamoovConfig {
 }
 
 /// How to get tokens from nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Login {
     pub url: String,
     pub email: String,

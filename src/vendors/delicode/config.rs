@@ -12,7 +12,7 @@ pub const DEFAULT_URL: &str = "wss://signals.delicode.com/websocket_realtime";
 /// The vendor asks for a heartbeat every 20 to 25 s.
 pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(22);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DelicodeConfig {
     pub url: String,
     pub token: Secret,

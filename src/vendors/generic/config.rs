@@ -9,14 +9,14 @@ use crate::section::values::{
 };
 use crate::section::{Item, Section};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GenericConfig {
     pub transport: GenericTransport,
     /// The user's declarations (file `schema`), as text; none: payload and envelope only.
     pub declarations: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GenericTransport {
     WebSocket {
         url: String,

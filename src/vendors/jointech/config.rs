@@ -14,13 +14,13 @@ pub const DEFAULT_URL: &str = "mqtt://mqtt.assetscontrols.com:1883";
 /// Everything that the platform sends for one access key.
 const DEFAULT_TOPIC: &str = "upload/{access_key}/#";
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum JointechConfig {
     Webhook(JointechWebhook),
     Mqtt(JointechMqtt),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JointechWebhook {
     /// Requests to this path and everything below it are this source's.
     pub path: String,
@@ -28,7 +28,7 @@ pub struct JointechWebhook {
     pub header: Option<(String, Secret)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JointechMqtt {
     pub url: String,
     pub username: String,

@@ -17,7 +17,7 @@ pub const DEFAULT_TOKEN_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// The vendor's broker closes connections that are an hour old.
 pub const DEFAULT_CONNECTION_MAX_AGE: Duration = Duration::from_secs(55 * 60);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PontosenseConfig {
     /// Without a slash at its end.
     pub api_url: String,

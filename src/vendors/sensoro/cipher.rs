@@ -44,6 +44,13 @@ pub struct Cipher {
     app_key: Secret,
 }
 
+/// The key follows from it.
+impl PartialEq for Cipher {
+    fn eq(&self, other: &Self) -> bool {
+        self.app_key == other.app_key
+    }
+}
+
 impl std::fmt::Debug for Cipher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Cipher(…)")

@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use crate::section::values::{duration, flag, secret, text, url, webhook_path};
 use crate::section::{Item, Section};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SensoroConfig {
     /// Requests to this path and everything below it are this source's.
     pub path: String,
