@@ -98,7 +98,7 @@ everything, of_no_room = ask(count)[0]
 assert of_no_room == 0
 start = ask("SELECT epoch_us(min(received_at)) FROM pontosense_location")[0][0]
 moved = ask(f"SELECT strftime(make_timestamp({start} + 3000000), '%Y-%m-%dT%H:%M:%SZ')")[0][0]
-sensor = "ATR_GN_P4-990101-00017"
+sensor = "ATR_GN_P4-250120-09527"
 Path("devices.csv").write_text(
     f'\ufeffID;Room;Valid From;valid_to\r\n"{sensor}";"Bedroom; upstairs";;\r\n{sensor};Hall;{moved};\r\n'
     f"{sensor};Hall;{moved};\r\n1;Shop;2026-05-01;2026-05-02 00:00\r\n\r\n",

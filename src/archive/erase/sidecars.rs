@@ -121,15 +121,17 @@ fn clean_value(value: &mut Value, identifiers: &[Identifier]) -> bool {
         Value::Array(all) => {
             let before = all.len();
             all.retain(|one| !distinct().any(|identifier| is_it(one, identifier)));
-            let changed = all.iter_mut().fold(false, |changed, one| clean_value(one, identifiers) || changed);
-            changed || all.len() < before
+            // Each of them, not only up to the first that changes.
+            let changed =
+                all.iter_mut().filter_map(|one| clean_value(one, identifiers).then_some(())).count();
+            changed > 0 || all.len() < before
         }
         Value::Object(members) => {
             let before = members.len();
             members.retain(|key, _| !distinct().any(|identifier| identifier.is_in(key.as_bytes())));
-            let changed =
-                members.values_mut().fold(false, |changed, one| clean_value(one, identifiers) || changed);
-            changed || members.len() < before
+            let values = members.values_mut();
+            let changed = values.filter_map(|one| clean_value(one, identifiers).then_some(())).count();
+            changed > 0 || members.len() < before
         }
         Value::String(text) => {
             let before = text.clone();
