@@ -16,8 +16,7 @@
 //!
 //! Rows come from a scan, pass a change ([`export::Change`]; that of names is [`pseudonymize`]) and go to a
 //! [`export::RowWriter`]. Typed columns are derived from the rows as they then are, so that what a change hides stays
-//! hidden. A file is written
-//! beside its target and renamed ([`target`]).
+//! hidden. A file is written beside its target and renamed ([`target`]).
 //!
 //! # In
 //!
