@@ -14,13 +14,14 @@ mod tests;
 use std::ops::Range;
 
 use super::declaration::{Declaration, Encrypted, Field, FieldType, NullTogether, Role, Sentinels};
+use super::edit::{Edit, edited, offset_in};
 use super::json;
 use super::matching::MatchRule;
 use super::plan::{Plan, ROOT};
 use super::raw::RawScalar;
 use super::row::{Row, Value};
 use super::value::{Converted, convert};
-use super::walk::{Edit, Fate, Visit, Walk, Written, edited, is_json, offset_in, piece};
+use super::walk::{Fate, Visit, Walk, Written, is_json, piece};
 
 /// What is to be seen of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -61,6 +61,7 @@ mod conceal;
 mod declaration;
 mod decoder;
 mod describe;
+mod edit;
 mod fields;
 mod json;
 mod matching;

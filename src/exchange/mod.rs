@@ -14,9 +14,9 @@
 //!
 //! # Out
 //!
-//! Rows come from a scan, pass one function ([`export::Change`]) and go to a [`export::RowWriter`]. Typed columns
-//! are derived from the rows as they then are, so that what the function hides stays hidden. A file is written
-//! beside its target and renamed ([`target`]).
+//! Rows come from a scan, pass a change ([`export::Change`]; that of names is [`pseudonymize`]) and go to a
+//! [`export::RowWriter`]. Typed columns are derived from the rows as they then are, so that what a change hides stays
+//! hidden. A file is written beside its target and renamed ([`target`]).
 //!
 //! # In
 //!

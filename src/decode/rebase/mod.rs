@@ -28,10 +28,11 @@ mod tests;
 
 use self::respell::respell;
 use super::declaration::{Declaration, Encrypted, Field, FieldType};
+use super::edit::{Edit, differences, edited, offset_in};
 use super::json;
 use super::plan::{NodeId, Plan, ROOT};
 use super::row::{Row, Value};
-use super::walk::{Edit, Fate, Visit, Walk, Written, differences, edited, is_json, offset_in, piece};
+use super::walk::{Fate, Visit, Walk, Written, is_json, piece};
 
 /// Moves the declared times in the messages of one kind.
 #[derive(Debug)]
