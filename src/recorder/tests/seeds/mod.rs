@@ -107,7 +107,6 @@ fn broken_builds_are_caught() {
         Broken::ManifestBeforeSegments,
         Broken::PartRemovedBeforeManifest,
         Broken::FailedSyncRetried,
-        Broken::FoundNamesNotSynced,
     ];
     for broken in all {
         let caught = search(|n| (n < CAUGHT_WITHIN).then_some(n), Some(broken));
