@@ -36,7 +36,8 @@ pub(super) enum Broken {
     PartRemovedBeforeManifest,
     /// A failed sync is called again, and believed.
     FailedSyncRetried,
-    /// Recovery builds on names that it finds, without making sure that they are durable.
+    /// Recovery builds on names that it finds, without making sure that they are durable. It takes a kill at one
+    /// operation and a cut soon after to see it: has a test of its own (`again`).
     FoundNamesNotSynced,
 }
 

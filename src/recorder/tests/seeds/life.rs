@@ -285,14 +285,12 @@ impl World {
             5 | 6 => {
                 let options = PruneOptions { before_us: Some(cut_us), ..PruneOptions::default() };
                 for session in self.model.sessions.iter_mut().filter(|s| s.fate == Fate::Stays) {
-                    let known = session.pruned.map_or(i64::MIN, |(known, _)| known);
-                    session.pruned = Some((known.max(cut_us), false));
+                    session.prune(cut_us, false);
                 }
                 let done = archive.prune(&options, &Watch::NONE, &mut |_| ());
                 if done.is_ok() {
                     for session in self.model.sessions.iter_mut().filter(|s| s.fate == Fate::Stays) {
-                        session.pruned =
-                            session.pruned.map(|(before_us, _)| (before_us, before_us == cut_us));
+                        session.prune(cut_us, true);
                     }
                     self.model.settle(archive)?;
                 }

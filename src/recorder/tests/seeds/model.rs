@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub promised: bool,
     /// A recovery has found that it is not there: it must not come back.
     pub lost: bool,
+    /// It may have been pruned; true where it was said that it is.
+    pub pruned: Option<bool>,
 }
 
 /// What upkeep may have done to a session.
@@ -57,8 +59,8 @@ pub(super) struct Session {
     /// Clips; true where it was said that they are there.
     pub clips: Vec<(Clip, bool)>,
     pub fate: Fate,
-    /// What was received before this may have been pruned; true where it was said that it is.
-    pub pruned: Option<(i64, bool)>,
+    /// Something has been pruned since it was there; a session of which nothing stays goes whole.
+    pub may_be_pruned: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,15 +73,24 @@ pub(super) struct Model {
 impl Session {
     pub(super) fn new(header: SessionHeader, started_ns: u64, fate: Fate) -> Self {
         let names = vec![header.name.clone()];
-        Self { header, started_ns, entries: Vec::new(), names, clips: Vec::new(), fate, pruned: None }
+        Self { header, started_ns, entries: Vec::new(), names, clips: Vec::new(), fate, may_be_pruned: false }
     }
 
     fn id(&self) -> SessionId {
         self.header.session_id
     }
 
-    fn in_clip(&self, seq: u64) -> bool {
-        self.clips.iter().any(|(clip, sure)| *sure && clip.seqs().contains(&seq))
+    /// What was received before `before_us` is being pruned, or, `done`, has been: but for what is in clips.
+    pub(super) fn prune(&mut self, before_us: i64, done: bool) {
+        self.may_be_pruned = true;
+        let clips = &self.clips;
+        for (seq, entry) in (0..).zip(&mut self.entries) {
+            let is_kept =
+                |sure: bool| clips.iter().any(|(clip, s)| (*s || !sure) && clip.seqs().contains(&seq));
+            if entry.message.at.wall_us < before_us && !is_kept(true) {
+                entry.pruned = Some(entry.pruned == Some(true) || (done && !is_kept(false)));
+            }
+        }
     }
 
     fn is_link(&self, entry: &Entry) -> bool {
@@ -87,14 +98,9 @@ impl Session {
         source.kinds[usize::from(entry.message.kind)].name == "link"
     }
 
-    fn may_be_pruned(&self, seq: u64, entry: &Entry) -> bool {
-        self.pruned.is_some_and(|(before_us, _)| entry.message.at.wall_us < before_us) && !self.in_clip(seq)
-    }
-
     /// Whether all of it may have gone with what was pruned.
     fn may_have_gone(&self) -> bool {
-        let mut promised = (0..).zip(&self.entries).filter(|(_, entry)| entry.promised);
-        self.pruned.is_some() && promised.all(|(seq, entry)| self.may_be_pruned(seq, entry))
+        self.may_be_pruned && self.entries.iter().all(|entry| !entry.promised || entry.pruned.is_some())
     }
 
     /// Compares with what is there of it.
@@ -105,14 +111,18 @@ impl Session {
         for (seq, entry) in (0..).zip(&self.entries) {
             elapsed_ns = entry.message.at.steady_ns.saturating_sub(self.started_ns).max(elapsed_ns);
             let Some(row) = rows.get(at).filter(|row| row.seq == seq) else {
-                let pruned = self.may_be_pruned(seq, entry);
-                ensure!(!entry.promised || pruned, "{name}: seq {seq} is lost, and was promised");
+                ensure!(
+                    !entry.promised || entry.pruned.is_some(),
+                    "{name}: seq {seq} is lost, and was promised"
+                );
                 continue;
             };
             at += 1;
             ensure!(!entry.lost, "{name}: seq {seq} is there, and was lost");
-            let surely_pruned = self.pruned.is_some_and(|(_, sure)| sure) && self.may_be_pruned(seq, entry);
-            ensure!(!surely_pruned || self.is_link(entry), "{name}: seq {seq} is there, and was pruned");
+            ensure!(
+                entry.pruned != Some(true) || self.is_link(entry),
+                "{name}: seq {seq} is there, and was pruned"
+            );
             let message = &entry.message;
             let source = &self.header.sources[usize::from(message.source)];
             let same = row.payload == message.payload
@@ -149,6 +159,7 @@ impl Model {
             duplicate_of,
             promised: false,
             lost: false,
+            pruned: None,
         });
     }
 
