@@ -1,9 +1,6 @@
 //! Standard output: lines, JSON and aligned tables; a reader that has gone away ends the command
 //! quietly.
 
-// The one place that prints errors.
-#![allow(clippy::print_stderr)]
-
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -71,7 +68,9 @@ pub(super) fn print_error(error: &anyhow::Error) {
         }
         let (start, indent) =
             if said.is_empty() { ("error: ", "       ") } else { ("  caused by: ", "    ") };
-        eprintln!("{start}{}", text.replace('\n', &format!("\n{indent}")));
+        let text = text.replace('\n', &format!("\n{indent}"));
+        // A terminal that is gone reads it no more, and `eprintln!` would panic.
+        let _ = writeln!(io::stderr(), "{start}{text}");
         said.push_str(&text);
     }
 }

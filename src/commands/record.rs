@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::output::{Out, Table, print};
 use super::progress::Progress;
+use super::service::Service;
 use super::signals::{Caught, Signals};
-use super::{Outcome, Usage, inherited, service};
+use super::{Outcome, Usage, inherited};
 use crate::cli::Record;
 use crate::clock::Clock;
 use crate::config::{Config, is_source_name};
@@ -73,10 +74,11 @@ async fn record(
     };
     let mut recorder = Recorder::start(config, options).await?;
     announce(context, config, args.session.as_deref(), &recorder);
-    tokio::spawn(service::attend(recorder.status_source()));
-    service::ready();
-    let end = until_asked_to_stop(context, &mut recorder, &mut signals, args.duration).await;
-    service::stopping();
+    let service = Service::start();
+    service.attend(recorder.status_source());
+    service.ready();
+    let end = until_asked_to_stop(context, &mut recorder, &mut signals, &service, args.duration).await;
+    service.stopping();
     let abort = CancellationToken::new();
     let stop = recorder.stop(abort.clone());
     tokio::pin!(stop);
@@ -97,6 +99,7 @@ async fn record(
             stop.await
         }
     };
+    service.end();
     Ok((summary?, if let End::Failed(reason) = end { Some(reason) } else { None }))
 }
 
@@ -140,6 +143,7 @@ async fn until_asked_to_stop(
     context: &Context,
     recorder: &mut Recorder,
     signals: &mut Signals,
+    service: &Service,
     duration: Option<Duration>,
 ) -> End {
     let progress = Progress::spinner(context);
@@ -157,7 +161,7 @@ async fn until_asked_to_stop(
                 let caught = match caught {
                     // Also while the configuration is read, a stop is a stop.
                     Caught::Hangup if !signals.lost_terminal() => tokio::select! {
-                        () = reload(context, recorder) => continue,
+                        () = reload(context, recorder, service) => continue,
                         caught = signals.end() => caught,
                     },
                     caught => caught,
@@ -174,8 +178,8 @@ async fn until_asked_to_stop(
 }
 
 /// Reads the configuration anew and goes on with it; with the old one, if there is anything wrong with the new.
-async fn reload(context: &Context, recorder: &mut Recorder) {
-    service::reloading();
+async fn reload(context: &Context, recorder: &mut Recorder, service: &Service) {
+    service.reloading();
     match context.config_with_sources() {
         Ok(config) => match recorder.reload(&config).await {
             Ok(reloaded) => say(&reloaded),
@@ -183,7 +187,7 @@ async fn reload(context: &Context, recorder: &mut Recorder) {
         },
         Err(error) => tracing::error!("the configuration is not changed: {error:#}"),
     }
-    service::ready();
+    service.ready();
 }
 
 fn say(Reloaded { sources, needs_restart }: &Reloaded) {

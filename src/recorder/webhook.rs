@@ -20,6 +20,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::stats::SourceStats;
@@ -91,13 +92,13 @@ impl Doors {
     }
 
     /// Hands a request to the source of its path: to the one that has taken over, if the one of before is gone.
-    fn hand_in(&self, route: &Route, path: &str, push: Push) -> Result<(), mpsc::error::TrySendError<Push>> {
+    /// False if it cannot take the request now.
+    fn hand_in(&self, route: &Route, path: &str, push: Push) -> bool {
         match route.pushes.try_send(push) {
-            Err(mpsc::error::TrySendError::Closed(push)) => match self.find(path) {
-                Some(route) => route.pushes.try_send(push),
-                None => Err(mpsc::error::TrySendError::Closed(push)),
-            },
-            handed => handed,
+            Err(TrySendError::Closed(push)) => {
+                self.find(path).is_some_and(|route| route.pushes.try_send(push).is_ok())
+            }
+            handed => handed.is_ok(),
         }
     }
 }
@@ -156,7 +157,7 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     };
     let (answer, answered) = oneshot::channel();
     let push = Push { at, request, answer };
-    if webhooks.doors.hand_in(&route, head.uri.path(), push).is_err() {
+    if !webhooks.doors.hand_in(&route, head.uri.path(), push) {
         route.stats.lock().refuse_one(at.steady_ns);
         return respond(Answer::Busy { retry_after_s: 1 });
     }

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pty
+import queue
 import signal
 import socket
 import subprocess
@@ -30,7 +31,12 @@ class Manager:
         self.listener = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(FOLDER / "notify"))
-        self.notify.settimeout(60)
+        self.said = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            self.said.put(self.notify.recv(4096).decode().splitlines())
 
     def start(self, *args, names="webhooks", **env):
         log = open(FOLDER / "record.log", "ab")
@@ -46,7 +52,7 @@ class Manager:
         """Waits until the service says this; what else it says meanwhile."""
         said = []
         while True:
-            said += self.notify.recv(4096).decode().splitlines()
+            said += self.said.get(timeout=60)
             if line in said:
                 return said
 
