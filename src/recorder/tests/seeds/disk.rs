@@ -194,11 +194,9 @@ fn spoil(root: &Path, rng: &mut StdRng) {
         0 => {
             let _ = fs::remove_file(&index);
         }
-        1 | 2 => {
-            if old.exists() {
-                fs::copy(&old, &index).unwrap();
-                let _ = fs::remove_file(with("-wal"));
-            }
+        1 | 2 if old.exists() => {
+            fs::copy(&old, &index).unwrap();
+            let _ = fs::remove_file(with("-wal"));
         }
         3 => {
             let _ = fs::remove_file(with("-wal"));
