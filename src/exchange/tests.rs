@@ -269,10 +269,10 @@ fn a_damaged_reel_is_refused() {
     assert!(refused(&bytes[..bytes.len() / 2]).contains("damaged"));
     assert!(refused(b"{}").contains("no reel"));
     // Nothing outside of it is read for it.
-    let named = b"\"path\":\"data/vendor=";
+    let named = b"\"path\": \"data/vendor=";
     let mut elsewhere = bytes.clone();
     let at = bytes.windows(named.len()).position(|window| window == named).unwrap();
-    elsewhere[at + 8..at + named.len()].copy_from_slice(b"../../../tmp");
+    elsewhere[at + 9..at + named.len()].copy_from_slice(b"../../../tmp");
     assert!(refused(&elsewhere).contains("which is no file of an archive"));
     std::fs::write(&file, &bytes).unwrap();
     reel::open(&file).unwrap();

@@ -391,7 +391,7 @@ fn columns_that_are_added_are_unified_and_others_stay_apart() {
         settings: serde_json::json!({}),
     };
     let coded = |name: &str| {
-        let codes = format!("codes = \"level\"\nname_id = 103\n[codes.level]\n1 = \"{name}\"\n");
+        let codes = format!("codes = \"level\"\n[codes.level]\n1 = \"{name}\"\n");
         field("level_code", 102, "int32") + &codes
     };
     let mut header = SessionHeader {
