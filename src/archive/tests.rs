@@ -3,6 +3,7 @@
 mod clips;
 mod cut;
 mod damage;
+mod damaged;
 mod erase;
 mod format;
 mod intake;
