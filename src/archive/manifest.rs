@@ -148,7 +148,7 @@ impl Manifest {
             return Some(format!("it covers the parts {} to {}", self.part, self.last_part()));
         }
         let strange = self.files.iter().find(|file| !self.is_own(file))?;
-        Some(format!("`{}` is no place of a segment of its", strange.path.escape_debug()))
+        Some(format!("`{}` is no place of one of its segments", strange.path.escape_debug()))
     }
 
     /// Whether a file lies where segments of these parts lie.

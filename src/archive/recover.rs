@@ -152,17 +152,16 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     finish_rewrites(archive, &mut report)?;
     put_names_right(archive, &mut report)?;
     let names = archive.parts()?;
+    let mut held = BTreeSet::new();
     let unreadable = archive.look_into_manifests(|_| true)?.damaged;
     let headers = session_headers(archive, &names);
     let total = names.len() as u64;
     for (done, name) in (0_u64..).zip(names) {
         tell(done, total);
         let part = archive.layout.part(name);
-        // Whether it has been sealed cannot be said, nor what is sealed after it.
-        let is_behind = |other: &PartName| other.session_id == name.session_id && other.part <= name.part;
-        if unreadable.contains(&name)
-            || archive.parts()?.iter().any(|other| other.part < name.part && is_behind(other))
-        {
+        // Whether it has been sealed cannot be said; what comes after it has to wait for it.
+        if unreadable.contains(&name) || held.contains(&name.session_id) {
+            held.insert(name.session_id);
             continue;
         }
         if is_readable(archive, name, &headers, &mut report)? {

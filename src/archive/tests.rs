@@ -4,6 +4,7 @@ mod clips;
 mod cut;
 mod damage;
 mod damaged;
+mod doubt;
 mod erase;
 mod format;
 mod intake;
