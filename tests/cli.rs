@@ -3,6 +3,8 @@
 // Clippy does not take the helpers of an integration test for test code.
 #![allow(clippy::unwrap_used)]
 
+#[path = "cli/damaged.rs"]
+mod damaged;
 #[path = "cli/shaping.rs"]
 mod shaping;
 

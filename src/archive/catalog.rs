@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::Archive;
-use super::durable::{files_in, read_json};
+use super::durable::files_in;
 use super::error::ArchiveError;
 use super::layout::PartName;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, split_covered};
 use super::sidecar::session_rows;
 use crate::index::{Index, IndexError, PartRow};
 
@@ -59,8 +59,10 @@ impl Archive {
     /// Whether the index knows as many sessions and parts as there are sidecars and manifests.
     fn is_complete(&self, index: &Index) -> Result<bool, ArchiveError> {
         let (sessions, parts) = index.counts()?;
-        Ok(sessions >= files_in(&*self.disk, &self.layout.sessions(), "json")?.len()
-            && parts >= files_in(&*self.disk, &self.layout.manifests(), "json")?.len())
+        let sidecars = files_in(&*self.disk, &self.layout.sessions(), "json")?;
+        let manifests = files_in(&*self.disk, &self.layout.manifests(), "json")?;
+        Ok(sessions >= sidecars.iter().filter(|path| self.sidecar_name(path).is_some()).count()
+            && parts >= manifests.iter().filter(|path| self.manifest_name(path).is_some()).count())
     }
 
     /// Whether the index can be read, all of it; also where there is none.
@@ -69,15 +71,17 @@ impl Archive {
         !self.layout.index().exists() || sound().is_ok_and(|complaint| complaint.is_none())
     }
 
-    /// Whether the index can be read, knows all parts, and says of the sessions what the sidecars say.
+    /// Whether the index can be read, knows all parts, and says of the sessions what the sidecars say. What it knows of
+    /// a part whose manifest cannot be read it may keep.
     pub(super) fn index_is_whole(&self) -> Result<bool, ArchiveError> {
         let Ok(index) = self.open_index() else { return Ok(false) };
         let known = index.sessions().unwrap_or_default();
-        let manifests = self.read_manifests()?;
+        let folder = self.look_into_manifests(|_| true)?;
+        let (manifests, _) = split_covered(folder.manifests);
         let wanted = session_rows(&self.read_sidecars()?, &manifests);
         Ok(known.len() == wanted.len()
             && wanted.iter().all(|session| known.contains(session))
-            && index.parts().is_ok_and(|parts| knows_parts(&parts, &manifests)))
+            && index.parts().is_ok_and(|parts| knows_parts(&parts, &manifests, &folder.damaged)))
     }
 
     /// Reads again what failed while upkeep replaced some of the files.
@@ -103,13 +107,13 @@ impl Archive {
     pub(super) fn generations(&self) -> Result<Vec<(PartName, u32)>, ArchiveError> {
         // A manifest that cannot be read counts for none here; `verify` tells of it.
         let names = files_in(&*self.disk, &self.layout.manifests(), "json")?;
-        let read = names.iter().filter_map(|path| read_json::<Manifest>(&*self.disk, path).ok().flatten());
+        let read = names.iter().filter_map(|path| self.read_manifest_file(path).ok().flatten());
         Ok(read.map(|manifest| (manifest.name(), manifest.generation)).collect())
     }
 
     fn catalog_in_memory(&self) -> Result<Index, ArchiveError> {
         let mut index = Index::in_memory()?;
-        let manifests = self.read_manifests()?;
+        let manifests = self.readable_manifests()?;
         for session in session_rows(&self.read_sidecars()?, &manifests) {
             index.put_session(&session)?;
         }
@@ -121,10 +125,17 @@ impl Archive {
 }
 
 /// Whether these are the parts of the manifests, each as it was written last. (An index that was brought up to date
-/// from an older one knows their seqs only about.)
-pub(super) fn knows_parts(parts: &[PartRow], manifests: &[Manifest]) -> bool {
+/// from an older one knows their seqs only about.) Those `but_for` which it cannot be said may be there or not.
+pub(super) fn knows_parts(parts: &[PartRow], manifests: &[Manifest], but_for: &[PartName]) -> bool {
     let of = |row: PartRow| (row.session_id, row.part, row.part_last, row.generation);
-    parts.iter().copied().map(of).eq(manifests.iter().map(|manifest| of(manifest.to_part_row())))
+    let is_known =
+        |row: &PartRow| !but_for.contains(&PartName { session_id: row.session_id, part: row.part });
+    parts
+        .iter()
+        .copied()
+        .filter(is_known)
+        .map(of)
+        .eq(manifests.iter().map(|manifest| of(manifest.to_part_row())))
 }
 
 fn has_log(index: &Path) -> bool {

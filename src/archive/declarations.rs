@@ -37,7 +37,8 @@ impl Archive {
             let is_it = |s: &SegmentRow| s.vendor == vendor && s.kind == kind;
             let of_source = |s: &SegmentRow| s.sources.iter().any(|known| known.source == source);
             if let Some(segment) = segments.find(|segment| is_it(segment) && of_source(segment)) {
-                let columns = typed_columns(&self.root().join(&segment.path))?;
+                // Of a segment that is damaged nothing can be said.
+                let columns = typed_columns(&self.root().join(&segment.path)).unwrap_or_default();
                 let fits = |declaration: &&Declaration| {
                     let fields = declaration.arrow_fields();
                     fields.iter().map(|field| field.name().clone()).collect::<BTreeSet<_>>() == columns

@@ -78,6 +78,20 @@ pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), Archiv
     }
 }
 
+/// Keeps a file that cannot be read under a name of which nothing is read: `{name}.damaged`, or the next that is free.
+pub(super) fn set_aside(disk: &dyn Disk, path: &Path) -> Result<PathBuf, ArchiveError> {
+    let named = |nth: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(if nth < 2 { ".damaged".to_owned() } else { format!(".{nth}.damaged") });
+        PathBuf::from(name)
+    };
+    let aside = (1..u32::MAX).map(named).find(|aside| disk.len(aside).is_err()).unwrap_or_else(|| named(1));
+    disk.rename(path, &aside).doing("rename to", &aside)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    disk.sync_dir(folder).doing("sync", folder)?;
+    Ok(aside)
+}
+
 /// BLAKE3 of a whole file, in hexadecimal.
 pub(super) fn checksum(path: &Path) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();

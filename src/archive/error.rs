@@ -27,6 +27,10 @@ pub enum ArchiveError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} does not hold what it should")]
     Json { path: PathBuf, source: serde_json::Error },
+    #[error("{path} is damaged: {what}; `telereel verify` tells more")]
+    Damaged { path: PathBuf, what: String },
+    #[error("the archive {path} has lost its archive.json ({what}): `telereel recover` writes it anew")]
+    LostDescription { path: PathBuf, what: String },
     #[error("cannot write the segment {path}")]
     WriteSegment { path: PathBuf, source: parquet::errors::ParquetError },
     #[error("the segment {path} is damaged or not one of ours; `telereel verify` tells more")]

@@ -94,6 +94,12 @@ impl Layout {
     }
 }
 
+/// Whether a name stays the one folder or file that it becomes part of.
+pub(super) fn is_plain(name: &str) -> bool {
+    let is_plain = |c: char| !c.is_control() && !['/', '\\'].contains(&c);
+    !name.is_empty() && name != "." && name != ".." && name.chars().all(is_plain)
+}
+
 /// The folder of one kind, relative to the archive.
 pub(super) fn kind_dir(vendor: &str, kind: &str) -> String {
     format!("data/vendor={vendor}/kind={kind}")

@@ -10,6 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 
 use super::Archive;
+use super::durable::checksum;
 use super::error::{ArchiveError, IoContext};
 use super::manifest::{Manifest, ManifestFile};
 use crate::index::LinkRow;
@@ -118,7 +119,13 @@ impl Archive {
         session_id: SessionId,
         links: &mut Vec<LinkRow>,
     ) -> Result<(), ArchiveError> {
-        read_links(&self.root().join(&file.path), session_id, links)
+        let path = self.root().join(&file.path);
+        // They go into the index, which has no checksums: damage must not.
+        if checksum(&path).doing("read", &path)? != file.blake3 {
+            let what = "its checksum is not that of its manifest".to_owned();
+            return Err(ArchiveError::DamagedSegment { path, what });
+        }
+        read_links(&path, session_id, links)
     }
 }
 

@@ -10,17 +10,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Archive;
 use super::blocks::BlockSums;
-use super::durable::{files_in, read_json};
-use super::error::ArchiveError;
-use super::layout::PartName;
+use super::layout::{PartName, is_plain, kind_dir};
 use super::time::rfc3339_us;
 use crate::index::{PartRow, SegmentRow, SegmentSourceRow};
 use crate::message::SessionId;
-
-/// How often manifests are read anew while upkeep replaces some of them, many times a second.
-const LOOKS_MAX: usize = 100;
 
 /// What one journal part was sealed into.
 ///
@@ -147,6 +141,28 @@ impl Manifest {
         self.session_id == name.session_id && (self.part..=self.last_part()).contains(&name.part)
     }
 
+    /// What in it cannot be true, so that nothing may be done by it: it decides which files are read, and which are
+    /// removed, and no file beyond its own parts' may be either.
+    pub(super) fn fault(&self) -> Option<String> {
+        if self.last_part() < self.part {
+            return Some(format!("it covers the parts {} to {}", self.part, self.last_part()));
+        }
+        let strange = self.files.iter().find(|file| !self.is_own(file))?;
+        Some(format!("`{}` is no place of one of its segments", strange.path.escape_debug()))
+    }
+
+    /// Whether a file lies where segments of these parts lie.
+    fn is_own(&self, file: &ManifestFile) -> bool {
+        let ManifestFile { path, vendor, kind, date, .. } = file;
+        let folder = format!("{}/date={date}/", kind_dir(vendor, kind));
+        [vendor, kind, date].into_iter().all(|word| is_plain(word))
+            && path.strip_prefix(&folder).is_some_and(|name| {
+                is_plain(name)
+                    && name.ends_with(".parquet")
+                    && PartName::of(Path::new(name)).is_some_and(|part| self.covers(part))
+            })
+    }
+
     pub(super) fn to_rows(&self) -> Vec<SegmentRow> {
         self.files.iter().map(|file| file.to_row(self.name())).collect()
     }
@@ -212,64 +228,6 @@ impl ManifestFile {
                 })
                 .collect(),
         }
-    }
-}
-
-impl Archive {
-    /// All manifests that count, by session and part.
-    pub(super) fn read_manifests(&self) -> Result<Vec<Manifest>, ArchiveError> {
-        self.read_manifests_where(|_| true)
-    }
-
-    /// One session's manifests that count, by part.
-    pub(super) fn read_manifests_of(&self, session_id: SessionId) -> Result<Vec<Manifest>, ArchiveError> {
-        self.read_manifests_where(|path| PartName::of(path).is_some_and(|name| name.session_id == session_id))
-    }
-
-    /// The numbers of a session that damage took, in their order.
-    pub fn lost_of(&self, session_id: SessionId) -> Result<Vec<SeqRange>, ArchiveError> {
-        let manifests = self.read_manifests_of(session_id)?;
-        let mut lost: Vec<SeqRange> = manifests.into_iter().flat_map(|manifest| manifest.lost).collect();
-        lost.sort_by_key(|range| range.seq_start);
-        Ok(lost)
-    }
-
-    /// The manifest of this name, whether it counts or not.
-    pub(super) fn read_manifest(&self, name: PartName) -> Result<Option<Manifest>, ArchiveError> {
-        read_json(&*self.disk, &self.layout.manifest(name))
-    }
-
-    /// The manifest that counts for a part.
-    pub(super) fn manifest_of(&self, name: PartName) -> Result<Option<Manifest>, ArchiveError> {
-        match self.read_manifest(name)? {
-            // Nothing before it can cover the first.
-            Some(manifest) if name.part == 0 => Ok(Some(manifest)),
-            _ => Ok(self.read_manifests_of(name.session_id)?.into_iter().find(|m| m.covers(name))),
-        }
-    }
-
-    fn read_manifests_where(&self, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Manifest>, ArchiveError> {
-        Ok(split_covered(self.read_all_manifests_where(wanted)?).0)
-    }
-
-    /// With those that are covered; of sessions that are being removed, none.
-    pub(super) fn read_all_manifests_where(
-        &self,
-        wanted: impl Fn(&Path) -> bool,
-    ) -> Result<Vec<Manifest>, ArchiveError> {
-        for _ in 0..LOOKS_MAX {
-            let going = self.sessions_going()?;
-            let goes = |path: &Path| PartName::of(path).is_some_and(|name| going.contains(&name.session_id));
-            let mut paths = files_in(&*self.disk, &self.layout.manifests(), "json")?;
-            paths.retain(|path| wanted(path) && (going.is_empty() || !goes(path)));
-            let read = paths.iter().map(|path| read_json::<Manifest>(&*self.disk, path));
-            // One that is gone since was covered by one that may have been read before it was replaced: together
-            // they would be no whole set.
-            if let Some(manifests) = read.collect::<Result<Option<Vec<_>>, _>>()? {
-                return Ok(manifests);
-            }
-        }
-        Err(ArchiveError::Unsteady { path: self.root().to_owned() })
     }
 }
 

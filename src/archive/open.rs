@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::durable::{read_json, replace, replace_json};
+use super::durable::{files_in, read_json, replace, replace_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::Layout;
 use super::schema::FORMAT;
+use super::verify::Problem;
 use crate::disk::{Disk, RealDisk};
 
 pub(super) const README: &str = include_str!("readme.md");
@@ -42,7 +43,7 @@ impl Archive {
     ) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
         refuse_file(root.as_ref())?;
-        if read_json::<ArchiveJson>(&*disk, &layout.archive_json())?.is_none() {
+        if description(&layout, &*disk)?.is_none() {
             create(&layout, &*disk, site)?;
         }
         Self::open_on(disk, root)
@@ -56,9 +57,8 @@ impl Archive {
     /// The same, writing through `disk`.
     pub fn open_on(disk: Arc<dyn Disk>, root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
-        let path = layout.archive_json();
         refuse_file(root.as_ref())?;
-        let Some(json) = read_json::<ArchiveJson>(&*disk, &path)? else {
+        let Some(json) = description(&layout, &*disk)? else {
             return Err(ArchiveError::Missing { path: root.as_ref().to_owned() });
         };
         if json.format > FORMAT {
@@ -66,6 +66,26 @@ impl Archive {
             return Err(ArchiveError::NewerFormat { path, found: json.format, known: FORMAT });
         }
         Ok(Self { layout, disk, site: json.site })
+    }
+
+    /// Writes `archive.json` anew where it is missing or broken and what lies beside it is an archive's; tells what was
+    /// wrong with it. The site comes from the newest session.
+    pub fn mend_description(
+        disk: Arc<dyn Disk>,
+        root: impl AsRef<Path>,
+    ) -> Result<Option<Problem>, ArchiveError> {
+        let layout = Layout::new(root.as_ref());
+        let Err(ArchiveError::LostDescription { what, .. }) = description(&layout, &*disk) else {
+            return Ok(None);
+        };
+        let archive = Self { layout, disk, site: String::new() };
+        let _lock = archive.lock()?;
+        let newest = archive.read_sidecars()?.into_iter().max_by_key(|sidecar| sidecar.started_at_us);
+        let json =
+            ArchiveJson { format: FORMAT, site: newest.map(|sidecar| sidecar.site).unwrap_or_default() };
+        let Archive { layout, disk, .. } = &archive;
+        replace_json(layout, &**disk, &layout.archive_json(), &json)?;
+        Ok(Some(Problem::Description { what }))
     }
 
     pub fn root(&self) -> &Path {
@@ -86,6 +106,22 @@ impl Archive {
     pub fn site(&self) -> &str {
         &self.site
     }
+}
+
+/// `archive.json`; none where there is no archive. One that is lost from an archive is not one that never was: nothing
+/// may be begun in its place.
+fn description(layout: &Layout, disk: &dyn Disk) -> Result<Option<ArchiveJson>, ArchiveError> {
+    let lost = |what| Err(ArchiveError::LostDescription { path: layout.root().to_owned(), what });
+    match read_json::<ArchiveJson>(disk, &layout.archive_json()) {
+        Err(ArchiveError::Json { source, .. }) => lost(source.to_string()),
+        Ok(None) if has_recordings(layout, disk) => lost("it is missing".to_owned()),
+        read => read,
+    }
+}
+
+fn has_recordings(layout: &Layout, disk: &dyn Disk) -> bool {
+    let has_json = |folder: &Path| files_in(disk, folder, "json").is_ok_and(|files| !files.is_empty());
+    has_json(&layout.manifests()) || has_json(&layout.sessions())
 }
 
 fn refuse_file(root: &Path) -> Result<(), ArchiveError> {
@@ -146,6 +182,29 @@ mod tests {
         let file = dir.path().join("thesis.tex");
         for refused in [Archive::open(&file), Archive::create_or_open(&file, "")] {
             assert!(matches!(refused, Err(ArchiveError::NotAFolder { .. })));
+        }
+    }
+
+    #[test]
+    fn a_lost_description_is_written_anew_and_never_begun_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a");
+        let archive = Archive::create_or_open(&root, "elsewhere").unwrap();
+        archive.begin_session(&mut crate::archive::tests::support::header(1)).unwrap();
+        let disk = || -> Arc<dyn Disk> { Arc::new(RealDisk::default()) };
+        assert_eq!(Archive::mend_description(disk(), &root).unwrap(), None);
+        for broken in [None, Some("{\"format\": 1, \"si")] {
+            std::fs::remove_file(root.join("archive.json")).unwrap();
+            if let Some(text) = broken {
+                std::fs::write(root.join("archive.json"), text).unwrap();
+            }
+            for refused in [Archive::open(&root), Archive::create_or_open(&root, "")] {
+                let said = refused.unwrap_err().to_string();
+                assert!(said.contains("archive.json") && said.contains("telereel recover"), "{said}");
+            }
+            let told = Archive::mend_description(disk(), &root).unwrap();
+            assert!(matches!(told, Some(Problem::Description { .. })), "{told:?}");
+            assert_eq!(Archive::open(&root).unwrap().site(), "home-12", "the session's");
         }
     }
 

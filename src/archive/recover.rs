@@ -33,6 +33,15 @@
 //!    index damaged                                 the disk                       made again, first of all
 //! O  sidecar that says `importing`                 cut within the commit of an    the session is taken back
 //!                                                  import                         (intake)
+//! P  part under a name that is not its header's    somebody's copy                given its name; where that is
+//!                                                                                 taken or sealed, set aside
+//! Q  manifest that cannot be read, or is called    the disk, somebody's copy      told; nothing of its session is
+//!    otherwise than it calls itself                                               removed, its part waits
+//! R  sidecar that cannot be read                   the disk                       told; made anew from the header of
+//!                                                                                 a part, then the old is set aside
+//! S  archive.json that is missing or broken        the disk                       written anew (`open`)
+//! T  zero-row file that is broken                  the disk                       made anew (`views`)
+//! U  segment missing, seqs that nothing has        the disk                       told
 //! ```
 //!
 //! What upkeep leaves half done when it is cut has a table of its own, in [`rewrite`](mod@super::rewrite).
@@ -47,16 +56,16 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Archive;
-use super::durable::remove_if_there;
+use super::durable::{files_in, remove_if_there, set_aside};
 use super::error::{ArchiveError, IoContext};
 use super::intake::take_back;
-use super::layout::PartName;
-use super::manifest::{Manifest, SeqRange};
+use super::layout::{PartName, is_plain};
+use super::manifest::SeqRange;
 use super::rewrite::{finish_removals, finish_rewrites};
 use super::seal::{journal_error, seal};
 use super::sidecar::Ended;
-use super::verify::segment_files;
-use crate::journal::{JournalError, PartHeader, PartReader, write_with_header};
+use super::verify::{Problem, relative, segment_files, survey};
+use crate::journal::{JournalError, PartHeader, PartReader, parse_part_file_name, write_with_header};
 use crate::message::{SessionHeader, SessionId};
 
 /// What recovery found and did.
@@ -72,7 +81,7 @@ pub struct RecoverReport {
     pub lost: Vec<Lost>,
     /// How many of these had been whole and perhaps acknowledged.
     pub promised_lost: u64,
-    /// Parts that cannot be read, kept under these names.
+    /// Journal parts and sidecars that cannot be read or are not what their names say, kept under these names.
     pub set_aside: Vec<PathBuf>,
     /// Sessions that a crash had ended.
     pub sessions: Vec<SessionId>,
@@ -83,6 +92,10 @@ pub struct RecoverReport {
     /// Sessions whose removal had been begun.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed_sessions: Vec<SessionId>,
+    /// What is missing or cannot be read, as far as that can be seen without looking into segments. Nothing that it
+    /// may be about was removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 /// A stretch of a session that is gone.
@@ -96,7 +109,24 @@ pub struct Lost {
 impl RecoverReport {
     /// Whether something whole could not be saved.
     pub fn has_loss(&self) -> bool {
-        self.promised_lost > 0 || !self.set_aside.is_empty()
+        self.promised_lost > 0 || !self.set_aside.is_empty() || !self.problems.is_empty()
+    }
+
+    /// What [`has_loss`](Self::has_loss) is about, in one line.
+    pub fn loss(&self) -> String {
+        let lost = self.lost_messages();
+        let mut said = Vec::new();
+        if lost > 0 {
+            said.push(format!("lost: {lost} messages of an earlier recording"));
+        }
+        said.extend(
+            self.set_aside.iter().map(|path| format!("cannot be read, and kept as {}", path.display())),
+        );
+        said.extend(self.problems.first().map(|problem| format!("damage: {problem}")));
+        if self.problems.len() > 1 {
+            said.push(format!("and {} more", self.problems.len() - 1));
+        }
+        said.join("; ")
     }
 
     pub fn lost_messages(&self) -> u64 {
@@ -120,12 +150,20 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     report.taken_back = take_back(archive)?.into_iter().map(|sidecar| sidecar.name).collect();
     finish_removals(archive, &mut report)?;
     finish_rewrites(archive, &mut report)?;
+    put_names_right(archive, &mut report)?;
     let names = archive.parts()?;
+    let mut held = BTreeSet::new();
+    let unreadable = archive.look_into_manifests(|_| true)?.damaged;
     let headers = session_headers(archive, &names);
     let total = names.len() as u64;
     for (done, name) in (0_u64..).zip(names) {
         tell(done, total);
         let part = archive.layout.part(name);
+        // Whether it has been sealed cannot be said; what comes after it has to wait for it.
+        if unreadable.contains(&name) || held.contains(&name.session_id) {
+            held.insert(name.session_id);
+            continue;
+        }
         if is_readable(archive, name, &headers, &mut report)? {
             remove_uncommitted(archive, name, &mut report)?;
             let sealed = seal(archive, &part)?;
@@ -134,6 +172,7 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
             report.segments += sealed.segments;
             report.torn_tail_bytes += sealed.torn_tail_bytes;
             report.promised_lost += sealed.promised_lost;
+            report.set_aside.extend(sealed.set_aside);
             let lost = sealed.lost.into_iter().filter(|_| !sealed.again);
             report.lost.extend(lost.map(|range| Lost { session_id: name.session_id, range }));
         }
@@ -143,7 +182,9 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
         super::reindex::reindex(archive)?;
     }
     archive.write_segment_list()?;
+    archive.mend_schema_files()?;
     archive.write_views()?;
+    report.problems = survey(archive)?;
     Ok(report)
 }
 
@@ -172,6 +213,33 @@ fn empty_tmp(archive: &Archive, report: &mut RecoverReport) -> Result<(), Archiv
     Ok(())
 }
 
+/// Case P. A part under a wrong name would be sealed twice, or as another's.
+fn put_names_right(archive: &Archive, report: &mut RecoverReport) -> Result<(), ArchiveError> {
+    let (disk, journal) = (&*archive.disk, archive.layout.journal());
+    for path in files_in(disk, &journal, "journal")? {
+        let Ok(reader) = PartReader::open(disk, &path) else { continue };
+        let header = reader.header();
+        let name = PartName { session_id: header.session.session_id, part: header.part };
+        let mut sources = header.session.sources.iter();
+        let is_sane = sources
+            .all(|source| is_plain(&source.vendor) && source.kinds.iter().all(|kind| is_plain(&kind.name)));
+        let by_name = parse_part_file_name(&path).map(|(session_id, part)| PartName { session_id, part });
+        if by_name == Some(name) && is_sane {
+            continue;
+        }
+        let right = archive.layout.part(name);
+        let is_free = disk.len(&right).is_err() && matches!(archive.manifest_of(name), Ok(None));
+        if is_sane && is_free {
+            tracing::warn!("{} is the journal part {name}: it gets its name again", relative(archive, &path));
+            disk.rename(&path, &right).doing("rename to", &right)?;
+            disk.sync_dir(&journal).doing("sync", &journal)?;
+        } else {
+            report.set_aside.push(set_aside(disk, &path)?);
+        }
+    }
+    Ok(())
+}
+
 /// Cases G and H: what cannot be read is removed or set aside here.
 fn is_readable(
     archive: &Archive,
@@ -188,15 +256,14 @@ fn is_readable(
             remove_if_there(disk, part)?;
         }
         Err(JournalError::HeaderDamaged { first_record, .. }) => {
-            if let Some(session) = headers.get(&name.session_id) {
-                make_header_again(archive, name, first_record, session)?;
+            // Where it begins stands in the manifest before it.
+            if let (Some(session), Some(first_seq)) =
+                (headers.get(&name.session_id), archive.seq_end_before(name)?)
+            {
+                make_header_again(archive, (name, first_seq), first_record, session)?;
                 return Ok(true);
             }
-            let mut aside = part.as_os_str().to_owned();
-            aside.push(".damaged");
-            let aside = PathBuf::from(aside);
-            disk.rename(part, &aside).doing("rename to", &aside)?;
-            report.set_aside.push(aside);
+            report.set_aside.push(set_aside(disk, part)?);
         }
         Err(error) => return Err(journal_error(part)(error)),
     }
@@ -215,13 +282,11 @@ fn session_headers(archive: &Archive, names: &[PartName]) -> HashMap<SessionId, 
 /// Gives a part, before which all have been sealed, the header that it must have had.
 fn make_header_again(
     archive: &Archive,
-    name: PartName,
+    (name, first_seq): (PartName, u64),
     first_record: u64,
     session: &SessionHeader,
 ) -> Result<(), ArchiveError> {
     let (disk, part) = (&*archive.disk, &*archive.layout.part(name));
-    let before = archive.read_manifests_of(name.session_id)?.into_iter().filter(|m| m.part < name.part);
-    let first_seq = before.map(|manifest| manifest.seq_end).max().unwrap_or(0);
     let header = PartHeader { session: session.clone(), part: name.part, first_seq };
     let tmp = archive.layout.tmp().join(format!("{name}.journal"));
     write_with_header(disk, (part, first_record), &header, &tmp).map_err(journal_error(part))?;
@@ -237,8 +302,7 @@ fn remove_uncommitted(
     name: PartName,
     report: &mut RecoverReport,
 ) -> Result<(), ArchiveError> {
-    let is_committed = |manifest: Manifest| manifest.generation > 0 || archive.has_files_of(&manifest);
-    if archive.manifest_of(name)?.is_some_and(is_committed) {
+    if archive.manifest_of(name)?.is_some_and(|manifest| archive.is_committed(&manifest)) {
         return Ok(());
     }
     for path in segment_files(archive)? {

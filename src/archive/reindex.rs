@@ -8,7 +8,7 @@ use super::Archive;
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
 use super::sidecar::session_rows;
-use super::verify::{Problem, look_at};
+use super::verify::{Problem, survey};
 use crate::index::{Index, IndexError};
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ pub struct ReindexReport {
     pub links: u64,
     /// Segments that could not be read for their link events; `verify` tells more.
     pub unreadable: Vec<String>,
-    /// Files that a manifest names and that are missing or of another length; `verify` looks into them.
+    /// What is missing or cannot be read, as far as that can be seen without looking into segments; `verify` does.
     pub problems: Vec<Problem>,
 }
 
@@ -37,7 +37,7 @@ pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rei
     remove_database(archive, &tmp)?;
     let mut report = ReindexReport::default();
     let mut index = archive.writable_index(&tmp)?;
-    let manifests = archive.read_manifests()?;
+    let manifests = archive.readable_manifests()?;
     for session in session_rows(&archive.read_sidecars()?, &manifests) {
         index.put_session(&session)?;
         report.sessions += 1;
@@ -45,7 +45,6 @@ pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rei
     let total = manifests.len() as u64;
     for (done, manifest) in (0_u64..).zip(manifests) {
         tell(done, total);
-        report.problems.extend(manifest.files.iter().filter_map(|file| look_at(archive, file)));
         let links = archive.read_links(&manifest).unwrap_or_else(|error| {
             report.unreadable.push(error.to_string());
             Vec::new()
@@ -61,6 +60,7 @@ pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rei
     disk.rename(&tmp, &layout.index()).doing("rename to", &layout.index())?;
     disk.sync_dir(layout.root()).doing("sync", layout.root())?;
     archive.write_segment_list()?;
+    report.problems = survey(archive)?;
     Ok(report)
 }
 

@@ -7,12 +7,11 @@ use serde::Serialize;
 
 use super::Archive;
 use super::decoding::decode_batches;
-use super::durable::{remove_if_there, replace_json};
+use super::durable::{checksum, remove_if_there, replace_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::PartName;
-use super::manifest::{Manifest, SeqRange};
+use super::manifest::{Manifest, ManifestFile, SeqRange};
 use super::segment::{FinishedSegment, write_schema_files};
-use super::sidecar::Sidecar;
 use super::sorting::{Finished, Sorting};
 use super::writers::write_files;
 use crate::index::LinkRow;
@@ -37,6 +36,9 @@ pub struct Sealed {
     /// How many of these had been synced, and so perhaps acknowledged: these are a loss. The others were
     /// cut off by the same crash as a torn tail.
     pub promised_lost: u64,
+    /// A sidecar that could not be read is kept under this name, and was made anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<PathBuf>,
     /// It had been sealed already and only had to be put into the index and removed.
     pub again: bool,
 }
@@ -48,7 +50,7 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
         || ArchiveError::DamagedPart { path: part.to_owned(), what: "it is not named as a part".into() };
     let name = PartName::of(part).ok_or_else(unnamed)?;
     if let Some(manifest) = archive.manifest_of(name)?
-        && (manifest.generation > 0 || archive.has_files_of(&manifest))
+        && archive.is_committed(&manifest)
     {
         return release_again(archive, part, &manifest);
     }
@@ -60,8 +62,13 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
     }
     let mut reader = PartReader::open(&*archive.disk, part).map_err(journal_error(part))?;
     let header = reader.header().clone();
+    let found = PartName { session_id: header.session.session_id, part: header.part };
+    if found != name {
+        let what = format!("it is the part {found} under another name");
+        return Err(ArchiveError::DamagedPart { path: part.to_owned(), what });
+    }
     write_schema_files(archive, &header.session)?;
-    let start = archive.seq_end_before(name)?.min(header.first_seq);
+    let start = archive.seq_end_before(name)?.unwrap_or(u64::MAX).min(header.first_seq);
     let finished = in_stages(archive, name, &header.session, start, part, |sorting| {
         sorting.take_all(&mut reader, part)
     })?;
@@ -74,14 +81,14 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
             (torn_tail.map_or(0, |tail| tail.end - tail.start), promised_messages)
         }
     };
-    let sealed = Sealed { torn_tail_bytes, promised_lost: between + promised, ..finished.summary() };
+    let mut sealed = Sealed { torn_tail_bytes, promised_lost: between + promised, ..finished.summary() };
     if finished.manifest.seq_end == start {
         // Nothing was ever in it: nothing to commit.
         remove_part(archive, part)?;
         return Ok(sealed);
     }
     commit(archive, &finished)?;
-    release(archive, part, &header.session, &finished.manifest, &finished.links)?;
+    sealed.set_aside = release(archive, part, &header.session, &finished.manifest, &finished.links)?;
     Ok(sealed)
 }
 
@@ -146,28 +153,23 @@ pub(super) fn rename_into_place(archive: &Archive, segments: &[FinishedSegment])
     Ok(())
 }
 
-/// Steps 4 and 5: the index rows and the list of segments, then the part goes.
+/// Steps 4 and 5: the index rows and the list of segments, then the part goes. Answers with where a sidecar is kept
+/// that could not be read.
 fn release(
     archive: &Archive,
     part: &Path,
     session: &SessionHeader,
     manifest: &Manifest,
     links: &[LinkRow],
-) -> Result<(), ArchiveError> {
-    let sidecar = match archive.read_sidecar(manifest.session_id)? {
-        Some(sidecar) => sidecar,
-        None => {
-            let sidecar = Sidecar::of(session);
-            archive.write_sidecar(&sidecar)?;
-            sidecar
-        }
-    };
+) -> Result<Option<PathBuf>, ArchiveError> {
+    let (sidecar, kept) = archive.sidecar_or_new(session)?;
     archive.update_index(|index| {
         index.put_session(&sidecar.to_row())?;
         index.put_part(&manifest.to_part_row(), &manifest.to_rows(), links)
     })?;
     archive.write_segment_list()?;
-    remove_part(archive, part)
+    remove_part(archive, part)?;
+    Ok(kept)
 }
 
 /// The part was committed, and the cut came after: only steps 4 and 5 are left.
@@ -177,12 +179,13 @@ fn release_again(archive: &Archive, part: &Path, manifest: &Manifest) -> Result<
     // It may be that the earlier attempt failed in this very step: then the manifest is there, and not yet durable.
     let manifests = archive.layout.manifests();
     archive.disk.sync_dir(&manifests).doing("sync", &manifests)?;
-    release(archive, part, &reader.header().session.clone(), manifest, &links)?;
+    let set_aside = release(archive, part, &reader.header().session.clone(), manifest, &links)?;
     Ok(Sealed {
         messages: manifest.rows,
         segments: manifest.files.len() as u64,
         bytes_stored: manifest.files.iter().map(|f| f.bytes).sum(),
         lost: manifest.lost.clone(),
+        set_aside,
         again: true,
         ..Sealed::default()
     })
@@ -206,10 +209,25 @@ impl Archive {
         manifest.files.iter().all(|file| is_there(&file.path, file.bytes))
     }
 
-    /// Where the sealed parts before `name` end: the first `seq` that they do not account for.
-    fn seq_end_before(&self, name: PartName) -> Result<u64, ArchiveError> {
-        let before = self.read_manifests_of(name.session_id)?.into_iter().filter(|m| m.part < name.part);
-        Ok(before.map(|m| m.seq_end).max().unwrap_or(0))
+    /// Whether what a manifest names is all there as it was written, so that the part which it was sealed from, and
+    /// which is still in the journal, is not needed any more. That is rare enough to read it all.
+    pub(super) fn is_committed(&self, manifest: &Manifest) -> bool {
+        let is_whole =
+            |file: &ManifestFile| checksum(&self.root().join(&file.path)).is_ok_and(|sum| sum == file.blake3);
+        manifest.generation > 0 || (self.has_files_of(manifest) && manifest.files.iter().all(is_whole))
+    }
+
+    /// Where the sealed parts before `name` end: the first `seq` that they do not account for. None if that cannot be
+    /// said, because the manifest of the last of them cannot be read.
+    pub(super) fn seq_end_before(&self, name: PartName) -> Result<Option<u64>, ArchiveError> {
+        let of_session = |path: &Path| PartName::of(path).is_some_and(|p| p.session_id == name.session_id);
+        let folder = self.look_into_manifests(of_session)?;
+        let before = folder.manifests.iter().filter(|m| m.part < name.part).max_by_key(|m| m.last_part());
+        let last = before.map(Manifest::last_part);
+        if folder.damaged.iter().any(|damaged| damaged.part < name.part && Some(damaged.part) > last) {
+            return Ok(None);
+        }
+        Ok(Some(before.map_or(0, |manifest| manifest.seq_end)))
     }
 
     /// Bytes of the journal parts of these sessions, which no reader sees until they are sealed.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, SchemaRef};
 use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 
 use super::Archive;
 use super::columns::{Constants, EnvelopeBatch, EnvelopeColumns};
@@ -190,20 +191,38 @@ impl Tally {
 /// kinds without rows and of files from before a column was declared.
 pub(super) fn write_schema_files(archive: &Archive, header: &SessionHeader) -> Result<(), ArchiveError> {
     for ((vendor, kind), typed) in typed_columns(header)? {
-        let path = schema_path(&vendor, &kind);
-        let target = archive.root().join(&path);
-        let naming = Naming { vendor, kind, date: SCHEMA_DATE.to_owned(), path, metadata: Vec::new() };
-        let schema = segment_schema(&typed);
-        let options = writer_options(&schema, naming.pairs(), Effort::Keep);
-        let bytes = ArrowWriter::try_new_with_options(Vec::new(), schema, options)
-            .and_then(ArrowWriter::into_inner)
-            .map_err(|source| ArchiveError::WriteSegment { path: target.clone(), source })?;
-        if archive.disk.read(&target).is_ok_and(|known| known == bytes) {
-            continue;
-        }
-        replace(&archive.layout, &*archive.disk, &target, &bytes)?;
+        write_schema_file(archive, &vendor, &kind, segment_schema(&typed))?;
     }
     Ok(())
+}
+
+/// Writes the zero-row file of one kind, where it would change.
+pub(super) fn write_schema_file(
+    archive: &Archive,
+    vendor: &str,
+    kind: &str,
+    schema: SchemaRef,
+) -> Result<(), ArchiveError> {
+    let path = schema_path(vendor, kind);
+    let target = archive.root().join(&path);
+    let bytes = schema_file_bytes(vendor, kind, schema)
+        .map_err(|source| ArchiveError::WriteSegment { path: target.clone(), source })?;
+    if archive.disk.read(&target).is_ok_and(|known| known == bytes) {
+        return Ok(());
+    }
+    replace(&archive.layout, &*archive.disk, &target, &bytes)
+}
+
+/// The zero-row file of one kind.
+pub(super) fn schema_file_bytes(
+    vendor: &str,
+    kind: &str,
+    schema: SchemaRef,
+) -> Result<Vec<u8>, ParquetError> {
+    let (vendor, kind, path) = (vendor.to_owned(), kind.to_owned(), schema_path(vendor, kind));
+    let naming = Naming { vendor, kind, date: SCHEMA_DATE.to_owned(), path, metadata: Vec::new() };
+    let options = writer_options(&schema, naming.pairs(), Effort::Keep);
+    ArrowWriter::try_new_with_options(Vec::new(), schema, options).and_then(ArrowWriter::into_inner)
 }
 
 /// The typed columns of each kind; where sources declare a kind differently, the columns of all.

@@ -40,11 +40,11 @@ impl Archive {
         if is_right { Ok(()) } else { replace(&self.layout, &*self.disk, &path, text.as_bytes()) }
     }
 
-    /// Whether the list says what the manifests say; an archive of before there was one has none.
+    /// Whether the list says what the manifests say. Where nothing was ever sealed there is none.
     pub(super) fn segment_list_is_right(&self) -> Result<bool, ArchiveError> {
         match self.disk.read(&self.layout.segments()) {
             Ok(known) => Ok(known == self.segment_list()?.as_bytes()),
-            Err(_) => Ok(true),
+            Err(_) => Ok(self.segment_list()?.is_empty()),
         }
     }
 

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use super::durable::replace;
 use super::error::ArchiveError;
+use super::layout::{PartName, is_plain};
+use super::manifest::{Manifest, split_covered};
 use super::sidecar::{Ended, Sidecar};
 use super::time::{rfc3339_us, rfc3339_us_option};
 use super::{Archive, segment};
@@ -68,10 +70,18 @@ impl Archive {
         ended_at_us: Option<i64>,
         ended: Ended,
     ) -> Result<(), ArchiveError> {
-        let manifests = self.read_manifests_of(session_id)?;
+        let folder = self.look_into_manifests(|path| {
+            PartName::of(path).is_some_and(|name| name.session_id == session_id)
+        })?;
+        let (manifests, _) = split_covered(folder.manifests);
         let last = manifests.iter().flat_map(|m| &m.files).map(|f| f.received_max_us).max();
+        // How many there are stands in the last manifest.
+        let last_part = manifests.iter().map(Manifest::last_part).max();
+        let is_known = folder.damaged.iter().all(|damaged| Some(damaged.part) < last_part);
         self.edit_sidecar_locked(session_id, |sidecar| {
-            sidecar.messages = Some(manifests.iter().map(|m| m.seq_end).max().unwrap_or(0));
+            if is_known {
+                sidecar.messages = Some(manifests.iter().map(|m| m.seq_end).max().unwrap_or(0));
+            }
             sidecar.ended_at_us = ended_at_us.or(last).or(Some(sidecar.started_at_us));
             sidecar.ended = Some(ended);
             Ok(())
@@ -110,6 +120,11 @@ impl Archive {
     pub(super) fn write_declarations(&self, header: &SessionHeader) -> Result<(), ArchiveError> {
         for source in &header.sources {
             for kind in &source.kinds {
+                // They become folders here, and a header may come from a file of somebody else's.
+                if let Some(name) = [&source.vendor, &kind.name].into_iter().find(|name| !is_plain(name)) {
+                    let why = "it would be a folder's".to_owned();
+                    return Err(ArchiveError::NameRefused { name: name.escape_debug().to_string(), why });
+                }
                 let Some(text) = &kind.declaration else { continue };
                 let folder = self.layout.schema().join(&source.vendor);
                 let path = folder.join(format!("{}.toml", kind.name));

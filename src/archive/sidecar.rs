@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::path::Path;
+
 use super::Archive;
 use super::clips::{Clip, Mark};
-use super::durable::{files_in, read_json, replace_json};
+use super::durable::{files_in, read_json, replace_json, set_aside};
 use super::error::ArchiveError;
+use super::layout::is_plain;
 use super::manifest::Manifest;
 use super::time::{rfc3339_us, rfc3339_us_option};
+use super::verify::{Problem, relative};
 use crate::index::{SessionRow, SourceRow};
 use crate::message::{KindHeader, SessionHeader, SessionId, SourceHeader};
 
@@ -182,22 +186,81 @@ pub(super) fn session_rows(sidecars: &[Sidecar], manifests: &[Manifest]) -> Vec<
 impl Archive {
     /// What is known about a session besides its messages; none if there is no such session.
     pub fn read_sidecar(&self, session_id: SessionId) -> Result<Option<Sidecar>, ArchiveError> {
-        read_json(&*self.disk, &self.layout.sidecar(session_id))
+        self.read_sidecar_file(&self.layout.sidecar(session_id))
+    }
+
+    /// Reads one file of the folder; none if there is no such.
+    fn read_sidecar_file(&self, path: &Path) -> Result<Option<Sidecar>, ArchiveError> {
+        let damaged = |what: String| Err(ArchiveError::Damaged { path: path.to_owned(), what });
+        let sidecar = match read_json::<Sidecar>(&*self.disk, path) {
+            Err(ArchiveError::Json { source, .. }) => return damaged(source.to_string()),
+            Ok(Some(sidecar)) => sidecar,
+            read => return read,
+        };
+        let id = sidecar.session_id;
+        if self.layout.sidecar(id) != path {
+            return damaged(format!(
+                "it is the sidecar of session {id} under another name, and does not count"
+            ));
+        }
+        // They become folders.
+        let words = sidecar.sources.iter().flat_map(|source| source.kinds.iter().chain([&source.vendor]));
+        if let Some(word) = words.into_iter().find(|word| !is_plain(word)) {
+            return damaged(format!("`{}` cannot be a vendor or kind", word.escape_debug()));
+        }
+        Ok(Some(sidecar))
+    }
+
+    /// Whose sidecar a file is by its name; none where it is no sidecar's.
+    pub(super) fn sidecar_name(&self, path: &Path) -> Option<SessionId> {
+        let id = path.file_stem()?.to_str()?.parse().ok()?;
+        (self.layout.sidecar(id) == path).then_some(id)
+    }
+
+    /// A session's sidecar, or a new one of `header` where there is none. One that cannot be read is kept under another
+    /// name, which comes with it, so that what is recorded of the session has its place.
+    pub(super) fn sidecar_or_new(
+        &self,
+        header: &SessionHeader,
+    ) -> Result<(Sidecar, Option<std::path::PathBuf>), ArchiveError> {
+        let _lock = self.lock_sidecars()?;
+        let kept = match self.read_sidecar(header.session_id) {
+            Ok(Some(sidecar)) => return Ok((sidecar, None)),
+            Ok(None) => None,
+            Err(error @ ArchiveError::Damaged { .. }) => {
+                let kept = set_aside(&*self.disk, &self.layout.sidecar(header.session_id))?;
+                tracing::error!("{error}; it is kept as {}, and made anew", kept.display());
+                Some(kept)
+            }
+            Err(error) => return Err(error),
+        };
+        let sidecar = Sidecar::of(header);
+        self.write_sidecar(&sidecar)?;
+        Ok((sidecar, kept))
     }
 
     /// All sidecars that can be read: an old one that is damaged must not keep a new recording from
     /// beginning. `verify` tells of it.
     pub(super) fn read_sidecars(&self) -> Result<Vec<Sidecar>, ArchiveError> {
-        let mut sidecars = Vec::new();
+        let (sidecars, problems) = self.look_into_sidecars()?;
+        for problem in problems {
+            tracing::warn!("{problem}; its session goes by its id (`telereel verify` tells more)");
+        }
+        Ok(sidecars)
+    }
+
+    /// All sidecars that can be read, and what is wrong with the others.
+    pub(super) fn look_into_sidecars(&self) -> Result<(Vec<Sidecar>, Vec<Problem>), ArchiveError> {
+        let (mut sidecars, mut problems) = (Vec::new(), Vec::new());
         for path in files_in(&*self.disk, &self.layout.sessions(), "json")? {
-            match read_json::<Sidecar>(&*self.disk, &path) {
-                Err(error @ ArchiveError::Json { .. }) => {
-                    tracing::warn!("{error}; its session goes by its id (`telereel verify` tells more)");
+            match self.read_sidecar_file(&path) {
+                Err(ArchiveError::Damaged { path, what }) => {
+                    problems.push(Problem::Unreadable { path: relative(self, &path), what });
                 }
                 read => sidecars.extend(read?),
             }
         }
-        Ok(sidecars)
+        Ok((sidecars, problems))
     }
 
     pub(super) fn write_sidecar(&self, sidecar: &Sidecar) -> Result<(), ArchiveError> {

@@ -3,6 +3,8 @@
 mod clips;
 mod cut;
 mod damage;
+mod damaged;
+mod doubt;
 mod erase;
 mod format;
 mod intake;

@@ -1,5 +1,7 @@
 //! Verification: whether everything that the manifests promise is there, once, unchanged.
 
+mod journal;
+mod schema_files;
 mod seqs;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use self::seqs::{Seen, is_credible, known, length, read_seqs};
 use super::Archive;
 use super::blocks;
 use super::catalog::knows_parts;
-use super::durable::{checksum, files_in, read_json};
+use super::durable::{checksum, files_in};
 use super::error::{ArchiveError, IoContext};
 use super::layout::{PartName, SCHEMA_FILE};
 use super::manifest::{Manifest, ManifestFile, SeqRange, split_covered};
@@ -60,6 +62,8 @@ pub enum Problem {
     Length { path: String, expected: u64, found: u64 },
     #[error("{path} has {found} rows, its manifest says {expected}")]
     Rows { path: String, expected: u64, found: u64 },
+    #[error("{path}: {what} in it, its manifest says {expected}")]
+    Extremes { path: String, what: String, expected: String },
     #[error("{path} cannot be read: {what}")]
     Unreadable { path: String, what: String },
     #[error("{path} is named by no manifest")]
@@ -76,8 +80,10 @@ pub enum Problem {
     Claims { path: String, claimed: u64, known: u64 },
     #[error("session {session_id} has segments and no sidecar")]
     NoSidecar { session_id: SessionId },
-    #[error("{path} was set aside by recovery: its header cannot be read")]
+    #[error("{path} was set aside by recovery: it cannot be read, or is not what it was called")]
     SetAside { path: String },
+    #[error("archive.json was lost ({what}), and is written anew: check its `site`")]
+    Description { what: String },
     #[error("index.sqlite: {what}; `telereel reindex` makes it again")]
     Index { what: String },
     #[error("segments.jsonl does not list the segments of the manifests; `telereel reindex` makes it again")]
@@ -104,27 +110,35 @@ pub fn verify_telling(
 ) -> Result<VerifyReport, ArchiveError> {
     for _ in 1..PASSES_MAX {
         let before = archive.generations()?;
-        let report = look(archive, options, tell)?;
+        let report = look(archive, options, tell, archive.is_locked())?;
         // What upkeep has replaced in the meantime is not missing.
         if report.problems.is_empty() || archive.generations()? == before {
             return Ok(report);
         }
     }
-    look(archive, options, tell)
+    look(archive, options, tell, archive.is_locked())
+}
+
+/// What is missing or cannot be read, without a look into segments or index. The caller holds the archive's lock.
+pub(super) fn survey(archive: &Archive) -> Result<Vec<Problem>, ArchiveError> {
+    Ok(look(archive, VerifyOptions { quick: true }, &|_, _| (), true)?.problems)
 }
 
 fn look(
     archive: &Archive,
     options: VerifyOptions,
     tell: &dyn Fn(u64, u64),
+    recording: bool,
 ) -> Result<VerifyReport, ArchiveError> {
     // In this order a seal that goes on at the same time is seen as waiting or as done, never as damage.
-    let recording = archive.is_locked();
     let on_disk = segment_files(archive)?;
     let waiting = archive.parts()?;
     let mut report = VerifyReport { recording, ..VerifyReport::default() };
-    let sidecars = readable::<Sidecar>(archive, &archive.layout.sessions(), &mut report)?;
-    let mut manifests = readable::<Manifest>(archive, &archive.layout.manifests(), &mut report)?;
+    let (sidecars, problems) = archive.look_into_sidecars()?;
+    report.problems.extend(problems);
+    let folder = archive.look_into_manifests(|_| true)?;
+    report.problems.extend(folder.problems);
+    let (mut manifests, damaged) = (folder.manifests, folder.damaged);
     // Half imported: what there is of them says nothing yet.
     let (cut, sidecars): (Vec<_>, Vec<_>) = sidecars.into_iter().partition(|sidecar| sidecar.importing);
     let is_cut = |id: SessionId| cut.iter().any(|sidecar| sidecar.session_id == id);
@@ -146,6 +160,10 @@ fn look(
         if named.contains(text.as_str()) || name.is_some_and(|part| waiting.contains(&part)) || goes {
             continue;
         }
+        // Its manifest has been told: what that named cannot be said.
+        if name.is_some_and(|part| damaged.contains(&part)) {
+            continue;
+        }
         if !is_explained(archive, &path, &manifests) {
             report.problems.push(Problem::Unnamed { path: text });
         } else if !recording {
@@ -154,6 +172,7 @@ fn look(
                 .push(format!("{text} was replaced, or made and not used: run `telereel recover`"));
         }
     }
+    schema_files::check(archive, &mut report)?;
     if !recording {
         for sidecar in &cut {
             report
@@ -170,7 +189,7 @@ fn look(
                 .push(format!("session {session_id} is not removed whole: run `telereel recover`"));
         }
         if cut.is_empty() {
-            check_index(archive, &manifests, &sidecars, &mut report);
+            check_index(archive, &manifests, &damaged, &sidecars, &mut report);
             if !archive.segment_list_is_right()? {
                 report.problems.push(Problem::SegmentList);
             }
@@ -178,31 +197,16 @@ fn look(
         for part in &waiting {
             report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
         }
-        for path in files_in(&*archive.disk, &archive.layout.journal(), "damaged")? {
-            report.problems.push(Problem::SetAside { path: relative(archive, &path) });
+        for folder in [archive.layout.journal(), archive.layout.sessions()] {
+            for path in files_in(&*archive.disk, &folder, "damaged")? {
+                report.problems.push(Problem::SetAside { path: relative(archive, &path) });
+            }
+        }
+        if !options.quick {
+            journal::check(archive, &waiting, &mut report)?;
         }
     }
     Ok(report)
-}
-
-/// All JSON files of a folder that can be read; the others are problems.
-fn readable<T: serde::de::DeserializeOwned>(
-    archive: &Archive,
-    folder: &Path,
-    report: &mut VerifyReport,
-) -> Result<Vec<T>, ArchiveError> {
-    let mut found = Vec::new();
-    for path in files_in(&*archive.disk, folder, "json")? {
-        match read_json(&*archive.disk, &path) {
-            Ok(value) => found.extend::<Option<T>>(value),
-            Err(ArchiveError::Json { source, .. }) => {
-                let path = relative(archive, &path);
-                report.problems.push(Problem::Unreadable { path, what: source.to_string() });
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
 }
 
 fn check_part(
@@ -283,8 +287,15 @@ fn check_file(
         return report.problems.push(Problem::Unreadable { path, what });
     }
     match read_seqs(&full, seen) {
-        Ok(found) if found == file.rows => {}
-        Ok(found) => report.problems.push(Problem::Rows { path, expected: file.rows, found }),
+        Ok(found) if found.rows != file.rows => {
+            report.problems.push(Problem::Rows { path, expected: file.rows, found: found.rows });
+        }
+        // Scans go by them, and leave out what they say is not there.
+        Ok(found) => {
+            if let Some((what, expected)) = found.differs_from(file) {
+                report.problems.push(Problem::Extremes { path, what, expected });
+            }
+        }
         Err(what) => report.problems.push(Problem::Unreadable { path, what }),
     }
 }
@@ -345,7 +356,14 @@ fn check_step(session_id: SessionId, expected: Option<u64>, found: u64, report: 
     }
 }
 
-fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], report: &mut VerifyReport) {
+/// What it knows of parts whose manifest cannot be read is not held against it.
+fn check_index(
+    archive: &Archive,
+    manifests: &[Manifest],
+    damaged: &[PartName],
+    sidecars: &[Sidecar],
+    report: &mut VerifyReport,
+) {
     let mut expected: Vec<&str> = manifests.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
     expected.sort_unstable();
     let complaint = (|| {
@@ -357,7 +375,9 @@ fn check_index(archive: &Archive, manifests: &[Manifest], sidecars: &[Sidecar], 
         if wanted.iter().any(|session| !sessions.contains(session)) || sessions.len() != wanted.len() {
             return Ok(Some("its sessions are not those of the sidecars".to_owned()));
         }
-        let differs = index.segment_paths()? != expected || !knows_parts(&index.parts()?, manifests);
+        let mut known = index.segment_paths()?;
+        known.retain(|path| !PartName::of(Path::new(path)).is_some_and(|name| damaged.contains(&name)));
+        let differs = known != expected || !knows_parts(&index.parts()?, manifests, damaged);
         Ok::<_, crate::index::IndexError>(
             differs.then(|| "its segments are not those of the manifests".to_owned()),
         )
@@ -409,6 +429,6 @@ pub(super) fn segment_files(archive: &Archive) -> Result<Vec<PathBuf>, ArchiveEr
     Ok(found)
 }
 
-fn relative(archive: &Archive, path: &Path) -> String {
+pub(super) fn relative(archive: &Archive, path: &Path) -> String {
     path.strip_prefix(archive.root()).unwrap_or(path).to_string_lossy().into_owned()
 }

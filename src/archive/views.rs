@@ -8,11 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::File;
 use std::sync::OnceLock;
 
 use arrow::datatypes::{DataType, Field};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use serde::Serialize;
 
 use super::Archive;
@@ -162,11 +160,17 @@ impl Archive {
             kinds.insert((vendor, name), kind);
         }
         for (vendor, name) in self.kinds_in_data()? {
-            let path = self.root().join(schema_path(&vendor, &name));
-            let file = File::open(&path).doing("open", &path)?;
-            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-                .map_err(|source| ArchiveError::ReadSegment { path, source })?;
-            let columns = metadata.schema().fields().iter().map(|f| (**f).clone()).collect();
+            // One that is damaged must not keep the others from being seen; `recover` makes it again.
+            let columns = match self.schema_file_columns(&vendor, &name) {
+                Ok(columns) => columns,
+                Err(error) => {
+                    let Some(columns) = self.declared_columns(&vendor, &name)? else {
+                        tracing::warn!("{error}; the views leave its kind out");
+                        continue;
+                    };
+                    columns
+                }
+            };
             let kind = Kind { vendor: vendor.clone(), name: name.clone(), columns, present: true };
             kinds.insert((vendor, name), kind);
         }
@@ -174,7 +178,7 @@ impl Archive {
     }
 
     /// Vendors and kinds that have a zero-row file.
-    fn kinds_in_data(&self) -> Result<Vec<(String, String)>, ArchiveError> {
+    pub(super) fn kinds_in_data(&self) -> Result<Vec<(String, String)>, ArchiveError> {
         let mut kinds = Vec::new();
         for (vendor, folder) in partitions(&self.layout.data(), "vendor=")? {
             for (kind, _) in partitions(&folder, "kind=")? {

@@ -65,12 +65,13 @@ pub(super) fn run(context: &Context, args: Compact) -> anyhow::Result<Outcome> {
             Err(error) => return Err(error.into()),
         }
     }
+    let outcome = upkeep.outcome;
     drop(upkeep);
     print(context.json, &report, |out| for_people(out, &report))?;
     if left > 0 {
         bail!("interrupted: {left} sessions are as they were");
     }
-    Ok(if report.damaged.is_empty() { Outcome::Done } else { Outcome::Lossy })
+    Ok(if report.damaged.is_empty() { outcome } else { Outcome::Lossy })
 }
 
 fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {

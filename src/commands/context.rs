@@ -1,11 +1,12 @@
 //! What every verb starts from: which archive, which configuration, which form of output.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Usage;
 use super::progress::Screen;
-use crate::archive::Archive;
+use crate::archive::{Archive, Problem};
 use crate::cli::Global;
 use crate::config::{self, Config, Console};
 use crate::disk::RealDisk;
@@ -92,6 +93,19 @@ impl Context {
             None => Archive::open(&path)?.is_group_readable(),
         };
         Ok(Archive::open_on(Arc::new(RealDisk { group_readable }), path)?)
+    }
+
+    /// Writes the archive's own description anew, if it is lost; tells what was wrong with it.
+    pub(super) fn mend_description(&self) -> anyhow::Result<Option<Problem>> {
+        let path = self.archive_path()?;
+        let group_readable = match self.found_config() {
+            Some(config) => config::group_readable(config)?,
+            // As what lies beside it.
+            None => {
+                std::fs::metadata(path.join("sessions")).is_ok_and(|m| m.permissions().mode() & 0o040 != 0)
+            }
+        };
+        Ok(Archive::mend_description(Arc::new(RealDisk { group_readable }), path)?)
     }
 
     /// The archive, made where there is none.

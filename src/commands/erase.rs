@@ -65,8 +65,9 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
         if let Some(unsealed) = unsealed(archive, &archive.list()?)? {
             context.screen.note(unsealed);
         }
+        let outcome = upkeep.outcome;
         drop(upkeep);
-        return end(context, report, by_device, &plan);
+        return end(context, report, by_device, &plan).map(|()| outcome);
     }
     if !plan.is_empty() {
         upkeep.confirm(context, &question(&report.sessions), args.yes)?;
@@ -96,8 +97,9 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
         }
         proof => report.proof = Some(proof?),
     }
+    let outcome = upkeep.outcome;
     drop(upkeep);
-    end(context, report, by_device, &plan)
+    end(context, report, by_device, &plan).map(|()| outcome)
 }
 
 /// Without a filter it would be all that there is, which is not what anybody means by it.
@@ -160,7 +162,7 @@ fn words(erased: &Erased) -> String {
     text
 }
 
-fn end(context: &Context, mut report: Report, by_device: bool, plan: &ErasePlan) -> anyhow::Result<Outcome> {
+fn end(context: &Context, mut report: Report, by_device: bool, plan: &ErasePlan) -> anyhow::Result<()> {
     print_report(context, &mut report, by_device)?;
     let found = report.proof.iter().flat_map(|proof| &proof.found);
     let left: Vec<String> = found.map(|found| format!("{}: {}", found.path, found.what)).collect();
@@ -171,7 +173,7 @@ fn end(context: &Context, mut report: Report, by_device: bool, plan: &ErasePlan)
     if !report.unreadable.is_empty() {
         bail!("these could not be read, and are as they were\n{}", report.unreadable.join("\n"));
     }
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 fn print_report(context: &Context, report: &mut Report, by_device: bool) -> anyhow::Result<()> {

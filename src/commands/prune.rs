@@ -41,6 +41,7 @@ pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
         bytes: sessions.iter().map(|pruned| pruned.bytes).sum(),
         sessions,
     };
+    let outcome = upkeep.outcome;
     drop(upkeep);
     print(context.json, &report, |out| for_people(out, &report))?;
     match ended {
@@ -49,7 +50,7 @@ pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
         }
         ended => ended?,
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {

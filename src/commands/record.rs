@@ -112,8 +112,7 @@ fn announce(context: &Context, config: &Config, wanted: Option<&str>, recorder: 
             .note(format!("sealed {messages} messages that an earlier recording had left in the journal"));
     }
     if recovered.has_loss() {
-        let messages = human_count(recovered.lost_messages());
-        tracing::error!("lost: {messages} messages of an earlier recording; `telereel verify` tells more");
+        tracing::error!("{}; `telereel verify` tells more", recovered.loss());
     }
     let status = recorder.status();
     if let Some(wanted) = wanted.filter(|wanted| *wanted != status.session) {

@@ -51,6 +51,7 @@ pub(super) fn run(context: &Context, args: Rm) -> anyhow::Result<Outcome> {
         upkeep.progress().say(&format!("removing {}", session.session));
         upkeep.archive.remove_session(session.session_id)?;
     }
+    let outcome = upkeep.outcome;
     drop(upkeep);
     print(context.json, &report, |out| {
         for words in what {
@@ -58,7 +59,7 @@ pub(super) fn run(context: &Context, args: Rm) -> anyhow::Result<Outcome> {
         }
         Ok(())
     })?;
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 impl Removed {

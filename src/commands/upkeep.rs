@@ -9,10 +9,10 @@ use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::Usage;
 use super::context::Context;
 use super::progress::Progress;
 use super::signals::{INTERRUPTED, Signals};
+use super::{Outcome, Usage};
 use crate::archive::{Archive, Lock, SessionSummary, recover};
 use crate::units::human_count;
 
@@ -23,6 +23,8 @@ const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 pub(super) struct Upkeep {
     pub(super) archive: Archive,
     _lock: Option<Lock>,
+    /// How the verb ends that does what it was asked for: a loss that recovery found is not kept to the log.
+    pub(super) outcome: Outcome,
     progress: Progress,
     interrupted: Arc<AtomicBool>,
     _signals: tokio::runtime::Runtime,
@@ -31,6 +33,7 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// Locks the archive and does what a crash left to be done. A dry run changes nothing and needs no lock.
     pub(super) fn begin(context: &Context, dry_run: bool) -> anyhow::Result<Self> {
+        let mut outcome = Outcome::Done;
         let (archive, lock) = if dry_run {
             (context.archive()?, None)
         } else {
@@ -42,10 +45,8 @@ impl Upkeep {
                 context.screen.note(format!("sealed {messages} messages that were left in the journal"));
             }
             if recovered.has_loss() {
-                let messages = human_count(recovered.lost_messages());
-                tracing::error!(
-                    "lost: {messages} messages of an earlier recording; `telereel verify` tells more"
-                );
+                outcome = Outcome::Lossy;
+                tracing::error!("{}; `telereel verify` tells more", recovered.loss());
             }
             (archive, Some(lock))
         };
@@ -54,6 +55,7 @@ impl Upkeep {
         Ok(Self {
             archive,
             _lock: lock,
+            outcome,
             progress: Progress::spinner(context),
             interrupted,
             _signals: signals,

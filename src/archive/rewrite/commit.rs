@@ -80,14 +80,21 @@ pub(in crate::archive) fn finish_rewrites(
     archive: &Archive,
     report: &mut RecoverReport,
 ) -> Result<(), ArchiveError> {
-    let (counted, covered) = split_covered(archive.read_all_manifests_where(|_| true)?);
+    let folder = archive.look_into_manifests(|_| true)?;
+    let doubtful = folder.doubtful();
+    let (counted, mut covered) = split_covered(folder.manifests);
+    covered.retain(|manifest| !doubtful.contains(&manifest.session_id));
     report.removed_files += covered.len() as u64;
     remove_manifests(archive, covered.iter().map(|manifest| archive.layout.manifest(manifest.name())))?;
     let named: HashSet<&str> =
         counted.iter().flat_map(|manifest| &manifest.files).map(|file| file.path.as_str()).collect();
     let mut left = segment_files(archive)?;
+    let is_doubtful =
+        |path: &Path| PartName::of(path).is_some_and(|name| doubtful.contains(&name.session_id));
     left.retain(|path| {
-        path.to_str().is_none_or(|text| !named.contains(text)) && is_explained(archive, path, &counted)
+        path.to_str().is_none_or(|text| !named.contains(text))
+            && !is_doubtful(path)
+            && is_explained(archive, path, &counted)
     });
     report.removed_files += left.len() as u64;
     remove_files(archive, left.iter().map(|path| archive.root().join(path)))

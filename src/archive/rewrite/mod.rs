@@ -31,6 +31,8 @@
 //!                                                 removed                     manifests and the sidecar removed
 //! ```
 //!
+//! Of a session that has a manifest which cannot be read, nothing is removed: it may say what a file is for.
+//!
 //! Readers need no lock. A manifest that covers others counts alone, so every set of manifests that can be read
 //! at any moment is whole; a scan whose next segment is gone reads the manifests again and goes on at its next
 //! `seq`. A session is removed in the same spirit: renaming its sidecar commits it.

@@ -1,0 +1,127 @@
+//! Damage as it is told to scripts: 3 where something was done and something is not whole, 1 where nothing could be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::{folder, run, telereel};
+
+/// A copy of the archive that is kept of a release.
+fn archive() -> TempDir {
+    let folder = folder();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/archives/0.1.0");
+    copy(&kept, &folder.path().join("archive"));
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(path, target).unwrap();
+        }
+    }
+}
+
+/// Exit code and all that is said.
+fn said(folder: &TempDir, arguments: &[&str]) -> (i32, String) {
+    let (code, stdout, stderr) = run(telereel(folder).args(arguments));
+    (code, stdout + &stderr)
+}
+
+/// Some file below, by the end of its name and a word in its path.
+fn find(folder: &Path, word: &str, end: &str) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.display().to_string().ends_with(end)
+                && path.display().to_string().contains(word)
+                && !path.ends_with("schema.parquet")
+            {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found.remove(0)
+}
+
+#[test]
+fn an_archive_that_is_whole_ends_with_0() {
+    let folder = archive();
+    for verb in ["verify", "recover", "reindex", "verify"] {
+        assert_eq!(said(&folder, &[verb]).0, 0, "{verb}: {}", said(&folder, &[verb]).1);
+    }
+}
+
+#[test]
+fn damage_ends_with_3_and_is_named() {
+    type Damage = fn(&Path);
+    let cases: [(&str, &str, &str, Damage); 3] = [
+        ("a segment that is gone", "data", ".parquet", |path| fs::remove_file(path).unwrap()),
+        ("a segment that is cut", "data", ".parquet", |path| fs::write(path, "PAR1").unwrap()),
+        ("a manifest that cannot be read", "manifests", ".json", |path| fs::write(path, "{").unwrap()),
+    ];
+    for (what, word, end, damage) in cases {
+        let folder = archive();
+        let path = find(&folder.path().join("archive").join(word), word, end);
+        damage(&path);
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        for verb in ["verify", "recover", "reindex", "verify"] {
+            let (code, said) = said(&folder, &[verb]);
+            assert!(code == 3 && said.contains(&name), "{what}, {verb}: {code} {said}");
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&run(telereel(&folder).args(["recover", "--json"])).1).unwrap();
+        assert!(json["problems"].as_array().is_some_and(|problems| !problems.is_empty()), "{what}: {json}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_link_events_ends_verify_and_reindex_with_3() {
+    let folder = archive();
+    let path = find(&folder.path().join("archive/data"), "kind=link", ".parquet");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for verb in ["verify", "reindex"] {
+        let (code, said) = said(&folder, &[verb]);
+        assert!(
+            code == 3 && said.contains(path.file_name().unwrap().to_str().unwrap()),
+            "{verb}: {code} {said}"
+        );
+    }
+}
+
+#[test]
+fn a_lost_description_is_written_anew_by_recover_alone() {
+    let folder = archive();
+    fs::remove_file(folder.path().join("archive/archive.json")).unwrap();
+    let (code, told) = said(&folder, &["verify"]);
+    assert!(code == 1 && told.contains("archive.json") && told.contains("telereel recover"), "{code} {told}");
+    let (code, told) = said(&folder, &["recover"]);
+    assert!(code == 3 && told.contains("archive.json"), "{code} {told}");
+    for verb in ["recover", "verify"] {
+        assert_eq!(said(&folder, &[verb]).0, 0, "{verb}: {}", said(&folder, &[verb]).1);
+    }
+}
+
+#[test]
+fn upkeep_that_finds_damage_on_its_way_ends_with_3() {
+    let folder = archive();
+    let prune = ["prune", "--older-than", "36500d"];
+    assert_eq!(said(&folder, &prune).0, 0);
+    fs::remove_file(find(&folder.path().join("archive/data"), "data", ".parquet")).unwrap();
+    let (code, told) = said(&folder, &prune);
+    assert!(code == 3 && told.contains("missing"), "{code} {told}");
+}
