@@ -158,9 +158,10 @@ impl World {
         let after = Duration::from_micros(self.rng.random_range(0..30_000));
         let (posting, webhooks) = (Posting::default(), self.webhooks);
         let deadline = Instant::now() + Duration::from_secs(120);
+        let (posting, padding) = (&posting, &*padding);
         std::thread::scope(|scope| {
             for poster in &mut self.posters {
-                scope.spawn(|| poster.post(webhooks, &padding, &posting));
+                scope.spawn(move || poster.post(webhooks, padding, posting));
             }
             let is_due = || posting.answered.load(Ordering::Relaxed) >= kill_at;
             let mut ended = None;
@@ -213,6 +214,10 @@ impl World {
         self.killed_soon(choices[choice], 400);
         telereel(&folder, &["recover"], 0);
         telereel(&folder, &["verify"], 0);
+        if choice == 2 && !telereel(&folder, &["list", "--json"], 0).contains(session) {
+            // The whole of it was selected.
+            return;
+        }
         let after = cat();
         let is_kept = |line: &&str| match choice {
             0 => true,
