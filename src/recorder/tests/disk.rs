@@ -315,6 +315,7 @@ async fn a_disk_that_becomes_read_only_ends_the_recording_and_takes_nothing_that
     assert_eq!(rig.pushed("acknowledged").await, "200");
     rig.disk.0.read_only.store(true, Ordering::SeqCst);
     rig.says("lost").await;
+    rig.clock.advance_ns(SECOND_NS);
     let why = soon(rig.recorder.failed()).await;
     assert!(why.contains("read-only"), "{why}");
     assert_eq!(rig.pushed("refused").await, "503");
