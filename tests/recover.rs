@@ -1,6 +1,6 @@
 //! Recovering takes no more memory for a longer journal.
 
-#![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
 #[path = "../benches/session/mod.rs"]
 mod session;
