@@ -1,6 +1,9 @@
-//! The recorder is killed (`SIGKILL`) again and again, at a random count of acknowledged webhooks and while small
-//! parts are being sealed all the time. After each kill: nothing acknowledged is missing, nothing is there more
-//! often than it was delivered, `seq` has no gaps, `verify` is content.
+//! The recorder is killed (`SIGKILL`) again and again, at random moments, under webhooks, MQTT at QoS 1 and WebSocket
+//! at once, while small parts are being sealed all the time: as it records, starts, recovers, or goes over to a new
+//! session; and so are the verbs that work on the archive between two recordings. After each kill: nothing acknowledged
+//! is missing, nothing is there more often than it was delivered, `seq` has no gaps, `verify` is content.
+//!
+//! `TELEREEL_KILLS=1000` kills as often, `TELEREEL_SEED=17` chooses the same moments again.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,200 +12,262 @@
     reason = "a failed expectation fails the test"
 )]
 
+#[path = "crash/bus.rs"]
+mod bus;
+#[path = "crash/load.rs"]
+mod load;
 mod support;
+#[path = "crash/tally.rs"]
+mod tally;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use tokio_tungstenite::tungstenite::{Message, accept};
+use rustix::process::{Pid, Signal, kill_process};
 
+use bus::Bus;
+use load::{Poster, Posting, stream_numbers};
 use support::{free_port, telereel};
+use tally::Tally;
 
-const ROUNDS: u64 = 12;
+const KILLS: u64 = 25;
 const POSTERS: u64 = 4;
 
 #[test]
 fn a_killed_recorder_loses_nothing_that_it_acknowledged() {
-    let seed = UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
-    println!("seed {seed}");
-    let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let folder = tempfile::tempdir().unwrap();
-    let (webhooks, console) = (free_port(), free_port());
-    let stream = stream_numbers();
-    std::fs::write(
-        folder.path().join("telereel.toml"),
-        format!(
-            "[archive]\nsegment_max_bytes = \"256KiB\"\n[webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n\
-             [console]\nlisten = \"127.0.0.1:{console}\"\n\
-             [[source]]\nname = \"hooks\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n\
-             [[source]]\nname = \"stream\"\nvendor = \"generic\"\ntransport = \"websocket\"\nurl = \"ws://127.0.0.1:{stream}/\"\n"
-        ),
-    )
-    .unwrap();
-
-    for round in 0..ROUNDS {
-        let name = format!("round-{round}");
-        let mut recorder = Command::new(env!("CARGO_BIN_EXE_telereel"))
-            .args(["record", "--session", &name])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let acknowledged = post_until_killed(&mut recorder, webhooks, rng.random_range(1..1_500), &mut rng);
-        recorder.wait().unwrap();
-
-        // Every other time the next `record` does the recovery, as it does for a user.
-        if round % 2 == 0 || round == ROUNDS - 1 {
-            telereel(folder.path(), &["recover"], 0);
-            telereel(folder.path(), &["verify"], 0);
-            check_round(folder.path(), &name, &acknowledged);
-        } else {
-            telereel(folder.path(), &["record", "--session", "between", "--for", "1ms"], 0);
-            check_round(folder.path(), &name, &acknowledged);
-        }
-    }
-    telereel(folder.path(), &["verify"], 0);
-    // What the index says comes from the files: made anew, it says the same.
-    let before = telereel(folder.path(), &["list", "--json"], 0);
-    telereel(folder.path(), &["reindex"], 0);
-    assert_eq!(telereel(folder.path(), &["list", "--json"], 0), before);
-}
-
-/// Posts numbered bodies from several connections and kills the recorder at the `kill_at`-th answer. Gives, per
-/// poster, how many bodies were acknowledged; at most one more of each was sent.
-fn post_until_killed(recorder: &mut Child, port: u16, kill_at: u64, rng: &mut impl Rng) -> Vec<u64> {
-    let answered = Arc::new(AtomicU64::new(0));
-    let padding = "x".repeat(rng.random_range(0..2_000));
-    let posters: Vec<_> = (0..POSTERS)
-        .map(|poster| {
-            let (answered, padding) = (answered.clone(), padding.clone());
-            std::thread::spawn(move || {
-                let mut connection = connect(port);
-                let mut acknowledged = 0;
-                while post(
-                    &mut connection,
-                    &format!("{{\"poster\":{poster},\"n\":{acknowledged},\"pad\":\"{padding}\"}}"),
-                ) {
-                    acknowledged += 1;
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-                acknowledged
-            })
-        })
-        .collect();
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while answered.load(Ordering::Relaxed) < kill_at {
-        assert!(Instant::now() < deadline, "only {answered:?} of {kill_at} answers came");
-        assert!(recorder.try_wait().unwrap().is_none(), "the recorder ended by itself");
-        std::thread::yield_now();
-    }
-    recorder.kill().unwrap();
-    posters.into_iter().map(|p| p.join().unwrap()).collect()
-}
-
-fn connect(port: u16) -> BufReader<TcpStream> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => {
-                stream.set_nodelay(true).unwrap();
-                return BufReader::new(stream);
-            }
-            Err(_) => assert!(Instant::now() < deadline, "the recorder does not listen"),
-        }
-        std::thread::yield_now();
-    }
-}
-
-/// Whether the body was answered with 200, whole.
-fn post(connection: &mut BufReader<TcpStream>, body: &str) -> bool {
-    let request =
-        format!("POST /in/x HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    if connection.get_mut().write_all(request.as_bytes()).is_err() {
-        return false;
-    }
-    let (mut line, mut length, mut status) = (String::new(), 0, String::new());
-    loop {
-        line.clear();
-        match connection.read_line(&mut line) {
-            Ok(n) if n > 0 => {}
-            _ => return false,
-        }
-        if status.is_empty() {
-            status = line.trim_end().to_owned();
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
+    let seed = asked("TELEREEL_SEED").unwrap_or_else(|| UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
+    println!("TELEREEL_SEED={seed}");
+    let mut world = World::new(folder.path(), seed);
+    let wanted = asked("TELEREEL_KILLS").unwrap_or(KILLS);
+    let began = Instant::now();
+    for round in 0.. {
+        world.round(round);
+        if world.kills >= wanted {
             break;
         }
     }
-    let whole = connection.read_exact(&mut vec![0; length]).is_ok();
-    assert!(!whole || status == "HTTP/1.1 200 OK", "{status}");
-    whole
+    world.end();
+    let World { kills, sealing, tally, bus, .. } = world;
+    let again = bus.passed(|passed| passed.again);
+    println!(
+        "{kills} kills, {sealing} of them while parts waited to be sealed, in {:.0} s; {}; {again} deliveries of the \
+         broker said that they were not the first",
+        began.elapsed().as_secs_f64(),
+        tally.summary()
+    );
+    assert!(again > 0, "the kills came at moments that do not matter");
 }
 
-fn check_round(folder: &Path, session: &str, acknowledged: &[u64]) {
-    let mut hooks: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-    let mut stream = BTreeMap::<i64, Vec<u64>>::new();
-    let out =
-        telereel(folder, &["cat", session, "--kind", "link", "--kind", "control", "--kind", "message"], 0);
-    for (seq, line) in out.lines().enumerate() {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(row["seq"], seq, "seq has a gap");
-        if row["kind"] != "message" {
-            continue;
-        }
-        let body: serde_json::Value = serde_json::from_str(row["payload"].as_str().unwrap()).unwrap();
-        if row["source"] == "hooks" {
-            *hooks.entry((body["poster"].as_u64().unwrap(), body["n"].as_u64().unwrap())).or_default() += 1;
-        } else {
-            stream.entry(row["connection"].as_i64().unwrap()).or_default().push(body.as_u64().unwrap());
-        }
-    }
-    for (poster, &count) in acknowledged.iter().enumerate() {
-        for n in 0..count {
-            assert_eq!(hooks.remove(&(poster as u64, n)), Some(1), "{session}: body {n} of poster {poster}");
-        }
-        // The one that was on its way may have become durable before the kill.
-        assert!(hooks.remove(&(poster as u64, count)).is_none_or(|times| times == 1));
-    }
-    assert!(hooks.is_empty(), "{session}: never sent: {hooks:?}");
-    for numbers in stream.values() {
-        assert!(
-            numbers.iter().copied().eq(0..numbers.len() as u64),
-            "{session}: the stream is not what was sent"
+fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+struct World {
+    folder: PathBuf,
+    rng: Pcg64Mcg,
+    bus: Bus,
+    posters: Vec<Poster>,
+    tally: Tally,
+    config: String,
+    webhooks: u16,
+    kills: u64,
+    /// Kills that left closed parts in the journal.
+    sealing: u64,
+}
+
+impl World {
+    fn new(folder: &Path, seed: u64) -> Self {
+        let bus = Bus::start(folder);
+        let (webhooks, console, stream) = (free_port(), free_port(), stream_numbers());
+        let config = format!(
+            "[archive]\nsegment_max_bytes = \"256KiB\"\n[webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n\
+             [console]\nlisten = \"127.0.0.1:{console}\"\n\
+             [[source]]\nname = \"hooks\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n\
+             [[source]]\nname = \"stream\"\nvendor = \"generic\"\ntransport = \"websocket\"\nurl = \"ws://127.0.0.1:{stream}/\"\n\
+             [[source]]\nname = \"bus\"\nvendor = \"generic\"\ntransport = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
+             topics = [\"t/+\"]\nqos = 1\nclient_id = \"recorder\"\nclean_session = false\n",
+            bus.port
         );
+        std::fs::write(folder.join("telereel.toml"), &config).unwrap();
+        Self {
+            folder: folder.to_owned(),
+            rng: Pcg64Mcg::seed_from_u64(seed),
+            bus,
+            posters: (0..POSTERS).map(Poster::new).collect(),
+            tally: Tally::default(),
+            config,
+            webhooks,
+            kills: 0,
+            sealing: 0,
+        }
+    }
+
+    fn round(&mut self, round: u64) {
+        std::fs::write(self.folder.join("telereel.toml"), &self.config).unwrap();
+        let recorder = self.spawn(&["record", "--session", &format!("round-{round}")]);
+        self.record_until_killed(recorder, round % 5 == 3);
+        let parts = std::fs::read_dir(self.folder.join("archive/journal")).unwrap().count();
+        self.sealing += u64::from(parts > 1);
+        match round % 5 {
+            // The next `record` recovers, as it does for a user.
+            0 => {
+                telereel(&self.folder, &["record", "--session", "between", "--for", "1ms"], 0);
+            }
+            1 => {
+                self.killed_soon(&["record", "--session", "started"], 300);
+                telereel(&self.folder, &["recover"], 0);
+            }
+            2 => {
+                for _ in 0..2 {
+                    self.killed_soon(&["recover"], 60);
+                }
+                telereel(&self.folder, &["recover"], 0);
+            }
+            _ => {
+                telereel(&self.folder, &["recover"], 0);
+            }
+        }
+        telereel(&self.folder, &["verify"], 0);
+        let sessions = self.tally.read(&self.folder);
+        self.tally.check(&self.posters, &self.bus);
+        if let (4, Some(latest)) = (round % 5, sessions.last()) {
+            self.keep_up(latest);
+        }
+    }
+
+    fn spawn(&self, args: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_telereel"))
+            .args(args)
+            .current_dir(&self.folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Lets all senders send, and kills the recorder at a random count of answers; `rolling`, as it goes over to a new
+    /// session, which a change of its sources makes it do.
+    fn record_until_killed(&mut self, mut recorder: Child, rolling: bool) {
+        let kill_at = self.rng.random_range(1..1_200);
+        let padding = "x".repeat(self.rng.random_range(0..2_000));
+        let after = Duration::from_micros(self.rng.random_range(0..30_000));
+        let (posting, webhooks) = (Posting::default(), self.webhooks);
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let (posting, padding) = (&posting, &*padding);
+        std::thread::scope(|scope| {
+            for poster in &mut self.posters {
+                scope.spawn(move || poster.post(webhooks, padding, posting));
+            }
+            let is_due = || posting.answered.load(Ordering::Relaxed) >= kill_at;
+            let mut ended = None;
+            while !is_due() && ended.is_none() && Instant::now() < deadline {
+                ended = recorder.try_wait().unwrap();
+                std::thread::yield_now();
+            }
+            if rolling && ended.is_none() {
+                let another = "[[source]]\nname = \"more\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/more\"\n";
+                std::fs::write(self.folder.join("telereel.toml"), format!("{}{another}", self.config))
+                    .unwrap();
+                kill_process(Pid::from_child(&recorder), Signal::HUP).unwrap();
+                wait(&mut recorder, after);
+            }
+            let was_due = is_due();
+            recorder.kill().unwrap();
+            recorder.wait().unwrap();
+            posting.is_over.store(true, Ordering::Relaxed);
+            assert!(
+                was_due,
+                "{posting:?} of {kill_at} answers came; the recorder ended by itself: {ended:?}"
+            );
+        });
+        self.kills += 1;
+    }
+
+    /// Kills a verb within `up_to_ms` of its start, wherever it is then. It may be done.
+    fn killed_soon(&mut self, args: &[&str], up_to_ms: u64) {
+        let after = Duration::from_micros(self.rng.random_range(0..up_to_ms * 1_000));
+        let mut child = self.spawn(args);
+        if wait(&mut child, after) {
+            child.kill().unwrap();
+            self.kills += 1;
+        }
+        child.wait().unwrap();
+    }
+
+    /// Lets a verb be killed that works on the archive, and looks whether what it did not select is as it was.
+    fn keep_up(&mut self, session: &str) {
+        let folder = self.folder.clone();
+        let cat = || telereel(&folder, &["cat", session], 0);
+        let before = cat();
+        let erased = "\"channel\":\"/in/3\"";
+        let choices: [&[&str]; 3] = [
+            &["compact"],
+            &["erase", session, "--channel", "/in/3", "--yes"],
+            &["prune", "--max-bytes", "64KiB", "--kind", "message"],
+        ];
+        let choice = self.rng.random_range(0..choices.len());
+        self.killed_soon(choices[choice], 400);
+        telereel(&folder, &["recover"], 0);
+        telereel(&folder, &["verify"], 0);
+        if choice == 2 && !telereel(&folder, &["list", "--json"], 0).contains(session) {
+            // The whole of it was selected.
+            return;
+        }
+        let after = cat();
+        let is_kept = |line: &&str| match choice {
+            0 => true,
+            1 => !line.contains(erased),
+            _ => line.contains("\"kind\":\"link\""),
+        };
+        assert!(
+            after.lines().filter(is_kept).eq(before.lines().filter(is_kept)),
+            "{:?} took what it should not",
+            choices[choice]
+        );
+        let mut lines = before.lines();
+        assert!(
+            after.lines().all(|line| lines.any(|known| known == line)),
+            "{:?}: new rows",
+            choices[choice]
+        );
+        if choice < 2 {
+            telereel(&folder, choices[choice], 0);
+            telereel(&folder, &["verify"], 0);
+            assert!(choice == 0 && cat() == before || choice == 1 && !cat().contains(erased));
+        }
+    }
+
+    /// Once more without a kill: what the broker has is delivered, all of it.
+    fn end(&mut self) {
+        std::fs::write(self.folder.join("telereel.toml"), &self.config).unwrap();
+        let mut recorder = self.spawn(&["record", "--session", "last"]);
+        let published = self.bus.drain();
+        kill_process(Pid::from_child(&recorder), Signal::TERM).unwrap();
+        assert_eq!(recorder.wait().unwrap().code(), Some(0));
+        telereel(&self.folder, &["verify"], 0);
+        self.tally.read(&self.folder);
+        self.tally.check(&self.posters, &self.bus);
+        assert!(self.tally.has_all_of_bus(published), "of {published} that the broker had, some are missing");
+        // What the index says comes from the files: made anew, it says the same.
+        let before = telereel(&self.folder, &["list", "--json"], 0);
+        telereel(&self.folder, &["reindex"], 0);
+        assert_eq!(telereel(&self.folder, &["list", "--json"], 0), before);
     }
 }
 
-/// A WebSocket server that sends 0, 1, 2, … to each client until it goes away.
-fn stream_numbers() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            std::thread::spawn(move || {
-                let Ok(mut socket) = accept(client.unwrap()) else { return };
-                for n in 0_u64.. {
-                    if socket.send(Message::text(n.to_string())).is_err() {
-                        return;
-                    }
-                    // About a thousand a second: the disk is to be busy, not the test.
-                    std::thread::park_timeout(Duration::from_millis(1));
-                }
-            });
+/// Waits so long for a process, or to its end; whether it still runs.
+fn wait(child: &mut Child, at_most: Duration) -> bool {
+    let deadline = Instant::now() + at_most;
+    while Instant::now() < deadline {
+        if child.try_wait().unwrap().is_some() {
+            return false;
         }
-    });
-    port
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
+    child.try_wait().unwrap().is_none()
 }

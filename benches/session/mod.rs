@@ -5,6 +5,7 @@ pub mod month;
 pub mod simulated;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,6 +18,9 @@ use telereel::vendors::synthetic::Timed;
 
 /// Journal parts as large as they are by default.
 pub const PART_BYTES: u64 = 128 << 20;
+
+/// Of a journal's record, before its channel.
+const RECORD_HEAD_BYTES: u64 = 60;
 
 /// The time until all is durable, the time until all is sealed, and the bytes of Parquet.
 pub fn record(root: &Path, pool: &[Timed], count: usize) -> Result<(Duration, Duration, u64)> {
@@ -42,6 +46,56 @@ pub fn record_at(
     let messages = pool.iter().zip(&kinds).cycle().take(count);
     let messages = (0..).zip(messages).map(|(n, (message, kind))| accepted(message, *kind, at(n)));
     store_in_parts(root, header, started, part_bytes, messages)
+}
+
+/// What a recorder that was killed leaves: about `bytes` in closed parts of the journal, none of them sealed. How many
+/// messages that are.
+pub fn unsealed(root: &Path, pool: &[Timed], bytes: u64, part_bytes: u64) -> Result<u64> {
+    let started = Clock::System.now();
+    let mut header = header(started);
+    let kinds: Vec<u16> = pool
+        .iter()
+        .map(|m| header.sources[0].kinds.iter().position(|k| k.name == m.kind).map(|k| k as u16))
+        .collect::<Option<_>>()
+        .context("the pool holds a kind that is not declared")?;
+    let archive = Archive::create_or_open(root, "")?;
+    archive.begin_session(&mut header)?;
+    let options = journal_options(root, part_bytes);
+    let (journal, handle) =
+        journal::start(archive.disk().clone(), Clock::System, options, header, started.steady_ns)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (mut count, mut left) = (0, bytes);
+    runtime.block_on(async {
+        for (message, kind) in pool.iter().zip(&kinds).cycle() {
+            handle.append(accepted(message, *kind, Clock::System.now()), Sync::Later).await?;
+            count += 1;
+            let taken = RECORD_HEAD_BYTES + (message.channel.len() + message.payload.len()) as u64;
+            match left.checked_sub(taken) {
+                Some(rest) => left = rest,
+                None => return anyhow::Ok(()),
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    journal.close()?;
+    Ok(count)
+}
+
+/// Runs a child to its end: how long it took, and the most memory that it was seen to have.
+pub fn run_to_end(command: &mut Command) -> Result<(Duration, u64)> {
+    let began = Instant::now();
+    let mut child = command.spawn()?;
+    let mut peak_kib = 0;
+    let status = loop {
+        // VmHWM never falls, and is gone with the process: the last look is the nearest.
+        peak_kib = peak_memory_kib(child.id()).unwrap_or(peak_kib);
+        match child.try_wait()? {
+            Some(status) => break status,
+            None => std::thread::park_timeout(Duration::from_millis(1)),
+        }
+    };
+    anyhow::ensure!(status.success(), "{command:?}: {status}");
+    Ok((began.elapsed(), peak_kib))
 }
 
 /// Tells `see` the length of each segment of an archive.
@@ -79,14 +133,7 @@ fn store_in_parts(
     let disk = archive.disk().clone();
     let session_id = header.session_id;
     archive.begin_session(&mut header)?;
-    let options = JournalOptions {
-        dir: root.join("journal"),
-        sync_interval: Duration::from_millis(50),
-        part_max_bytes: part_bytes,
-        part_max_age: Duration::from_secs(3_600),
-        queue_max_bytes: 32 << 20,
-        min_free_disk: 0,
-    };
+    let options = journal_options(root, part_bytes);
     let began = Instant::now();
     let (mut journal, handle) = journal::start(disk, clock, options, header, started.steady_ns)?;
     let parts = journal.closed_parts().context("the journal gives its closed parts once")?;
@@ -109,6 +156,17 @@ fn store_in_parts(
     let journaled = began.elapsed();
     let stored = sealer.join().map_err(|_| anyhow::anyhow!("the sealer panicked"))??;
     Ok((journaled, began.elapsed(), stored))
+}
+
+fn journal_options(root: &Path, part_bytes: u64) -> JournalOptions {
+    JournalOptions {
+        dir: root.join("journal"),
+        sync_interval: Duration::from_millis(50),
+        part_max_bytes: part_bytes,
+        part_max_age: Duration::from_secs(3_600),
+        queue_max_bytes: 32 << 20,
+        min_free_disk: 0,
+    }
 }
 
 /// As a collector hands it over: the payload is shared, not copied.

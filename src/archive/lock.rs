@@ -1,45 +1,100 @@
-//! One writer at a time: a lock on `ARCHIVE/lock` that the system releases however its holder ends.
+//! One writer at a time: locks that the system releases however their holder ends.
+//!
+//! The lock on the archive's folder decides who writes. Nobody can remove it, and nobody takes it to look. Its holder
+//! shows itself in `ARCHIVE/lock`: a new file each time, locked and written before it gets its name, so that readers,
+//! who look at it by taking it for a moment, are in no starting writer's way. Where folders cannot be locked (NFS), the
+//! file decides, and a writer tries for a while.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::{Duration, Instant};
 
 use super::Archive;
 use super::error::{ArchiveError, IoContext};
 use super::time::format_us;
 use crate::clock::Clock;
 
+/// How long a writer tries to get past readers, who hold a lock for microseconds.
+const PATIENCE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Held by whoever writes to the archive: `record`, `recover`, `reindex`. Dropping it lets others in.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    _folder: Option<File>,
 }
 
 impl Archive {
     /// Takes the archive for writing; if somebody has it, says who.
     pub fn lock(&self) -> Result<Lock, ArchiveError> {
+        let folder = File::open(self.root()).doing("open", self.root())?;
+        // Who shows that it writes is not waited for.
+        let is_shown = || File::open(self.layout.lock()).is_ok_and(|shown| is_held(&shown));
+        let folder = match if is_shown() { folder.try_lock() } else { try_for_a_while(&folder) } {
+            Ok(()) => Some(folder),
+            Err(TryLockError::WouldBlock) => return Err(self.refusal()),
+            Err(TryLockError::Error(_)) => None,
+        };
+        let file = match &folder {
+            // The file may be of a program that knows nothing of the folder's lock.
+            Some(_) if is_shown() => return Err(self.refusal()),
+            Some(_) => self.show()?,
+            None => self.take_file()?,
+        };
+        Ok(Lock { _file: file, _folder: folder })
+    }
+
+    /// A new `lock`, held from the moment that it can be seen.
+    fn show(&self) -> Result<File, ArchiveError> {
+        let path = self.layout.lock();
+        let new = path.with_extension("new");
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.doing("remove", &new)?,
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(self.file_mode());
+        let file = options.open(&new).doing("create", &new)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(self.refusal()),
+            Err(TryLockError::Error(source)) => {
+                return Err(ArchiveError::Io { action: "lock", path: new, source });
+            }
+        }
+        writeln!(&file, "{}", us()).doing("write", &new)?;
+        std::fs::rename(&new, &path).doing("rename", &new)?;
+        Ok(file)
+    }
+
+    /// The lock where folders cannot be locked.
+    fn take_file(&self) -> Result<File, ArchiveError> {
         let path = self.layout.lock();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(self.file_mode());
         let mut file = options.open(&path).doing("open", &path)?;
-        match file.try_lock() {
+        match try_for_a_while(&file) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-                let holder = if known { holder.trim().to_owned() } else { "who, it does not say".to_owned() };
-                return Err(ArchiveError::Locked { path: self.root().to_owned(), holder });
-            }
+            Err(TryLockError::WouldBlock) => return Err(self.refusal()),
             Err(TryLockError::Error(source)) => {
                 return Err(ArchiveError::Io { action: "lock", path, source });
             }
         }
-        let holder =
-            format!("process {} since {}", std::process::id(), format_us(Clock::System.now().wall_us));
         file.set_len(0).doing("write", &path)?;
         file.seek(SeekFrom::Start(0)).doing("write", &path)?;
-        writeln!(file, "{holder}").doing("write", &path)?;
-        Ok(Lock { _file: file })
+        writeln!(file, "{}", us()).doing("write", &path)?;
+        Ok(file)
+    }
+
+    fn refusal(&self) -> ArchiveError {
+        let mut holder = String::new();
+        let read =
+            File::open(self.layout.lock()).and_then(|file| file.take(1_000).read_to_string(&mut holder));
+        let known = read.is_ok() && !holder.trim().is_empty();
+        let holder = if known { holder.trim().to_owned() } else { "who, it does not say".to_owned() };
+        ArchiveError::Locked { path: self.root().to_owned(), holder }
     }
 
     /// Waits for whoever rewrites a sidecar at the moment: a recorder, or a verb beside it. Held for an instant. None
@@ -51,14 +106,39 @@ impl Archive {
             opened => opened.doing("open", &path)?,
         };
         folder.lock().doing("lock", &path)?;
-        Ok(Some(Lock { _file: folder }))
+        Ok(Some(Lock { _file: folder, _folder: None }))
     }
 
     /// Whether somebody, this process included, is writing to the archive.
     pub fn is_locked(&self) -> bool {
-        let Ok(file) = File::open(self.layout.lock()) else { return false };
-        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+        match File::open(self.layout.lock()) {
+            Ok(shown) => is_held(&shown),
+            // Somebody may have removed it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                File::open(self.root()).is_ok_and(|folder| is_held(&folder))
+            }
+            Err(_) => false,
+        }
     }
+}
+
+fn is_held(file: &File) -> bool {
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+fn try_for_a_while(file: &File) -> Result<(), TryLockError> {
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+}
+
+/// As whom the holder of a lock shows itself.
+fn us() -> String {
+    format!("process {} since {}", std::process::id(), format_us(Clock::System.now().wall_us))
 }
 
 #[cfg(test)]
@@ -76,5 +156,58 @@ mod tests {
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(lock);
         archive.lock().unwrap();
+    }
+    #[test]
+    fn a_removed_lock_file_lets_nobody_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+        let lock = archive.lock().unwrap();
+        std::fs::remove_file(archive.layout.lock()).unwrap();
+        assert!(archive.is_locked());
+        assert!(matches!(archive.lock(), Err(ArchiveError::Locked { .. })));
+        drop(lock);
+        assert!(!archive.is_locked());
+        archive.lock().unwrap();
+    }
+
+    #[test]
+    fn a_hundred_readers_who_look_refuse_no_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+        drop(archive.lock().unwrap());
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..100 {
+                scope.spawn(|| {
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        archive.is_locked();
+                    }
+                });
+            }
+            let taken: Vec<bool> =
+                (0..50).map(|_| archive.lock().is_ok_and(|_| archive.is_locked())).collect();
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(taken.iter().all(|taken| *taken), "{taken:?}");
+        });
+    }
+
+    #[test]
+    fn where_folders_cannot_be_locked_the_file_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+        let file = archive.take_file().unwrap();
+        assert!(archive.is_locked());
+        assert!(matches!(archive.take_file(), Err(ArchiveError::Locked { .. })));
+        // So is whoever knows of the folder's lock.
+        assert!(matches!(archive.lock(), Err(ArchiveError::Locked { .. })));
+        drop(file);
+        // A reader who looks at this very moment is waited for.
+        let looked = File::open(archive.layout.lock()).unwrap();
+        looked.lock_shared().unwrap();
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| archive.take_file());
+            drop(looked);
+            assert!(taken.join().unwrap().is_ok());
+        });
     }
 }

@@ -71,6 +71,7 @@ async fn record(
         clock: Clock::System,
         console: Some(console::status::routes),
         inherited,
+        disk: None,
     };
     let mut recorder = Recorder::start(config, options).await?;
     announce(context, config, args.session.as_deref(), &recorder);

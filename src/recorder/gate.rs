@@ -33,6 +33,9 @@ const HELD_BYTES_MAX: usize = 8 << 20;
 /// How often an overflow that lasts is told.
 const TOLD_EVERY_NS: u64 = 10_000_000_000;
 
+/// How long after an overflow could not be stored it is tried again, since it would fill the log.
+const TELL_AGAIN_NS: u64 = 1_000_000_000;
+
 /// While the disk is nearly full: how long a vendor is asked to wait. Room does not come by itself.
 const DISK_RETRY_S: u32 = 30;
 
@@ -66,6 +69,10 @@ pub struct Gate {
     /// The first of those that are held, on its way in.
     waiting: Option<(Waiting, Option<Ack>)>,
     overflow: Option<Overflow>,
+    /// What was told last, until it is sure to be stored.
+    told: Option<Overflow>,
+    /// Not before this is one told again that could not be stored.
+    tell_from_ns: u64,
 }
 
 #[derive(Debug)]
@@ -87,6 +94,8 @@ impl Gate {
             held_bytes: 0,
             waiting: None,
             overflow: None,
+            told: None,
+            tell_from_ns: 0,
         }
     }
 
@@ -271,19 +280,37 @@ impl Gate {
         more.insert("first_at".to_owned(), json!(super::rfc3339(overflow.first.wall_us)));
         more.insert("last_at".to_owned(), json!(super::rfc3339(overflow.last.wall_us)));
         let reason = Some(overflow.reason.to_owned());
-        if over {
-            self.overflow = None;
-        } else {
-            *overflow = Overflow {
-                dropped: 0,
-                bytes: 0,
-                first: now,
-                last: now,
-                told_ns: now.steady_ns,
-                reason: overflow.reason,
-            };
-        }
+        let rest = Overflow {
+            dropped: 0,
+            bytes: 0,
+            first: now,
+            last: now,
+            told_ns: now.steady_ns,
+            reason: overflow.reason,
+        };
+        self.told = self.overflow.take();
+        self.overflow = (!over).then_some(rest);
         Some(LinkEvent { event: "overflow", conn, reason, gap_ns: None, more })
+    }
+
+    /// Takes back what was told last: it could not be stored, and is to be told with what follows.
+    pub fn untold(&mut self, now: Now) {
+        let Some(mut untold) = self.told.take() else { return };
+        if let Some(since) = self.overflow.take() {
+            untold.dropped += since.dropped;
+            untold.bytes += since.bytes;
+            if since.dropped > 0 {
+                untold.last = since.last;
+            }
+        }
+        untold.told_ns = now.steady_ns;
+        self.overflow = Some(untold);
+        self.tell_from_ns = now.steady_ns.saturating_add(TELL_AGAIN_NS);
+    }
+
+    /// Whether the end of an overflow is to be told at once: not if it was just tried in vain.
+    pub fn may_tell(&self, now: Now) -> bool {
+        now.steady_ns >= self.tell_from_ns
     }
 
     /// Whether messages are being dropped.

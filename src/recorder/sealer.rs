@@ -1,7 +1,7 @@
 //! The thread that turns closed journal parts into segments while the recording goes on.
 //!
-//! A part that cannot be sealed stays where it is and is tried again with the next one; the error is
-//! shown in log, status and summary until it is over, and the recording goes on. What is left at the
+//! A part that cannot be sealed stays where it is and is tried again with the next one, each minute, and once more at
+//! the end; the error is shown in log, status and summary until it is over, and the recording goes on. What is left at the
 //! end is for `recover` or the next start, which then ends its session as well.
 
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ use crate::transport::dial::chain;
 
 /// How often a session that is to end is looked after. Only while there is one.
 const END_LOOK: Duration = Duration::from_millis(500);
+
+/// How long after a failure a part is tried again, should no other come.
+const AGAIN_NS: u64 = 60_000_000_000;
 
 /// A session that gets no further messages.
 #[derive(Clone, Copy, Debug)]
@@ -91,25 +94,30 @@ pub(super) struct Sealer {
     waiting: Vec<PathBuf>,
     /// The session of the latest part.
     latest: Option<SessionId>,
+    /// When those that wait were tried.
+    tried_ns: u64,
 }
 
 impl Sealer {
     pub(super) fn new(archive: Archive, sealing: Arc<Sealing>) -> Self {
-        Self { archive, sealing, waiting: Vec::new(), latest: None }
+        Self { archive, sealing, waiting: Vec::new(), latest: None, tried_ns: 0 }
     }
 
     fn run(&mut self, parts: &Receiver<PathBuf>) {
         loop {
-            let next = if lock(&self.sealing.endings).is_empty() {
+            let next = if self.waiting.is_empty() && lock(&self.sealing.endings).is_empty() {
                 parts.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 parts.recv_timeout(END_LOOK)
             };
             match next {
                 Ok(part) => self.seal(part),
-                Err(RecvTimeoutError::Timeout) => self.end_sessions(false),
+                Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        if !self.waiting.is_empty() {
+            self.seal_waiting();
         }
         self.end_sessions(true);
     }
@@ -117,7 +125,21 @@ impl Sealer {
     pub(super) fn seal(&mut self, part: PathBuf) {
         self.latest = parse_part_file_name(&part).map(|(session, _)| session);
         self.waiting.push(part);
-        lock(&self.sealing.stats).waiting_since_ns.get_or_insert(self.sealing.clock.now().steady_ns);
+        self.seal_waiting();
+    }
+
+    /// What is to be done while no part comes.
+    pub(super) fn look(&mut self) {
+        let now_ns = self.sealing.clock.now().steady_ns;
+        if !self.waiting.is_empty() && now_ns.saturating_sub(self.tried_ns) >= AGAIN_NS {
+            self.seal_waiting();
+        }
+        self.end_sessions(false);
+    }
+
+    fn seal_waiting(&mut self) {
+        self.tried_ns = self.sealing.clock.now().steady_ns;
+        lock(&self.sealing.stats).waiting_since_ns.get_or_insert(self.tried_ns);
         let mut error = None;
         let (archive, sealing) = (&self.archive, &self.sealing);
         self.waiting.retain(|part| {

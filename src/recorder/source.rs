@@ -226,7 +226,9 @@ impl Source {
     async fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Record { record, ack } => self.record(record, ack).await,
-            Effect::Link(event) => self.link(event),
+            Effect::Link(event) => {
+                self.link(event);
+            }
             Effect::DialWebSocket { conn, dial } => {
                 let Some(tls) = self.task.tls.clone() else { return };
                 let clock = self.task.clock.clone();
@@ -321,7 +323,7 @@ impl Source {
                     stats.last_message_ns = Some(at.steady_ns);
                     stats.rate.count(at.steady_ns, bytes);
                 }
-                if self.gate.is_overflowing() {
+                if self.gate.is_overflowing() && self.gate.may_tell(at) {
                     self.tell_overflow(true);
                 }
             }

@@ -41,6 +41,8 @@ pub struct StartOptions {
     /// None: the console's listener is not opened.
     pub console: Option<ConsoleRoutes>,
     pub inherited: Inherited,
+    /// None: the system's. A test's own may be full, slow or read-only.
+    pub disk: Option<Arc<dyn Disk>>,
 }
 
 /// Listeners that are open already and are served in place of the configured addresses.
@@ -124,7 +126,7 @@ impl Recorder {
         let rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
 
         // From here on something is written.
-        let (archive, lock, recovered) = open_archive(config).await?;
+        let (archive, lock, recovered) = open_archive(config, options.disk).await?;
         let headers: Vec<SourceHeader> = config.sources.iter().map(vendors::source_header).collect();
         let started = clock.now();
         let mut header =
@@ -285,10 +287,14 @@ pub(super) fn server_tls(
     config.map(Some).map_err(|source| RecordError::Tls { of: of.to_owned(), source })
 }
 
-async fn open_archive(config: &Config) -> Result<(Archive, Lock, RecoverReport), RecordError> {
+async fn open_archive(
+    config: &Config,
+    disk: Option<Arc<dyn Disk>>,
+) -> Result<(Archive, Lock, RecoverReport), RecordError> {
     let root: PathBuf = config.archive.path.clone();
     let site = config.archive.site.clone();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk { group_readable: config.archive.group_readable });
+    let group_readable = config.archive.group_readable;
+    let disk = disk.unwrap_or_else(|| Arc::new(RealDisk { group_readable }));
     run_blocking(move || {
         let archive = Archive::create_or_open_on(disk, &root, &site)?;
         let lock = archive.lock()?;

@@ -19,6 +19,7 @@ use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::{Source, TlsOptions, VendorConfig};
 
+mod disk;
 mod numbers;
 mod options;
 mod peer;

@@ -144,6 +144,28 @@ async fn what_is_dropped_is_counted_and_told_from_time_to_time_and_at_the_end() 
 }
 
 #[tokio::test]
+async fn what_could_not_be_stored_is_told_with_what_follows() {
+    let (_journal, handle) = journal(u64::MAX);
+    let mut gate = Gate::new(handle);
+    let at = |second: u64| message(b"", second).at;
+    for second in 1..=2 {
+        gate.admit(message(b"12345", second), None).await;
+    }
+    assert_eq!(gate.tell_overflow(at(11), 7, false).unwrap().more["dropped"], 2);
+    gate.untold(at(11));
+    assert!(!gate.may_tell(at(11)) && gate.may_tell(at(12)));
+    gate.admit(message(b"6", 13), None).await;
+    assert_eq!(gate.tell_overflow(at(20), 7, false), None, "ten seconds later, as always");
+    assert_eq!(gate.tell_overflow(at(20), 7, true).unwrap().more["dropped"], 3);
+    gate.untold(at(20));
+    let told = gate.tell_overflow(at(21), 7, true).unwrap();
+    assert_eq!((&told.more["dropped"], &told.more["dropped_bytes"]), (&3.into(), &11.into()));
+    assert_eq!(told.more["first_at"], "1970-01-01T00:00:01.000000Z");
+    assert_eq!(told.more["last_at"], "1970-01-01T00:00:13.000000Z");
+    assert!(!gate.is_overflowing());
+}
+
+#[tokio::test]
 async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
     let (_journal, handle) = journal(u64::MAX);
     let mut gate = Gate::new(handle);

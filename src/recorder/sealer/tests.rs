@@ -61,23 +61,103 @@ fn a_part_that_could_not_be_sealed_is_sealed_with_the_next() {
     let header = header(&archive);
     let parts = parts(&archive, &header, 3);
     let mut sealer = sealer(&archive);
-    // In the way of the folder that the first segment is to go to.
-    let kind = dir.path().join("a/data/vendor=generic/kind=message");
-    let aside = dir.path().join("aside");
-    std::fs::rename(&kind, &aside).unwrap();
-    std::fs::write(&kind, "").unwrap();
+    let in_the_way = InTheWay::put(dir.path());
     sealer.seal(parts[0].clone());
     sealer.seal(parts[1].clone());
     assert!(sealer.sealing.stats().last_error.is_some());
 
-    std::fs::remove_file(&kind).unwrap();
-    std::fs::rename(&aside, &kind).unwrap();
+    in_the_way.remove();
     sealer.seal(parts[2].clone());
     let stats = sealer.sealing.stats();
     assert_eq!((stats.messages, stats.last_error), (3, None));
     sealer.sealing.end(header.session_id, header.started_at_us, None);
     sealer.end_sessions(true);
     assert_eq!(archive.resolve("test").unwrap().ended.as_deref(), Some("stopped"));
+    assert!(is_content(&archive));
+}
+
+/// Something in the way of the folder that the first segment is to go to.
+struct InTheWay {
+    kind: PathBuf,
+    aside: PathBuf,
+}
+
+impl InTheWay {
+    fn put(dir: &std::path::Path) -> Self {
+        let (kind, aside) = (dir.join("a/data/vendor=generic/kind=message"), dir.join("aside"));
+        std::fs::rename(&kind, &aside).unwrap();
+        std::fs::write(&kind, "").unwrap();
+        Self { kind, aside }
+    }
+
+    fn remove(self) {
+        std::fs::remove_file(&self.kind).unwrap();
+        std::fs::rename(&self.aside, &self.kind).unwrap();
+    }
+}
+
+#[test]
+fn a_part_that_could_not_be_sealed_is_tried_again_each_minute() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+    let header = header(&archive);
+    let parts = parts(&archive, &header, 1);
+    let clock = Arc::new(crate::clock::ManualClock::default());
+    let sealing = Arc::new(Sealing::new(Clock::Manual(Arc::clone(&clock))));
+    let mut sealer = Sealer::new(archive.clone(), sealing);
+    let in_the_way = InTheWay::put(dir.path());
+    sealer.seal(parts[0].clone());
+    in_the_way.remove();
+    clock.advance_ns(AGAIN_NS - 1);
+    sealer.look();
+    assert!(sealer.sealing.stats().last_error.is_some(), "not yet");
+    clock.advance_ns(1);
+    sealer.look();
+    let stats = sealer.sealing.stats();
+    assert_eq!((stats.messages, stats.last_error, stats.waiting_since_ns), (1, None, None));
+    assert!(is_content(&archive));
+}
+
+#[test]
+fn a_part_that_could_not_be_sealed_is_tried_once_more_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+    let header = header(&archive);
+    let parts = parts(&archive, &header, 1);
+    let mut sealer = sealer(&archive);
+    let in_the_way = InTheWay::put(dir.path());
+    sealer.seal(parts[0].clone());
+    sealer.sealing.end(header.session_id, header.started_at_us, None);
+    in_the_way.remove();
+    let (journal, closed) = std::sync::mpsc::channel();
+    drop(journal);
+    sealer.run(&closed);
+    assert_eq!(sealer.sealing.stats().messages, 1);
+    assert_eq!(archive.resolve("test").unwrap().ended.as_deref(), Some("stopped"));
+    assert!(is_content(&archive));
+}
+
+#[test]
+fn a_reader_whose_query_takes_long_holds_up_no_sealing() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+    let header = header(&archive);
+    let parts = parts(&archive, &header, 8);
+    let mut sealer = sealer(&archive);
+    sealer.seal(parts[0].clone());
+    let reader = rusqlite::Connection::open(archive.layout().index()).unwrap();
+    let segments = || reader.query_row("SELECT count(*) FROM segment", [], |row| row.get(0)).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let before: i64 = segments();
+    for part in &parts[1..] {
+        sealer.seal(part.clone());
+    }
+    let stats = sealer.sealing.stats();
+    assert_eq!((stats.messages, stats.last_error), (8, None));
+    assert_eq!(segments(), before, "what it reads is of one moment");
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(segments(), 8 * before);
+    drop(reader);
     assert!(is_content(&archive));
 }
 

@@ -15,8 +15,8 @@ use crate::units::human_duration;
 use crate::vendors::{Conn, HttpReply, LinkEvent};
 
 impl Source {
-    /// Writes a row of kind `link`, and keeps the status in step with it.
-    pub(super) fn link(&mut self, mut event: LinkEvent) {
+    /// Writes a row of kind `link`, and keeps the status in step with it. False if it could not be stored.
+    pub(super) fn link(&mut self, mut event: LinkEvent) -> bool {
         let now = self.task.clock.now();
         event.reason = event.reason.map(|reason| self.task.redaction.words(reason));
         for member in event.more.values_mut() {
@@ -32,11 +32,12 @@ impl Source {
         let conn = event.conn;
         let has_failed = matches!(event.event, "refused" | "disconnected");
         let is_over = has_failed && !self.conns.contains_key(&conn);
-        self.store(event, now);
+        let is_stored = self.store(event, now);
         if is_over {
             // It was never dialled: nothing else will tell of its end.
             self.strands.closed(conn);
         }
+        is_stored
     }
 
     /// At the start of a session: the outages that last, as the refusals that they are. No news of them.
@@ -55,10 +56,10 @@ impl Source {
         }
     }
 
-    fn store(&self, event: LinkEvent, now: Now) {
+    fn store(&self, event: LinkEvent, now: Now) -> bool {
         let kind = kind_index(&self.task.header, "link");
         if self.task.excluded.get(usize::from(kind)).copied().unwrap_or(false) {
-            return;
+            return true;
         }
         let connection = event.conn.saturating_sub(self.first_conn);
         let message = Message {
@@ -74,9 +75,11 @@ impl Source {
             payload: link_payload(event, connection).into(),
             clear: None,
         };
-        if let Err(error) = self.task.journal.append_reserved(message) {
+        let stored = self.task.journal.append_reserved(message);
+        if let Err(error) = &stored {
             tracing::warn!("{}: a link event could not be stored: {error}", self.task.header.name);
         }
+        stored.is_ok()
     }
 
     /// Data can come on a connection from now on, and an outage is over.
@@ -167,8 +170,11 @@ impl Source {
     }
 
     pub(super) fn tell_overflow(&mut self, over: bool) {
-        if let Some(event) = self.gate.tell_overflow(self.task.clock.now(), self.last_conn, over) {
-            self.link(event);
+        let now = self.task.clock.now();
+        if let Some(event) = self.gate.tell_overflow(now, self.last_conn, over)
+            && !self.link(event)
+        {
+            self.gate.untold(now);
         }
     }
 
@@ -202,7 +208,9 @@ impl Source {
         };
         let stalled = self.strands.stalled(stall_after_ns, now.steady_ns);
         let events: Vec<LinkEvent> = stalled.into_iter().map(event).collect();
-        events.into_iter().for_each(|event| self.link(event));
+        for event in events {
+            self.link(event);
+        }
     }
 }
 

@@ -40,12 +40,17 @@ impl Peer {
     pub async fn serve(self) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        self.serve_on(listener);
+        port
+    }
+
+    /// The same where clients may be waiting already.
+    pub fn serve_on(self, listener: TcpListener) {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(self.clone().converse(stream));
             }
         });
-        port
     }
 
     async fn converse(self, stream: TcpStream) {
