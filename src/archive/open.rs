@@ -1,7 +1,7 @@
 //! Making an archive and opening one.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ pub struct Archive {
     pub(super) layout: Layout,
     pub(super) disk: Arc<dyn Disk>,
     site: String,
+    /// Held by whichever thread of this process writes the index or `segments.jsonl`; clones share it.
+    derived: Arc<Mutex<()>>,
 }
 
 /// `archive.json`.
@@ -65,7 +67,7 @@ impl Archive {
             let path = root.as_ref().to_owned();
             return Err(ArchiveError::NewerFormat { path, found: json.format, known: FORMAT });
         }
-        Ok(Self { layout, disk, site: json.site })
+        Ok(Self { layout, disk, site: json.site, derived: Arc::default() })
     }
 
     pub fn root(&self) -> &Path {
@@ -80,6 +82,12 @@ impl Archive {
     /// What everything durable is written through.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
+    }
+
+    /// What is derived is written by one thread at a time: the sealer and upkeep beside it both come here, and what one
+    /// has read must not be written over what the other has written since. Taken after the sidecars' lock, if both are.
+    pub(super) fn hold_derived(&self) -> MutexGuard<'_, ()> {
+        self.derived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The site that the archive was made for; a recording's own may differ.
