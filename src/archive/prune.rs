@@ -187,9 +187,12 @@ impl PruneOptions {
     fn befores<'a>(&self, sources: impl Iterator<Item = &'a str>) -> (i64, i64) {
         let any = self.before_us.unwrap_or(i64::MIN);
         let wider = |(least, most): (i64, i64), before: i64| (least.min(before), most.max(before));
-        sources.map(|source| self.before(source)).fold(None, |known: Option<(i64, i64)>, before| {
-            Some(known.map_or((before, before), |known| wider(known, before)))
-        }).unwrap_or((any, any))
+        sources
+            .map(|source| self.before(source))
+            .fold(None, |known: Option<(i64, i64)>, before| {
+                Some(known.map_or((before, before), |known| wider(known, before)))
+            })
+            .unwrap_or((any, any))
     }
 
     fn befores_of(&self, file: &ManifestFile) -> (i64, i64) {
@@ -363,9 +366,7 @@ impl Pruning<'_> {
             _ => self.options.before_us.unwrap_or(i64::MIN),
         };
         let in_clip = |seq: u64| self.clips.iter().any(|clip| clip.seqs().contains(&seq));
-        let stays = |row: usize| {
-            (!all_go && at.value(row) >= before(row)) || in_clip(seq.value(row) as u64)
-        };
+        let stays = |row: usize| (!all_go && at.value(row) >= before(row)) || in_clip(seq.value(row) as u64);
         Ok((0..rows.num_rows()).map(|row| Some(stays(row))).collect())
     }
 }
