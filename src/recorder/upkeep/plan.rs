@@ -26,6 +26,10 @@ const OFF_US: i64 = 2 * DAY_US;
 /// A part is sealed within this after its end.
 const SEAL_US: i64 = 15 * MINUTE_US;
 
+/// From so long a retention on, whole days go (of UTC, as the files' dates): then files go whole, and none is written
+/// anew each day without a few of its hours.
+const WHOLE_DAYS_US: i64 = 7 * DAY_US;
+
 /// What the configuration asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -69,7 +73,10 @@ impl Plan {
 
     /// What goes for its age at this time of the calendar.
     pub fn by_age(&self, calendar_us: i64, terms: Terms) -> PruneOptions {
-        let before = |retain_us: i64| calendar_us.saturating_sub(retain_us);
+        let before = |retain_us: i64| match calendar_us.saturating_sub(retain_us) {
+            before_us if retain_us < WHOLE_DAYS_US => before_us,
+            before_us => before_us.div_euclid(DAY_US).saturating_mul(DAY_US),
+        };
         PruneOptions {
             before_us: self.retain_us.map(before),
             before_of: self.retain_of.iter().map(|(name, us)| (name.clone(), before(*us))).collect(),

@@ -132,6 +132,17 @@ fn it_is_due_five_minutes_after_the_start_and_then_when_each_day_has_settled() {
 }
 
 #[test]
+fn a_long_retention_takes_whole_days_and_a_short_one_is_exact() {
+    let before = |retain_us: i64| {
+        let plan = Plan { retain_us: Some(retain_us), ..Plan::default() };
+        plan.by_age(START_US, plan.terms(now(0))).before_us.unwrap()
+    };
+    assert_eq!(before(DAY_US), START_US - DAY_US);
+    // The beginning of the day that is seven days ago.
+    assert_eq!(before(7 * DAY_US), START_US + 10_000_000 - 8 * DAY_US);
+}
+
+#[test]
 fn a_clock_that_is_set_back_does_not_put_it_off() {
     let mut calendar = Calendar::new(now(0), None);
     calendar.run(now(DAY_US));
@@ -198,7 +209,7 @@ fn each_source_has_its_retention_and_clips_stay() {
     assert_clean(&archive);
 
     // A session of which nothing is worth keeping goes whole, when the last source's time has come.
-    turns(&mut upkeep, now(3 * DAY_US));
+    turns(&mut upkeep, now(4 * DAY_US));
     assert!(archive.resolve(&mid.session_id.to_string()).is_err());
     assert_eq!(left(&archive).remove(&of(&young, "shop", 0).0), None);
     assert_clean(&archive);
@@ -253,7 +264,7 @@ fn a_clock_that_jumps_by_a_year_deletes_nothing() {
     assert_eq!(status.pruned_messages, 0);
     assert!(status.error.unwrap().contains("the clock says 2027-11-2"));
     // A retention that ends meanwhile ends all the same.
-    turns(&mut upkeep, now(4 * DAY_US));
+    turns(&mut upkeep, now(5 * DAY_US));
     assert_eq!(keeping.status().unwrap().pruned_messages, 40);
 }
 
