@@ -291,6 +291,10 @@ fn mistakes_name_line_key_and_expectation() {
         let text = format!("[archive]\nsession_roll = \"never\"\n{key} = \"{value}\"");
         check(&text, &[(3, &format!("`{key}` in [archive]"), "set `session_roll`")]);
     }
+    let text = format!(
+        "[archive]\nsession_roll = \"never\"\n{DELICODE}retain = \"7d\"\ntoken = \"t\"\nlocations = [1]"
+    );
+    check(&text, &[(6, "`retain` in source \"shop\"", "set `session_roll`")]);
     check("[limits]\nmemory = \"1MiB\"", &[(2, "`memory` in [limits]", "at least `32MiB`")]);
     check("[archve]\npath = \"x\"", &[(1, "`archve`", "did you mean `archive`?")]);
     check("[archive]\npth = \"x\"", &[(2, "`pth` in [archive]", "did you mean `path`?")]);
