@@ -10,6 +10,7 @@
 //! * [`gate`] is the way into the journal, and what happens when it is full;
 //! * [`webhook`] receives requests, [`redact`] says what of them is never stored;
 //! * [`sealer`] turns closed parts into segments while the recording goes on;
+//! * [`upkeep`] compacts what is over and prunes what is old, beside it all and after it all;
 //! * [`lineup`] is who is recorded, [`reload`] changes that, [`roll`] begins a new session while connections stay open;
 //! * [`stats`] is what is known about it all, [`devices`] when each was heard, [`health`] whether data is at risk, [`memory`] how the memory is split.
 //!
@@ -32,6 +33,7 @@ pub mod source;
 pub mod start;
 pub mod stats;
 pub mod status;
+pub mod upkeep;
 pub mod webhook;
 
 use std::net::SocketAddr;
@@ -48,6 +50,7 @@ pub use self::status::StatusSource;
 
 use self::lineup::{Lineup, Request};
 use self::stats::SourceSummary;
+use self::upkeep::Keeper;
 use self::webhook::Doors;
 use crate::archive::RecoverReport;
 use crate::config::Config;
@@ -85,6 +88,7 @@ pub struct Recorder {
     stop_console: CancellationToken,
     journal: Journal,
     sealed: oneshot::Receiver<()>,
+    upkeep: Keeper,
 }
 
 impl Recorder {
@@ -141,6 +145,7 @@ impl Recorder {
 
     async fn stop_in_order(mut self) -> Result<Summary, RecordError> {
         self.end.cancel();
+        self.upkeep.stop();
         // One that does not come back in time is left alone: its sources end when it is dropped.
         let lineup = tokio::time::timeout(CHANGE_TIMEOUT, &mut self.lineup).await;
         if lineup.is_err() {
@@ -165,6 +170,7 @@ impl Recorder {
         let closed = close(self.journal).await;
         // The sealer ends when the journal's channel of closed parts does.
         let sealed = self.sealed.await;
+        self.upkeep.ended().await;
         self.stop_console.cancel();
         if let Some(console) = self.console.take() {
             let _ = tokio::time::timeout(CONSOLE_TIMEOUT, console).await;

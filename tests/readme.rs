@@ -104,14 +104,14 @@ fn the_configuration_and_the_declaration_are_valid() {
     let blocks = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let (declarations, configurations): (Vec<_>, Vec<_>) =
         blocks.partition(|block| block.contains("[[field]]"));
-    assert_eq!((declarations.len(), configurations.len()), (1, 1));
+    assert_eq!((declarations.len(), configurations.len()), (1, 2));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("telereel.toml");
     std::fs::write(folder.path().join("delicode.jwt"), "token").unwrap();
     std::fs::write(folder.path().join("rooms.toml"), declarations[0]).unwrap();
     let with_columns = "[[source]]\nname = \"rooms\"\nvendor = \"generic\"\ntransport = \"webhook\"\n\
                         path = \"/rooms\"\nschema = \"rooms.toml\"\n";
-    for text in [configurations[0], with_columns] {
+    for text in configurations.into_iter().chain([with_columns]) {
         if let Err(error) = Config::parse(&path, text, &secret) {
             panic!("{error}");
         }

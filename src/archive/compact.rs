@@ -14,13 +14,13 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use serde::Serialize;
 
 use super::Archive;
+use super::encoding::Effort;
 use super::error::{ArchiveError, IoContext};
 use super::layout::generation_of;
 use super::manifest::ManifestFile;
 use super::redecode::STAMP;
-use super::rewrite::{Rewrite, Rewritten, Target, Targets, Watch, run, schema_of, stamp_of};
+use super::rewrite::{Rewrite, Rewritten, Target, Targets, Terms, Watch, run, schema_of, stamp_of};
 use super::sidecar::Sidecar;
-use crate::clock::Clock;
 use crate::message::{SessionId, SourceHeader};
 
 /// What a column's metadata says of its values.
@@ -33,6 +33,7 @@ pub struct CompactOptions<'a> {
     pub dry_run: bool,
     /// Derive typed columns anew, those of generic sources by the declarations of these.
     pub redecode: Option<&'a [SourceHeader]>,
+    pub terms: Terms,
 }
 
 /// What compaction made of one session, or would.
@@ -80,13 +81,15 @@ impl Archive {
         if report.already || options.dry_run {
             return Ok(report);
         }
-        self.require_room(&targets)?;
+        self.require_room(&targets, options.terms.spare_bytes)?;
         if let Some(header) = &header {
             self.note_declarations(header)?;
         }
         let rewrite = Rewrite {
             verb: "compact",
-            at_us: Clock::System.now().wall_us,
+            at_us: options.terms.at_us(),
+            effort: if options.terms.beside_recorder { Effort::Keep } else { Effort::Smallest },
+            row_group_bytes: options.terms.row_group_bytes,
             session: &session,
             manifests,
             targets,
@@ -104,12 +107,13 @@ impl Archive {
         Ok(self.read_sidecar(session_id)?.unwrap_or_else(|| Sidecar::stub(session_id)))
     }
 
-    /// New files come before old ones go: refuses to begin what the disk has no room for.
-    pub(super) fn require_room(&self, targets: &Targets<'_>) -> Result<(), ArchiveError> {
+    /// New files come before old ones go: refuses to begin what the disk has no room for, beside what is spared.
+    pub(super) fn require_room(&self, targets: &Targets<'_>, spare_bytes: u64) -> Result<(), ArchiveError> {
         let bytes: u64 = targets.iter().flat_map(|target| &target.inputs).map(|file| file.bytes).sum();
+        let needed = bytes.saturating_add(spare_bytes);
         let free = self.disk.free_bytes(self.root()).doing("ask for the room beside", self.root())?;
-        if free < bytes {
-            return Err(ArchiveError::NoRoom { path: self.root().to_owned(), needed: bytes, free });
+        if free < needed {
+            return Err(ArchiveError::NoRoom { path: self.root().to_owned(), needed, free });
         }
         Ok(())
     }

@@ -111,7 +111,7 @@ pub use prune::{PruneOptions, Pruned};
 pub use questions::questions;
 pub use recover::{Lost, RecoverReport, recover, recover_telling};
 pub use reindex::{ReindexReport, reindex, reindex_telling};
-pub use rewrite::Watch;
+pub use rewrite::{Terms, Watch};
 pub use row_columns::RowColumns;
 pub use scan::{Bound, Scan, ScanOptions, ScanSummary, end_of, envelopes, last_rows_from, scan, summarize};
 pub use schema::{FORMAT, envelope_fields};

@@ -1,7 +1,7 @@
 //! Making an archive and opening one.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct Archive {
     pub(super) layout: Layout,
     pub(super) disk: Arc<dyn Disk>,
     site: String,
+    /// Held by whichever thread of this process writes the index or `segments.jsonl`; clones share it.
+    derived: Arc<Mutex<()>>,
 }
 
 /// `archive.json`.
@@ -65,7 +67,7 @@ impl Archive {
             let path = root.as_ref().to_owned();
             return Err(ArchiveError::NewerFormat { path, found: json.format, known: FORMAT });
         }
-        Ok(Self { layout, disk, site: json.site })
+        Ok(Self { layout, disk, site: json.site, derived: Arc::default() })
     }
 
     /// Writes `archive.json` anew where it is missing or broken and what lies beside it is an archive's; tells what was
@@ -100,6 +102,12 @@ impl Archive {
     /// What everything durable is written through.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
+    }
+
+    /// What is derived is written by one thread at a time: the sealer and upkeep beside it both come here, and what one
+    /// has read must not be written over what the other has written since. Taken after the sidecars' lock, if both are.
+    pub(super) fn hold_derived(&self) -> MutexGuard<'_, ()> {
+        self.derived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The site that the archive was made for; a recording's own may differ.

@@ -13,15 +13,15 @@ use serde::Serialize;
 
 use super::Archive;
 use super::clips::Clip;
+use super::encoding::Effort;
 use super::error::ArchiveError;
 use super::link::LINK_KIND;
 use super::manifest::{Manifest, ManifestFile};
 use super::redecode::STAMP;
 use super::rewrite::{
-    Rewrite, Target, Targets, Watch, count_removed, remove_session_if, run, schema_of, stamp_of,
+    Rewrite, Target, Targets, Terms, Watch, count_removed, remove_session_if, run, schema_of, stamp_of,
 };
 use super::sidecar::Sidecar;
-use crate::clock::Clock;
 use crate::message::SessionId;
 
 /// The kind that holds what a source was configured with.
@@ -32,6 +32,8 @@ const CONFIG_KIND: &str = "config";
 pub struct PruneOptions {
     /// What was received before this, in microseconds since the Unix epoch.
     pub before_us: Option<i64>,
+    /// Of these sources, what was received before another moment than that.
+    pub before_of: Vec<(String, i64)>,
     /// The oldest of what is selected, until the rest takes no more bytes.
     pub max_bytes: Option<u64>,
     /// Only of these kinds; empty: of all.
@@ -40,6 +42,7 @@ pub struct PruneOptions {
     pub vendors: Vec<String>,
     /// Only say what would be done.
     pub dry_run: bool,
+    pub terms: Terms,
 }
 
 /// What went of one session, or would.
@@ -53,6 +56,9 @@ pub struct Pruned {
     /// Of the segments; about, where rows go and it has not been done.
     pub bytes: u64,
 }
+
+/// Who is told what became of each session.
+pub type Done<'a> = dyn FnMut(&str, Result<Option<Pruned>, ArchiveError>) -> Result<(), ArchiveError> + 'a;
 
 /// What is to become of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,17 +91,35 @@ impl Archive {
         watch: &Watch<'_>,
         done: &mut dyn FnMut(Pruned),
     ) -> Result<(), ArchiveError> {
-        let mut sessions = self.read_sidecars()?;
-        sessions.retain(|session| session.ended.is_some());
+        self.prune_each(options, watch, &mut |_, pruned| {
+            pruned?.into_iter().for_each(&mut *done);
+            Ok(())
+        })
+    }
+
+    /// The same, and `done` is told of each session, by its name, what became of it. With an error it goes on at the
+    /// next session, unless `done` hands one back.
+    pub fn prune_each(
+        &self,
+        options: &PruneOptions,
+        watch: &Watch<'_>,
+        done: &mut Done<'_>,
+    ) -> Result<(), ArchiveError> {
+        let (mut sessions, open): (Vec<_>, Vec<_>) =
+            self.read_sidecars()?.into_iter().partition(|session| session.ended.is_some());
         sessions.sort_by_key(|session| (session.started_at_us, session.session_id));
-        let oldest = self.oldest(&sessions, options)?;
-        let at_us = Clock::System.now().wall_us;
+        let oldest = self.oldest(&sessions, &open, options)?;
+        let at_us = options.terms.at_us();
         for session in sessions {
-            let manifests = self.read_manifests_of(session.session_id)?;
-            let clips = self.clips_of(session.session_id)?;
-            let mut pruning = Pruning { options, oldest: &oldest, session, clips, manifests, at_us };
-            if let Some(pruned) = pruning.run(self, watch)? {
-                done(pruned);
+            let name = session.name.clone();
+            let run = || {
+                let manifests = self.read_manifests_of(session.session_id)?;
+                let clips = self.clips_of(session.session_id)?;
+                Pruning { options, oldest: &oldest, session, clips, manifests, at_us }.run(self, watch)
+            };
+            match run() {
+                Err(ArchiveError::Interrupted) => return Err(ArchiveError::Interrupted),
+                pruned => done(&name, pruned)?,
             }
             if !(watch.goes_on)() {
                 return Err(ArchiveError::Interrupted);
@@ -108,9 +132,20 @@ impl Archive {
         Ok(self.read_sidecar(session_id)?.map(|sidecar| sidecar.clips).unwrap_or_default())
     }
 
-    /// The files that have to go so that the others fit.
-    fn oldest(&self, sessions: &[Sidecar], options: &PruneOptions) -> Result<HashSet<String>, ArchiveError> {
+    /// The files that have to go so that the others fit, those of `open` sessions among them.
+    fn oldest(
+        &self,
+        sessions: &[Sidecar],
+        open: &[Sidecar],
+        options: &PruneOptions,
+    ) -> Result<HashSet<String>, ArchiveError> {
         let Some(max_bytes) = options.max_bytes else { return Ok(HashSet::new()) };
+        let mut bytes = 0;
+        for session in open {
+            let manifests = self.read_manifests_of(session.session_id)?;
+            let files = manifests.iter().flat_map(|manifest| &manifest.files);
+            bytes += files.filter(|file| options.selects(file)).map(|file| file.bytes).sum::<u64>();
+        }
         let mut files = Vec::new();
         for session in sessions {
             let clips = session.clips.clone();
@@ -122,7 +157,7 @@ impl Archive {
             }
         }
         files.sort_by_key(|(last_us, ..)| *last_us);
-        let mut bytes: u64 = files.iter().map(|(.., file)| file.bytes).sum();
+        bytes += files.iter().map(|(.., file)| file.bytes).sum::<u64>();
         let mut oldest = HashSet::new();
         for (_, may_go, file) in files {
             if bytes <= max_bytes {
@@ -138,6 +173,32 @@ impl Archive {
 }
 
 impl PruneOptions {
+    fn has_age(&self) -> bool {
+        self.before_us.is_some() || !self.before_of.is_empty()
+    }
+
+    /// What was received of a source before this goes.
+    fn before(&self, source: &str) -> i64 {
+        let own = self.before_of.iter().find(|(name, _)| name == source).map(|(_, before_us)| *before_us);
+        own.or(self.before_us).unwrap_or(i64::MIN)
+    }
+
+    /// The earliest and the latest such moment of some sources; of none, that of any.
+    fn befores<'a>(&self, sources: impl Iterator<Item = &'a str>) -> (i64, i64) {
+        let any = self.before_us.unwrap_or(i64::MIN);
+        let wider = |(least, most): (i64, i64), before: i64| (least.min(before), most.max(before));
+        sources
+            .map(|source| self.before(source))
+            .fold(None, |known: Option<(i64, i64)>, before| {
+                Some(known.map_or((before, before), |known| wider(known, before)))
+            })
+            .unwrap_or((any, any))
+    }
+
+    fn befores_of(&self, file: &ManifestFile) -> (i64, i64) {
+        self.befores(file.sources.iter().map(|source| source.name.as_str()))
+    }
+
     fn selects(&self, file: &ManifestFile) -> bool {
         let named = |names: &[String], name: &String| names.is_empty() || names.contains(name);
         let is_kept = file.kind == LINK_KIND || (file.kind == CONFIG_KIND && self.kinds.is_empty());
@@ -201,7 +262,7 @@ impl Pruning<'_> {
         let mut really = Vec::new();
         for file in divided {
             // Its times may straddle the moment without a row of it going.
-            let goes = count_removed(archive, &file, &["seq", "received_at"], &keep)?;
+            let goes = count_removed(archive, &file, &["seq", "received_at", "source"], &keep)?;
             if goes > 0 && self.options.dry_run {
                 pruned.messages += goes;
                 pruned.bytes += file.bytes * goes / file.rows.max(1);
@@ -227,6 +288,8 @@ impl Pruning<'_> {
         let rewrite = Rewrite {
             verb: "prune",
             at_us: self.at_us,
+            effort: Effort::Keep,
+            row_group_bytes: self.options.terms.row_group_bytes,
             session: &self.session,
             manifests: vec![manifest.clone()],
             targets: alone(archive, &really)?,
@@ -235,7 +298,9 @@ impl Pruning<'_> {
             keep: Some(&keep),
             agree: Some(&agree),
         };
-        archive.require_room(&rewrite.targets)?;
+        // Where nothing is copied, it makes room and needs none.
+        let spare_bytes = if really.is_empty() { 0 } else { self.options.terms.spare_bytes };
+        archive.require_room(&rewrite.targets, spare_bytes)?;
         let before: u64 = manifest.files.iter().map(|file| file.bytes).sum();
         let rewritten = run(archive, rewrite, watch)?;
         let after: u64 = rewritten.manifest.files.iter().map(|file| file.bytes).sum();
@@ -249,16 +314,17 @@ impl Pruning<'_> {
         let mut files = self.manifests.iter().flat_map(|manifest| &manifest.files).peekable();
         let is_empty = files.peek().is_none();
         let is_kept = |file: &ManifestFile| file.kind == LINK_KIND || file.kind == CONFIG_KIND;
-        let is_old = |file: &ManifestFile| match self.options.before_us {
-            Some(before_us) => file.received_max_us < before_us || self.oldest.contains(&file.path),
-            None => true,
+        let is_old = |file: &ManifestFile| {
+            !self.options.has_age()
+                || file.received_max_us < self.options.befores_of(file).0
+                || self.oldest.contains(&file.path)
         };
         let is_named = |file: &ManifestFile| {
             self.options.vendors.is_empty() || self.options.vendors.contains(&file.vendor)
         };
         // By bytes alone, only with something that goes for them.
         let mut of_all = self.manifests.iter().flat_map(|manifest| &manifest.files);
-        if self.options.before_us.is_none() && !of_all.any(|file| self.oldest.contains(&file.path)) {
+        if !self.options.has_age() && !of_all.any(|file| self.oldest.contains(&file.path)) {
             return false;
         }
         let all_go = files.all(|file| {
@@ -266,7 +332,9 @@ impl Pruning<'_> {
         });
         let is_over = || {
             let ended_us = self.session.ended_at_us.unwrap_or(i64::MAX);
-            self.options.before_us.is_some_and(|before_us| ended_us < before_us)
+            let sources = self.session.sources.iter().map(|source| source.name.as_str());
+            self.options.has_age()
+                && ended_us < self.options.befores(sources).0
                 && self.options.vendors.is_empty()
         };
         self.options.kinds.is_empty() && self.clips.is_empty() && all_go && (!is_empty || is_over())
@@ -276,11 +344,11 @@ impl Pruning<'_> {
         if !self.options.selects(file) || self.clips.iter().any(|clip| clip.holds(file)) {
             return Fate::Stays;
         }
-        let before_us = self.options.before_us.unwrap_or(i64::MIN);
-        let goes_whole = self.oldest.contains(&file.path) || file.received_max_us < before_us;
+        let (least_us, most_us) = self.options.befores_of(file);
+        let goes_whole = self.oldest.contains(&file.path) || file.received_max_us < least_us;
         match (goes_whole, self.clips.iter().any(|clip| clip.touches(file))) {
             (true, false) => Fate::Goes,
-            (false, _) if file.received_min_us >= before_us => Fate::Stays,
+            (false, _) if file.received_min_us >= most_us => Fate::Stays,
             _ => Fate::Divided,
         }
     }
@@ -292,10 +360,14 @@ impl Pruning<'_> {
         let at = at.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         let (seq, at) = (seq.ok_or_else(missing)?, at.ok_or_else(missing)?);
         let all_go = self.oldest.contains(&file.path);
-        let before_us = self.options.before_us.unwrap_or(i64::MIN);
+        let sources = rows.column_by_name("source").and_then(|c| c.as_string_opt::<i32>());
+        let before = |row: usize| match sources {
+            Some(sources) if !self.options.before_of.is_empty() => self.options.before(sources.value(row)),
+            _ => self.options.before_us.unwrap_or(i64::MIN),
+        };
         let in_clip = |seq: u64| self.clips.iter().any(|clip| clip.seqs().contains(&seq));
-        let stays = |(seq, at): (&i64, &i64)| (!all_go && *at >= before_us) || in_clip(*seq as u64);
-        Ok(seq.values().iter().zip(at.values()).map(|row| Some(stays(row))).collect())
+        let stays = |row: usize| (!all_go && at.value(row) >= before(row)) || in_clip(seq.value(row) as u64);
+        Ok((0..rows.num_rows()).map(|row| Some(stays(row))).collect())
     }
 }
 

@@ -31,6 +31,12 @@ pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
 
 /// The same, and `tell` is told how many sealed parts of how many are done.
 pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<ReindexReport, ArchiveError> {
+    let _held = archive.hold_derived();
+    make_again(archive, tell)
+}
+
+/// For who holds what is derived already.
+fn make_again(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<ReindexReport, ArchiveError> {
     let (layout, disk) = (&archive.layout, &*archive.disk);
     let tmp = layout.tmp().join("index.sqlite");
     disk.create_dir_all(&layout.tmp()).doing("create", &layout.tmp())?;
@@ -59,7 +65,7 @@ pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rei
     remove_database(archive, &layout.index())?;
     disk.rename(&tmp, &layout.index()).doing("rename to", &layout.index())?;
     disk.sync_dir(layout.root()).doing("sync", layout.root())?;
-    archive.write_segment_list()?;
+    archive.write_segment_list_held()?;
     report.problems = survey(archive)?;
     Ok(report)
 }
@@ -89,7 +95,11 @@ impl Archive {
         &self,
         write: impl Fn(&mut Index) -> Result<(), IndexError>,
     ) -> Result<(), ArchiveError> {
-        match self.writable_index(&self.layout.index()).and_then(|mut index| write(&mut index)) {
+        let attempt = || {
+            let _held = self.hold_derived();
+            self.writable_index(&self.layout.index()).and_then(|mut index| write(&mut index))
+        };
+        match attempt() {
             Err(error @ IndexError::Newer { .. }) => return Err(error.into()),
             Err(error) => tracing::debug!(%error, "the index cannot be written to"),
             Ok(()) => return Ok(()),
@@ -113,6 +123,7 @@ impl Archive {
         &self,
         write: impl Fn(&mut Index) -> Result<(), IndexError>,
     ) -> Result<(), ArchiveError> {
+        let _held = self.hold_derived();
         let attempt = || self.writable_index(&self.layout.index()).and_then(|mut index| write(&mut index));
         match attempt() {
             Err(IndexError::Newer { path, found, known }) => {
@@ -120,7 +131,7 @@ impl Archive {
             }
             Err(error) => {
                 tracing::warn!(%error, "making the index again");
-                reindex(self)?;
+                make_again(self, &|_, _| ())?;
                 Ok(attempt()?)
             }
             Ok(()) => Ok(()),

@@ -34,6 +34,12 @@ struct Line<'a> {
 impl Archive {
     /// Writes the list where it would change; none where nothing was ever sealed.
     pub(super) fn write_segment_list(&self) -> Result<(), ArchiveError> {
+        let _held = self.hold_derived();
+        self.write_segment_list_held()
+    }
+
+    /// The same for who holds what is derived already.
+    pub(super) fn write_segment_list_held(&self) -> Result<(), ArchiveError> {
         let path = self.layout.segments();
         let (text, known) = (self.segment_list()?, self.disk.read(&path).ok());
         let is_right = known.map_or(text.is_empty(), |known| known == text.as_bytes());

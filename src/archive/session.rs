@@ -157,7 +157,7 @@ pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, Archi
         return Ok(named);
     }
     if wanted == "latest" && !sessions.is_empty() {
-        return Ok(sessions.len() - 1);
+        return Ok(latest(sessions));
     }
     let wanted_id = wanted.to_ascii_lowercase();
     let matches: Vec<usize> = (0..sessions.len())
@@ -171,6 +171,13 @@ pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, Archi
             matches: matches.iter().map(|&i| sessions[i].session_id.to_string()).collect(),
         }),
     }
+}
+
+/// The one that is being recorded, or the one that ended last. By their ends: a clock that is set back while a session
+/// rolls into the next makes the next begin before it.
+fn latest(sessions: &[SessionRow]) -> usize {
+    let end = |at: &usize| (sessions[*at].ended_at_us.unwrap_or(i64::MAX), sessions[*at].started_at_us, *at);
+    (0..sessions.len()).max_by_key(end).unwrap_or(0)
 }
 
 fn not_found(wanted: &str, sessions: &[SessionRow]) -> ArchiveError {
@@ -229,6 +236,15 @@ mod tests {
         assert_eq!(pick(&all, &id.to_uppercase()).unwrap(), 0);
         assert_eq!(pick(&all, &id[..12]).unwrap(), 0);
         assert!(matches!(pick(&all, "0"), Err(ArchiveError::SessionAmbiguous { .. })));
+    }
+
+    #[test]
+    fn the_latest_is_the_one_that_ended_last_or_has_not_ended() {
+        let mut all = [session("after", 1), session("before", 2)];
+        (all[0].ended_at_us, all[1].ended_at_us) = (Some(9), Some(8));
+        assert_eq!(pick(&all, "latest").unwrap(), 0);
+        all[1].ended_at_us = None;
+        assert_eq!(pick(&all, "latest").unwrap(), 1);
     }
 
     #[test]

@@ -7,6 +7,12 @@ use super::sidecar::Sidecar;
 use crate::message::SessionId;
 
 impl Archive {
+    /// When the newest of what is sealed was received; none where nothing is.
+    pub fn newest_received_us(&self) -> Result<Option<i64>, ArchiveError> {
+        let segments = self.catalog()?.all_segments()?;
+        Ok(segments.iter().map(|segment| segment.received_max_us).max())
+    }
+
     /// The names of a session's clips.
     pub fn clip_names(&self, session_id: SessionId) -> Result<Vec<String>, ArchiveError> {
         let sidecar = self.read_sidecar(session_id)?;

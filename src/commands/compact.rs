@@ -43,8 +43,11 @@ pub(super) fn run(context: &Context, args: Compact) -> anyhow::Result<Outcome> {
     };
     let upkeep = Upkeep::begin(context, args.dry_run)?;
     let sessions = upkeep.sessions(&args.sessions)?;
-    let options =
-        CompactOptions { dry_run: args.dry_run, redecode: args.redecode.then_some(sources.as_slice()) };
+    let options = CompactOptions {
+        dry_run: args.dry_run,
+        redecode: args.redecode.then_some(sources.as_slice()),
+        ..CompactOptions::default()
+    };
     let mut report = Report { dry_run: args.dry_run, ..Report::default() };
     let mut left = 0;
     for session in sessions {

@@ -30,6 +30,7 @@ pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
         kinds: args.kind,
         vendors: args.vendor,
         dry_run: args.dry_run,
+        ..PruneOptions::default()
     };
     let tell = |done, total| upkeep.progress().count(done, total, "messages of a part");
     let watch = Watch { tell: &tell, goes_on: &|| upkeep.goes_on() };

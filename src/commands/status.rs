@@ -25,8 +25,21 @@ struct Answer {
     bytes_stored: u64,
     segments: u64,
     seal_error: Option<String>,
+    upkeep: Option<UpkeepAnswer>,
     disk_free_bytes: Option<u64>,
     disk_left_days: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct UpkeepAnswer {
+    state: String,
+    waits: bool,
+    last_run_at: Option<String>,
+    next_run_at: Option<String>,
+    pruned_messages: u64,
+    pruned_bytes: u64,
+    compacted_sessions: u64,
+    error: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +94,23 @@ pub(super) fn run(context: &Context, _args: &Status) -> anyhow::Result<Outcome> 
 fn lag(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     format!("{sign}{}", human_duration(ms.unsigned_abs().saturating_mul(1_000_000)))
+}
+
+/// What upkeep does, has done, and met.
+fn upkeep(upkeep: &UpkeepAnswer) -> String {
+    let waits = if upkeep.waits { ", waits" } else { "" };
+    let at =
+        |text: &str, at: &Option<String>| at.as_ref().map(|at| format!("; {text} {at}")).unwrap_or_default();
+    let error = upkeep.error.as_ref().map(|error| format!("; {error}")).unwrap_or_default();
+    format!(
+        "upkeep {}{waits}: {} sessions compacted, {} messages ({}) pruned{}{}{error}",
+        upkeep.state,
+        human_count(upkeep.compacted_sessions),
+        human_count(upkeep.pruned_messages),
+        human_size(upkeep.pruned_bytes),
+        at("last", &upkeep.last_run_at),
+        at("next", &upkeep.next_run_at)
+    )
 }
 
 /// What a power cut would not take, and what it would.
@@ -148,6 +178,9 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
         human_count(answer.segments)
     ))?;
     out.line(durable(&answer.journal))?;
+    if let Some(told) = &answer.upkeep {
+        out.line(upkeep(told))?;
+    }
     if let Some(error) = &answer.journal.error {
         out.line(format!("nothing is recorded: {error}"))?;
     }

@@ -38,7 +38,8 @@ pub(super) fn config(root: &Section<'_>) -> Option<Config> {
         Some(console)
     });
     let site = archive.as_ref().map_or("", |archive| archive.site.as_str());
-    let others = Others::default();
+    let rolls = archive.as_ref().is_none_or(|archive| archive.session_roll.is_some());
+    let others = Others { rolls, ..Others::default() };
     let sources = root.headers("source", |section| source(section, site, &others));
     Some(Config {
         archive: archive?,
@@ -47,6 +48,16 @@ pub(super) fn config(root: &Section<'_>) -> Option<Config> {
         console: console?,
         sources: sources?,
     })
+}
+
+/// Upkeep is of sessions that have ended.
+fn needs_roll(section: &Section<'_>, key: &'static str) {
+    if section.has(key) {
+        section.wrong(
+            key,
+            "with `session_roll = \"never\"` there is no session that this could be done to: set `session_roll`",
+        );
+    }
 }
 
 /// Of `[archive]`, only where it lies.
@@ -74,6 +85,11 @@ fn archive(section: &Section<'_>) -> Option<ArchiveConfig> {
     let retain = optional(section, "retain", duration);
     let retain_max_bytes = optional(section, "retain_max_bytes", size_from(MIB, "1MiB"));
     let compact = optional(section, "compact", one_of(&["daily"]));
+    if session_roll == Some(None) {
+        for key in ["retain", "retain_max_bytes", "compact"] {
+            needs_roll(section, key);
+        }
+    }
     let group_readable = section.get_or("group_readable", flag, false);
     Some(ArchiveConfig {
         path: path?,
@@ -126,6 +142,8 @@ fn tls_files(item: &Item<'_>) -> Option<TlsFiles> {
 /// What sources must not share, as far as they were read.
 #[derive(Default)]
 struct Others {
+    /// Sessions end while it records.
+    rolls: bool,
     names: RefCell<Vec<String>>,
     /// Webhook path, and the source's name.
     paths: RefCell<Vec<(String, String)>>,
@@ -162,6 +180,9 @@ fn source(section: &Section<'_>, site: &str, others: &Others) -> Option<Source> 
     let redact_query = section.get_or("redact_query", names, Vec::new());
     let redact_headers = section.get_or("redact_headers", names, Vec::new());
     let retain = optional(section, "retain", duration);
+    if !others.rolls {
+        needs_roll(section, "retain");
+    }
 
     let (vendor, _) = vendor?;
     others.check(section, &label, &vendor);

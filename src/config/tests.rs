@@ -287,6 +287,14 @@ fn mistakes_name_line_key_and_expectation() {
     check("[archive]\nsegment_max_bytes = \"128MB\"", &[(2, "`segment_max_bytes`", "powers of 1024")]);
     check("[archive]\nsession_roll = \"0s\"", &[(2, "`session_roll`", "longer than zero")]);
     check("[archive]\ncompact = \"weekly\"", &[(2, "`compact` in [archive]", "\"daily\"")]);
+    for (key, value) in [("retain", "7d"), ("retain_max_bytes", "1GiB"), ("compact", "daily")] {
+        let text = format!("[archive]\nsession_roll = \"never\"\n{key} = \"{value}\"");
+        check(&text, &[(3, &format!("`{key}` in [archive]"), "set `session_roll`")]);
+    }
+    let text = format!(
+        "[archive]\nsession_roll = \"never\"\n{DELICODE}retain = \"7d\"\ntoken = \"t\"\nlocations = [1]"
+    );
+    check(&text, &[(6, "`retain` in source \"shop\"", "set `session_roll`")]);
     check("[limits]\nmemory = \"1MiB\"", &[(2, "`memory` in [limits]", "at least `32MiB`")]);
     check("[archve]\npath = \"x\"", &[(1, "`archve`", "did you mean `archive`?")]);
     check("[archive]\npth = \"x\"", &[(2, "`pth` in [archive]", "did you mean `path`?")]);

@@ -16,6 +16,7 @@ use super::status::Console;
 use crate::recorder::StatusSource;
 use crate::recorder::health;
 use crate::recorder::stats::{SourceStatus, State as Stand, Status};
+use crate::recorder::upkeep::{Doing, UpkeepStatus};
 
 const DAY_NS: f64 = 86_400e9;
 
@@ -39,6 +40,9 @@ fn page(recorder: &StatusSource) -> Exposition {
     page.single(Gauge, "telereel_ready", "0 while data is at risk, as /readyz says.", is_ready);
     of_journal(&mut page, &status);
     of_segments(&mut page, &status, recorder.min_free_disk());
+    if let Some(upkeep) = &status.upkeep {
+        of_upkeep(&mut page, upkeep);
+    }
     of_sources(&mut page, &status.sources);
     of_devices(&mut page, recorder);
     page
@@ -98,6 +102,29 @@ fn of_segments(page: &mut Exposition, status: &Status, min_free_disk: u64) {
         let left = Value::Ns((days * DAY_NS) as u64);
         page.single(Gauge, "telereel_disk_left_seconds", help, left);
     }
+}
+
+fn of_upkeep(page: &mut Exposition, upkeep: &UpkeepStatus) {
+    let works = "1 while it prunes or compacts.";
+    page.single(Gauge, "telereel_upkeep_working", works, upkeep.state != Doing::Idle);
+    let waits = "1 while it stands still for the recording's sake.";
+    page.single(Gauge, "telereel_upkeep_waiting", waits, upkeep.waits);
+    if let Some(at_us) = upkeep.last_run_us {
+        let help = "When it last began.";
+        page.single(Gauge, "telereel_upkeep_last_run_timestamp_seconds", help, Value::Us(at_us));
+    }
+    if let Some(at_us) = upkeep.next_run_us {
+        let help = "When it is due next.";
+        page.single(Gauge, "telereel_upkeep_next_run_timestamp_seconds", help, Value::Us(at_us));
+    }
+    let messages = "Messages that it has removed.";
+    page.single(Counter, "telereel_upkeep_pruned_messages_total", messages, upkeep.pruned_messages);
+    let bytes = "Bytes of segments that it has removed.";
+    page.single(Counter, "telereel_upkeep_pruned_bytes_total", bytes, upkeep.pruned_bytes);
+    let sessions = "Sessions that it has compacted.";
+    page.single(Counter, "telereel_upkeep_compacted_sessions_total", sessions, upkeep.compacted_sessions);
+    let failing = "1 if something was in its way the last time; the status says what.";
+    page.single(Gauge, "telereel_upkeep_failing", failing, upkeep.error.is_some());
 }
 
 fn of_sources(page: &mut Exposition, sources: &[SourceStatus]) {

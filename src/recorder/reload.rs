@@ -1,10 +1,11 @@
-//! A new configuration while it records: sources and certificates are exchanged; what else has changed is named, and
+//! A new configuration while it records: sources and certificates are exchanged, upkeep goes by it; what else has changed is named, and
 //! waits for the next start.
 
 use tokio::sync::oneshot;
 
 use super::lineup::{Changes, Request};
 use super::start::{bind_webhooks, check_paths, server_tls};
+use super::upkeep::Plan;
 use super::{RecordError, Recorder};
 use crate::config::Config;
 
@@ -33,6 +34,7 @@ impl Recorder {
         let request = Request::Reload { sources: config.sources.clone(), answer };
         self.requests.send(request).await.map_err(|_| RecordError::Ending)?;
         let sources = answered.await.map_err(|_| RecordError::Ending)??;
+        self.running.keeping().replan(Plan::of(config));
         self.webhooks_tls.exchange(webhooks_tls);
         self.console_tls.exchange(console_tls);
         if let Some(bound) = opened {
@@ -53,9 +55,6 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("archive.segment_max_age", a.segment_max_age != b.segment_max_age),
         ("archive.session_roll", a.session_roll != b.session_roll),
         ("archive.min_free_disk", a.min_free_disk != b.min_free_disk),
-        ("archive.retain", a.retain != b.retain),
-        ("archive.retain_max_bytes", a.retain_max_bytes != b.retain_max_bytes),
-        ("archive.compact", a.compact_daily != b.compact_daily),
         ("archive.group_readable", a.group_readable != b.group_readable),
         ("limits.memory", old.limits.memory != new.limits.memory),
         ("webhooks.listen", old.webhooks.listen != new.webhooks.listen),

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 
 use super::source::Order;
@@ -46,12 +47,17 @@ pub async fn cross(
     let old = running.session();
     let (begin, begun) = watch::channel(false);
     let (ready, mut all_ready) = mpsc::channel::<()>(1);
-    for source in orders {
-        // A source that is over holds up nobody.
-        let _ = source.send(Order::Roll { ready: ready.clone(), begun: begun.clone() }).await;
-    }
-    drop(ready);
-    if tokio::time::timeout(READY_TIMEOUT, all_ready.recv()).await.is_err() {
+    let pause = async {
+        // All at once: one that takes no order holds up nobody, nor does one that is over.
+        let order = |source: mpsc::Sender<Order>| {
+            let order = Order::Roll { ready: ready.clone(), begun: begun.clone() };
+            async move { source.send(order).await.is_ok() }
+        };
+        join_all(orders.into_iter().map(order)).await;
+        drop(ready);
+        all_ready.recv().await
+    };
+    if tokio::time::timeout(READY_TIMEOUT, pause).await.is_err() {
         tracing::warn!("a source did not pause for the new session");
     }
     let rolled = running.journal().roll(header.clone(), started_ns);

@@ -72,7 +72,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// are sealed.
 pub fn start(
     archive: Archive,
-    lock: Lock,
+    lock: Arc<Lock>,
     parts: Receiver<PathBuf>,
     sealing: Arc<Sealing>,
 ) -> std::io::Result<oneshot::Receiver<()>> {

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::lineup::{self, Lineup};
 use super::sealer::{self, Sealing};
-use super::status::{Running, Sources, StatusSource};
+use super::status::{Running, Sessions, Sources, StatusSource};
+use super::upkeep::{self, Calendar, Keeping, Plan, Upkeep};
 use super::webhook::{self, Doors};
 use super::{Recorder, memory};
 use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport};
@@ -126,7 +127,8 @@ impl Recorder {
         let rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
 
         // From here on something is written.
-        let (archive, lock, recovered) = open_archive(config, options.disk).await?;
+        let (archive, lock, recovered, newest_us) = open_archive(config, options.disk).await?;
+        let lock = Arc::new(lock);
         let headers: Vec<SourceHeader> = config.sources.iter().map(vendors::source_header).collect();
         let started = clock.now();
         let mut header =
@@ -149,9 +151,11 @@ impl Recorder {
                 .map_err(|source| RecordError::Journal { source })?;
         let sealing = Arc::new(Sealing::new(clock.clone()));
         let parts = journal.closed_parts().ok_or(RecordError::SealerDied)?;
-        let sealed = sealer::start(archive.clone(), lock, parts, Arc::clone(&sealing))
+        let sealed = sealer::start(archive.clone(), Arc::clone(&lock), parts, Arc::clone(&sealing))
             .map_err(|source| RecordError::Thread { source })?;
 
+        let keeping = Arc::new(Keeping::new(Plan::of(config)));
+        let upkeep = Upkeep::new(archive.clone(), Arc::clone(&keeping), Calendar::new(started, newest_us));
         let running = StatusSource::new(Running {
             clock: clock.clone(),
             root: archive.root().to_owned(),
@@ -162,8 +166,12 @@ impl Recorder {
             min_free_disk: config.archive.min_free_disk,
             sealing,
             sources: Mutex::new(Sources::new(&headers)),
-            sessions: vec![(header, started.steady_ns)].into(),
+            sessions: Mutex::new(Sessions::new(header, started.steady_ns)),
+            keeping,
         });
+        let looked_at = running.clone();
+        let upkeep = upkeep::start(upkeep, lock, clock.clone(), move || looked_at.load())
+            .map_err(|source| RecordError::Thread { source })?;
 
         let doors = Doors::default();
         let started = Lineup::start(running.clone(), options.session, setups, doors.clone(), rng);
@@ -189,6 +197,7 @@ impl Recorder {
             running,
             journal,
             sealed,
+            upkeep,
         };
         if let Some(bound) = webhooks {
             recorder.serve_webhooks(bound);
@@ -287,10 +296,11 @@ pub(super) fn server_tls(
     config.map(Some).map_err(|source| RecordError::Tls { of: of.to_owned(), source })
 }
 
+/// With when the newest of what it holds was received.
 async fn open_archive(
     config: &Config,
     disk: Option<Arc<dyn Disk>>,
-) -> Result<(Archive, Lock, RecoverReport), RecordError> {
+) -> Result<(Archive, Lock, RecoverReport, Option<i64>), RecordError> {
     let root: PathBuf = config.archive.path.clone();
     let site = config.archive.site.clone();
     let group_readable = config.archive.group_readable;
@@ -299,7 +309,8 @@ async fn open_archive(
         let archive = Archive::create_or_open_on(disk, &root, &site)?;
         let lock = archive.lock()?;
         let recovered = archive::recover(&archive)?;
-        Ok((archive, lock, recovered))
+        let newest_us = archive.newest_received_us()?;
+        Ok((archive, lock, recovered, newest_us))
     })
     .await?
 }

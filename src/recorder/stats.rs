@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::upkeep::UpkeepStatus;
 use crate::message::SessionId;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -199,6 +200,9 @@ pub struct Status {
     pub rows_stored: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_error: Option<String>,
+    /// None where the configuration asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<UpkeepStatus>,
     pub disk_free_bytes: Option<u64>,
     /// How long the disk lasts at the rate of the last ten seconds, down to `min_free_disk`; none
     /// while nothing comes.

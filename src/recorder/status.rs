@@ -11,6 +11,7 @@ use super::sealer::Sealing;
 use super::stats::{
     DurableStatus, JournalStatus, SealingStatus, SourceStats, SourceStatus, State, Status, Summary,
 };
+use super::upkeep::{Keeping, Load};
 use super::{rfc3339, summarise};
 use crate::archive::{Archive, ArchiveError, Mark};
 use crate::clock::{Clock, Now};
@@ -37,8 +38,24 @@ pub struct Running {
     pub min_free_disk: u64,
     pub sealing: Arc<Sealing>,
     pub sources: Mutex<Sources>,
-    /// The sessions of this recorder, the current one last; never empty. Each with its start on the steady clock.
-    pub sessions: Mutex<Vec<(SessionHeader, u64)>>,
+    pub sessions: Mutex<Sessions>,
+    pub keeping: Arc<Keeping>,
+}
+
+/// The sessions of this recorder. Of those that are over only the ids: a header holds all declarations, and the recorder
+/// goes on for years.
+#[derive(Debug)]
+pub struct Sessions {
+    past: Vec<SessionId>,
+    current: SessionHeader,
+    /// Its start on the steady clock.
+    started_ns: u64,
+}
+
+impl Sessions {
+    pub fn new(current: SessionHeader, started_ns: u64) -> Self {
+        Self { past: Vec::new(), current, started_ns }
+    }
 }
 
 /// One source, as seen from outside its task.
@@ -98,13 +115,20 @@ impl StatusSource {
     }
 
     fn session_and_start(&self) -> (SessionHeader, u64) {
-        let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions[sessions.len() - 1].clone()
+        let sessions = self.sessions();
+        (sessions.current.clone(), sessions.started_ns)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another session has begun, at this time of the steady clock.
     pub fn rolled(&self, header: SessionHeader, started_ns: u64) {
-        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner).push((header, started_ns));
+        let mut sessions = self.sessions();
+        let over = std::mem::replace(&mut sessions.current, header).session_id;
+        sessions.past.push(over);
+        sessions.started_ns = started_ns;
     }
 
     /// Notes something in the session of the moment: now, or at this time of the wall clock. Writes to the disk.
@@ -161,14 +185,32 @@ impl StatusSource {
     }
 
     fn session_ids(&self) -> Vec<SessionId> {
-        let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.iter().map(|(header, _)| header.session_id).collect()
+        let sessions = self.sessions();
+        sessions.past.iter().copied().chain([sessions.current.session_id]).collect()
     }
 
     /// Whether the journal's writer answers. Waits for nothing.
     pub fn is_alive(&self) -> bool {
         let failed = self.0.journal.durable().borrow().error.is_some();
         !failed && health::is_alive(&self.0.journal.progress(), self.0.clock.now().steady_ns)
+    }
+
+    /// What upkeep goes by.
+    pub fn keeping(&self) -> &Arc<Keeping> {
+        &self.0.keeping
+    }
+
+    /// How much there is to do: upkeep leaves the disk and the cores to the recording.
+    pub fn load(&self) -> Load {
+        let journal = &self.0.journal;
+        let queue_is_long = journal.queued_bytes() as u64 > self.0.queue_bytes_max / 4;
+        if !journal.accepting() {
+            Load::Full
+        } else if queue_is_long || self.0.sealing.stats().waiting_since_ns.is_some() {
+            Load::Heavy
+        } else {
+            Load::Light
+        }
     }
 
     /// What puts data at risk now.
@@ -248,6 +290,7 @@ impl StatusSource {
             bytes_stored: sealed.bytes_stored,
             rows_stored: sealed.messages,
             seal_error: sealed.last_error,
+            upkeep: running.keeping.status(),
             disk_free_bytes: free,
             disk_left_days: free
                 .and_then(|free| days_left(free.saturating_sub(running.min_free_disk), bytes_per_s)),

@@ -34,11 +34,12 @@ use self::identifier::Identifier;
 use self::rows::{Fate, Wanted};
 use self::sidecars::Reach;
 use super::Archive;
+use super::encoding::Effort;
 use super::error::ArchiveError;
 use super::manifest::{Manifest, ManifestFile};
 use super::prune::alone;
 use super::reindex::reindex;
-use super::rewrite::{Merged, Rewrite, Watch, device_ids, key_values, run, schema_of};
+use super::rewrite::{Merged, Rewrite, Terms, Watch, device_ids, key_values, run, schema_of};
 use super::scan::ScanOptions;
 use super::sidecar::Sidecar;
 use crate::message::SessionId;
@@ -347,6 +348,8 @@ impl Archive {
         let rewrite = Rewrite {
             verb: "erase",
             at_us: plan.options.at_us,
+            effort: Effort::Keep,
+            row_group_bytes: Terms::default().row_group_bytes,
             session,
             manifests: vec![part.manifest.clone()],
             targets: alone(self, &part.divided)?,
@@ -355,7 +358,7 @@ impl Archive {
             keep: Some(&keep),
             agree: None,
         };
-        self.require_room(&rewrite.targets)?;
+        self.require_room(&rewrite.targets, 0)?;
         Ok(run(self, rewrite, watch)?.removed_rows)
     }
 

@@ -15,6 +15,7 @@ use super::output::Output;
 use super::seqs::{Seqs, joined};
 use crate::archive::Archive;
 use crate::archive::durable::remove_if_there;
+use crate::archive::encoding::Effort;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::kind_dir;
 use crate::archive::link::{LINK_KIND, push_links};
@@ -54,6 +55,8 @@ pub(in crate::archive) type Targets<'a> = Vec<Target<'a>>;
 pub(in crate::archive) struct Rewrite<'a> {
     pub verb: &'a str,
     pub at_us: i64,
+    pub effort: Effort,
+    pub row_group_bytes: usize,
     pub session: &'a Sidecar,
     /// In their order.
     pub manifests: Vec<Manifest>,
@@ -181,7 +184,8 @@ impl Making<'_> {
         let failed = |e: ArrowError| ArchiveError::WriteSegment { path: path.clone(), source: e.into() };
         let tmp = archive.layout.tmp().join(format!("rewrite-{session_id}-{}.parquet", self.tmp.len()));
         self.tmp.push(tmp.clone());
-        let mut output = Output::create(archive, naming, tmp, target.schema.clone())?;
+        let how = (self.rewrite.effort, self.rewrite.row_group_bytes);
+        let mut output = Output::create(archive, naming, tmp, target.schema.clone(), how)?;
         let mut removed = Seqs::default();
         let first = target.inputs[0].clone();
         let columns: Option<Vec<String>> =

@@ -50,6 +50,34 @@ pub(super) use input::{Merged, device_ids, key_values, schema_of, stamp_of};
 pub(super) use removed::{finish_removals, remove_session, remove_session_if};
 pub(super) use seqs::Seqs;
 
+use crate::clock::Clock;
+
+/// What upkeep may take for itself, and which time it writes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// When it is done, in microseconds since the Unix epoch. None: now, by the system's clock.
+    pub at_us: Option<i64>,
+    /// What has to stay free on the disk while old and new files lie beside each other.
+    pub spare_bytes: u64,
+    /// An open row group holds at most this: only payloads of a kilobyte and more, or a small bound, make it smaller
+    /// than it could be.
+    pub row_group_bytes: usize,
+    /// Beside a recorder, whose cores and memory it is to leave alone: compaction makes somewhat larger files then.
+    pub beside_recorder: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { at_us: None, spare_bytes: 0, row_group_bytes: 128 << 20, beside_recorder: false }
+    }
+}
+
+impl Terms {
+    pub(super) fn at_us(&self) -> i64 {
+        self.at_us.unwrap_or_else(|| Clock::System.now().wall_us)
+    }
+}
+
 /// Whoever asked for upkeep: is told how many messages of how many have been gone through, and may end it. Ended
 /// before the commit, nothing has changed.
 #[derive(Clone, Copy)]

@@ -22,14 +22,12 @@ const WAITING_ROWS: usize = 8192;
 /// Or when their payloads are as large.
 const WAITING_PAYLOAD_BYTES: u64 = 4 * 1024 * 1024;
 
-/// An open row group holds at most this: only payloads of a kilobyte and more make it smaller than it could be.
-const ROW_GROUP_BYTES: usize = 128 * 1024 * 1024;
-
 pub(super) struct Output {
     naming: Naming,
     tmp: PathBuf,
     schema: SchemaRef,
     file: SegmentFile,
+    row_group_bytes: usize,
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
     /// Of the rows that were written.
@@ -53,8 +51,9 @@ impl Output {
         naming: Naming,
         tmp: PathBuf,
         schema: SchemaRef,
+        (effort, row_group_bytes): (Effort, usize),
     ) -> Result<Self, ArchiveError> {
-        let options = writer_options(&schema, naming.pairs(), Effort::Keep);
+        let options = writer_options(&schema, naming.pairs(), effort);
         let path = PathBuf::from(&naming.path);
         let new = NewFile { tmp: tmp.clone(), path, schema: Arc::clone(&schema), options };
         let file = SegmentFile::create(&*archive.disk, new)?;
@@ -63,6 +62,7 @@ impl Output {
             tmp,
             schema,
             file,
+            row_group_bytes,
             waiting: Vec::new(),
             waiting_rows: 0,
             written_payload_bytes: 0,
@@ -95,10 +95,10 @@ impl Output {
         self.written_payload_bytes = self.tally.payload_bytes;
         match &waiting[..] {
             [] => Ok(()),
-            [one] => self.file.write(one, ROW_GROUP_BYTES),
+            [one] => self.file.write(one, self.row_group_bytes),
             several => {
                 let rows = concat_batches(&self.schema, several).map_err(|e| self.failed(e))?;
-                self.file.write(&rows, ROW_GROUP_BYTES)
+                self.file.write(&rows, self.row_group_bytes)
             }
         }
     }

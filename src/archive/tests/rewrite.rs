@@ -120,7 +120,11 @@ fn a_compacted_session_has_one_file_for_each_kind_and_day_and_every_row() {
     let archive = Archive::open(template.dir.path()).unwrap();
     let (before, links) = (archive.info(template.header.session_id).unwrap(), listed(&archive).len());
     let dry = archive
-        .compact(template.header.session_id, CompactOptions { dry_run: true, redecode: None }, &Watch::NONE)
+        .compact(
+            template.header.session_id,
+            CompactOptions { dry_run: true, ..CompactOptions::default() },
+            &Watch::NONE,
+        )
         .unwrap();
     assert_eq!(listed(&archive).len(), links, "a dry run changes nothing");
 

@@ -16,6 +16,7 @@ fn well() -> Status {
         bytes_stored: 0,
         rows_stored: 0,
         seal_error: None,
+        upkeep: None,
         disk_free_bytes: None,
         disk_left_days: None,
     }
