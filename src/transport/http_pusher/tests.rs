@@ -246,6 +246,14 @@ async fn nobody_there_and_a_path_that_cannot_be_asked_for_are_refusals() {
     let summary = push(&url, RULE, vec![row(0, "/a b\n", "x"), row(1, "/ok", "y")]).await;
     assert_eq!((summary.messages, summary.refused), (1, 1));
     assert_eq!(receiver.bodies(), ["y"]);
+
+    // Nothing leaves the URL that was named.
+    let outside = ["/../x", "/%2e%2E/x", "/a/..;/x", "locks", "?x", "/%2e./x?y", "//../x"];
+    let mut rows: Vec<Row> = (0..).zip(outside).map(|(seq, path)| row(seq, path, "outside")).collect();
+    rows.push(row(90, "/a/..b?up=/../x", "inside"));
+    let summary = push(&format!("{url}/base"), RULE, rows).await;
+    assert_eq!((summary.messages, summary.refused), (1, outside.len() as u64));
+    assert_eq!(receiver.bodies(), ["y", "inside"]);
 }
 
 #[tokio::test]
