@@ -16,6 +16,8 @@ pub enum ArchiveError {
          move or mount the whole archive"
     )]
     Link { path: PathBuf },
+    #[error("{session} has {most} marks already, which are the most that a session may have")]
+    TooManyMarks { session: String, most: usize },
     #[error("{path} is a file: an archive is a folder")]
     NotAFolder { path: PathBuf },
     #[error(

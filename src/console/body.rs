@@ -12,7 +12,7 @@ use axum::Json;
 use serde_json::json;
 
 /// An action, or a note of 4 KiB with every character escaped, is shorter.
-const BODY_BYTES_MAX: usize = 64 << 10;
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Who asks has the body at hand.
 const PATIENCE: Duration = Duration::from_secs(10);

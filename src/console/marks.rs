@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::status::Console;
 use super::{body, guard};
+use crate::archive::ArchiveError;
 use crate::units::{Moment, format_time_us, parse_moment};
 
 /// A sidecar is rewritten whole for each mark: notes, not documents.
@@ -57,6 +58,9 @@ pub(super) async fn mark(State(console): State<Arc<Console>>, headers: HeaderMap
                 "note": mark.note,
             });
             (StatusCode::CREATED, Json(body)).into_response()
+        }
+        Ok(Err(error @ ArchiveError::TooManyMarks { .. })) => {
+            (StatusCode::CONFLICT, Json(json!({"error": error.to_string()}))).into_response()
         }
         Ok(Err(error)) => {
             tracing::error!("a mark could not be kept: {error}");

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -127,6 +127,9 @@ pub async fn whole(
 
 /// Reads a refused request's body off and keeps none of it. Whether its connection can carry the next request.
 pub async fn read_off(body: Body, patience: Patience) -> bool {
+    if body.size_hint().lower() > REFUSED_BODY_BYTES as u64 {
+        return false;
+    }
     let read = async {
         let (mut pieces, mut bytes) = (body.into_data_stream(), 0);
         while let Some(piece) = pieces.next().await {
