@@ -140,7 +140,12 @@ mod tests {
         table.row(["\u{1b}\n".into(), "2".into(), String::new()]);
         assert_eq!(
             table.lines(),
-            ["name   rows  state", "a     12345  up", "höme      1", "\\u{1b}\\u{a}      2"]
+            [
+                "name          rows  state",
+                "a            12345  up",
+                "höme             1",
+                "\\u{1b}\\u{a}      2"
+            ]
         );
     }
 }
