@@ -2,6 +2,7 @@
 //! into what it works with (`commands`).
 
 mod exchange;
+mod parse;
 mod privacy;
 mod service;
 mod shaping;
@@ -17,6 +18,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::exchange::{Clip, Export, FileFormat, Import, Mark};
+pub use self::parse::parse;
 pub use self::privacy::{Privacy, PrivacyKey};
 pub use self::service::{LogFormat, Unit};
 pub use self::shaping::Shaping;

@@ -21,6 +21,8 @@ pub mod clock;
 pub mod disk;
 
 pub mod secret;
+// Text from outside, without what steers a terminal.
+pub mod printable;
 
 pub mod units;
 

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use telereel::cli::Cli;
-use telereel::commands;
+use telereel::{cli, commands};
 
 fn main() -> ExitCode {
-    commands::main(Cli::parse())
+    commands::main(cli::parse())
 }

@@ -232,6 +232,14 @@ fn char_len(text: &[u8]) -> usize {
     1 + text[1..].iter().take_while(|b| **b & 0xC0 == 0x80).count()
 }
 
+/// Whether a segment of this URL path is `.` or `..`, or may become one on its way: with `%2e` for a dot, `%2f` or `\`
+/// for a slash, or parameters after a `;`. Such a path leads elsewhere than it begins.
+pub fn has_dot_segment(path: &str) -> bool {
+    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    let mut segments = plain.split(['/', '\\']).map(|segment| segment.split(';').next().unwrap_or(segment));
+    segments.any(|segment| matches!(segment, "." | ".."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +254,26 @@ mod tests {
         }
         for (pattern, text) in no {
             assert!(!glob(pattern.as_bytes(), text.as_bytes()), "{pattern} should not match {text}");
+        }
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_known() {
+        for path in [
+            "/..",
+            "/a/../b",
+            "/./a",
+            "/a/%2E%2e/b",
+            "/a/.%2e",
+            "/a%2F..%2fb",
+            "/a\\..\\b",
+            "/a/..;x=1/b",
+            "..%5ca",
+        ] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in ["/", "", "/a.b/...", "/v1.2/..a", "/a%252e", "/;/a", "/a..b"] {
+            assert!(!has_dot_segment(path), "{path}");
         }
     }
 

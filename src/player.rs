@@ -68,7 +68,7 @@ pub use self::report::{ClientReport, Quantiles, Report, SourceReport};
 use self::sleep::Asleep;
 use self::stages::Stages;
 use self::stock::Stock;
-pub use self::targets::{PublishTo, PushTarget, PushTo, drain_for};
+pub use self::targets::{PublishTo, PushTarget, PushTo, drain_for, shown};
 use crate::message::{Row, SessionId};
 use crate::transport::dial::DialError;
 use crate::transport::fanout::{Fanout, JoinError};

@@ -19,6 +19,9 @@ use super::{Archive, session};
 use crate::index::{ClipRow, MarkRow};
 use crate::message::SessionId;
 
+/// Marks of a session: each that is added rewrites them all, and anybody on this machine may ask a recorder to.
+const MARKS_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
+
 /// A named stretch of a session: `seq_from <= seq < seq_to`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clip {
@@ -138,6 +141,9 @@ impl Archive {
     /// Notes something at a moment of a session.
     pub fn add_mark(&self, session_id: SessionId, mark: Mark) -> Result<(), ArchiveError> {
         self.edit_sidecar(session_id, |sidecar| {
+            if sidecar.marks.len() >= MARKS_MAX {
+                return Err(ArchiveError::TooManyMarks { session: sidecar.name.clone(), most: MARKS_MAX });
+            }
             let at = sidecar.marks.partition_point(|known| known.elapsed_ns <= mark.elapsed_ns);
             sidecar.marks.insert(at, mark);
             Ok(())

@@ -11,6 +11,13 @@ use crate::message::SessionId;
 pub enum ArchiveError {
     #[error("there is no archive at {path}: `telereel record` makes one; name another with --archive")]
     Missing { path: PathBuf },
+    #[error(
+        "{path} is a symbolic link: nothing of an archive may lie elsewhere; move what it leads to in its place, or \
+         move or mount the whole archive"
+    )]
+    Link { path: PathBuf },
+    #[error("{session} has {most} marks already, which are the most that a session may have")]
+    TooManyMarks { session: String, most: usize },
     #[error("{path} is a file: an archive is a folder")]
     NotAFolder { path: PathBuf },
     #[error(

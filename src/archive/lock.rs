@@ -74,6 +74,7 @@ impl Archive {
         let path = self.layout.lock();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(self.file_mode());
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
         let mut file = options.open(&path).doing("open", &path)?;
         match try_for_a_while(&file) {
             Ok(()) => {}

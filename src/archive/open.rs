@@ -1,6 +1,6 @@
 //! Making an archive and opening one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ impl Archive {
     ) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
         refuse_file(root.as_ref())?;
+        refuse_links(&layout)?;
         if description(&layout, &*disk)?.is_none() {
             create(&layout, &*disk, site)?;
         }
@@ -60,6 +61,7 @@ impl Archive {
     pub fn open_on(disk: Arc<dyn Disk>, root: impl AsRef<Path>) -> Result<Self, ArchiveError> {
         let layout = Layout::new(root.as_ref());
         refuse_file(root.as_ref())?;
+        refuse_links(&layout)?;
         let Some(json) = description(&layout, &*disk)? else {
             return Err(ArchiveError::Missing { path: root.as_ref().to_owned() });
         };
@@ -136,6 +138,43 @@ fn refuse_file(root: &Path) -> Result<(), ArchiveError> {
     if root.is_file() { Err(ArchiveError::NotAFolder { path: root.to_owned() }) } else { Ok(()) }
 }
 
+/// Refuses an archive of which something lies elsewhere, by a symbolic link: what is written to it, and removed from
+/// it, would be written and removed there. The archive's own folder may be reached by one.
+fn refuse_links(layout: &Layout) -> Result<(), ArchiveError> {
+    let is_link = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    let refuse = |path: PathBuf| if is_link(&path) { Err(ArchiveError::Link { path }) } else { Ok(()) };
+    let folders = [
+        layout.journal(),
+        layout.tmp(),
+        layout.data(),
+        layout.manifests(),
+        layout.sessions(),
+        layout.schema(),
+        layout.views(),
+    ];
+    let files = [layout.archive_json(), layout.readme(), layout.lock(), layout.segments(), layout.index()];
+    let beside_index = ["-wal", "-shm", "-journal"].map(|end| {
+        let mut path = layout.index().into_os_string();
+        path.push(end);
+        PathBuf::from(path)
+    });
+    folders.into_iter().chain(files).chain(beside_index).try_for_each(refuse)?;
+    // `vendor=V` and `kind=K`: few, and folders of the files that are written and removed.
+    for vendor in names_in(&layout.data()) {
+        for kind in names_in(&vendor) {
+            refuse(kind)?;
+        }
+        refuse(vendor)?;
+    }
+    Ok(())
+}
+
+/// Nothing where it cannot be listed: who uses it will say so.
+fn names_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
 fn create(layout: &Layout, disk: &dyn Disk, site: &str) -> Result<(), ArchiveError> {
     let root = layout.root();
     if is_used(root)? {
@@ -178,6 +217,40 @@ mod tests {
         assert_eq!(again.site(), "home-12");
         assert_eq!(Archive::open(&root).unwrap().site(), "home-12");
         assert!(std::fs::read_to_string(root.join("README.md")).unwrap().contains("read_parquet"));
+    }
+
+    #[test]
+    fn an_archive_of_which_something_lies_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::fs::write(elsewhere.join("thesis.tex"), "mine").unwrap();
+        let file = elsewhere.join("thesis.tex");
+        let folders = ["journal", "tmp", "data", "manifests", "sessions", "schema", "views"];
+        let deep = ["data/vendor=v", "data/vendor=v/kind=k"];
+        let files =
+            ["archive.json", "README.md", "lock", "segments.jsonl", "index.sqlite", "index.sqlite-wal"];
+        let linked = |name: &str, to: &Path| {
+            let root = dir.path().join(name.replace('/', "-"));
+            Archive::create_or_open(&root, "").unwrap();
+            let at = root.join(name);
+            let _ = std::fs::remove_dir(&at);
+            let _ = std::fs::remove_file(&at);
+            std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(to, &at).unwrap();
+            for refused in [Archive::open(&root), Archive::create_or_open(&root, "")] {
+                let Err(ArchiveError::Link { path }) = refused else { panic!("{name}: {refused:?}") };
+                assert_eq!(path, at);
+            }
+        };
+        folders.iter().chain(&deep).for_each(|name| linked(name, &elsewhere));
+        files.iter().for_each(|name| linked(name, &file));
+        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+
+        // The archive itself may be reached by a link.
+        Archive::create_or_open(dir.path().join("whole"), "").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("whole"), dir.path().join("link")).unwrap();
+        Archive::open(dir.path().join("link")).unwrap().lock().unwrap();
     }
 
     #[test]

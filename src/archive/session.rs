@@ -153,11 +153,12 @@ pub(super) fn unique_name(wanted: &str, taken: &HashSet<String>) -> String {
 
 /// The position of the session that `wanted` names.
 pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, ArchiveError> {
-    if let Some(named) = sessions.iter().rposition(|s| s.name == wanted) {
-        return Ok(named);
-    }
+    // First: a session that was handed over may be called so, and is not to be taken for the latest.
     if wanted == "latest" && !sessions.is_empty() {
         return Ok(latest(sessions));
+    }
+    if let Some(named) = sessions.iter().rposition(|s| s.name == wanted) {
+        return Ok(named);
     }
     let wanted_id = wanted.to_ascii_lowercase();
     let matches: Vec<usize> = (0..sessions.len())

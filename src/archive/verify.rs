@@ -415,8 +415,11 @@ pub(super) fn segment_files(archive: &Archive) -> Result<Vec<PathBuf>, ArchiveEr
             entries => entries.doing("list", &folder)?,
         };
         for entry in entries {
-            let path = entry.doing("list", &folder)?.path();
-            if path.is_dir() {
+            let entry = entry.doing("list", &folder)?;
+            let path = entry.path();
+            // What a link leads to is not the archive's.
+            let is_folder = entry.file_type().doing("look at", &path)?.is_dir();
+            if is_folder {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "parquet")
                 && path.file_name().is_some_and(|n| n != SCHEMA_FILE)

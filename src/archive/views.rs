@@ -241,7 +241,9 @@ impl Kind {
         let columns: Vec<String> = self
             .columns
             .iter()
-            .map(|field| format!("CAST(NULL AS {}) AS \"{}\"", duckdb_type(field.data_type()), field.name()))
+            .map(|field| {
+                format!("CAST(NULL AS {}) AS {}", duckdb_type(field.data_type()), quoted(field.name()))
+            })
             .collect();
         template
             .replace("{view}", &self.view_name())
@@ -257,7 +259,7 @@ impl Kind {
         for (value, data_type, columns) in rules {
             let given = columns.iter().find(|(column, _)| self.has(column));
             let expression = match given {
-                Some((column, expression)) => expression.replace("{}", &format!("\"{column}\"")),
+                Some((column, expression)) => expression.replace("{}", &quoted(column)),
                 None => format!("CAST(NULL AS {data_type})"),
             };
             sql = sql.replace(&format!("{{{value}}}"), &expression);
@@ -327,6 +329,11 @@ impl Kind {
     }
 }
 
+/// A name in SQL: what lies in an archive that was handed over may be called anything.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// DuckDB's name for the type that it reads a column as.
 fn duckdb_type(data_type: &DataType) -> String {
     match data_type {
@@ -340,8 +347,10 @@ fn duckdb_type(data_type: &DataType) -> String {
         DataType::Map(..) => "MAP(VARCHAR, VARCHAR)".into(),
         DataType::List(element) => format!("{}[]", duckdb_type(element.data_type())),
         DataType::Struct(members) => {
-            let members: Vec<String> =
-                members.iter().map(|m| format!("\"{}\" {}", m.name(), duckdb_type(m.data_type()))).collect();
+            let members: Vec<String> = members
+                .iter()
+                .map(|m| format!("{} {}", quoted(m.name()), duckdb_type(m.data_type())))
+                .collect();
             format!("STRUCT({})", members.join(", "))
         }
         _ => "VARCHAR".into(),

@@ -85,9 +85,12 @@ pub(super) fn run(context: &Context, args: Import) -> anyhow::Result<Outcome> {
     let told = Told { sessions, messages, bad };
     print(context.json, &told, |out| {
         for session in &told.sessions {
-            let Imported { session_id, session: name, messages, was } = session;
+            let Imported { session_id, session: name, messages, was, called } = session;
             let new = was.map(|was| format!("; the archive has {was} already")).unwrap_or_default();
-            out.line(format!("{} messages as session {name} ({session_id}){new}", human_count(*messages)))?;
+            let called =
+                called.as_ref().map(|called| format!("; the file calls it {called:?}")).unwrap_or_default();
+            let messages = human_count(*messages);
+            out.line(format!("{messages} messages as session {name} ({session_id}){new}{called}"))?;
         }
         match told.bad {
             0 => Ok(()),

@@ -4,6 +4,7 @@ mod units;
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use anyhow::Context as _;
 
@@ -38,7 +39,7 @@ pub(super) fn run(context: &Context, args: Init) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let path = context.config_path();
-    let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let path = path.display();

@@ -6,6 +6,8 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
+use crate::printable::{printable, printable_lines};
+
 /// Whoever read standard output has closed it.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output was closed")]
@@ -20,7 +22,7 @@ impl Out {
     }
 
     pub(super) fn line(&mut self, line: impl Display) -> anyhow::Result<()> {
-        writeln!(self.0, "{line}").map_err(closed)
+        writeln!(self.0, "{}", printable_lines(&line.to_string())).map_err(closed)
     }
 
     /// One JSON document on a line of its own.
@@ -68,10 +70,10 @@ pub(super) fn print_error(error: &anyhow::Error) {
         }
         let (start, indent) =
             if said.is_empty() { ("error: ", "       ") } else { ("  caused by: ", "    ") };
-        let text = text.replace('\n', &format!("\n{indent}"));
+        let text = printable_lines(&text).replace('\n', &format!("\n{indent}"));
         // A terminal that is gone reads it no more, and `eprintln!` would panic.
         let _ = writeln!(io::stderr(), "{start}{text}");
-        said.push_str(&text);
+        said.push_str(&cause.to_string());
     }
 }
 
@@ -88,7 +90,7 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell).into_owned()).collect());
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -135,6 +137,15 @@ mod tests {
         let mut table = Table::new(&["name", ">rows", "state"]);
         table.row(["a".into(), "12345".into(), "up".into()]);
         table.row(["höme".into(), "1".into(), String::new()]);
-        assert_eq!(table.lines(), ["name   rows  state", "a     12345  up", "höme      1"]);
+        table.row(["\u{1b}\n".into(), "2".into(), String::new()]);
+        assert_eq!(
+            table.lines(),
+            [
+                "name          rows  state",
+                "a            12345  up",
+                "höme             1",
+                "\\u{1b}\\u{a}      2"
+            ]
+        );
     }
 }

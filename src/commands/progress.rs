@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::context::Context;
+use crate::printable::{printable, printable_lines};
 use crate::units::human_count;
 
 /// Shared by the progress line and the log, so that neither writes over the other.
@@ -33,9 +34,9 @@ impl Screen {
             return;
         }
         if self.is_logged {
-            return tracing::info!("{text}");
+            return tracing::info!("{}", printable(&text.to_string()));
         }
-        let line = format!("{text}\n");
+        let line = format!("{}\n", printable_lines(&text.to_string()));
         // If nobody can read it, nobody misses it.
         let _ = self.beside(|| stderr().write_all(line.as_bytes()));
     }
@@ -78,7 +79,7 @@ impl Progress {
     }
 
     pub(super) fn say(&self, text: &str) {
-        self.0.set_message(text.to_owned());
+        self.0.set_message(printable(text).into_owned());
     }
 }
 

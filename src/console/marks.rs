@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::guard;
 use super::status::Console;
+use super::{body, guard};
+use crate::archive::ArchiveError;
 use crate::units::{Moment, format_time_us, parse_moment};
 
 /// A sidecar is rewritten whole for each mark: notes, not documents.
@@ -31,10 +32,14 @@ struct Request {
     at: Option<String>,
 }
 
-pub(super) async fn mark(State(console): State<Arc<Console>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn mark(State(console): State<Arc<Console>>, headers: HeaderMap, body: Body) -> Response {
     if let Err(refusal) = guard::check(console.token.as_ref(), &headers) {
         return refusal.respond(Json(json!({"error": refusal.to_string()})));
     }
+    let body = match body::read(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
     let (note, at_us) = match read(&body) {
         Ok(read) => read,
         Err(error) => {
@@ -53,6 +58,9 @@ pub(super) async fn mark(State(console): State<Arc<Console>>, headers: HeaderMap
                 "note": mark.note,
             });
             (StatusCode::CREATED, Json(body)).into_response()
+        }
+        Ok(Err(error @ ArchiveError::TooManyMarks { .. })) => {
+            (StatusCode::CONFLICT, Json(json!({"error": error.to_string()}))).into_response()
         }
         Ok(Err(error)) => {
             tracing::error!("a mark could not be kept: {error}");

@@ -3,6 +3,7 @@
 //!
 //! No domain logic: it shows what others know, and hands on what is ordered.
 
+mod body;
 mod exposition;
 mod guard;
 mod health;

@@ -23,7 +23,7 @@ mod metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -31,9 +31,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use self::action::{Action, Wrong};
-use super::guard;
+use super::{body, guard};
 use crate::message::{Selection, SessionId};
 use crate::player::control::{Awaited, Control, Order, Place, Refused, Snapshot, State as Stand, Steps};
 use crate::player::endpoints::Api;
@@ -45,6 +46,12 @@ const ID: &str = "1";
 
 /// How long an answer waits for an order to be carried out: the scheduler may wait for a slow client.
 const OBEY_MAX: Duration = Duration::from_secs(10);
+
+/// Requests that wait at one listener at a time.
+const WAITERS_MAX: usize = if cfg!(test) { 4 } else { 1_024 };
+
+/// How long one waits that does not say.
+const WAIT: Duration = Duration::from_secs(86_400);
 
 /// Finds, in the recording from this moment on (nanoseconds since the earliest session's start), the first
 /// selected message after `after` for which the text of a `--where` holds, if there is one.
@@ -65,6 +72,8 @@ struct Console {
     control: Arc<Control>,
     find: Arc<Find>,
     token: Option<Secret>,
+    /// For those that wait. Whoever has gone meanwhile is not noticed.
+    waiters: Semaphore,
     /// It can be reached from other machines.
     is_exposed: bool,
 }
@@ -72,7 +81,8 @@ struct Console {
 /// The API for every listener of a replay.
 pub fn api(token: Option<Secret>, find: Arc<Find>) -> Api {
     Api::new(move |control, is_exposed| {
-        let console = Console { control, find: Arc::clone(&find), token: token.clone(), is_exposed };
+        let waiters = Semaphore::new(WAITERS_MAX);
+        let console = Console { control, find: Arc::clone(&find), token: token.clone(), waiters, is_exposed };
         Router::new()
             .route("/metrics", get(metrics::metrics).fallback(not_allowed))
             .route("/livez", get(metrics::livez).fallback(not_allowed))
@@ -198,11 +208,15 @@ async fn act(
     State(console): State<Arc<Console>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     if let Some(refusal) = console.refusal(&headers, &id) {
         return refusal;
     }
+    let body = match body::read(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
     let now_us = console.control.now().wall_us;
     match action::parse(&body, now_us) {
         Ok(Action::Order(order)) => console.order(order).await,
@@ -227,11 +241,11 @@ async fn wait(
             return wrong(StatusCode::BAD_REQUEST, error, expected);
         }
     };
-    let waited = console.control.wait(awaited);
-    let waited = match timeout {
-        None => Some(waited.await),
-        Some(timeout) => tokio::time::timeout(timeout, waited).await.ok(),
+    let Ok(_waiting) = console.waiters.try_acquire() else {
+        let expected = format!("at most {WAITERS_MAX} that wait at a time");
+        return wrong(StatusCode::TOO_MANY_REQUESTS, "too many wait already", expected);
     };
+    let waited = tokio::time::timeout(timeout.unwrap_or(WAIT), console.control.wait(awaited)).await.ok();
     match waited {
         Some(Ok(snapshot)) => answer(&snapshot),
         Some(Err(snapshot)) => {

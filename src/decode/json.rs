@@ -163,6 +163,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
+/// Of one list; what has more is no list of things, and a few bytes of each would take a hundred times as many.
+pub(super) const ELEMENTS_MAX: usize = 65_536;
+
 impl<'a> Reader<'a> {
     /// The reader of a body, or of an element of a list.
     fn new(plan: &'a Plan, row: &'a mut Row, parser: Parser) -> Self {
@@ -219,7 +222,10 @@ impl<'a> Reader<'a> {
         let mut count = 0;
         let end = loop {
             match next(&mut element) {
-                Ok(true) => self.row.adopt(&mut element, name, count),
+                Ok(true) if count < ELEMENTS_MAX && self.row.has_room() => {
+                    self.row.adopt(&mut element, name, count);
+                }
+                Ok(true) => self.row.leave_out(name, count),
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }

@@ -33,6 +33,8 @@ pub(super) struct Row {
     ranks: Vec<u8>,
     texts: String,
     items: Vec<Value>,
+    /// The list of which elements were left out last.
+    left_out: Option<String>,
     /// What went wrong, joined by `; `.
     pub(super) errors: String,
     /// Per node: the row in which it was last met, to notice a key that is repeated.
@@ -50,6 +52,13 @@ pub(super) struct Row {
 
 /// Beyond this many bytes further errors of a row are not told.
 const ERRORS_BYTES_MAX: usize = 500;
+
+/// Values of all lists of a message, those of repeated keys included: 24 MiB.
+const ITEMS_MAX: usize = 1 << 20;
+
+/// What is kept for the next message, though a large one needed more.
+const ITEMS_KEPT: usize = 1 << 14;
+const TEXT_BYTES_KEPT: usize = 1 << 20;
 
 /// So much of an unexpected text is shown.
 const SHOWN_CHARS_MAX: usize = 40;
@@ -74,8 +83,11 @@ impl Row {
             self.values[slot] = Value::Absent;
         }
         self.texts.clear();
+        self.texts.shrink_to(TEXT_BYTES_KEPT);
         self.items.clear();
+        self.items.shrink_to(ITEMS_KEPT);
         self.errors.clear();
+        self.left_out = None;
         self.number += 1;
     }
 
@@ -170,6 +182,19 @@ impl Row {
         }
         if !element.errors.is_empty() {
             self.note(format_args!("{name}[{index}].{}", element.errors));
+        }
+    }
+
+    /// Whether another element of a list fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.items.len() < ITEMS_MAX
+    }
+
+    /// Tells, once for each list, from which element on they are left out.
+    pub(super) fn leave_out(&mut self, name: &str, index: usize) {
+        if self.left_out.as_deref() != Some(name) {
+            self.left_out = Some(name.to_owned());
+            self.note(format_args!("{name}: too many elements, left out from the {index}th on"));
         }
     }
 

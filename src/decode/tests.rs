@@ -9,6 +9,7 @@ use arrow::array::{
 use arrow::datatypes::Schema;
 use proptest::prelude::*;
 
+use super::json::ELEMENTS_MAX;
 use super::*;
 
 mod builtin;
@@ -362,6 +363,20 @@ fn lists_of_strings_and_of_structs() {
     let repeated = decode(&structs, r#"{"targets":[{"id":"a"},{"id":"b"}],"targets":[{"id":"c"}]}"#);
     assert_eq!(repeated.column("targets").as_list::<i32>().value(0).len(), 1);
     assert!(decode(&structs, r#"{"targets":[5]}"#).error.is_some());
+
+    // A few bytes each, which would take a hundred times as many.
+    let many = |n| format!("[{}0]", "0,".repeat(n - 1));
+    let largest = decode(&strings, &format!(r#"{{"parts":{}}}"#, many(ELEMENTS_MAX)));
+    assert_eq!(
+        (largest.column("parts").as_list::<i32>().value(0).len(), largest.error),
+        (ELEMENTS_MAX, None)
+    );
+    for body in [many(ELEMENTS_MAX + 2), format!("{0},\"parts\":{0}", many(ELEMENTS_MAX + 1))] {
+        let cut = decode(&strings, &format!(r#"{{"parts":{body}}}"#));
+        assert_eq!(cut.column("parts").as_list::<i32>().value(0).len(), ELEMENTS_MAX);
+        let error = cut.error.unwrap();
+        assert!(error.starts_with("parts: too many elements, left out from the 65536th on"), "{error}");
+    }
 }
 
 proptest! {

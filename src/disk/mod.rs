@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-pub use real::RealDisk;
+pub use real::{RealDisk, create_private, create_private_dir};
 pub use sim::{Fault, Operation, SimDisk};
 
 /// A file being written, append only.

@@ -27,6 +27,16 @@ impl RealDisk {
     }
 }
 
+/// A new file at `path` that only its owner may read, as all that may hold what was recorded; an older one is emptied.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Makes the folder `path`, and those above it, for their owner alone.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 struct RealFile(File);
 
 impl Write for RealFile {

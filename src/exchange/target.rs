@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::{ExchangeError, IoContext};
@@ -20,7 +21,7 @@ pub struct Target {
 impl Target {
     pub fn create(path: &Path) -> Result<Self, ExchangeError> {
         let tmp = beside(path);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&tmp);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&tmp);
         let file = BufWriter::with_capacity(BUFFER_BYTES, file.doing("create", &tmp)?);
         Ok(Self { path: path.to_owned(), tmp, file, is_put: false })
     }

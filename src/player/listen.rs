@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::PlayError;
+use super::{PlayError, shown};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl FromStr for Listen {
     type Err = PlayError;
 
     fn from_str(text: &str) -> Result<Self, PlayError> {
-        let wrong = |expected| PlayError::NotAListener { text: text.to_owned(), expected };
+        let wrong = |expected| PlayError::NotAListener { text: shown(text), expected };
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| wrong("expected a URL, as in http://127.0.0.1:0"))?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {

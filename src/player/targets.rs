@@ -178,11 +178,20 @@ fn client_id(fanout: &Fanout, n: usize) -> String {
     format!("telereel-{:013x}{:x}", fanout.clock().now().wall_us & 0xF_FFFF_FFFF_FFFF, n & 0xF)
 }
 
-/// What was typed, without what may be a password: all between `//` and `@`.
-fn shown(text: &str) -> String {
-    match (text.find("//"), text.rfind('@')) {
-        (Some(start), Some(end)) if start + 2 < end => format!("{}…{}", &text[..start + 2], &text[end..]),
-        _ => text.to_owned(),
+/// What was typed, without what may be a password or a token: all up to an `@`, but for the scheme and the source
+/// before it, and all of a query.
+pub fn shown(text: &str) -> String {
+    let is_plain = |before: &str| !before.contains([':', '@', '/', '?']);
+    let after_scheme = text.find("://").filter(|at| is_plain(&text[..*at])).map(|at| at + 3);
+    let after_source = || text.find('=').filter(|at| is_plain(&text[..*at])).map(|at| at + 1);
+    let (before, rest) = text.split_at(after_scheme.or_else(after_source).unwrap_or(0));
+    let (is_cut, rest) = match rest.rfind('@') {
+        Some(at) if at > 0 => ("…", &rest[at..]),
+        _ => ("", rest),
+    };
+    match rest.find(['?', '#']) {
+        Some(at) => format!("{before}{is_cut}{}…", &rest[..=at]),
+        None => format!("{before}{is_cut}{rest}"),
     }
 }
 
@@ -220,6 +229,27 @@ mod tests {
             drain_for(&vendors.iter().map(target).collect::<Vec<_>>()).as_secs()
         };
         assert_eq!((drain_s(&[]), drain_s(&["jointech"]), drain_s(&["jointech", "sensoro"])), (10, 10, 125));
+    }
+
+    #[test]
+    fn what_was_typed_is_shown_without_passwords_and_tokens() {
+        for (typed, expected) in [
+            ("mqtt://me:pw@broker:1883/x", "mqtt://…@broker:1883/x"),
+            ("me:pw@broker", "…@broker"),
+            ("me:p://w@broker", "…@broker"),
+            ("me:p=w@broker", "…@broker"),
+            ("http://p@w@broker", "http://…@broker"),
+            ("city=http://me:pw@x/?token=pw#pw", "city=http://…@x/?…"),
+            ("city=me:pw@x", "city=…@x"),
+            ("http://x/?token=pw", "http://x/?…"),
+            ("x?token=pw@y", "…@y"),
+            ("city", "city"),
+            ("ftp://x", "ftp://x"),
+            ("", ""),
+            ("@", "@"),
+        ] {
+            assert_eq!(shown(typed), expected, "{typed}");
+        }
     }
 
     #[test]

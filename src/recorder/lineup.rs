@@ -27,7 +27,7 @@ use super::source::{Inlets, Order, SourceTask};
 use super::start::RecordError;
 use super::stats::State;
 use super::status::{StatusSource, Watched};
-use super::webhook::{Doors, PUSHES_MAX, Route};
+use super::webhook::{Doors, PUSHES_MAX, Room, Route};
 use crate::message::SourceHeader;
 use crate::transport::intake::intake;
 use crate::vendors::{self, Source};
@@ -227,6 +227,8 @@ impl Lineup {
         let (intake, arrivals) = intake();
         let route = setup.source.vendor.webhook_path().map(|path| Route {
             path: path.to_owned(),
+            header: setup.source.vendor.webhook_header().cloned(),
+            room: Room::of_source(),
             pushes,
             stats: Arc::clone(&watched.stats),
         });

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 1/4 | messages accepted and not yet written: the journal's queue |
 //! | 1/4 | sealing: column builders, dictionaries, compression of one row group per kind; upkeep, which stands still meanwhile, a row group of a sixteenth |
-//! | 1/4 | input that is not accepted yet: 4 MiB of small and 16 MiB of large frames per source at the most, 16 MiB of webhook bodies, TLS and socket buffers |
+//! | 1/4 | input that is not accepted yet: 4 MiB of small and 16 MiB of large frames per source at the most, 16 MiB of webhook bodies (4 MiB per source), 8 KiB for each idle connection, of which there are as many as fit an eighth, TLS and socket buffers |
 //! | 1/4 | the program itself, SQLite, the allocator's slack |
 //!
 //! Only the first can grow with the input's rate, and it alone is a bound that is enforced by the

@@ -20,6 +20,7 @@ use bytestring::ByteString;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::message::Headers;
+use crate::printable::printable;
 use crate::secret::Secret;
 use crate::vendors::jointech::config::JointechConfig;
 use crate::vendors::{Source, VendorConfig};
@@ -120,7 +121,12 @@ impl Redaction {
 
     /// Words that came from outside without the source's secrets; the longest first, so that none is left half where
     /// another is part of it.
-    pub fn words(&self, mut words: String) -> String {
+    pub fn words(&self, words: String) -> String {
+        // In a log, an end of a line would begin another line.
+        printable(&self.without_secrets(words)).into_owned()
+    }
+
+    fn without_secrets(&self, mut words: String) -> String {
         let mut secrets: Vec<&str> = self.all().filter(|secret| secret.len() <= words.len()).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         for secret in secrets {
@@ -259,6 +265,7 @@ mod tests {
             ("closed: nothing said", "closed: nothing said"),
             ("token abcd/1 is not valid", "token … is not valid"),
             ("Bearer abcd/1, abcd/1", "…, …"),
+            ("abcd/1\nERROR \u{1b}[2J", "…\\u{a}ERROR \\u{1b}[2J"),
         ] {
             assert_eq!(redaction.words(words.into()), expected);
         }

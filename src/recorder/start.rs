@@ -26,7 +26,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::journal::{self, JournalError, JournalOptions};
 use crate::message::{SessionHeader, SessionId, SourceHeader};
 use crate::secret::Secret;
-use crate::transport::http_server::{self, ListenError, ServerTls};
+use crate::transport::http_server::{self, ListenError, Places, ServerTls};
 use crate::transport::tls::{self, TlsError};
 use crate::vendors;
 
@@ -204,10 +204,12 @@ impl Recorder {
         }
         if let Some((Bound { listener, at, tls }, routes)) = console {
             let router = routes(recorder.running.clone(), config.console.token.clone());
+            let places = Places::for_memory(config.limits.memory);
             recorder.console_at = Some(at);
             recorder.console_tls.exchange(tls);
             let (tls, stop) = (recorder.console_tls.clone(), recorder.stop_console.clone());
-            recorder.console = Some(tokio::spawn(http_server::serve(listener, tls, router, stop)));
+            recorder.console =
+                Some(tokio::spawn(http_server::serve_within(listener, tls, router, stop, places)));
         }
         Ok(recorder)
     }
@@ -216,10 +218,11 @@ impl Recorder {
     pub(super) fn serve_webhooks(&mut self, Bound { listener, at, tls }: Bound) {
         let (doors, clock) = (self.doors.clone(), self.running.clock().clone());
         let router = webhook::router(doors, self.config.webhooks.max_body, clock);
+        let places = Places::for_memory(self.config.limits.memory);
         self.webhooks_at = Some(at);
         self.webhooks_tls.exchange(tls);
         let (tls, stop) = (self.webhooks_tls.clone(), self.stop_webhooks.clone());
-        self.webhooks = Some(tokio::spawn(http_server::serve_patiently(listener, tls, router, stop)));
+        self.webhooks = Some(tokio::spawn(http_server::serve_patiently(listener, tls, router, stop, places)));
     }
 }
 

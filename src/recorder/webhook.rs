@@ -7,40 +7,37 @@
 //! | another method than POST | 405, `Allow: POST` |
 //! | a body beyond `max_body` | 413 |
 //! | a body that does not come | 408 |
+//! | a path that could be read in two ways (`/../`, `%2e`) | 404 |
+//! | a missing or wrong fixed header | the collector's 401, before the body is read |
 //! | more requests, or more in their bodies, than the recorder can hold | 503, `Retry-After` |
 //! | taken | the collector's answer, once the message is durable |
 //!
 //! A request that has been handed to its source is recorded even if the client does not wait.
 
+mod body;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
+use self::body::{Held, Refused};
+pub use self::body::{Patience, Room};
 use super::stats::SourceStats;
 use crate::clock::{Clock, Now};
-use crate::message::Headers;
+use crate::message::{Headers, has_dot_segment};
+use crate::secret::Secret;
 use crate::vendors::{HttpReply, HttpRequest};
 
 /// Requests under way to one source. Each holds a body of up to `max_body`.
 pub const PUSHES_MAX: usize = 64;
-
-/// What the bodies under way to all sources may hold together; see [`super::memory`]. One that is
-/// larger goes alone.
-const BODIES_BYTES_MAX: usize = 16 << 20;
-
-/// A vendor's body is small and sent at once.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A body that is refused unread is read off up to here; larger ones cost the sender its connection.
-const REFUSED_BODY_BYTES: usize = 64 << 10;
-const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A disk that does not sync for so long is in trouble; the vendor may push again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +67,10 @@ pub enum Answer {
 pub struct Route {
     /// Requests to it and to everything below it.
     pub path: String,
+    /// A header (lower-case name) without which no body is read.
+    pub header: Option<(String, Secret)>,
+    /// For the bodies under way to it.
+    pub room: Room,
     pub pushes: mpsc::Sender<Push>,
     pub stats: Arc<SourceStats>,
 }
@@ -107,7 +108,8 @@ impl Doors {
 struct Webhooks {
     doors: Doors,
     max_body: usize,
-    room: Semaphore,
+    room: Room,
+    patience: Patience,
     clock: Clock,
 }
 
@@ -117,7 +119,8 @@ pub fn router(doors: Doors, max_body: u64, clock: Clock) -> Router {
     Router::new().fallback(receive).with_state(Arc::new(Webhooks {
         doors,
         max_body,
-        room: Semaphore::new(BODIES_BYTES_MAX),
+        room: Room::of_all(),
+        patience: Patience::default(),
         clock,
     }))
 }
@@ -130,49 +133,96 @@ fn is_below(prefix: &str, path: &str) -> bool {
 
 async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Some(route) = webhooks.doors.find(head.uri.path()) else {
-        return read_off(body, plain(StatusCode::NOT_FOUND, "no source receives on this path")).await;
+    let path = head.uri.path();
+    // What comes back on such a path in a replay could leave the URL that the operator named.
+    let route = if has_dot_segment(path) { None } else { webhooks.doors.find(path) };
+    let Some(route) = route else {
+        return webhooks
+            .turn_away(body, plain(StatusCode::NOT_FOUND, "no source receives on this path"))
+            .await;
     };
     if head.method != Method::POST {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only POST is received here");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return read_off(body, answer).await;
+        return webhooks.turn_away(body, answer).await;
+    }
+    if !route.admits(&head.headers) {
+        let unread = webhooks.pass_on(&route, head, None).await;
+        return webhooks.turn_away(body, unread).await;
     }
     // Held until the answer: so long the body is in memory.
-    let Ok(_room) = webhooks.room.try_acquire_many(room_for(&head.headers, webhooks.max_body)) else {
-        route.stats.lock().refuse_one(webhooks.clock.now().steady_ns);
-        return read_off(body, respond(Answer::Busy { retry_after_s: 1 })).await;
-    };
-    let body = match whole_body(&head.headers, body, webhooks.max_body).await {
-        Ok(body) => body,
+    let (body, _held) = match webhooks.body(&route, &head.headers, body).await {
+        Ok(read) => read,
         Err(refusal) => return closing(refusal),
     };
-    let at = webhooks.clock.now();
-    let path_and_query = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    let request = HttpRequest {
-        method: head.method.as_str().to_owned(),
-        path_and_query,
-        headers: joined(&head.headers),
-        body,
-    };
-    let (answer, answered) = oneshot::channel();
-    let push = Push { at, request, answer };
-    if !webhooks.doors.hand_in(&route, head.uri.path(), push) {
-        route.stats.lock().refuse_one(at.steady_ns);
-        return respond(Answer::Busy { retry_after_s: 1 });
+    webhooks.pass_on(&route, head, Some(body)).await
+}
+
+impl Webhooks {
+    /// Hands a request to its source and waits for the answer. Without a body, only to the one that has to refuse it.
+    async fn pass_on(&self, route: &Route, head: Parts, body: Option<Bytes>) -> Response {
+        let at = self.clock.now();
+        let path_and_query = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+        let is_whole = body.is_some();
+        let request = HttpRequest {
+            method: head.method.as_str().to_owned(),
+            path_and_query,
+            headers: joined(&head.headers),
+            body: body.unwrap_or_default(),
+        };
+        let (answer, answered) = oneshot::channel();
+        let push = Push { at, request, answer };
+        let is_taken = if is_whole {
+            self.doors.hand_in(route, head.uri.path(), push)
+        } else {
+            route.pushes.try_send(push).is_ok()
+        };
+        if !is_taken {
+            route.stats.lock().refuse_one(at.steady_ns);
+            return respond(Answer::Busy { retry_after_s: 1 });
+        }
+        match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => respond(answer),
+            // The source has stopped, or the disk is stuck: without durability there is no 200.
+            Ok(Err(_)) | Err(_) => respond(Answer::Busy { retry_after_s: 5 }),
+        }
     }
-    match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
-        Ok(Ok(answer)) => respond(answer),
-        // The source has stopped, or the disk is stuck: without durability there is no 200.
-        Ok(Err(_)) | Err(_) => respond(Answer::Busy { retry_after_s: 5 }),
+
+    async fn body(&self, route: &Route, headers: &HeaderMap, body: Body) -> Result<(Bytes, Held), Response> {
+        let max = self.max_body;
+        let read = if announced(headers).is_some_and(|length| length > max as u64) {
+            Err(Refused::TooLarge)
+        } else {
+            body::whole(body, max, (&self.room, &route.room), self.patience).await
+        };
+        read.map_err(|refused| match refused {
+            Refused::NoRoom => {
+                route.stats.lock().refuse_one(self.clock.now().steady_ns);
+                respond(Answer::Busy { retry_after_s: 1 })
+            }
+            Refused::TooLarge => {
+                let words = format!("the body is longer than {max} bytes (webhooks.max_body)");
+                (StatusCode::PAYLOAD_TOO_LARGE, words).into_response()
+            }
+            Refused::TooSlow => plain(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
+            Refused::NotWhole => plain(StatusCode::BAD_REQUEST, "the body is not whole"),
+        })
+    }
+
+    /// Answers without the body, which is read off if it is small, so that its connection can carry the next request.
+    async fn turn_away(&self, body: Body, refusal: Response) -> Response {
+        if body::read_off(body, self.patience).await { refusal } else { closing(refusal) }
     }
 }
 
-/// Reads a refused request's body off, if it is small, so that its connection can carry the next one.
-async fn read_off(body: Body, refusal: Response) -> Response {
-    match tokio::time::timeout(REFUSED_BODY_TIMEOUT, to_bytes(body, REFUSED_BODY_BYTES)).await {
-        Ok(Ok(_)) => refusal,
-        _ => closing(refusal),
+impl Route {
+    /// Whether the request has the fixed header, where there is one. The collector says what is wrong, and counts it.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some((name, secret)) = &self.header else { return true };
+        // As it will be joined: a header that is sent twice is not the configured one.
+        let sent: Vec<_> =
+            headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
+        secret.matches(&sent.join(", "))
     }
 }
 
@@ -184,40 +234,6 @@ fn closing(mut refusal: Response) -> Response {
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// How much a body may come to take. What is too long will be refused before it is read.
-fn room_for(headers: &HeaderMap, max_body: usize) -> u32 {
-    let bytes = announced(headers).map_or(max_body, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    bytes.min(max_body).min(BODIES_BYTES_MAX) as u32
-}
-
-async fn whole_body(headers: &HeaderMap, body: Body, max_body: usize) -> Result<Bytes, Response> {
-    let too_large = || {
-        let words = format!("the body is longer than {max_body} bytes (webhooks.max_body)");
-        (StatusCode::PAYLOAD_TOO_LARGE, words).into_response()
-    };
-    if announced(headers).is_some_and(|length| length > max_body as u64) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_body)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body is not whole")),
-        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
-    }
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        // The type belongs to a crate below axum; its words are the only sign without naming that.
-        if error.to_string().contains("length limit exceeded") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Lower-case unique names in sorted order, repeats joined. A value that is not UTF-8 keeps what is.
@@ -265,7 +281,8 @@ mod tests {
     async fn endless_requests_are_refused_once_as_many_wait_as_a_source_takes() {
         let (pushes, mut waiting) = mpsc::channel(PUSHES_MAX);
         let stats = Arc::new(SourceStats::new("hook", "generic"));
-        let route = Route { path: "/".to_owned(), pushes, stats: Arc::clone(&stats) };
+        let room = Room::of_source();
+        let route = Route { path: "/".to_owned(), header: None, room, pushes, stats: Arc::clone(&stats) };
         let doors = Doors::default();
         doors.exchange(vec![route]);
         let router = router(doors, 1_000, Clock::System);

@@ -136,11 +136,21 @@ async fn connect_to_any(target: &Target) -> io::Result<TcpStream> {
 }
 
 fn watch_the_line(tcp: &TcpStream) -> io::Result<()> {
+    notice_the_end(tcp)?;
+    expect_to_be_read(tcp)
+}
+
+/// Ends a connection whose peer has vanished without a word, also one that was accepted.
+pub(super) fn notice_the_end(tcp: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(tcp, true)?;
     sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(tcp, KEEPALIVE_PROBES)?;
-    // The same limit where bytes of ours stay unacknowledged: probes are not sent then.
+    Ok(())
+}
+
+/// The same limit where bytes of ours stay unacknowledged, for which no probes are sent, or unread.
+pub(super) fn expect_to_be_read(tcp: &TcpStream) -> io::Result<()> {
     let limit = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES;
     sockopt::set_tcp_user_timeout(tcp, limit.as_millis() as u32)?;
     Ok(())

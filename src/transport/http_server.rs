@@ -21,14 +21,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::dial;
 use super::misbehave::{Conduct, Misbehaviour, Wire};
+use super::places::Place;
+pub use super::places::Places;
 
 /// A TLS handshake on a bad line takes two or three seconds; beyond this nobody is there.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,14 +40,10 @@ const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A request's head has to fit; hyper's own 400 KiB would add up over many connections.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
+const BUFFER_BYTES_MAX: usize = 16 << 10;
 
 /// How long a stop waits for answers and WebSockets under way before it drops them.
 const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// Connections of one listener at a time; further ones wait in the system's backlog. Fewer in tests, so that one can
-/// make them all.
-const CONNECTIONS_MAX: usize = if cfg!(test) { 64 } else { 10_000 };
 
 /// After a failed accept (out of file descriptors, mostly): trying at once would only burn the CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -140,15 +138,37 @@ pub async fn serve(
     serve_as(listener, tls, router, stop, None).await;
 }
 
-/// As [`serve`], for clients that do not try again: a connection that was accepted before the stop and has not sent its
-/// request yet may still send it, within the grace.
-pub async fn serve_patiently(listener: TcpListener, tls: ServerTls, router: Router, stop: CancellationToken) {
-    serve_until(listener, tls, router, stop, Manner { is_patient: true, misbehaviour: None }).await;
+/// As [`serve`], for a recorder: within `places`, and whoever does not read its answer is given up.
+pub async fn serve_within(
+    listener: TcpListener,
+    tls: ServerTls,
+    router: Router,
+    stop: CancellationToken,
+    places: Places,
+) {
+    serve_until(listener, tls, router, stop, Manner { places, is_strict: true, ..Manner::default() }).await;
+}
+
+/// As [`serve_within`], for clients that do not try again: a connection that was accepted before the stop and has not
+/// sent its request yet may still send it, within the grace.
+pub async fn serve_patiently(
+    listener: TcpListener,
+    tls: ServerTls,
+    router: Router,
+    stop: CancellationToken,
+    places: Places,
+) {
+    let manner = Manner { is_patient: true, is_strict: true, places, misbehaviour: None };
+    serve_until(listener, tls, router, stop, manner).await;
 }
 
 /// How connections are treated.
+#[derive(Default)]
 struct Manner {
+    places: Places,
     is_patient: bool,
+    /// What is not read ends the connection: there are no slow subscribers.
+    is_strict: bool,
     misbehaviour: Option<Arc<Misbehaviour>>,
 }
 
@@ -160,7 +180,7 @@ pub async fn serve_as(
     stop: CancellationToken,
     misbehaviour: Option<Arc<Misbehaviour>>,
 ) {
-    serve_until(listener, tls.into(), router, stop, Manner { is_patient: false, misbehaviour }).await;
+    serve_until(listener, tls.into(), router, stop, Manner { misbehaviour, ..Manner::default() }).await;
 }
 
 async fn serve_until(
@@ -168,12 +188,11 @@ async fn serve_until(
     tls: ServerTls,
     router: Router,
     stop: CancellationToken,
-    Manner { is_patient, misbehaviour }: Manner,
+    Manner { places, is_patient, is_strict, misbehaviour }: Manner,
 ) {
     let tasks = TaskTracker::new();
     let life = Life { stop: stop.clone(), tasks: tasks.clone() };
     let abort = CancellationToken::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let (stream, peer, place) = tokio::select! {
             biased;
@@ -187,6 +206,15 @@ async fn serve_until(
                 }
             },
         };
+        let Some(place) = place.of(peer.ip()) else {
+            tracing::debug!("{peer}: too many connections from this address");
+            continue;
+        };
+        if let Err(error) = dial::notice_the_end(&stream)
+            .and_then(|()| if is_strict { dial::expect_to_be_read(&stream) } else { Ok(()) })
+        {
+            tracing::debug!("{peer}: the line is not watched: {error}");
+        }
         let conduct = misbehaviour.as_ref().map(Misbehaviour::connection);
         let connection = Connection { peer, router: router.clone(), life: life.clone(), conduct, is_patient };
         let acceptor = tls.acceptor();
@@ -208,13 +236,8 @@ async fn serve_until(
     }
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    let place = places.take().await;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, place))
 }

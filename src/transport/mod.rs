@@ -17,6 +17,7 @@ pub mod misbehave;
 pub mod mqtt_client;
 pub mod mqtt_publisher;
 pub mod mqtt_server;
+mod places;
 pub mod tls;
 pub mod trace;
 pub mod websocket_client;

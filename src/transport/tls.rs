@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls;
 
+use crate::disk::{create_private, create_private_dir};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -114,16 +115,15 @@ pub fn self_signed(dir: &Path, hosts: &[String]) -> Result<SelfSigned, TlsError>
         let path = path.to_owned();
         move |source| TlsError::Unwritable { path, source }
     };
-    fs::create_dir_all(dir).map_err(unwritable(dir))?;
+    create_private_dir(dir).map_err(unwritable(dir))?;
     write_private(&key, made.signing_key.serialize_pem().as_bytes()).map_err(unwritable(&key))?;
-    fs::write(&cert, made.cert.pem()).map_err(unwritable(&cert))?;
+    write_private(&cert, made.cert.pem().as_bytes()).map_err(unwritable(&cert))?;
     Ok(SelfSigned { config: server_config(&cert, &key)?, cert })
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(content)
+    create_private(path)?.write_all(content)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

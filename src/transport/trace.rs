@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::fanout::Emission;
+use crate::disk::create_private;
 use crate::message::SessionId;
 
 /// Writes the trace. A failed write ends the trace, is told by [`Trace::finish`], and does not end
@@ -64,7 +65,7 @@ struct Did<'a> {
 impl Trace {
     /// Writes to `path` from its start. All times are steady nanoseconds (`CLOCK_BOOTTIME`).
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = BufWriter::with_capacity(1 << 16, File::create(path)?);
+        let file = BufWriter::with_capacity(1 << 16, create_private(path)?);
         Ok(Self { inner: Mutex::new(Inner { file, failed: None }) })
     }
 

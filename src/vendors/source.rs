@@ -128,6 +128,14 @@ impl VendorConfig {
         }
     }
 
+    /// A header (lower-case name) that every request to it must have.
+    pub fn webhook_header(&self) -> Option<&(String, Secret)> {
+        match self {
+            VendorConfig::Jointech(JointechConfig::Webhook(webhook)) => webhook.header.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The broker and the client id that it knows this source by.
     pub fn mqtt_client(&self) -> Option<(&str, &str)> {
         match self {

@@ -80,6 +80,15 @@ fn a_broken_index_is_not_replaced_beside_a_recorder() {
 }
 
 #[test]
+fn marks_are_bounded() {
+    let dir = quick_dir();
+    let (archive, header, _) = sealed(&dir.path().join("a"), 12);
+    let refused = (0..101).find_map(|n| archive.add_mark(header.session_id, mark(n, "x")).err());
+    assert!(matches!(refused, Some(ArchiveError::TooManyMarks { most: 100, .. })), "{refused:?}");
+    assert_eq!(archive.read_sidecar(header.session_id).unwrap().unwrap().marks.len(), 100);
+}
+
+#[test]
 fn no_two_things_have_one_name() {
     let dir = quick_dir();
     let (archive, header, _) = sealed(&dir.path().join("a"), 12);

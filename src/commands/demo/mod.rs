@@ -8,6 +8,7 @@ mod streams;
 
 use std::convert::Infallible;
 use std::fs;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -20,6 +21,7 @@ use crate::archive::{self, Archive, ScanOptions, VerifyOptions};
 use crate::cli;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
+use crate::disk::{create_private, create_private_dir};
 use crate::message::{Row, Selection, SessionId};
 use crate::player::{BindOptions, Endpoints, PlayOptions, Position, PushTarget, Report, SessionStart, Start};
 use crate::recorder::{Recorder, StartOptions, Summary};
@@ -112,7 +114,7 @@ fn start_afresh(dir: &Path) -> Result<()> {
     if dir.join("archive").exists() {
         fs::remove_dir_all(dir.join("archive")).with_context(|| format!("cannot clear {}", dir.display()))?;
     }
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+    create_private_dir(dir).with_context(|| format!("cannot make {}", dir.display()))
 }
 
 async fn loop_once(dir: &Path, seconds: u64) -> Result<Findings> {
@@ -354,6 +356,8 @@ path = "{JOINTECH_PATH}"
         delicode = delicode::PATH,
     );
     let path = dir.join(CONFIG);
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    create_private(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Config::load(&path)?)
 }

@@ -14,6 +14,7 @@ use crate::archive::Bound;
 use crate::cli::Replay;
 use crate::commands::output::{Out, Table};
 use crate::commands::selection::Chosen;
+use crate::disk::create_private;
 use crate::player::{ClientReport, Report, SourceReport};
 use crate::units::{format_duration, format_time_us, human_count, human_duration, human_size};
 
@@ -88,7 +89,7 @@ pub(super) fn full<'a>(report: &'a Report, chosen: &Chosen, args: &Replay) -> Fu
 }
 
 pub(super) fn create(path: &Path) -> anyhow::Result<(&Path, File)> {
-    let file = File::create(path).with_context(|| format!("cannot write the report {}", path.display()))?;
+    let file = create_private(path).with_context(|| format!("cannot write the report {}", path.display()))?;
     Ok((path, file))
 }
 

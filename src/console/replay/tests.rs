@@ -1,9 +1,12 @@
 use std::convert::Infallible;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::super::body::BODY_BYTES_MAX;
 use super::*;
 use crate::player::control::{Repeat, To};
 use crate::player::tests::row;
@@ -331,6 +334,38 @@ async fn what_there_is_not_and_who_may_not_is_told() {
     // A vendor's path goes on as it was.
     assert!(ask(&at, "GET /nowhere", "", "").await.0.starts_with("http/1.1 404"));
     ask(&at, "POST /api/v1/replays/1", "", r#"{"action": "stop"}"#).await;
+    assert_eq!(played.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_may_not_ask_is_told_before_a_body_comes() {
+    let (at, _, played) = paused(None, "http://127.0.0.1:0").await;
+    for (host, length, status) in [("evil.example", 10, "403"), (&at, BODY_BYTES_MAX + 1, "413")] {
+        let mut stream = TcpStream::connect(&at).await.unwrap();
+        let head = format!("POST {REPLAY} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        if status == "413" {
+            stream.write_all(&vec![b' '; length]).await.unwrap();
+        }
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, format!("HTTP/1.1 {status}").as_bytes());
+    }
+    played.abort();
+}
+
+#[tokio::test]
+async fn no_more_wait_than_there_is_room_for() {
+    let (at, _, played) = paused(None, "http://127.0.0.1:0").await;
+    let mut waiting: FuturesUnordered<_> = (0..=WAITERS_MAX)
+        .map(|_| async { ask(&at, &format!("GET {REPLAY}/wait?state=done"), "", "").await.0 })
+        .collect();
+    let refused = waiting.next().await.unwrap();
+    assert!(refused.starts_with("http/1.1 429"), "{refused}");
+    let stop = ask(&at, "POST /api/v1/replays/1", "", r#"{"action": "stop"}"#);
+    let (others, _) = tokio::join!(waiting.collect::<Vec<_>>(), stop);
+    assert_eq!(others.len(), WAITERS_MAX);
+    assert!(others.iter().all(|head| head.starts_with("http/1.1 200")), "{others:?}");
     assert_eq!(played.await.unwrap(), 0);
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{ImportOptions, no_id};
+use crate::config::is_source_name;
 use crate::journal::MAX_BODY_BYTES;
 use crate::message::{Headers, Mqtt, Row, SessionId};
 use crate::vendors::VENDORS;
@@ -186,8 +187,7 @@ pub(super) fn check_names(source: &str, vendor: &str, kind: &str) -> Result<(), 
             "the kind `{kind}` is no name: small letters, digits and _ make one, 64 at most"
         ));
     }
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if !(1..=64).contains(&source.len()) || !source.bytes().all(is_name) {
+    if !is_source_name(source) {
         return Err(format!("the source `{source}` is no name: letters, digits, _ . - make one, 64 at most"));
     }
     Ok(())

@@ -182,7 +182,7 @@ fn unbase64(field: &str, text: &str) -> Result<Bytes, String> {
 
 fn unhex(text: &str) -> Result<Bytes, String> {
     let wrong = || "payload_hex is none: two digits of 0-9 and a-f make a byte".to_owned();
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(wrong());
     }
     let bytes = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));

@@ -40,6 +40,7 @@ use super::{Format, export};
 use crate::archive::{Archive, ArchiveError, Intake, ScanOptions, SessionSummary, Sidecar, scan};
 use crate::decode::declaration;
 use crate::message::{SessionHeader, SessionId};
+use crate::printable::printable;
 
 /// What a file does not say of its rows.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +97,9 @@ pub struct Imported {
     /// What it was called in the file, where that is another id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was: Option<SessionId>,
+    /// What the file calls it, where that cannot be a session's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub called: Option<String>,
 }
 
 /// How far it is: bytes of how many.
@@ -187,7 +191,7 @@ impl Plan {
     fn note(&mut self, bad: &Bad) {
         self.bad += 1;
         if self.described.len() < DESCRIBED_MAX {
-            self.described.push(format!("{}:{bad}", self.path.display()));
+            self.described.push(printable(&format!("{}:{bad}", self.path.display())).into_owned());
         }
     }
 
@@ -229,7 +233,7 @@ impl Plan {
         self.check_names(&header)?;
         current(&mut header);
         let was = self.give_id(archive, &mut header)?;
-        header.name = self.options.session.clone().unwrap_or(header.name);
+        let called = name_session(&mut header, self.options.session.as_deref());
         let options = ScanOptions { sessions: vec![session.session_id], ..ScanOptions::default() };
         let mut rows = scan(reel, &options)?.peekable();
         if rows.peek().is_none() {
@@ -260,7 +264,7 @@ impl Plan {
             }
         }
         let sidecar = reel.read_sidecar(session.session_id)?;
-        self.finish(intake, sidecar, was, exported.messages).map(Some)
+        self.finish(intake, sidecar, (was, called), exported.messages).map(Some)
     }
 
     fn take_rows(
@@ -271,6 +275,7 @@ impl Plan {
         tell: &Tell<'_>,
     ) -> Result<Imported, ExchangeError> {
         let mut header = session.header(archive, &self.path, &self.options)?;
+        let called = name_session(&mut header, self.options.session.as_deref());
         let was = self.give_id(archive, &mut header)?;
         let session_id = header.session_id;
         let mut intake = Intake::begin(archive, header, "import")?;
@@ -302,14 +307,14 @@ impl Plan {
                 Ok::<_, ExchangeError>(())
             })?;
         }
-        self.finish(intake, session.sidecar.clone(), was, messages)
+        self.finish(intake, session.sidecar.clone(), (was, called), messages)
     }
 
     fn finish(
         &self,
         intake: Intake,
         sidecar: Option<Sidecar>,
-        was: Option<SessionId>,
+        (was, called): (Option<SessionId>, Option<String>),
         messages: u64,
     ) -> Result<Imported, ExchangeError> {
         let session = intake.header().name.clone();
@@ -321,8 +326,11 @@ impl Plan {
                 (own.ended, own.ended_at_us) = (ended, ended_at_us);
             }
             (own.clips, own.marks, own.pseudonymized) = (clips, marks, pseudonymized);
+            for clip in &mut own.clips {
+                clip.name = plain_name(&clip.name);
+            }
         })?;
-        Ok(Imported { session_id, session, messages, was })
+        Ok(Imported { session_id, session, messages, was, called })
     }
 
     /// A new id where the archive has this one. Answers with the old one then.
@@ -343,13 +351,40 @@ impl Plan {
 
     /// Names out of a reel's sidecars become names of folders.
     fn check_names(&self, header: &SessionHeader) -> Result<(), ExchangeError> {
+        let damaged = |what| ExchangeError::DamagedReel { path: self.path.clone(), what };
         for source in &header.sources {
+            fields::check_names(&source.name, &source.vendor, "message").map_err(damaged)?;
             for kind in &source.kinds {
-                fields::check_names(&source.name, &source.vendor, &kind.name)
-                    .map_err(|what| ExchangeError::DamagedReel { path: self.path.clone(), what })?;
+                fields::check_names(&source.name, &source.vendor, &kind.name).map_err(damaged)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Names a session as is `wanted`, or else as the file does, so that it can be asked for. Answers with what the file
+/// calls it, where that is not its name now.
+fn name_session(header: &mut SessionHeader, wanted: Option<&str>) -> Option<String> {
+    let name = wanted.map_or_else(|| plain_name(&header.name), str::to_owned);
+    let called = std::mem::replace(&mut header.name, name);
+    let is_cleaned = wanted.is_none() && called != header.name;
+    is_cleaned.then(|| called.chars().take(NAME_CHARS_MAX).collect())
+}
+
+/// Longer ones are no names.
+const NAME_CHARS_MAX: usize = 128;
+
+/// A name that can be typed, shown, and told from a path and from `latest`.
+fn plain_name(name: &str) -> String {
+    let is_plain =
+        |c: char| printable(c.encode_utf8(&mut [0; 4])).len() == c.len_utf8() && !matches!(c, '/' | '\\');
+    let name = name.chars().take(NAME_CHARS_MAX).map(|c| if is_plain(c) { c } else { '_' });
+    let name: String = name.collect();
+    match name.trim() {
+        "" => "imported".to_owned(),
+        "latest" => "latest-imported".to_owned(),
+        hidden if hidden.starts_with('.') => format!("_{hidden}"),
+        plain => plain.to_owned(),
     }
 }
 

@@ -119,6 +119,40 @@ fn bad_lines_are_told_where_they_are_and_nothing_is_written() {
 }
 
 #[test]
+fn names_that_are_none_are_cleaned_or_refused() {
+    let folder = Folder::new();
+    let good = r#"{"received_at":"2026-11-22T10:00:00Z","payload":"x"}"#;
+    for (file, session) in [
+        ("latest", "latest-imported"),
+        ("a\u{1b}[2J\nb\u{202e}", "a_[2J_b_"),
+        ("..x", "_..x"),
+        ("B\u{fc}ro 3", "B\u{fc}ro 3"),
+    ] {
+        let path = folder.file(&format!("{file}.jsonl"), good);
+        let planned = looked_through(&path, &ImportOptions::default()).unwrap();
+        let imported = planned.take(&folder.archive(), &|_, _| ()).unwrap();
+        let called = (file != session).then(|| file.to_owned());
+        assert_eq!((&*imported[0].session, &imported[0].called), (session, &called));
+    }
+    let archive = folder.archive();
+    let latest = archive.list().unwrap().last().unwrap().session_id;
+    assert_eq!(archive.resolve("latest").unwrap().session_id, latest);
+
+    let wrong = [
+        r#"{"received_at":"2026-11-22T10:00:01Z","payload":"x","source":".."}"#,
+        r#"{"tst":"2026-11-22T10:00:01Z","topic":"a","payload_hex":"+f"}"#,
+        "{\"received_at\":\"2026-11-22T10:00:01Z\",\"payload\":\"x\",\"kind\":\"\\u001b[2J\\u000ax\"}",
+    ];
+    let path = folder.file("wrong.jsonl", wrong.join("\n"));
+    let planned = looked_through(&path, &ImportOptions::default()).unwrap();
+    assert_eq!(planned.bad, 3);
+    for (described, what) in planned.described.iter().zip(["source `..`", "payload_hex", "\\u{1b}[2J\\u{a}x"])
+    {
+        assert!(described.contains(what) && !described.contains(char::is_control), "{described:?}");
+    }
+}
+
+#[test]
 fn sessions_of_a_file_come_apart_again() {
     let folder = Folder::new();
     let id = |n: u8| format!("01990000-0000-7000-8000-0000000000{n:02}");

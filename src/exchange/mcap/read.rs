@@ -1,6 +1,6 @@
 //! Reading from the front to the end: messages in the order of the file, whoever wrote it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -12,11 +12,18 @@ use super::wire::{take_bytes, take_map, take_text, take_u16, take_u32, take_u64}
 use super::{ENVELOPES, MAGIC, op};
 use crate::exchange::error::{ExchangeError, IoContext};
 
-/// A record, a chunk before and after it is unpacked: writers' defaults are a few MiB.
+/// A record, a chunk before it is unpacked: writers' defaults are a few MiB.
 const RECORD_BYTES_MAX: u64 = 512 << 20;
+
+/// What a chunk, and the envelopes beside it, may be unpacked: both stay until their last message is taken.
+const CHUNK_BYTES_MAX: u64 = 64 << 20;
+const ENVELOPES_BYTES_MAX: u64 = 256 << 20;
 
 /// A topic and metadata: many of them are kept.
 const CHANNEL_BYTES_MAX: usize = 1 << 20;
+
+/// Those of all channels together.
+const CHANNELS_BYTES_MAX: usize = 16 << 20;
 
 /// A channel as the file defines it.
 #[derive(Debug, Default)]
@@ -50,11 +57,23 @@ pub(in crate::exchange) struct McapReader {
     file: BufReader<File>,
     length: u64,
     offset: u64,
-    channels: HashMap<u16, Arc<Channel>>,
-    ready: VecDeque<Message>,
+    /// With what each took in the file.
+    channels: HashMap<u16, (Arc<Channel>, usize)>,
+    channels_bytes: usize,
+    chunk: Option<Chunk>,
     /// The head of the record that follows a chunk, looked at already.
     ahead: Option<(u8, u64)>,
     is_over: bool,
+}
+
+/// A chunk whose messages are being taken, one at a time: there may be millions in a few KiB of the file.
+#[derive(Debug)]
+struct Chunk {
+    at: u64,
+    /// What is left of them.
+    records: Bytes,
+    /// A line for each message that is left, if there are.
+    envelopes: Option<Bytes>,
 }
 
 /// Why reading cannot go on; the place is the reader's.
@@ -76,7 +95,8 @@ impl McapReader {
             length,
             offset: 8,
             channels: HashMap::new(),
-            ready: VecDeque::new(),
+            channels_bytes: 0,
+            chunk: None,
             ahead: None,
             is_over: false,
         })
@@ -90,7 +110,7 @@ impl McapReader {
     /// The next message, or an error after which there is nothing more.
     pub(in crate::exchange) fn next(&mut self) -> Result<Next, Broken> {
         loop {
-            if let Some(message) = self.ready.pop_front() {
+            if let Some(message) = self.next_of_chunk()? {
                 return Ok(Next::Message(message));
             }
             if self.is_over {
@@ -114,7 +134,9 @@ impl McapReader {
                         }
                         return Err("a metadata record is cut short".into());
                     }
-                    self.take(op, &body, at)?;
+                    if let Some(message) = self.take(op, &body.into(), at)? {
+                        return Ok(Next::Message(message));
+                    }
                 }
                 _ => self.skip(length)?,
             }
@@ -157,91 +179,112 @@ impl McapReader {
         Ok(())
     }
 
-    /// A record that may stand in a chunk or outside one.
-    fn take(&mut self, op: u8, body: &[u8], at: u64) -> Result<(), Broken> {
-        let mut rest = body;
+    /// A record that may stand in a chunk or outside one: the message, if it is one.
+    fn take(&mut self, op: u8, body: &Bytes, at: u64) -> Result<Option<Message>, Broken> {
+        let mut rest = &body[..];
         let rest = &mut rest;
         match op {
             op::CHANNEL => {
-                if body.len() > CHANNEL_BYTES_MAX {
-                    return Err(format!(
-                        "a channel record of {} bytes; {CHANNEL_BYTES_MAX} are the most",
-                        body.len()
-                    ));
-                }
-                let (id, channel) = channel(rest).ok_or("a channel record is cut short")?;
-                self.channels.insert(id, Arc::new(channel));
+                self.define(body)?;
+                Ok(None)
             }
             op::MESSAGE => {
                 let head = (take_u16(rest), take_u32(rest), take_u64(rest), take_u64(rest));
                 let (Some(id), Some(_), Some(log_time_ns), Some(_)) = head else {
                     return Err("a message record is cut short".into());
                 };
-                let channel = self.channels.get(&id).cloned();
+                let known = self.channels.get(&id).map(|(channel, _)| Arc::clone(channel));
                 let channel =
-                    channel.ok_or_else(|| format!("a message is of channel {id}, which is not defined"))?;
-                let data = Bytes::copy_from_slice(rest);
-                self.ready.push_back(Message { offset: at, channel, log_time_ns, data, envelope: None });
+                    known.ok_or_else(|| format!("a message is of channel {id}, which is not defined"))?;
+                let data = body.slice_ref(rest);
+                Ok(Some(Message { offset: at, channel, log_time_ns, data, envelope: None }))
             }
-            _ => {}
+            _ => Ok(None),
+        }
+    }
+
+    fn define(&mut self, body: &[u8]) -> Result<(), Broken> {
+        if body.len() > CHANNEL_BYTES_MAX {
+            let most = format!("{CHANNEL_BYTES_MAX} are the most");
+            return Err(format!("a channel record of {} bytes; {most}", body.len()));
+        }
+        let (id, channel) = channel(&mut &*body).ok_or("a channel record is cut short")?;
+        let before = self.channels.insert(id, (Arc::new(channel), body.len()));
+        self.channels_bytes += body.len();
+        self.channels_bytes -= before.map_or(0, |(_, bytes)| bytes);
+        if self.channels_bytes > CHANNELS_BYTES_MAX {
+            return Err(format!("its channel records together; {CHANNELS_BYTES_MAX} bytes are the most"));
         }
         Ok(())
     }
 
     fn chunk(&mut self, at: u64, length: u64) -> Result<(), Broken> {
         let body = self.body(length)?;
-        let records = unpack(&body)?;
-        let mut rest = &records[..];
+        let records = Bytes::from(unpack(&body)?);
+        let (mut rest, mut messages) = (records.clone(), 0);
         while !rest.is_empty() {
-            let cut = || "a chunk is cut short".to_owned();
-            let op = *rest.split_off_first().ok_or_else(cut)?;
-            let length =
-                take_u64(&mut rest).and_then(|length| usize::try_from(length).ok()).ok_or_else(cut)?;
-            let body = rest.split_off(..length).ok_or_else(cut)?;
-            self.take(op, body, at)?;
+            let (op, _) = take_record(&mut rest).ok_or("a chunk is cut short")?;
+            messages += usize::from(op == op::MESSAGE);
         }
-        self.envelopes()
+        let envelopes = self.envelopes()?.filter(|lines| count_lines(lines) == messages);
+        self.chunk = Some(Chunk { at, records, envelopes });
+        Ok(())
     }
 
-    /// The attachment that follows a chunk, past its indexes, if it is there and of as many messages.
-    fn envelopes(&mut self) -> Result<(), Broken> {
+    fn next_of_chunk(&mut self) -> Result<Option<Message>, Broken> {
+        while let Some(chunk) = &mut self.chunk {
+            let at = chunk.at;
+            let Some((op, body)) = take_record(&mut chunk.records) else {
+                self.chunk = None;
+                break;
+            };
+            if let Some(mut message) = self.take(op, &body, at)? {
+                let lines = self.chunk.as_mut().and_then(|chunk| chunk.envelopes.as_mut());
+                message.envelope = lines.and_then(take_line);
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the attachment that follows a chunk, past its indexes, holds, if it is there.
+    fn envelopes(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
             let (op, length) = self.head()?;
             match op {
                 op::MESSAGE_INDEX => self.skip(length)?,
                 op::ATTACHMENT => {
                     let body = self.body(length)?;
-                    if let Some(lines) = attached(&body) {
-                        self.give(&lines);
-                    }
-                    return Ok(());
+                    return Ok(attached(&body));
                 }
                 _ => {
                     self.ahead = Some((op, length));
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
     }
+}
 
-    fn give(&mut self, lines: &Bytes) {
-        let mut envelopes = Vec::with_capacity(self.ready.len());
-        let mut from = 0;
-        for (at, byte) in lines.iter().enumerate() {
-            if *byte == b'\n' {
-                if envelopes.len() == self.ready.len() {
-                    return;
-                }
-                envelopes.push(lines.slice(from..at));
-                from = at + 1;
-            }
-        }
-        if envelopes.len() == self.ready.len() {
-            for (message, envelope) in self.ready.iter_mut().zip(envelopes) {
-                message.envelope = Some(envelope);
-            }
-        }
-    }
+/// The next record of a chunk; none where there is none, or where it is cut short.
+fn take_record(records: &mut Bytes) -> Option<(u8, Bytes)> {
+    let mut rest = &records[..];
+    let op = *rest.split_off_first()?;
+    let length = usize::try_from(take_u64(&mut rest)?).ok()?;
+    let body = records.slice_ref(rest.get(..length)?);
+    *records = records.slice_ref(&rest[length..]);
+    Some((op, body))
+}
+
+fn count_lines(lines: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', lines).count()
+}
+
+fn take_line(lines: &mut Bytes) -> Option<Bytes> {
+    let end = memchr::memchr(b'\n', lines)?;
+    let line = lines.split_to(end);
+    *lines = lines.slice(1..);
+    Some(line)
 }
 
 fn channel(rest: &mut &[u8]) -> Option<(u16, Channel)> {
@@ -263,8 +306,8 @@ fn unpack(body: &[u8]) -> Result<Vec<u8>, Broken> {
     };
     let (size, crc, compression, length) = parse(rest).ok_or("a chunk is cut short")?;
     let packed = rest.get(..length).ok_or("a chunk is cut short")?;
-    if size > RECORD_BYTES_MAX {
-        return Err(format!("a chunk of {size} bytes; {RECORD_BYTES_MAX} are the most"));
+    if size > CHUNK_BYTES_MAX {
+        return Err(format!("a chunk of {size} bytes; {CHUNK_BYTES_MAX} are the most"));
     }
     let records = match compression.as_str() {
         "" => packed.to_vec(),
@@ -300,7 +343,7 @@ fn attached(body: &[u8]) -> Option<Bytes> {
     }
     let mut lines = Vec::new();
     let unpacked = zstd::stream::read::Decoder::new(data).ok()?;
-    unpacked.take(RECORD_BYTES_MAX).read_to_end(&mut lines).ok()?;
+    unpacked.take(ENVELOPES_BYTES_MAX).read_to_end(&mut lines).ok()?;
     Some(lines.into())
 }
 
@@ -331,5 +374,72 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// A chunk that is not compressed, and says that it holds `size` bytes.
+    fn chunk(records: &[u8], size: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        record(&mut bytes, op::CHUNK, |out| {
+            out.extend_from_slice(&[0; 16]);
+            out.extend_from_slice(&size.to_le_bytes());
+            out.extend_from_slice(&[0; 4]);
+            put_text(out, "");
+            out.extend_from_slice(&(records.len() as u64).to_le_bytes());
+            out.extend_from_slice(records);
+        });
+        bytes
+    }
+
+    fn define(out: &mut Vec<u8>, id: u16, topic: &str) {
+        record(out, op::CHANNEL, |out| {
+            out.extend_from_slice(&id.to_le_bytes());
+            out.extend_from_slice(&[0; 2]);
+            put_text(out, topic);
+            put_text(out, "json");
+            put_map(out, &[]);
+        });
+    }
+
+    fn read_all(bytes: &[u8]) -> (usize, Result<(), String>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut end = Vec::new();
+        record(&mut end, op::DATA_END, |out| out.extend_from_slice(&[0; 4]));
+        std::fs::write(file.path(), [&MAGIC[..], bytes, &end].concat()).unwrap();
+        let mut reader = McapReader::open(file.path()).unwrap();
+        let mut messages = 0;
+        loop {
+            match reader.next() {
+                Ok(Next::Message(_)) => messages += 1,
+                Ok(Next::Metadata(..)) => {}
+                Ok(Next::End) => return (messages, Ok(())),
+                Err(said) => return (messages, Err(said)),
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_a_chunk_are_taken_one_at_a_time() {
+        let mut records = Vec::new();
+        define(&mut records, 1, "t");
+        for _ in 0..1_000 {
+            record(&mut records, op::MESSAGE, |out| out.extend_from_slice(&[&[1][..], &[0; 21]].concat()));
+        }
+        assert_eq!(read_all(&chunk(&records, records.len() as u64)), (1_000, Ok(())));
+        let cut = &records[..records.len() - 1];
+        let (messages, said) = read_all(&chunk(cut, cut.len() as u64));
+        assert!(messages == 0 && said.unwrap_err().contains("cut short"), "a cut chunk gives nothing");
+    }
+
+    #[test]
+    fn what_a_chunk_unpacks_to_and_all_channels_are_bounded() {
+        let (_, said) = read_all(&chunk(&[], CHUNK_BYTES_MAX + 1));
+        assert!(said.unwrap_err().contains("are the most"));
+        let topic = "t".repeat(CHANNEL_BYTES_MAX - 100);
+        let mut again = Vec::new();
+        (0..20).for_each(|_| define(&mut again, 7, &topic));
+        assert_eq!(read_all(&again), (0, Ok(())), "one that is defined again counts once");
+        let mut many = Vec::new();
+        (0..20).for_each(|id| define(&mut many, id, &topic));
+        assert!(read_all(&many).1.unwrap_err().contains("are the most"));
     }
 }

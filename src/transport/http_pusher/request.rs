@@ -7,7 +7,7 @@ use hyper::{Method, Request, Uri};
 use url::{Position, Url};
 
 use crate::clock::Now;
-use crate::message::{Headers, Row};
+use crate::message::{Headers, Row, has_dot_segment};
 use crate::vendors::Pusher;
 
 /// What is said between two neighbours, and not by the vendor to the receiver: connection management, and
@@ -57,7 +57,9 @@ impl Push {
         let origin = &base[..Position::AfterPort];
         let path = format!("{}{}", base.path().trim_end_matches('/'), row.channel);
         let unusable = || format!("the recorded path {:?} cannot be asked for", row.channel);
-        if !path.starts_with('/') {
+        // What is pushed stays below the URL that was named.
+        let recorded_path = row.channel.split(['?', '#']).next().unwrap_or_default();
+        if !recorded_path.starts_with('/') || has_dot_segment(recorded_path) {
             return Err(unusable());
         }
         let uri: Uri = path.parse().map_err(|_| unusable())?;

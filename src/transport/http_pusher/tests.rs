@@ -81,6 +81,8 @@ struct Receiver {
     /// Path and query, headers and body of each request.
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<AtomicUsize>,
+    /// Where answers out of the script say that it has gone.
+    location: Option<String>,
 }
 
 /// Answers `HANG` never, `CLOSE` with 200 and the end of the connection.
@@ -119,7 +121,13 @@ async fn receive(State(receiver): State<Receiver>, request: Request) -> Response
         None => StatusCode::OK.into_response(),
         Some(HANG) => std::future::pending().await,
         Some(CLOSE) => [("connection", "close")].into_response(),
-        Some(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Some(status) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            match receiver.location {
+                None => status.into_response(),
+                Some(url) => (status, [("location", url)]).into_response(),
+            }
+        }
     }
 }
 
@@ -246,6 +254,26 @@ async fn nobody_there_and_a_path_that_cannot_be_asked_for_are_refusals() {
     let summary = push(&url, RULE, vec![row(0, "/a b\n", "x"), row(1, "/ok", "y")]).await;
     assert_eq!((summary.messages, summary.refused), (1, 1));
     assert_eq!(receiver.bodies(), ["y"]);
+
+    // Nothing leaves the URL that was named.
+    let outside = ["/../x", "/%2e%2E/x", "/a/..;/x", "locks", "?x", "/%2e./x?y", "//../x"];
+    let mut rows: Vec<Row> = (0..).zip(outside).map(|(seq, path)| row(seq, path, "outside")).collect();
+    rows.push(row(90, "/a/..b?up=/../x", "inside"));
+    let summary = push(&format!("{url}/base"), RULE, rows).await;
+    assert_eq!((summary.messages, summary.refused), (1, outside.len() as u64));
+    assert_eq!(receiver.bodies(), ["y", "inside"]);
+}
+
+#[tokio::test]
+async fn no_answer_leads_elsewhere() {
+    let elsewhere = Receiver::default();
+    let trap = elsewhere.listen().await;
+    for status in [301, 302, 303, 307, 308] {
+        let receiver = Receiver { location: Some(trap.clone()), ..Receiver::scripted(vec![status; 3]) };
+        let summary = push(&receiver.listen().await, RULE, numbered(1)).await;
+        assert_eq!((summary.messages, summary.refused), (0, 1), "{status}");
+    }
+    assert_eq!(elsewhere.connections.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn endless_connections_wait_until_others_end() {
     let router = Router::new().route("/", get(|| async { "here" }));
     let server = tokio::spawn(serve(listener, None, router, stop.clone()));
     let mut open = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
+    for _ in 0..crate::transport::places::PLACES_MAX {
         let mut stream = TcpStream::connect(address).await.unwrap();
         ask(&mut stream).await;
         open.push(stream);

@@ -216,7 +216,7 @@ where
 
 /// The CONNECT.
 async fn first_packet<R: AsyncRead + Unpin>(packets: &mut PacketReader<R>) -> Result<Option<Connect>, Ended> {
-    let packet = match timeout(CONNECT_TIMEOUT, packets.next()).await {
+    let packet = match timeout(CONNECT_TIMEOUT, packets.first()).await {
         Err(_) => return Err(Ended::Silent),
         Ok(Ok(Some(packet))) => packet,
         Ok(Ok(None)) => return Ok(None),

@@ -11,6 +11,9 @@ use super::rules;
 /// A subscriber sends subscriptions and acknowledgements, and what a device under test answers.
 pub const PACKET_BYTES_MAX: usize = 1 << 20;
 
+/// Client id, will, user name and password; a token as password is the longest, with some KiB.
+const CONNECT_BYTES_MAX: usize = 64 << 10;
+
 #[derive(Debug)]
 pub struct PacketReader<R> {
     stream: R,
@@ -25,11 +28,20 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
     /// The next packet; none at the end of the stream, also where it ends inside a packet.
     /// May be cancelled without loss.
     pub async fn next(&mut self) -> Result<Option<Packet>, Error> {
+        self.next_within(PACKET_BYTES_MAX).await
+    }
+
+    /// The same for a client that has not said who it is, of which there may be very many.
+    pub async fn first(&mut self) -> Result<Option<Packet>, Error> {
+        self.next_within(CONNECT_BYTES_MAX).await
+    }
+
+    async fn next_within(&mut self, max_bytes: usize) -> Result<Option<Packet>, Error> {
         loop {
             if rules::has_needless_body(&self.buffer) {
                 return Err(Error::MalformedPacket);
             }
-            match Packet::read(&mut self.buffer, PACKET_BYTES_MAX) {
+            match Packet::read(&mut self.buffer, max_bytes) {
                 Ok(packet) => return Ok(Some(packet)),
                 Err(Error::InsufficientBytes(_)) => {}
                 Err(error) => return Err(error),
