@@ -82,7 +82,8 @@ impl Archive {
         let Err(ArchiveError::LostDescription { what, .. }) = description(&layout, &*disk) else {
             return Ok(None);
         };
-        let archive = Self { layout, disk, site: String::new() };
+        refuse_links(&layout)?;
+        let archive = Self { layout, disk, site: String::new(), derived: Arc::default() };
         let _lock = archive.lock()?;
         let newest = archive.read_sidecars()?.into_iter().max_by_key(|sidecar| sidecar.started_at_us);
         let json =
