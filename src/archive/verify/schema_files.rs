@@ -22,8 +22,15 @@ pub(super) fn check(archive: &Archive, report: &mut VerifyReport) -> Result<(), 
         }
     }
     let folder = archive.layout.schema();
-    for vendor in archive.disk.list(&folder).doing("list", &folder)?.into_iter().filter(|path| path.is_dir())
-    {
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.doing("list", &folder)?,
+    };
+    for entry in entries {
+        let vendor = entry.doing("list", &folder)?.path();
+        if !vendor.is_dir() {
+            continue;
+        }
         for path in files_in(&*archive.disk, &vendor, "toml")? {
             let text = archive.disk.read(&path).doing("read", &path)?;
             let parsed = match std::str::from_utf8(&text) {
