@@ -81,7 +81,7 @@ fn nobody_else_may_read_what_is_written() {
         with_open_umask(&folder, &["export", "city", "--to", file]);
     }
     with_open_umask(&folder, &["import", "x.reel", "--session", "again"]);
-    with_open_umask(&folder, &["mark", "light on", "city", "--at", "+1s"].as_slice());
+    with_open_umask(&folder, &["mark", "light on", "city", "--at", "+1s"]);
     with_open_umask(&folder, &["compact"]);
     with_open_umask(&folder, &["reindex"]);
     with_open_umask(

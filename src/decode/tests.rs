@@ -366,13 +366,13 @@ fn lists_of_strings_and_of_structs() {
 
     // A few bytes each, which would take a hundred times as many.
     let many = |n| format!("[{}0]", "0,".repeat(n - 1));
-    let largest = decode(&strings, &format!(r#"{{"parts":{}}}"#, many(ELEMENTS_MAX)));
+    let largest = decode(&strings, format!(r#"{{"parts":{}}}"#, many(ELEMENTS_MAX)));
     assert_eq!(
         (largest.column("parts").as_list::<i32>().value(0).len(), largest.error),
         (ELEMENTS_MAX, None)
     );
     for body in [many(ELEMENTS_MAX + 2), format!("{0},\"parts\":{0}", many(ELEMENTS_MAX + 1))] {
-        let cut = decode(&strings, &format!(r#"{{"parts":{body}}}"#));
+        let cut = decode(&strings, format!(r#"{{"parts":{body}}}"#));
         assert_eq!(cut.column("parts").as_list::<i32>().value(0).len(), ELEMENTS_MAX);
         let error = cut.error.unwrap();
         assert!(error.starts_with("parts: too many elements, left out from the 65536th on"), "{error}");

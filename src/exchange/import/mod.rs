@@ -15,6 +15,7 @@
 mod fields;
 mod lines;
 mod messages;
+mod name;
 mod place;
 mod table;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use serde::Serialize;
 use self::fields::{Bad, Record};
 use self::lines::LineReader;
 use self::messages::MessageReader;
+use self::name::{name_session, plain_name};
 use self::place::{Placer, PlannedSession};
 use self::table::TableReader;
 use super::error::ExchangeError;
@@ -359,32 +361,6 @@ impl Plan {
             }
         }
         Ok(())
-    }
-}
-
-/// Names a session as is `wanted`, or else as the file does, so that it can be asked for. Answers with what the file
-/// calls it, where that is not its name now.
-fn name_session(header: &mut SessionHeader, wanted: Option<&str>) -> Option<String> {
-    let name = wanted.map_or_else(|| plain_name(&header.name), str::to_owned);
-    let called = std::mem::replace(&mut header.name, name);
-    let is_cleaned = wanted.is_none() && called != header.name;
-    is_cleaned.then(|| called.chars().take(NAME_CHARS_MAX).collect())
-}
-
-/// Longer ones are no names.
-const NAME_CHARS_MAX: usize = 128;
-
-/// A name that can be typed, shown, and told from a path and from `latest`.
-fn plain_name(name: &str) -> String {
-    let is_plain =
-        |c: char| printable(c.encode_utf8(&mut [0; 4])).len() == c.len_utf8() && !matches!(c, '/' | '\\');
-    let name = name.chars().take(NAME_CHARS_MAX).map(|c| if is_plain(c) { c } else { '_' });
-    let name: String = name.collect();
-    match name.trim() {
-        "" => "imported".to_owned(),
-        "latest" => "latest-imported".to_owned(),
-        hidden if hidden.starts_with('.') => format!("_{hidden}"),
-        plain => plain.to_owned(),
     }
 }
 
