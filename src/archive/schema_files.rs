@@ -14,7 +14,7 @@ impl Archive {
     /// The columns of a kind as its zero-row file tells them.
     pub(super) fn schema_file_columns(&self, vendor: &str, kind: &str) -> Result<Vec<Field>, ArchiveError> {
         let path = self.root().join(schema_path(vendor, kind));
-        let bytes = bytes::Bytes::from(self.disk.read(&path).doing("read", &path)?);
+        let bytes = self.disk.read(&path).doing("read", &path)?;
         let metadata = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())
             .map_err(|source| ArchiveError::ReadSegment { path: path.clone(), source })?;
         let columns: Vec<Field> = metadata.schema().fields().iter().map(|f| (**f).clone()).collect();
