@@ -43,7 +43,7 @@ fn print(archive: &Archive, chosen: &Chosen, out: &mut Out) -> anyhow::Result<Op
     for row in scan(archive, &chosen.options)? {
         let row = row?;
         next = Some(row.seq + 1);
-        out.line(envelope::to_json(&row)?)?;
+        out.data(&envelope::to_json(&row)?)?;
     }
     out.flush()?;
     Ok(next)

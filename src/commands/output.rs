@@ -21,8 +21,14 @@ impl Out {
         Self(BufWriter::with_capacity(64 << 10, io::stdout().lock()))
     }
 
+    /// A line for people: what would steer a terminal is shown as a number.
     pub(super) fn line(&mut self, line: impl Display) -> anyhow::Result<()> {
         writeln!(self.0, "{}", printable_lines(&line.to_string())).map_err(closed)
+    }
+
+    /// A line for programs, as it is.
+    pub(super) fn data(&mut self, line: &str) -> anyhow::Result<()> {
+        self.0.write_all(line.as_bytes()).and_then(|()| self.0.write_all(b"\n")).map_err(closed)
     }
 
     /// One JSON document on a line of its own.
