@@ -12,7 +12,7 @@ use super::Archive;
 use super::compact::{MEANING, is_together, merged};
 use super::error::ArchiveError;
 use super::manifest::ManifestFile;
-use super::rewrite::{Derive, Target, Targets, schema_of, stamp_of};
+use super::rewrite::{Derive, Target, Targets, described_as, schema_of, stamp_of};
 use super::schema::{envelope_fields, segment_schema};
 use super::segment::{parse_declaration, write_schema_files};
 use super::sidecar::Sidecar;
@@ -236,7 +236,7 @@ impl Derive for Redecode {
             let anew = derived.iter().find(|(known, _)| *known == name);
             columns.push(match anew {
                 Some((_, column)) => Arc::clone(column),
-                None => Arc::clone(column(name)?),
+                None => described_as(column(name)?, self.schema.field_with_name(name)?.data_type())?,
             });
         }
         columns.extend(self.decoder.finish());

@@ -108,12 +108,13 @@ pub(super) fn differences(old: &str, new: &str, start: usize) -> impl Iterator<I
     })
 }
 
-/// The text with all edits made; none if there are none. What two fields would change is changed once.
+/// The text with all edits made; none if there are none. What two fields would change is changed once, by the one that
+/// takes more of it.
 pub(super) fn edited(text: &[u8], mut edits: Vec<Edit>) -> Option<Vec<u8>> {
     if edits.is_empty() {
         return None;
     }
-    edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
+    edits.sort_by_key(|edit| (edit.range.start, std::cmp::Reverse(edit.range.end)));
     edits.dedup_by(|later, earlier| later.range == earlier.range);
     let grown: usize = edits.iter().map(|edit| edit.new.len()).sum();
     let mut out = Vec::with_capacity(text.len() + grown);
@@ -159,5 +160,18 @@ impl Kept {
 
     pub(super) fn end(&mut self) -> Option<Edit> {
         self.gone_to.take().map(|end| Edit { range: self.start..end, new: String::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_begin_together_the_longer_counts() {
+        let edit = |range, new: &str| Edit { range, new: new.to_owned() };
+        for edits in [[edit(1..3, "x"), edit(1..6, "y")], [edit(1..6, "y"), edit(1..3, "x")]] {
+            assert_eq!(edited(b"abcdefg", edits.into()).unwrap(), b"ayg");
+        }
     }
 }

@@ -120,11 +120,11 @@ impl Identifier {
             // The end of an escape as in `\n`.
             [.., b'\\', b'n' | b't' | b'r' | b'b' | b'f'] => false,
             [.., digit, b'.'] => self.is_digits && digit.is_ascii_digit(),
-            _ => last_char(before).is_some_and(char::is_alphanumeric),
+            _ => last_char(before).is_some_and(goes_on),
         };
         let goes_on_behind = match behind {
             [b'.', digit, ..] => self.is_digits && digit.is_ascii_digit(),
-            _ => first_char(behind).is_some_and(char::is_alphanumeric),
+            _ => first_char(behind).is_some_and(goes_on),
         };
         !goes_on_before && !goes_on_behind
     }
@@ -133,10 +133,17 @@ impl Identifier {
         self.others.iter().any(|(name, offset)| {
             let Some(start) = at.checked_sub(*offset) else { return false };
             let behind = text[start..].strip_prefix(name.as_slice());
-            behind.is_some_and(|behind| !first_char(behind).is_some_and(char::is_alphanumeric))
-                && !last_char(&text[..start]).is_some_and(char::is_alphanumeric)
+            behind.is_some_and(|behind| !first_char(behind).is_some_and(goes_on))
+                && !last_char(&text[..start]).is_some_and(goes_on)
         })
     }
+}
+
+/// Whether a character is a piece of the same word. Scripts that have no spaces between words do not go on with one.
+fn goes_on(c: char) -> bool {
+    let is_without_spaces = matches!(c, '\u{e00}'..='\u{eff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}');
+    c.is_alphanumeric() && !is_without_spaces
 }
 
 /// The last character, where the bytes before an end are a text.
@@ -214,6 +221,7 @@ mod tests {
         }
         // The second begins within the first.
         assert!(names("aa-aa", "xaa-aa-aa") && names("ö1-x", "äh ö1-x"));
+        assert!(names("8231020045", "设备8231020045离线") && names("sensor-1", "センサーsensor-1です"));
         // Of a number the digits behind the point are no word.
         assert!(!names("82001234", "24.82001234") && !names("82001234", "82001234.5"));
         assert!(names("82001234", "id 82001234.") && names("82001234", r#"{"id":82001234}"#));

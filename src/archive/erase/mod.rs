@@ -266,7 +266,8 @@ impl Archive {
             // One that cannot be read is told of where it is searched.
             let _ = device_ids(self, file, &mut |device| {
                 let names = |one: &Identifier| one.as_str() != device && one.is_in(device.as_bytes());
-                if identifiers.iter().any(names) {
+                let is_wanted = identifiers.iter().any(|one| one.as_str() == device);
+                if !is_wanted && identifiers.iter().any(names) {
                     others.insert(device.to_owned());
                 }
             });

@@ -47,6 +47,7 @@ mod seqs;
 pub(super) use commit::{finish_rewrites, is_explained};
 pub(super) use copy::{Derive, Rewrite, Rewritten, Target, Targets, count_removed, run};
 pub(super) use input::{Merged, device_ids, key_values, schema_of, stamp_of};
+pub(super) use output::described_as;
 pub(super) use removed::{finish_removals, remove_session, remove_session_if};
 pub(super) use seqs::Seqs;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use crate::archive::Archive;
@@ -45,6 +45,12 @@ struct Tally {
     sources: BTreeMap<String, ManifestSource>,
 }
 
+/// A column of a type that describes what lies within it in these words: an early version had fewer.
+pub(in crate::archive) fn described_as(column: &ArrayRef, as_in: &DataType) -> Result<ArrayRef, ArrowError> {
+    let differs_in_words = column.data_type() != as_in && column.data_type().equals_datatype(as_in);
+    if differs_in_words { cast(column, as_in) } else { Ok(Arc::clone(column)) }
+}
+
 impl Output {
     pub(super) fn create(
         archive: &Archive,
@@ -72,12 +78,13 @@ impl Output {
 
     /// Takes rows of any schema whose columns are among those of the file; what they lack is null.
     pub(super) fn push(&mut self, rows: &RecordBatch) -> Result<(), ArchiveError> {
-        let column = |field: &arrow::datatypes::FieldRef| -> ArrayRef {
-            let known = rows.column_by_name(field.name()).cloned();
-            known.unwrap_or_else(|| new_null_array(field.data_type(), rows.num_rows()))
+        let column = |field: &arrow::datatypes::FieldRef| match rows.column_by_name(field.name()) {
+            Some(known) => described_as(known, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
         };
-        let columns: Vec<ArrayRef> = self.schema.fields().iter().map(column).collect();
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| self.failed(e))?;
+        let columns: Result<Vec<ArrayRef>, ArrowError> = self.schema.fields().iter().map(column).collect();
+        let rows = columns.and_then(|columns| RecordBatch::try_new(Arc::clone(&self.schema), columns));
+        let rows = rows.map_err(|e| self.failed(e))?;
         self.tally.add(&rows).ok_or_else(|| ArchiveError::DamagedSegment {
             path: PathBuf::from(&self.naming.path),
             what: "a column of the envelope is missing or has another type".into(),

@@ -396,7 +396,7 @@ fn columns_that_are_added_are_unified_and_others_stay_apart() {
     };
     let coded = |name: &str| {
         let codes = format!("codes = \"level\"\n[codes.level]\n1 = \"{name}\"\n");
-        field("level", 102, "int32") + &codes
+        field("trend", 102, "int32") + &codes
     };
     let mut header = SessionHeader {
         sources: vec![
