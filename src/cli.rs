@@ -217,7 +217,7 @@ pub struct Filters {
     /// Only from this vendor
     #[arg(long, value_name = "VENDOR")]
     pub vendor: Vec<String>,
-    /// Only of this kind; `link` and `control` are left out unless named here
+    /// Only of this kind; `link` and `control` are left out unless named here (not by `erase`)
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<String>,
     /// Only of this device

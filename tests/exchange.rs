@@ -182,27 +182,30 @@ fn a_killed_import_leaves_a_session_or_none() {
     }
 }
 
+/// A recorder of one webhook source, `door`, at `/in`, and with what else the configuration says.
+fn record(folder: &Path, configuration: &str) -> std::process::Child {
+    let door = "[[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n";
+    std::fs::write(folder.join("telereel.toml"), format!("{configuration}{door}")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_telereel"))
+        .args(["record", "--session", "now"])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 #[test]
 fn a_mark_is_made_while_it_records() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let (webhooks, console) = (free_port(), free_port());
-    std::fs::write(
-        path.join("telereel.toml"),
-        format!(
-            "[webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n[console]\nlisten = \"127.0.0.1:{console}\"\n\
-             token = \"geheim\"\n\
-             [[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n"
+    let mut recorder = record(
+        path,
+        &format!(
+            "[webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n[console]\nlisten = \"127.0.0.1:{console}\"\ntoken = \"geheim\"\n"
         ),
-    )
-    .unwrap();
-    let mut recorder = Command::new(env!("CARGO_BIN_EXE_telereel"))
-        .args(["record", "--session", "now"])
-        .current_dir(path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    );
     let started = std::time::Instant::now();
     while TcpStream::connect(("127.0.0.1", console)).is_err() {
         assert!(started.elapsed() < Duration::from_secs(60), "the recorder did not come up");
@@ -248,22 +251,13 @@ fn a_clip_is_made_of_what_is_being_recorded_and_stays_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let (webhooks, console) = (free_port(), free_port());
-    std::fs::write(
-        path.join("telereel.toml"),
-        format!(
-            "[archive]\nsegment_max_bytes = \"1KiB\"\n\
-             [webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n[console]\nlisten = \"127.0.0.1:{console}\"\n\
-             [[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n"
+    let mut recorder = record(
+        path,
+        &format!(
+            "[archive]\nsegment_max_bytes = \"1KiB\"\n[webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n\
+             [console]\nlisten = \"127.0.0.1:{console}\"\n"
         ),
-    )
-    .unwrap();
-    let mut recorder = Command::new(env!("CARGO_BIN_EXE_telereel"))
-        .args(["record", "--session", "now"])
-        .current_dir(path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    );
     let until = |what: &str, is_so: &dyn Fn() -> bool| {
         let started = std::time::Instant::now();
         while !is_so() {

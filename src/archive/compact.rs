@@ -14,7 +14,6 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use serde::Serialize;
 
 use super::Archive;
-use super::encoding::Effort;
 use super::error::{ArchiveError, IoContext};
 use super::layout::generation_of;
 use super::manifest::ManifestFile;
@@ -88,7 +87,6 @@ impl Archive {
         let rewrite = Rewrite {
             verb: "compact",
             at_us: options.terms.at_us(),
-            effort: if options.terms.beside_recorder { Effort::Keep } else { Effort::Smallest },
             row_group_bytes: options.terms.row_group_bytes,
             session: &session,
             manifests,

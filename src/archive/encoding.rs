@@ -42,12 +42,9 @@ pub(super) enum Effort {
     /// While recording: the sealer has to keep up with what comes in. zstd level 1.
     Seal,
     /// For years, and later: an exported file, what upkeep rewrites. zstd level 9, which takes about six times as long
-    /// for payloads (some 50 MB/s on one core) and is read as fast; and the columns described in plain words.
+    /// for payloads (some 50 MB/s on one core) and is read as fast; and the columns described in plain words. Level 19
+    /// is 8 to 13 % smaller for the five vendors, and was seen to write 1,800 of Jointech's messages a second: 50 million would be hours.
     Keep,
-    /// For years, by who has asked for small files and waits for them: `compact`. zstd level 19 makes files that are 8
-    /// to 13 % smaller than level 9 does for the five vendors, and are read as fast. It takes several times as long,
-    /// and, for each column, some megabytes of memory more: not for what works beside a recorder.
-    Smallest,
 }
 
 impl Effort {
@@ -55,7 +52,6 @@ impl Effort {
         let level = match self {
             Effort::Seal => 1,
             Effort::Keep => 9,
-            Effort::Smallest => 19,
         };
         ZstdLevel::try_new(level).unwrap_or_default()
     }
@@ -63,7 +59,7 @@ impl Effort {
     fn payload_page_bytes(self) -> usize {
         match self {
             Effort::Seal => PAGE_BYTES,
-            Effort::Keep | Effort::Smallest => LASTING_PAYLOAD_PAGE_BYTES,
+            Effort::Keep => LASTING_PAYLOAD_PAGE_BYTES,
         }
     }
 }
@@ -76,7 +72,7 @@ pub(super) fn writer_options(
 ) -> ArrowWriterOptions {
     let mut pairs: Vec<_> =
         metadata.into_iter().map(|(k, v)| KeyValue::new(format!("telereel.{k}"), v)).collect();
-    if effort != Effort::Seal {
+    if effort == Effort::Keep {
         pairs.push(KeyValue::new("telereel.columns".to_owned(), columns_json(schema)));
     }
     let sorted = SortingColumn { column_idx: SEQ_COLUMN, descending: false, nulls_first: false };

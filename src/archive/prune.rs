@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use super::Archive;
 use super::clips::Clip;
-use super::encoding::Effort;
 use super::error::ArchiveError;
 use super::link::LINK_KIND;
 use super::manifest::{Manifest, ManifestFile};
@@ -105,10 +104,10 @@ impl Archive {
         watch: &Watch<'_>,
         done: &mut Done<'_>,
     ) -> Result<(), ArchiveError> {
-        let (mut sessions, open): (Vec<_>, Vec<_>) =
-            self.read_sidecars()?.into_iter().partition(|session| session.ended.is_some());
+        let mut sessions = self.read_sidecars()?;
+        sessions.retain(|session| session.ended.is_some());
         sessions.sort_by_key(|session| (session.started_at_us, session.session_id));
-        let oldest = self.oldest(&sessions, &open, options)?;
+        let oldest = self.oldest(&sessions, options)?;
         let at_us = options.terms.at_us();
         for session in sessions {
             let name = session.name.clone();
@@ -132,32 +131,22 @@ impl Archive {
         Ok(self.read_sidecar(session_id)?.map(|sidecar| sidecar.clips).unwrap_or_default())
     }
 
-    /// The files that have to go so that the others fit, those of `open` sessions among them.
-    fn oldest(
-        &self,
-        sessions: &[Sidecar],
-        open: &[Sidecar],
-        options: &PruneOptions,
-    ) -> Result<HashSet<String>, ArchiveError> {
+    /// The files of these sessions that have to go so that all others fit, those of what is recorded among them.
+    fn oldest(&self, sessions: &[Sidecar], options: &PruneOptions) -> Result<HashSet<String>, ArchiveError> {
         let Some(max_bytes) = options.max_bytes else { return Ok(HashSet::new()) };
-        let mut bytes = 0;
-        for session in open {
-            let manifests = self.read_manifests_of(session.session_id)?;
-            let files = manifests.iter().flat_map(|manifest| &manifest.files);
-            bytes += files.filter(|file| options.selects(file)).map(|file| file.bytes).sum::<u64>();
-        }
-        let mut files = Vec::new();
-        for session in sessions {
-            let clips = session.clips.clone();
-            for file in self.read_manifests_of(session.session_id)?.into_iter().flat_map(|m| m.files) {
-                if options.selects(&file) {
-                    let may_go = !clips.iter().any(|clip| clip.holds(&file));
+        let (mut bytes, mut files) = (0, Vec::new());
+        // One that cannot be read is told of by its session, and keeps no other from being counted.
+        for manifest in self.readable_manifests()? {
+            let session = sessions.iter().find(|session| session.session_id == manifest.session_id);
+            for file in manifest.files.into_iter().filter(|file| options.selects(file)) {
+                bytes += file.bytes;
+                if let Some(session) = session {
+                    let may_go = !session.clips.iter().any(|clip| clip.holds(&file));
                     files.push((file.received_max_us, may_go, file));
                 }
             }
         }
         files.sort_by_key(|(last_us, ..)| *last_us);
-        bytes += files.iter().map(|(.., file)| file.bytes).sum::<u64>();
         let mut oldest = HashSet::new();
         for (_, may_go, file) in files {
             if bytes <= max_bytes {
@@ -288,7 +277,6 @@ impl Pruning<'_> {
         let rewrite = Rewrite {
             verb: "prune",
             at_us: self.at_us,
-            effort: Effort::Keep,
             row_group_bytes: self.options.terms.row_group_bytes,
             session: &self.session,
             manifests: vec![manifest.clone()],

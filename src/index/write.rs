@@ -66,12 +66,6 @@ impl Index {
         })
     }
 
-    /// Leaves nothing of what was removed in the file, nor in its log.
-    pub fn vacuum(&mut self) -> Result<(), IndexError> {
-        let failed = |source| IndexError::Query { action: "vacuum", source };
-        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").map_err(failed)
-    }
-
     fn write(
         &mut self,
         action: &'static str,

@@ -34,7 +34,6 @@ use self::identifier::Identifier;
 use self::rows::{Fate, Wanted};
 use self::sidecars::Reach;
 use super::Archive;
-use super::encoding::Effort;
 use super::error::ArchiveError;
 use super::manifest::{Manifest, ManifestFile};
 use super::prune::alone;
@@ -349,7 +348,6 @@ impl Archive {
         let rewrite = Rewrite {
             verb: "erase",
             at_us: plan.options.at_us,
-            effort: Effort::Keep,
             row_group_bytes: Terms::default().row_group_bytes,
             session,
             manifests: vec![part.manifest.clone()],

@@ -15,7 +15,6 @@ use super::output::Output;
 use super::seqs::{Seqs, joined};
 use crate::archive::Archive;
 use crate::archive::durable::remove_if_there;
-use crate::archive::encoding::Effort;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::kind_dir;
 use crate::archive::link::{LINK_KIND, push_links};
@@ -55,7 +54,6 @@ pub(in crate::archive) type Targets<'a> = Vec<Target<'a>>;
 pub(in crate::archive) struct Rewrite<'a> {
     pub verb: &'a str,
     pub at_us: i64,
-    pub effort: Effort,
     pub row_group_bytes: usize,
     pub session: &'a Sidecar,
     /// In their order.
@@ -184,8 +182,8 @@ impl Making<'_> {
         let failed = |e: ArrowError| ArchiveError::WriteSegment { path: path.clone(), source: e.into() };
         let tmp = archive.layout.tmp().join(format!("rewrite-{session_id}-{}.parquet", self.tmp.len()));
         self.tmp.push(tmp.clone());
-        let how = (self.rewrite.effort, self.rewrite.row_group_bytes);
-        let mut output = Output::create(archive, naming, tmp, target.schema.clone(), how)?;
+        let row_group_bytes = self.rewrite.row_group_bytes;
+        let mut output = Output::create(archive, naming, tmp, target.schema.clone(), row_group_bytes)?;
         let mut removed = Seqs::default();
         let first = target.inputs[0].clone();
         let columns: Option<Vec<String>> =

@@ -63,13 +63,11 @@ pub struct Terms {
     /// An open row group holds at most this: only payloads of a kilobyte and more, or a small bound, make it smaller
     /// than it could be.
     pub row_group_bytes: usize,
-    /// Beside a recorder, whose cores and memory it is to leave alone: compaction makes somewhat larger files then.
-    pub beside_recorder: bool,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { at_us: None, spare_bytes: 0, row_group_bytes: 128 << 20, beside_recorder: false }
+        Self { at_us: None, spare_bytes: 0, row_group_bytes: 128 << 20 }
     }
 }
 

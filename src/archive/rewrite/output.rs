@@ -57,9 +57,9 @@ impl Output {
         naming: Naming,
         tmp: PathBuf,
         schema: SchemaRef,
-        (effort, row_group_bytes): (Effort, usize),
+        row_group_bytes: usize,
     ) -> Result<Self, ArchiveError> {
-        let options = writer_options(&schema, naming.pairs(), effort);
+        let options = writer_options(&schema, naming.pairs(), Effort::Keep);
         let path = PathBuf::from(&naming.path);
         let new = NewFile { tmp: tmp.clone(), path, schema: Arc::clone(&schema), options };
         let file = SegmentFile::create(&*archive.disk, new)?;

@@ -71,3 +71,22 @@ fn a_session_in_which_a_clip_was_made_meanwhile_does_not_go_whole() {
     assert!((10..20).all(|seq| left.iter().any(|row| row.seq == seq)), "{left:?}");
     assert_clean(&archive);
 }
+
+#[test]
+fn one_damaged_manifest_keeps_no_other_session_from_making_room() {
+    let dir = quick_dir();
+    let (archive, header, _) = sealed(&dir.path().join("a"), 30);
+    let (second, _) = add_session(&archive, 2, 30);
+    let damaged = archive.read_manifests_of(header.session_id).unwrap().remove(0);
+    std::fs::write(archive.layout().manifest(damaged.name()), "{").unwrap();
+    let options = PruneOptions { max_bytes: Some(0), ..PruneOptions::default() };
+    let mut pruned = Vec::new();
+    archive
+        .prune_each(&options, &Watch::NONE, &mut |_, of| {
+            pruned.push(of.map(|of| of.map_or(0, |of| of.messages)).ok());
+            Ok(())
+        })
+        .unwrap();
+    assert!(matches!(pruned[..], [None, Some(1..)]), "{pruned:?}");
+    assert!(archive.read_manifests_of(second.session_id).unwrap().iter().all(|manifest| manifest.rows < 30));
+}

@@ -94,7 +94,6 @@ impl Plan {
             at_us: Some(now.wall_us),
             spare_bytes: self.spare_bytes,
             row_group_bytes: self.row_group_bytes,
-            beside_recorder: true,
         }
     }
 }
