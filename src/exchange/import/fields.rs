@@ -1,9 +1,11 @@
 //! What one record of a file says, and the row that it makes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 use super::{ImportOptions, no_id};
 use crate::config::is_source_name;
@@ -53,17 +55,17 @@ impl Record {
 
 /// What may be said of a row, by any format.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
-    pub vendor: Option<String>,
-    pub kind: Option<String>,
-    pub site: Option<String>,
-    pub session_id: Option<String>,
-    pub source: Option<String>,
+pub(super) struct Fields<'a> {
+    pub vendor: Option<Cow<'a, str>>,
+    pub kind: Option<Cow<'a, str>>,
+    pub site: Option<Cow<'a, str>>,
+    pub session_id: Option<Cow<'a, str>>,
+    pub source: Option<Cow<'a, str>>,
     pub connection: Option<i32>,
     pub seq: Option<u64>,
     pub received_at_us: Option<i64>,
     pub elapsed_ns: Option<u64>,
-    pub channel: Option<String>,
+    pub channel: Option<Cow<'a, str>>,
     pub qos: Option<u8>,
     pub retain: Option<bool>,
     pub dup: Option<bool>,
@@ -82,6 +84,8 @@ pub(super) struct Defaults {
     vendor: Arc<str>,
     kind: Arc<str>,
     names: Vec<Arc<str>>,
+    /// The last row's, most often the next one's as well.
+    channel: ByteString,
 }
 
 /// Names that are remembered: those of a site's sources and kinds, not of a hostile file's.
@@ -93,7 +97,13 @@ impl Defaults {
         let vendor: Arc<str> = or(&options.vendor, "generic");
         // What a generic source does not declare is a message; what a vendor's rows are, only who has them knows.
         let kind = if &*vendor == "generic" { "message" } else { "other" };
-        Self { source: or(&options.source, SOURCE), kind: or(&options.kind, kind), vendor, names: Vec::new() }
+        Self {
+            source: or(&options.source, SOURCE),
+            kind: or(&options.kind, kind),
+            vendor,
+            names: Vec::new(),
+            channel: ByteString::new(),
+        }
     }
 
     fn name(&mut self, text: &str) -> Arc<str> {
@@ -108,12 +118,18 @@ impl Defaults {
     }
 
     /// The record that fields at this place make.
-    pub(super) fn record(&mut self, fields: Fields, line: Option<u64>, offset: u64) -> Result<Record, Bad> {
+    pub(super) fn record(
+        &mut self,
+        fields: Fields<'_>,
+        line: Option<u64>,
+        offset: u64,
+    ) -> Result<Record, Bad> {
         self.make(fields, line, offset).map_err(|what| Bad { line, offset, what })
     }
 
-    fn make(&mut self, fields: Fields, line: Option<u64>, offset: u64) -> Result<Record, String> {
-        let or = |this: &mut Self, given: &Option<String>, default: fn(&Self) -> &Arc<str>| match given {
+    fn make(&mut self, fields: Fields<'_>, line: Option<u64>, offset: u64) -> Result<Record, String> {
+        let or = |this: &mut Self, given: &Option<Cow<'_, str>>, default: fn(&Self) -> &Arc<str>| match given
+        {
             Some(given) => this.name(given),
             None => Arc::clone(default(this)),
         };
@@ -144,6 +160,10 @@ impl Defaults {
             return Err(format!("it has {bytes} bytes of payload; {MAX_BODY_BYTES} are the most"));
         }
         let site = self.name(fields.site.as_deref().unwrap_or_default());
+        let channel = fields.channel.unwrap_or_default();
+        if *self.channel != *channel {
+            self.channel = channel.into_owned().into();
+        }
         Ok(Record {
             line,
             offset,
@@ -161,7 +181,7 @@ impl Defaults {
                 seq: 0,
                 received_at_us,
                 elapsed_ns: 0,
-                channel: fields.channel.unwrap_or_default().into(),
+                channel: self.channel.clone(),
                 device_id: None,
                 event_at_us: None,
                 mqtt,

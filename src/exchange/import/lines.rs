@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use memchr::memmem;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::ImportOptions;
 use super::fields::{Bad, Defaults, Fields, Record, parse_time};
+use super::{ImportOptions, Pass};
 use crate::exchange::error::{ExchangeError, IoContext};
+use crate::journal::MAX_BODY_BYTES;
 
 /// Twice what the largest row has as JSON, all of it escaped.
 const LINE_BYTES_MAX: u64 = 512 << 20;
@@ -27,17 +29,23 @@ const LINE_BYTES_MAX: u64 = 512 << 20;
 /// A line as it may be, by either.
 #[derive(Debug, Deserialize)]
 pub(super) struct Line<'a> {
-    vendor: Option<String>,
-    kind: Option<String>,
-    site: Option<String>,
-    session_id: Option<String>,
-    source: Option<String>,
+    #[serde(borrow)]
+    vendor: Option<Text<'a>>,
+    #[serde(borrow)]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    site: Option<Text<'a>>,
+    #[serde(borrow)]
+    session_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    source: Option<Text<'a>>,
     connection: Option<i32>,
     seq: Option<u64>,
     #[serde(borrow)]
     received_at: Option<&'a RawValue>,
     elapsed_ns: Option<u64>,
-    channel: Option<String>,
+    #[serde(borrow)]
+    channel: Option<Text<'a>>,
     qos: Option<u8>,
     #[serde(default, deserialize_with = "flag")]
     retain: Option<bool>,
@@ -54,9 +62,14 @@ pub(super) struct Line<'a> {
     clear_base64: Option<String>,
     #[serde(borrow)]
     tst: Option<&'a RawValue>,
-    topic: Option<String>,
+    #[serde(borrow)]
+    topic: Option<Text<'a>>,
     payloadlen: Option<u64>,
 }
+
+/// Text that stands in the line as it is, unless it has an escape.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// True and false, or 1 and 0 as mosquitto has them.
 fn flag<'de, D: Deserializer<'de>>(json: D) -> Result<Option<bool>, D::Error> {
@@ -72,14 +85,28 @@ fn flag<'de, D: Deserializer<'de>>(json: D) -> Result<Option<bool>, D::Error> {
     }))
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// Whether a payload is sure to be one, and nobody asks what it says: no link event's, a text, not too long, of no
+    /// other escapes than those that are right wherever they stand.
+    fn is_fine(&self, payload: &str) -> bool {
+        let is_alone = (&self.payloadlen, &self.clear, &self.clear_base64) == (&None, &None, &None);
+        is_alone
+            && self.kind.as_ref().is_none_or(|kind| kind.0 != "link")
+            && payload.starts_with('"')
+            && payload.len() <= MAX_BODY_BYTES
+            && memmem::find(payload.as_bytes(), b"\\u").is_none()
+    }
+
     /// What a line says; `raw` undoes what had to be done to it to be read as text.
-    pub(super) fn fields(self, raw: &dyn Fn(String) -> Bytes) -> Result<Fields, String> {
+    pub(super) fn fields(self, pass: Pass, raw: &dyn Fn(String) -> Bytes) -> Result<Fields<'a>, String> {
         let is_mosquitto = self.tst.is_some();
         if is_mosquitto && self.topic.is_none() {
             return Err("it has a `tst` and no `topic`".into());
         }
         let payload = match (&self.payload, &self.payload_base64, &self.payload_hex) {
+            (Some(value), None, None) if pass == Pass::Plan && self.is_fine(value.get()) => {
+                Payload::Exact(Bytes::new())
+            }
             (Some(value), None, None) => payload(value.get(), raw)?,
             (None, Some(base64), None) => Payload::Exact(unbase64("payload_base64", base64)?),
             (None, None, Some(hex)) => Payload::Exact(unhex(hex)?),
@@ -114,16 +141,16 @@ impl Line<'_> {
         // What came over MQTT has all three.
         let dup = self.dup.or(is_mosquitto.then_some(false));
         Ok(Fields {
-            vendor: self.vendor,
-            kind: self.kind,
-            site: self.site,
-            session_id: self.session_id,
-            source: self.source,
+            vendor: self.vendor.map(|text| text.0),
+            kind: self.kind.map(|text| text.0),
+            site: self.site.map(|text| text.0),
+            session_id: self.session_id.map(|text| text.0),
+            source: self.source.map(|text| text.0),
             connection: self.connection,
             seq: self.seq,
             received_at_us,
             elapsed_ns: self.elapsed_ns,
-            channel: self.channel.or(self.topic),
+            channel: self.channel.or(self.topic).map(|text| text.0),
             qos: self.qos,
             retain: self.retain,
             dup,
@@ -167,7 +194,7 @@ fn unhex(text: &str) -> Result<Bytes, String> {
 /// `is_ours`: a number is microseconds, which is how a time is written that the calendar has no year for.
 fn time(field: &str, json: &str, is_ours: bool) -> Result<i64, String> {
     let text: Cow<'_, str> = match json.strip_prefix('"') {
-        Some(_) => serde_json::from_str::<String>(json).map_err(|error| format!("{field}: {error}"))?.into(),
+        Some(_) => serde_json::from_str::<Text<'_>>(json).map_err(|error| format!("{field}: {error}"))?.0,
         None if is_ours && !json.contains('.') => {
             return json.parse().map_err(|_| format!("{field} is {json}, which is no time"));
         }
@@ -183,6 +210,7 @@ pub(super) struct LineReader {
     path: PathBuf,
     file: BufReader<File>,
     defaults: Defaults,
+    pass: Pass,
     buffer: Vec<u8>,
     /// Where the next line begins.
     pub(super) offset: u64,
@@ -190,13 +218,19 @@ pub(super) struct LineReader {
 }
 
 impl LineReader {
-    pub(super) fn open(path: &Path, options: &ImportOptions, offset: u64) -> Result<Self, ExchangeError> {
+    pub(super) fn open(
+        path: &Path,
+        options: &ImportOptions,
+        pass: Pass,
+        offset: u64,
+    ) -> Result<Self, ExchangeError> {
         let mut file = File::open(path).doing("open", path)?;
         file.seek(SeekFrom::Start(offset)).doing("read", path)?;
         Ok(Self {
             path: path.to_owned(),
             file: BufReader::with_capacity(256 << 10, file),
             defaults: Defaults::new(options),
+            pass,
             buffer: Vec::new(),
             offset,
             line: 0,
@@ -217,7 +251,18 @@ impl LineReader {
             let text = self.buffer.trim_ascii();
             if !text.is_empty() {
                 let line = Some(self.line);
-                return Ok(Some(match fields(text) {
+                let disguised;
+                let fields = match simdutf8::basic::from_utf8(text) {
+                    Ok(text) => fields(text, self.pass, &|text| Bytes::from(text.into_bytes())),
+                    Err(_) => {
+                        disguised = disguise(text);
+                        disguised
+                            .as_ref()
+                            .map_err(Clone::clone)
+                            .and_then(|text| fields(text, self.pass, &undisguise))
+                    }
+                };
+                return Ok(Some(match fields {
                     Ok(fields) => self.defaults.record(fields, line, at),
                     Err(what) => Err(Bad { line, offset: at, what }),
                 }));
@@ -226,14 +271,8 @@ impl LineReader {
     }
 }
 
-fn fields(line: &[u8]) -> Result<Fields, String> {
-    let parse = |text: &str, raw: &dyn Fn(String) -> Bytes| {
-        serde_json::from_str::<Line<'_>>(text).map_err(|error| why(&error))?.fields(raw)
-    };
-    match simdutf8::basic::from_utf8(line) {
-        Ok(text) => parse(text, &|text| Bytes::from(text.into_bytes())),
-        Err(_) => parse(&disguise(line)?, &undisguise),
-    }
+fn fields<'a>(line: &'a str, pass: Pass, raw: &dyn Fn(String) -> Bytes) -> Result<Fields<'a>, String> {
+    serde_json::from_str::<Line<'a>>(line).map_err(|error| why(&error))?.fields(pass, raw)
 }
 
 /// Without the line and column of a text that is one line of many.

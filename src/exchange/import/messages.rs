@@ -1,13 +1,14 @@
 //! MCAP: ours by the envelopes beside the messages, others' by their topics.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::ImportOptions;
 use super::fields::{Bad, Defaults, Fields, Record};
 use super::lines::Line;
+use super::{ImportOptions, Pass};
 use crate::archive::Sidecar;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::mcap::{Channel, McapReader, Message, Next, SESSION};
@@ -47,7 +48,7 @@ impl MessageReader {
                 }
                 Ok(Next::Message(message)) => {
                     let offset = message.offset;
-                    return Ok(Some(match fields(message) {
+                    return Ok(Some(match fields(&message) {
                         Ok(fields) => self.defaults.record(fields, None, offset),
                         Err(what) => Err(Bad { line: None, offset, what }),
                     }));
@@ -61,26 +62,27 @@ impl MessageReader {
     }
 }
 
-fn fields(message: Message) -> Result<Fields, String> {
+fn fields(message: &Message) -> Result<Fields<'_>, String> {
     let Message { channel, log_time_ns, data, envelope, .. } = message;
     if let Some(envelope) = envelope {
-        let text = std::str::from_utf8(&envelope).map_err(|_| "its envelope is no text")?;
+        let text = std::str::from_utf8(envelope).map_err(|_| "its envelope is no text")?;
         let line: Line<'_> = serde_json::from_str(text).map_err(|error| format!("its envelope: {error}"))?;
-        let fields = line.fields(&|text| Bytes::from(text.into_bytes()))?;
-        return Ok(Fields { payload: data, is_reprinted: false, ..fields });
+        let fields = line.fields(Pass::Take, &|text| Bytes::from(text.into_bytes()))?;
+        return Ok(Fields { payload: data.clone(), is_reprinted: false, ..fields });
     }
-    let Channel { topic, encoding, metadata } = &*channel;
-    let named = |name: &str| metadata.get(&format!("telereel.{name}")).cloned();
+    let Channel { topic, encoding, metadata } = &**channel;
+    let named =
+        |name: &str| metadata.get(&format!("telereel.{name}")).map(|text| Cow::Borrowed(text.as_str()));
     Ok(Fields {
         vendor: named("vendor"),
         kind: named("kind"),
         source: named("source"),
         site: named("site"),
         // The rows that are left of a session are no longer it: they come in as a new one.
-        channel: named("channel").or_else(|| Some(topic.clone())),
+        channel: named("channel").or_else(|| Some(topic.into())),
         received_at_us: i64::try_from(log_time_ns / 1_000).ok(),
         is_binary: Some(named("vendor").is_none() && encoding != "json"),
-        payload: data,
+        payload: data.clone(),
         ..Fields::default()
     })
 }

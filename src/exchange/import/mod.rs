@@ -104,6 +104,14 @@ pub struct Imported {
     pub called: Option<String>,
 }
 
+/// What a file is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// Payloads may be left out where they are sure to be right.
+    Plan,
+    Take,
+}
+
 /// How far it is: bytes of how many.
 pub type Tell<'t> = dyn Fn(u64, u64) + 't;
 
@@ -145,7 +153,7 @@ impl Plan {
         format: Format,
         tell: &Tell<'_>,
     ) -> Result<Vec<PlannedSession>, ExchangeError> {
-        let mut records = Records::open(&self.path, format, &self.options, 0)?;
+        let mut records = Records::open(&self.path, format, &self.options, Pass::Plan, 0)?;
         let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         let mut sessions: Vec<PlannedSession> = Vec::new();
         let mut last = 0;
@@ -282,7 +290,7 @@ impl Plan {
         let session_id = header.session_id;
         let mut intake = Intake::begin(archive, header, "import")?;
         let mut rows = Rows {
-            records: Records::open(&self.path, format, &self.options, session.span.start)?,
+            records: Records::open(&self.path, format, &self.options, Pass::Take, session.span.start)?,
             id: session.id,
             placer: session.placer(),
             path: self.path.clone(),
@@ -456,13 +464,14 @@ impl Records {
         path: &Path,
         format: Format,
         options: &ImportOptions,
+        pass: Pass,
         offset: u64,
     ) -> Result<Self, ExchangeError> {
         Ok(match format {
             Format::Csv => Records::Table(Box::new(TableReader::open(path, options, offset)?)),
             Format::Mcap => Records::Messages(Box::new(MessageReader::open(path, options)?)),
             Format::Jsonl | Format::Reel | Format::Parquet => {
-                Records::Lines(LineReader::open(path, options, offset)?)
+                Records::Lines(LineReader::open(path, options, pass, offset)?)
             }
         })
     }

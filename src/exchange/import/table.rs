@@ -74,7 +74,7 @@ impl TableReader {
         }))
     }
 
-    fn read(&self, cells: Vec<Cell>) -> Result<Fields, String> {
+    fn read(&self, cells: Vec<Cell>) -> Result<Fields<'static>, String> {
         if cells.len() != self.names.len() {
             return Err(format!("it has {} fields, the header has {}", cells.len(), self.names.len()));
         }
@@ -140,7 +140,7 @@ fn unbase64(name: &str, bytes: &[u8]) -> Result<Bytes, String> {
     STANDARD.decode(bytes).map(Bytes::from).map_err(|error| format!("{name} is no base64: {error}"))
 }
 
-fn set(fields: &mut Fields, field: &str, name: &str, text: String) -> Result<(), String> {
+fn set(fields: &mut Fields<'_>, field: &str, name: &str, text: String) -> Result<(), String> {
     fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<Option<T>, String> {
         text.parse().map(Some).map_err(|_| format!("{name} is `{text}`, which is no such number"))
     }
@@ -150,12 +150,12 @@ fn set(fields: &mut Fields, field: &str, name: &str, text: String) -> Result<(),
         _ => Err(format!("{name} is `{text}`, neither true nor false")),
     };
     match field {
-        "vendor" => fields.vendor = Some(text),
-        "kind" => fields.kind = Some(text),
-        "site" => fields.site = Some(text),
-        "session_id" => fields.session_id = Some(text),
-        "source" => fields.source = Some(text),
-        "channel" => fields.channel = Some(text),
+        "vendor" => fields.vendor = Some(text.into()),
+        "kind" => fields.kind = Some(text.into()),
+        "site" => fields.site = Some(text.into()),
+        "session_id" => fields.session_id = Some(text.into()),
+        "source" => fields.source = Some(text.into()),
+        "channel" => fields.channel = Some(text.into()),
         "connection" => fields.connection = number(name, &text)?,
         "seq" => fields.seq = number(name, &text)?,
         "elapsed_ns" => fields.elapsed_ns = number(name, &text)?,

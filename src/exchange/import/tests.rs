@@ -238,3 +238,27 @@ fn a_file_that_says_not_what_it_is_is_refused() {
     let empty = folder.file("x.jsonl", "\n\n");
     assert_eq!(looked_through(&empty, &ImportOptions::default()).unwrap().messages, 0);
 }
+
+#[test]
+fn what_a_file_says_of_a_source_is_kept_and_what_no_text_is_told_beforehand() {
+    let folder = Folder::new();
+    let row = |kind: &str, payload: &str| {
+        format!(
+            r#"{{"vendor":"delicode","kind":"{kind}","source":"lab","received_at":"2026-03-01T14:00:00Z","payload":{payload}}}"#
+        )
+    };
+    let lines = [
+        row("link", r#""{\"event\":\"start\",\"options\":{\"url\":\"ws://lab:1\"}}""#),
+        row("other", r#""\"half of a pair: \ud800\"""#),
+        row("other", r#""\ud83d\ude00 is whole, \"\\u\" is none""#),
+    ];
+    let path = folder.file("lab.jsonl", lines.join("\n"));
+    let planned = looked_through(&path, &ImportOptions::default()).unwrap();
+    assert_eq!((planned.messages, planned.bad), (2, 1));
+    assert!(planned.described[0].contains("lab.jsonl:2 "), "{:?}", planned.described);
+    let archive = folder.archive();
+    let imported = planned.take(&archive, &|_, _| ()).unwrap();
+    let sidecar = archive.read_sidecar(imported[0].session_id).unwrap().unwrap();
+    assert_eq!(sidecar.sources[0].settings, serde_json::json!({"url": "ws://lab:1"}));
+    assert_eq!(all(&archive)[1].payload, "\u{1F600} is whole, \"\\u\" is none");
+}
