@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -174,8 +174,33 @@ fn payload(json: &str, raw: &dyn Fn(String) -> Bytes) -> Result<Payload, String>
     if !json.starts_with('"') {
         return Ok(Payload::Printed(Bytes::copy_from_slice(json.as_bytes())));
     }
-    let text: String = serde_json::from_str(json).map_err(|error| format!("its payload: {error}"))?;
+    let text = match unescaped(json) {
+        Some(text) => text,
+        None => serde_json::from_str(json).map_err(|error| format!("its payload: {error}"))?,
+    };
     Ok(Payload::Exact(raw(text)))
+}
+
+/// A JSON string without its escapes; none if it has one in digits. JSON in a string has an escape every few bytes, for
+/// each of which serde_json's reader starts anew: a third of an import's time.
+fn unescaped(json: &str) -> Option<String> {
+    let mut rest = json.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
+    let mut text = Vec::with_capacity(rest.len());
+    while let Some(at) = memchr(b'\\', rest) {
+        text.extend_from_slice(&rest[..at]);
+        text.push(match rest.get(at + 1)? {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            &itself @ (b'"' | b'\\' | b'/') => itself,
+            _ => return None,
+        });
+        rest = &rest[at + 2..];
+    }
+    text.extend_from_slice(rest);
+    String::from_utf8(text).ok()
 }
 
 fn unbase64(field: &str, text: &str) -> Result<Bytes, String> {
@@ -308,4 +333,22 @@ fn undisguise(text: String) -> Bytes {
         }
     }
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_text_comes_out_of_its_escapes(text in any::<String>(), json in "(\\\\[\"\\\\/bfnrt]|[a-zé€😀 {}:,0-9]){0,40}") {
+            let read = |json: &str| serde_json::from_str::<String>(json).unwrap();
+            let printed = serde_json::to_string(&text).unwrap();
+            prop_assert!(unescaped(&printed).is_none_or(|found| found == text));
+            let json = format!("\"{json}\"");
+            prop_assert_eq!(unescaped(&json), Some(read(&json)));
+        }
+    }
 }
