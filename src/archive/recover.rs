@@ -63,8 +63,8 @@ use super::layout::{PartName, is_plain};
 use super::manifest::SeqRange;
 use super::rewrite::{finish_removals, finish_rewrites};
 use super::seal::{journal_error, seal};
-use super::sidecar::Ended;
-use super::verify::{Problem, relative, segment_files, survey};
+use super::sidecar::{Ended, Sidecar};
+use super::verify::{Problem, data_folders, relative, segment_files, survey};
 use crate::journal::{JournalError, PartHeader, PartReader, parse_part_file_name, write_with_header};
 use crate::message::{SessionHeader, SessionId};
 
@@ -190,10 +190,16 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
 
 /// Makes durable what the process before has left: it may have been killed, or have failed, between a rename and the
 /// sync of its folder. What it renamed can be seen then and could still be undone by a power cut, after recovery has
-/// removed what it replaced.
+/// removed what it replaced. Segments that it removed with their session could come back when nothing knows them any
+/// more, and in which folders they were, nothing says.
 fn sync_names(archive: &Archive) -> Result<(), ArchiveError> {
     let layout = &archive.layout;
-    for folder in [layout.root().to_owned(), layout.sessions(), layout.manifests(), layout.journal()] {
+    let mut folders = vec![layout.root().to_owned(), layout.sessions(), layout.manifests(), layout.journal()];
+    let is_coming = |sidecar: &Sidecar| sidecar.importing;
+    if !archive.sessions_going()?.is_empty() || archive.read_sidecars()?.iter().any(is_coming) {
+        folders.extend(data_folders(archive)?);
+    }
+    for folder in folders {
         // An archive that was copied without its empty folders is whole all the same.
         if folder.is_dir() {
             archive.disk.sync_dir(&folder).doing("sync", &folder)?;
