@@ -295,7 +295,7 @@ fn mistakes_name_line_key_and_expectation() {
         "[archive]\nsession_roll = \"never\"\n{DELICODE}retain = \"7d\"\ntoken = \"t\"\nlocations = [1]"
     );
     check(&text, &[(6, "`retain` in source \"shop\"", "set `session_roll`")]);
-    check("[limits]\nmemory = \"1MiB\"", &[(2, "`memory` in [limits]", "at least `32MiB`")]);
+    check("[limits]\nmemory = \"1MiB\"", &[(2, "`memory` in [limits]", "at least `64MiB`")]);
     check("[archve]\npath = \"x\"", &[(1, "`archve`", "did you mean `archive`?")]);
     check("[archive]\npth = \"x\"", &[(2, "`pth` in [archive]", "did you mean `path`?")]);
     check("[limits]\nzzz = 1", &[(2, "`zzz` in [limits]", "known here: memory")]);

@@ -34,7 +34,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 pub use self::close::close;
 use self::close::{CLOSE_TIMEOUT, bye, fail, fault};
 use self::wire::Wire;
-use crate::transport::fanout::{Item, Member, Outlet, Taken, Wish};
+use crate::transport::fanout::{Item, Member, Outlet, STALLED, Taken, Wish};
 use crate::transport::misbehave::{Conduct, Next};
 use crate::transport::trace;
 use crate::vendors::{ClientInput, Emulator, Format, ServerEffect};
@@ -62,6 +62,9 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 
 /// So many pings without an answer, and nothing taken from a socket that was full: nobody is there.
 const PINGS_MAX: u32 = 3;
+
+/// A client that takes nothing of what is written for this long is gone, whatever it says itself.
+const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// The reason given to a client that answered no ping.
 pub const SILENT: &str = "silent: it answered no ping for 75 s";
@@ -206,7 +209,11 @@ impl Client {
                 }
                 taken = self.member.take(&mut batch, BATCH_ITEMS, BATCH_BYTES), if !flushing => match taken {
                     Taken::Some | Taken::Nothing => {
-                        self.feed(&mut batch).await?;
+                        // Only a write is waited for here, and whoever never reads is not told by its queue.
+                        match timeout(STALL_MAX, self.feed(&mut batch)).await {
+                            Ok(fed) => fed?,
+                            Err(_) => return Ok(end(CLOSE_TRY_AGAIN, self.member.give_up(STALLED))),
+                        }
                         flushing = true;
                     }
                     over => match wire.take_handed() {
