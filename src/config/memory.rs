@@ -8,15 +8,15 @@
 //! |---|---|---|
 //! | 9 | messages accepted and not yet written | the journal's queue, by the byte |
 //! | 2 | the journal's write buffer | the longest message |
-//! | 3 + 2 | messages in the making beyond 64 KiB each, and large ones on their way to the queue | [`quota`], the second for the one that goes on when the first is used up |
-//! | 1.5 | smaller messages on their way to the queue | [`quota`] |
-//! | 1.5 | messages that are held back for want of room | [`quota`] |
-//! | 3 | bodies of webhooks under way, a quarter of it for each source | [`webhook`] |
+//! | 3 + 2 | messages in the making beyond 64 KiB each, and large ones on their way to the queue | `transport::quota`, the second for the one that goes on when the first is used up |
+//! | 1.5 | smaller messages on their way to the queue | `transport::quota` |
+//! | 1.5 | messages that are held back for want of room | `transport::quota` |
+//! | 3 | bodies of webhooks under way, a quarter of it or two of the longest for each source | `recorder::webhook` |
 //! | 2 | the record that is being sealed | the longest message |
 //! | 1.5 | rows that wait to become a batch | sealing |
 //! | 3 | batches between sealing's stages | sealing |
 //! | 5 | open row groups | sealing |
-//! | 3 | upkeep's open row group: it stands still while there is much to do, and keeps what it has | [`upkeep`] |
+//! | 3 | upkeep's open row group: it stands still while there is much to do, and keeps what it has | `recorder::upkeep` |
 //! | 7 | connections to the webhooks and the console | places: [`PLACE_BYTES`] each, and no head longer than 8 KiB |
 //!
 //! What is left, more than a tenth, is for typed columns in the making and for the allocator. The kernel's socket
@@ -24,10 +24,6 @@
 //!
 //! A message is at most 1/24 of it long: some seven of the largest are in memory once or twice each on the way. The least
 //! that can hold is [`LEAST_BYTES`] with a few sources, for messages of 1 MiB; see [`needed`].
-//!
-//! [`quota`]: crate::transport::quota
-//! [`webhook`]: crate::recorder::webhook
-//! [`upkeep`]: crate::recorder::upkeep
 
 use crate::vendors::Source;
 

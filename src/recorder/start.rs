@@ -182,7 +182,7 @@ impl Recorder {
             queued: shares.queued,
             held: shares.held,
         });
-        let rooms = Rooms { quota, bodies_of_source: shares.bodies / 4 };
+        let rooms = Rooms { quota, bodies_of_source: bodies_of_source(config, shares.bodies) };
         let started = Lineup::start(running.clone(), options.session, setups, doors.clone(), rooms, rng);
         let (requests, asked) = mpsc::channel(1);
         let end = CancellationToken::new();
@@ -333,6 +333,12 @@ async fn open_archive(
         Ok((archive, lock, recovered, newest_us))
     })
     .await?
+}
+
+/// What the bodies under way to one source may take of what all may: a quarter, and two of the longest in any case.
+fn bodies_of_source(config: &Config, bodies: usize) -> usize {
+    let longest = usize::try_from(config.webhooks.max_body).unwrap_or(usize::MAX);
+    (bodies / 4).max(longest.saturating_mul(2)).min(bodies)
 }
 
 /// Runs what waits for the disk where it holds up no connection.

@@ -317,7 +317,8 @@ impl Reader<'_> {
                 let granted = self.granted(&answer);
                 self.intake.deliver(Input::Subscribed { conn: self.conn, granted }).await?;
             }
-            _ => {}
+            Event::Incoming(_) => drop(self.meter.finished(0, rest)),
+            Event::Outgoing(_) => {}
         }
         Ok(None)
     }

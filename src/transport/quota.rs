@@ -67,7 +67,9 @@ pub struct Quota {
 #[derive(Debug, Default)]
 pub struct Charge {
     bytes: Option<OwnedSemaphorePermit>,
+    /// All that it needs.
     last: Option<OwnedSemaphorePermit>,
+    _queued: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Quota {
@@ -98,21 +100,23 @@ impl Quota {
         Meter { quota: self.clone(), metered: Arc::default() }
     }
 
-    /// Waits for room for a message on its way to its source. Whoever has it gives it back soon.
-    pub(super) async fn queue(&self, bytes: usize) -> Charge {
-        if bytes <= SMALL_BYTES {
-            return Charge::default();
+    /// For the way of a whole message to its source: waits for room for what it has not been charged with. Whoever has
+    /// some of that gives it back soon.
+    pub(super) async fn carry(&self, bytes: usize, charge: Charge) -> Charge {
+        let missing = bytes.saturating_sub(charge.bytes());
+        if missing <= SMALL_BYTES || charge.last.is_some() {
+            return charge;
         }
-        let share = permits(bytes.min(self.bytes.queued));
+        let share = permits(missing.min(self.bytes.queued));
         // It is never closed.
-        Charge { bytes: Arc::clone(&self.queued).acquire_many_owned(share).await.ok(), last: None }
+        Charge { _queued: Arc::clone(&self.queued).acquire_many_owned(share).await.ok(), ..charge }
     }
 
     /// Room for a message that is held back, in exchange for what it has; none if there is none.
     pub fn hold(&self, bytes: usize) -> Option<Charge> {
         let share = permits(bytes.min(self.bytes.held));
         let bytes = Arc::clone(&self.held).try_acquire_many_owned(share).ok()?;
-        Some(Charge { bytes: Some(bytes), last: None })
+        Some(Charge { bytes: Some(bytes), ..Charge::default() })
     }
 
     /// What one source may hold back, so that others can as well.
@@ -126,10 +130,6 @@ fn permits(bytes: usize) -> u32 {
 }
 
 impl Charge {
-    fn is_none(&self) -> bool {
-        self.bytes.is_none() && self.last.is_none()
-    }
-
     fn bytes(&self) -> usize {
         self.bytes.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
@@ -169,7 +169,7 @@ impl Meter {
         let share = bytes.min(metered.charge.bytes());
         let part = metered.charge.bytes.as_mut().and_then(|charge| charge.split(share));
         metered.unfinished = metered.unfinished.saturating_sub(bytes);
-        Charge { bytes: part.filter(|part| part.num_permits() > 0), last: None }
+        Charge { bytes: part, ..Charge::default() }
     }
 
     /// How many bytes may be read now.
@@ -189,7 +189,7 @@ impl Meter {
         let covered = OWN_BYTES + metered.charge.bytes();
         if metered.charge.last.is_none() && metered.unfinished >= covered {
             let taken = self.poll_more(metered, context);
-            let Charge { bytes, last } = ready!(taken);
+            let Charge { bytes, last, .. } = ready!(taken);
             match (&mut metered.charge.bytes, bytes) {
                 (Some(charge), Some(more)) => charge.merge(more),
                 (none, more) => *none = more.or(none.take()),
@@ -212,14 +212,20 @@ impl Meter {
             Box::pin(async move {
                 tokio::select! {
                     biased;
-                    bytes = large.acquire_many_owned(share) => Charge { bytes: bytes.ok(), last: None },
-                    last = last.acquire_owned() => Charge { bytes: None, last: last.ok() },
+                    bytes = large.acquire_many_owned(share) => Charge { bytes: bytes.ok(), ..Charge::default() },
+                    last = last.acquire_owned() => Charge { last: last.ok(), ..Charge::default() },
                 }
             })
         });
         let charge = ready!(waiting.as_mut().poll(context));
         metered.waiting = None;
         Poll::Ready(charge)
+    }
+
+    /// So many bytes were read between those of messages.
+    pub(super) fn beside(&self, bytes: usize) {
+        let mut metered = self.lock();
+        metered.unfinished = metered.unfinished.saturating_sub(bytes);
     }
 
     pub(super) fn read(&self, bytes: usize) {
@@ -230,13 +236,6 @@ impl Meter {
 impl fmt::Debug for Metered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metered").field("unfinished", &self.unfinished).finish_non_exhaustive()
-    }
-}
-
-impl Quota {
-    /// For a message that is whole: its charge, or one for the way to its source.
-    pub(super) async fn carry(&self, bytes: usize, charge: Charge) -> Charge {
-        if charge.is_none() { self.queue(bytes).await } else { charge }
     }
 }
 

@@ -29,6 +29,9 @@ use crate::vendors::{CloseCause, Closed, Conn, Frame, Input, WebSocketDial};
 /// The library's default, 128 KiB for each connection, is for few of them.
 const READ_BUFFER_BYTES: usize = 32 << 10;
 
+/// Of a server's ping or pong, beside what is in it.
+const CONTROL_HEAD_BYTES: usize = 2;
+
 /// The upgrade's answer; a server that needs longer is better dialled again.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -166,7 +169,11 @@ impl Reader {
                     goodbye = Some(frame);
                     continue;
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Ok(Message::Ping(bytes) | Message::Pong(bytes))) => {
+                    self.meter.beside(CONTROL_HEAD_BYTES + bytes.len());
+                    continue;
+                }
+                Some(Ok(Message::Frame(_))) => continue,
                 Some(Err(error)) if goodbye.is_none() => return Ok(ended(&error)),
                 Some(Err(_)) | None => return Ok(by_peer(goodbye.flatten())),
             };

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
 pub use self::close::close;
 use self::close::{CLOSE_TIMEOUT, bye, fail, fault};
@@ -209,10 +209,8 @@ impl Client {
                 }
                 taken = self.member.take(&mut batch, BATCH_ITEMS, BATCH_BYTES), if !flushing => match taken {
                     Taken::Some | Taken::Nothing => {
-                        // Only a write is waited for here, and whoever never reads is not told by its queue.
-                        match timeout(STALL_MAX, self.feed(&mut batch)).await {
-                            Ok(fed) => fed?,
-                            Err(_) => return Ok(end(CLOSE_TRY_AGAIN, self.member.give_up(STALLED))),
+                        if let Some(why) = self.feed(&mut batch).await? {
+                            return Ok(end(CLOSE_TRY_AGAIN, why));
                         }
                         flushing = true;
                     }
@@ -284,9 +282,17 @@ impl Client {
         while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
     }
 
-    /// Feeds all of `batch`, or as much of it as the server's conduct has left over.
-    async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<(), SocketError> {
-        let Some(conduct) = &self.conduct else { return self.wire.feed_all(batch).await };
+    /// Feeds all of `batch`, or as much of it as the server's conduct has left over; or says why the client is given up
+    /// meanwhile. A large batch is written before it is flushed, and waits for whoever does not read.
+    async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<Option<&'static str>, SocketError> {
+        let Some(conduct) = &self.conduct else {
+            return tokio::select! {
+                biased;
+                why = self.member.dropped() => Ok(Some(why)),
+                fed = self.wire.feed_all(batch) => fed.map(|()| None),
+                () = sleep(STALL_MAX) => Ok(Some(self.member.give_up(STALLED))),
+            };
+        };
         let mut sink = &*self.wire;
         let mut fed = 0;
         for item in batch.iter() {
@@ -307,7 +313,7 @@ impl Client {
         }
         // What was not fed whole is not counted as sent.
         batch.truncate(fed);
-        Ok(())
+        Ok(None)
     }
 
     fn tell(&mut self, input: ClientInput) {
