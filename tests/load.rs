@@ -189,6 +189,8 @@ impl Recorder {
             assert!(Instant::now() < deadline, "the recorder does not listen");
             std::thread::park_timeout(Duration::from_millis(2));
         }
+        // It is answered once everything runs.
+        recorder.metrics();
         recorder
     }
 

@@ -148,6 +148,8 @@ struct Metered {
     unfinished: usize,
     charge: Charge,
     waiting: Option<Pin<Box<dyn Future<Output = Charge> + Send>>>,
+    /// Nothing was handed over since so much had been read that nothing more was.
+    is_full: bool,
     /// Until when the message has to be whole, for whoever goes on without a share.
     until: Option<Pin<Box<Sleep>>>,
 }
@@ -161,6 +163,7 @@ impl Meter {
     /// with it. What it was charged with.
     pub(super) fn finished(&self, bytes: usize, rest: bool) -> Charge {
         let mut metered = self.lock();
+        metered.is_full = false;
         if !rest {
             metered.unfinished = 0;
             metered.until = None;
@@ -177,6 +180,11 @@ impl Meter {
         let mut metered = self.lock();
         let metered = &mut *metered;
         if metered.unfinished > self.quota.bytes.message.saturating_add(AROUND_BYTES) {
+            // Several messages, perhaps, that a library reads in one go: what it has it will hand over now.
+            if !std::mem::replace(&mut metered.is_full, true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let words = format!("a message of more than {} bytes", self.quota.bytes.message);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)));
         }
@@ -293,6 +301,21 @@ mod tests {
         drop(first);
         assert!(read_up_to(&second, 300 << 10) >= 300 << 10);
         assert!(read_up_to(&second, 2 << 20) < 1 << 20, "longer than a message may be");
+    }
+
+    #[tokio::test]
+    async fn of_messages_that_are_read_together_no_more_is_read_than_one_may_have() {
+        let meter = quota().meter();
+        for _ in 0..20 {
+            let read = read_up_to(&meter, 8 << 20);
+            assert!(read <= (1 << 20) + AROUND_BYTES + STEP_BYTES, "{read}");
+            drop(meter.finished(100 << 10, true));
+        }
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        while let Poll::Ready(Ok(room)) = meter.poll_room(&mut context) {
+            meter.read(room);
+        }
+        assert!(matches!(meter.poll_room(&mut context), Poll::Ready(Err(_))), "none comes to its end");
     }
 
     #[tokio::test]
