@@ -3,8 +3,8 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio_tungstenite::tungstenite::{Message, accept};
@@ -57,6 +57,14 @@ impl Stream {
             stream.write_all(&[0x20, 2, 0, 0]).unwrap();
             let subscribe = read_packet(&mut stream).unwrap();
             stream.write_all(&[0x90, 3, subscribe[0], subscribe[1], 0]).unwrap();
+            // Pings are answered meanwhile, between two packets.
+            let (mut pings, answers) = (stream.try_clone().unwrap(), Arc::new(Mutex::new(stream)));
+            let publishing = Arc::clone(&answers);
+            let answering = std::thread::spawn(move || {
+                while read_packet(&mut pings).is_ok() {
+                    let _ = answers.lock().unwrap().write_all(&[0xD0, 0]);
+                }
+            });
             let mut n = 0;
             while amount.is_left(n) {
                 let body = [b"\0\x01t", message(id, n, bytes).as_bytes()].concat();
@@ -68,13 +76,12 @@ impl Stream {
                 }
                 packet.push(length as u8);
                 packet.extend(body);
-                stream.write_all(&packet).unwrap();
+                publishing.lock().unwrap().write_all(&packet).unwrap();
                 n += 1;
             }
             sent.store(n, Ordering::Relaxed);
-            while read_packet(&mut stream).is_ok() {
-                let _ = stream.write_all(&[0xD0, 0]);
-            }
+            // Until the recorder goes.
+            answering.join().unwrap();
         })
     }
 

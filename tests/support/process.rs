@@ -18,9 +18,9 @@ pub fn open_files(pid: u32) -> usize {
 
 /// Lets the other threads of the process go before the one of this name.
 pub fn hold_back(pid: u32, name: &str) {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
+    let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
     let is_it = |path: &std::path::PathBuf| fs::read_to_string(path.join("comm")).unwrap().trim() == name;
-    let found = tasks.filter(is_it).next().expect("the thread is there");
+    let found = tasks.find(is_it).expect("the thread is there");
     let id: i32 = found.file_name().unwrap().to_str().unwrap().parse().unwrap();
     // To the system a thread is what a process is.
     setpriority_process(Pid::from_raw(id), 19).unwrap();
