@@ -12,7 +12,8 @@
 //! * [`sealer`] turns closed parts into segments while the recording goes on;
 //! * [`upkeep`] compacts what is over and prunes what is old, beside it all and after it all;
 //! * [`lineup`] is who is recorded, [`reload`] changes that, [`roll`] begins a new session while connections stay open;
-//! * [`stats`] is what is known about it all, [`devices`] when each was heard, [`health`] whether data is at risk, [`memory`] how the memory is split.
+//! * [`stats`] is what is known about it all, [`devices`] when each was heard, [`health`] whether data is at risk, and [`memory`](crate::config::memory)
+//!   how the memory is split.
 //!
 //! A start binds its listeners before anything is written, so that a port in use leaves nothing
 //! behind. A stop closes connections, the journal, then seals all of it. One source never disturbs
@@ -24,7 +25,6 @@ pub mod gate;
 pub mod health;
 pub mod latest;
 pub mod lineup;
-pub mod memory;
 pub mod redact;
 pub mod reload;
 pub mod roll;
@@ -51,11 +51,11 @@ pub use self::status::StatusSource;
 use self::lineup::{Lineup, Request};
 use self::stats::SourceSummary;
 use self::upkeep::Keeper;
-use self::webhook::Doors;
+use self::webhook::{Doors, Room};
 use crate::archive::RecoverReport;
 use crate::config::Config;
 use crate::journal::{Journal, JournalError};
-use crate::transport::http_server::ServerTls;
+use crate::transport::http_server::{Places, ServerTls};
 
 /// How long a change of sources or session that is under way may take until a stop goes on without it.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,6 +73,10 @@ pub struct Recorder {
     recovered: RecoverReport,
     webhooks_at: Option<SocketAddr>,
     console_at: Option<SocketAddr>,
+    /// Connections to both listeners.
+    places: Places,
+    /// For the bodies of webhooks under way.
+    bodies: Room,
     /// As it was started with.
     config: Config,
     lineup: JoinHandle<Lineup>,

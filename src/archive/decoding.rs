@@ -17,6 +17,7 @@ use parquet::errors::ParquetError;
 
 use super::columns::EnvelopeBatch;
 use super::error::ArchiveError;
+use super::passage::Passing;
 use super::writers::{NewFile, Step};
 use crate::decode::Decoder;
 
@@ -30,6 +31,7 @@ pub(super) enum Sorted {
     Rows {
         file: usize,
         rows: Box<EnvelopeBatch>,
+        passing: Passing,
     },
     /// No more rows. Without it, the reading has failed.
     Finish,
@@ -51,10 +53,10 @@ pub(super) fn decode_batches(
                 files.push(File::new(&file, decoder));
                 Step::Create(file)
             }
-            Sorted::Rows { file: at, rows } => {
+            Sorted::Rows { file: at, rows, passing } => {
                 let file = &mut files[at];
                 let batch = file.decode(rows).map_err(|source| file.failed(source.into()))?;
-                Step::Write { file: at, batch }
+                Step::Write { file: at, batch, passing }
             }
             Sorted::Finish => {
                 // An error of the writers is theirs to tell.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::durable::{files_in, read_json, replace, replace_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::Layout;
+use super::passage::SealingBytes;
 use super::schema::FORMAT;
 use super::verify::Problem;
 use crate::disk::{Disk, RealDisk};
@@ -20,6 +21,7 @@ pub struct Archive {
     pub(super) layout: Layout,
     pub(super) disk: Arc<dyn Disk>,
     site: String,
+    pub(super) sealing: SealingBytes,
     /// Held by whichever thread of this process writes the index or `segments.jsonl`; clones share it.
     derived: Arc<Mutex<()>>,
 }
@@ -69,7 +71,7 @@ impl Archive {
             let path = root.as_ref().to_owned();
             return Err(ArchiveError::NewerFormat { path, found: json.format, known: FORMAT });
         }
-        Ok(Self { layout, disk, site: json.site, derived: Arc::default() })
+        Ok(Self { layout, disk, site: json.site, sealing: SealingBytes::default(), derived: Arc::default() })
     }
 
     /// Writes `archive.json` anew where it is missing or broken and what lies beside it is an archive's; tells what was
@@ -83,7 +85,13 @@ impl Archive {
             return Ok(None);
         };
         refuse_links(&layout)?;
-        let archive = Self { layout, disk, site: String::new(), derived: Arc::default() };
+        let archive = Self {
+            layout,
+            disk,
+            site: String::new(),
+            sealing: SealingBytes::default(),
+            derived: Arc::default(),
+        };
         let _lock = archive.lock()?;
         let newest = archive.read_sidecars()?.into_iter().max_by_key(|sidecar| sidecar.started_at_us);
         let json =
@@ -91,6 +99,11 @@ impl Archive {
         let Archive { layout, disk, .. } = &archive;
         replace_json(layout, &**disk, &layout.archive_json(), &json)?;
         Ok(Some(Problem::Description { what }))
+    }
+
+    /// Seals within these bounds.
+    pub fn sealing_within(self, sealing: SealingBytes) -> Self {
+        Self { sealing, ..self }
     }
 
     pub fn root(&self) -> &Path {

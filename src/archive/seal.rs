@@ -18,8 +18,8 @@ use crate::index::LinkRow;
 use crate::journal::{JournalError, PartEnd, PartReader, parse_part_file_name};
 use crate::message::{SessionHeader, SessionId};
 
-/// Batches of up to 4 MiB that wait between two stages: enough that the others go on while a row group is
-/// compressed, few enough for memory.
+/// Batches that wait between two stages, within what they may take together: enough that the others go on while a row
+/// group is compressed.
 const BATCHES_WAITING: usize = 4;
 
 /// What sealing a part came to.
@@ -108,7 +108,9 @@ pub(super) fn in_stages<'a, E: From<ArchiveError>>(
     let (steps, to_write) = sync_channel(BATCHES_WAITING);
     let (sorted, errors, written) = std::thread::scope(|scope| {
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let writing = thread("seal-write").spawn_scoped(scope, move || write_files(&*archive.disk, to_write));
+        let row_groups = archive.sealing.row_groups;
+        let writing = thread("seal-write")
+            .spawn_scoped(scope, move || write_files(&*archive.disk, row_groups, to_write));
         let writing = writing.doing("start a thread to seal", from)?;
         let decoding = thread("seal-decode").spawn_scoped(scope, move || decode_batches(to_decode, &steps));
         let decoding = decoding.doing("start a thread to seal", from)?;

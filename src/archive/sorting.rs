@@ -18,6 +18,7 @@ use super::kinds::Kinds;
 use super::layout::{PartName, segment_path};
 use super::link::LinkOrigin;
 use super::manifest::{Manifest, SeqRange};
+use super::passage::Passage;
 use super::redecode::{STAMP, stamp};
 use super::seal::journal_error;
 use super::segment::{FinishedSegment, Naming, Segment};
@@ -28,8 +29,8 @@ use crate::index::LinkRow;
 use crate::journal::{PartReader, RecordRef};
 use crate::message::SessionHeader;
 
-/// Rows wait for their batch in at most this many bytes, over all open segments.
-const WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// What a row takes in a batch beside its bytes, about.
+const ROW_BYTES: usize = 128;
 
 /// One part on its way into segments.
 pub(super) struct Sorting<'a> {
@@ -49,6 +50,7 @@ pub(super) struct Sorting<'a> {
     next_seq: u64,
     lost: Vec<SeqRange>,
     batches: SyncSender<Sorted>,
+    passage: Passage,
 }
 
 /// What a part came to, while its files are being completed.
@@ -92,6 +94,7 @@ impl<'a> Sorting<'a> {
             next_seq: start,
             lost: Vec::new(),
             batches,
+            passage: Passage::new(archive.sealing.batches),
         })
     }
 
@@ -153,25 +156,29 @@ impl<'a> Sorting<'a> {
             };
             self.links.extend(link.row(record.payload));
         }
+        // A batch is within the bound, or one row: first what waits is handed on, the largest first.
+        let bytes = record.payload.len() + record.clear.map_or(0, <[u8]>::len);
+        while self.waiting_bytes > 0 && self.waiting_bytes + bytes > self.archive.sealing.rows_waiting {
+            let largest = (0..self.segments.len()).max_by_key(|&i| self.segments[i].waiting().1);
+            self.hand_on(largest.unwrap_or(at))?;
+        }
         let segment = &mut self.segments[at];
         let before = segment.waiting().1;
         segment.push(source, record);
         let (rows, bytes) = segment.waiting();
         self.waiting_bytes += bytes - before;
-        if rows == BATCH_ROWS {
-            self.hand_on(at)?;
-        } else if self.waiting_bytes > WAITING_BYTES {
-            let largest = (0..self.segments.len()).max_by_key(|&i| self.segments[i].waiting().1);
-            self.hand_on(largest.unwrap_or(at))?;
-        }
-        Ok(())
+        if rows == BATCH_ROWS { self.hand_on(at) } else { Ok(()) }
     }
 
     /// Hands the waiting rows of a segment on to be decoded.
     fn hand_on(&mut self, at: usize) -> Result<(), ArchiveError> {
-        self.waiting_bytes -= self.segments[at].waiting().1;
+        let (rows, bytes) = self.segments[at].waiting();
+        self.waiting_bytes -= bytes;
         match self.segments[at].take_batch(&self.constants)? {
-            Some(rows) => self.send(Sorted::Rows { file: at, rows: Box::new(rows) }),
+            Some(batch) => {
+                let passing = self.passage.enter(bytes + rows * ROW_BYTES);
+                self.send(Sorted::Rows { file: at, rows: Box::new(batch), passing })
+            }
             None => Ok(()),
         }
     }

@@ -16,10 +16,8 @@ use parquet::errors::ParquetError;
 use super::blocks::{BlockSums, Summing};
 use super::durable::remove_if_there;
 use super::error::{ArchiveError, IoContext};
+use super::passage::Passing;
 use crate::disk::{Disk, DiskFile};
-
-/// Open row groups hold at most this, over all open files; then the largest is written out.
-const ROW_GROUPS_BYTES: usize = 32 * 1024 * 1024;
 
 /// What there is to do next. Files are known by their place among those created.
 #[derive(Debug)]
@@ -28,6 +26,7 @@ pub(super) enum Step {
     Write {
         file: usize,
         batch: RecordBatch,
+        passing: Passing,
     },
     /// No more rows: complete and sync all files. Without it, a stage before this one has failed.
     Finish,
@@ -53,21 +52,34 @@ pub(super) struct WrittenFile {
 
 /// Takes steps until the last one; none of the files count if they end without it. Owns the receiver,
 /// so that after an error here nobody waits for room.
-pub(super) fn write_files(disk: &dyn Disk, steps: Receiver<Step>) -> Result<Vec<WrittenFile>, ArchiveError> {
+/// Open row groups hold `row_groups` bytes, over all open files; then the largest is written out.
+pub(super) fn write_files(
+    disk: &dyn Disk,
+    row_groups: usize,
+    steps: Receiver<Step>,
+) -> Result<Vec<WrittenFile>, ArchiveError> {
     let mut files = Vec::new();
     for step in steps {
         match step {
             Step::Create(new) => files.push(SegmentFile::create(disk, *new)?),
-            Step::Write { file, batch } => write_batch(&mut files, file, &batch)?,
+            Step::Write { file, batch, passing } => {
+                write_batch(&mut files, file, &batch, row_groups)?;
+                drop((batch, passing));
+            }
             Step::Finish => return files.into_iter().map(SegmentFile::finish).collect(),
         }
     }
     Ok(Vec::new())
 }
 
-fn write_batch(files: &mut [SegmentFile], at: usize, batch: &RecordBatch) -> Result<(), ArchiveError> {
+fn write_batch(
+    files: &mut [SegmentFile],
+    at: usize,
+    batch: &RecordBatch,
+    row_groups: usize,
+) -> Result<(), ArchiveError> {
     files[at].with_writer(|writer| writer.write(batch))?;
-    if files.iter().map(SegmentFile::memory_bytes).sum::<usize>() > ROW_GROUPS_BYTES {
+    if files.iter().map(SegmentFile::memory_bytes).sum::<usize>() > row_groups {
         let largest = (0..files.len()).max_by_key(|&i| files[i].memory_bytes());
         files[largest.unwrap_or(at)].with_writer(ArrowWriter::flush)?;
     }

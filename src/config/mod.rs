@@ -3,6 +3,7 @@
 //! All of it is checked before anything is touched, and every mistake is named with file, line and
 //! key (see [`crate::section`]). What belongs to one vendor is read in that vendor's folder.
 
+pub mod memory;
 mod read;
 pub use read::is_source_name;
 

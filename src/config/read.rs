@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::memory;
 use super::{
     ArchiveConfig, Config, Console, DEFAULT_CONSOLE_LISTEN, DEFAULT_WEBHOOKS_LISTEN, Limits, TlsFiles,
     VENDORS, Webhooks,
@@ -14,6 +15,7 @@ use crate::section::values::{
     secret, size_from, text,
 };
 use crate::section::{Item, Section, nearest};
+use crate::units::human_size;
 use crate::vendors::{
     self, Source, TlsOptions, VendorConfig, damoov, delicode, generic, jointech, pontosense, sensoro,
 };
@@ -27,7 +29,6 @@ const SOURCE_NAME_MAX_CHARS: usize = 64;
 
 pub(super) fn config(root: &Section<'_>) -> Option<Config> {
     let archive = root.header("archive", archive);
-    let limits = root.header("limits", limits);
     let webhooks = root.header("webhooks", webhooks);
     let console = root.header("console", |section| {
         let console = console(section)?;
@@ -41,6 +42,24 @@ pub(super) fn config(root: &Section<'_>) -> Option<Config> {
     let rolls = archive.as_ref().is_none_or(|archive| archive.session_roll.is_some());
     let others = Others { rolls, ..Others::default() };
     let sources = root.headers("source", |section| source(section, site, &others));
+    let limits = root.header("limits", |section| {
+        let limits = limits(section)?;
+        let (sources, max_body) = (sources.as_deref()?, webhooks.as_ref()?.max_body);
+        // Of what nobody pushes, a message is as long as the rest has room for.
+        let is_pushed = sources.iter().any(|source| source.vendor.webhook_path().is_some());
+        let needed = memory::needed(sources, if is_pushed { max_body } else { 0 });
+        if limits.memory < needed {
+            let connections: usize = sources.iter().map(|source| source.vendor.connections()).sum();
+            section.wrong("memory", format!(
+                "{} sources with {connections} connections, and bodies of up to {} (max_body in [webhooks]), need at \
+                 least `{}`",
+                sources.len(),
+                human_size(max_body),
+                human_size(needed).replace(".0 ", "")
+            ));
+        }
+        Some(limits)
+    });
     Some(Config {
         archive: archive?,
         limits: limits?,
@@ -107,7 +126,7 @@ fn archive(section: &Section<'_>) -> Option<ArchiveConfig> {
 }
 
 fn limits(section: &Section<'_>) -> Option<Limits> {
-    let memory = section.get_or("memory", size_from(32 * MIB, "32MiB"), 256 * MIB);
+    let memory = section.get_or("memory", size_from(memory::LEAST_BYTES, "64MiB"), 256 * MIB);
     Some(Limits { memory: memory? })
 }
 

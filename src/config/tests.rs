@@ -295,7 +295,17 @@ fn mistakes_name_line_key_and_expectation() {
         "[archive]\nsession_roll = \"never\"\n{DELICODE}retain = \"7d\"\ntoken = \"t\"\nlocations = [1]"
     );
     check(&text, &[(6, "`retain` in source \"shop\"", "set `session_roll`")]);
-    check("[limits]\nmemory = \"1MiB\"", &[(2, "`memory` in [limits]", "at least `32MiB`")]);
+    check("[limits]\nmemory = \"1MiB\"", &[(2, "`memory` in [limits]", "at least `64MiB`")]);
+    let text = "[limits]\nmemory = \"64MiB\"\n[webhooks]\nmax_body = \"4MiB\"\n[[source]]\nname = \"a\"\nvendor = \"generic\"\n\
+                transport = \"webhook\"\npath = \"/a\"";
+    check(
+        text,
+        &[(
+            2,
+            "`memory` in [limits]",
+            "bodies of up to 4.0 MiB (max_body in [webhooks]), need at least `137MiB`",
+        )],
+    );
     check("[archve]\npath = \"x\"", &[(1, "`archve`", "did you mean `archive`?")]);
     check("[archive]\npth = \"x\"", &[(2, "`pth` in [archive]", "did you mean `path`?")]);
     check("[limits]\nzzz = 1", &[(2, "`zzz` in [limits]", "known here: memory")]);

@@ -20,6 +20,7 @@ use serde_json::{Map, json};
 use crate::clock::Now;
 use crate::journal::{AppendError, JournalHandle, Sync, Ticket};
 use crate::message::Message;
+use crate::transport::quota::{Charge, Quota};
 use crate::vendors::{Ack, LinkEvent};
 
 /// How long reading pauses for room before what cannot be waited for is dropped.
@@ -28,7 +29,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Messages that are held back before reading stops: more than any broker's usual window (mosquitto's
 /// is 20), so that reading, and with it the keep-alive, hardly ever stops.
 const HELD_MAX: usize = 1_000;
-const HELD_BYTES_MAX: usize = 8 << 20;
 
 /// How often an overflow that lasts is told.
 const TOLD_EVERY_NS: u64 = 10_000_000_000;
@@ -64,8 +64,11 @@ pub enum Refusal {
 pub struct Gate {
     journal: JournalHandle,
     owed: VecDeque<(Ticket, Ack)>,
-    held: VecDeque<(Message, Option<Ack>)>,
+    held: VecDeque<Held>,
     held_bytes: usize,
+    quota: Quota,
+    /// There was no room for the message that was held back last.
+    is_overdrawn: bool,
     /// The first of those that are held, on its way in.
     waiting: Option<(Waiting, Option<Ack>)>,
     overflow: Option<Overflow>,
@@ -73,6 +76,13 @@ pub struct Gate {
     told: Option<Overflow>,
     /// Not before this is one told again that could not be stored.
     tell_from_ns: u64,
+}
+
+/// A message that is held back, with its share of the memory.
+struct Held {
+    message: Message,
+    ack: Option<Ack>,
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -86,12 +96,14 @@ struct Overflow {
 }
 
 impl Gate {
-    pub fn new(journal: JournalHandle) -> Self {
+    pub fn new(journal: JournalHandle, quota: Quota) -> Self {
         Self {
             journal,
             owed: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
+            quota,
+            is_overdrawn: false,
             waiting: None,
             overflow: None,
             told: None,
@@ -101,19 +113,20 @@ impl Gate {
 
     /// Whether more may be read: not while too much is held back.
     pub fn is_open(&self) -> bool {
-        self.held.len() < HELD_MAX && self.held_bytes < HELD_BYTES_MAX
+        !self.is_overdrawn && self.held.len() < HELD_MAX && self.held_bytes < self.quota.held_bytes_max()
     }
 
-    /// Takes a message, or says what became of it. Waits at most [`PAUSE`].
-    pub async fn admit(&mut self, message: Message, ack: Option<Ack>) -> Outcome {
+    /// Takes a message, or says what became of it. Waits at most [`PAUSE`]. What the message has of the memory stays in
+    /// `charge`, unless it is held back.
+    pub async fn admit(&mut self, message: Message, ack: Option<Ack>, charge: &mut Charge) -> Outcome {
         match ack {
             Some(ack @ Ack::Http { .. }) => self.admit_webhook(message, ack),
             // What comes behind held messages waits behind them: order is the order of arrival.
             ack if self.waiting.is_some() => {
-                self.hold(message, ack);
+                self.hold(message, ack, charge);
                 Outcome::Taken(None)
             }
-            Some(ack) => self.admit_owed(message, ack),
+            Some(ack) => self.admit_owed(message, ack, charge),
             None => self.admit_unasked(message).await,
         }
     }
@@ -131,14 +144,14 @@ impl Gate {
         Outcome::Refused { ack, why }
     }
 
-    fn admit_owed(&mut self, message: Message, ack: Ack) -> Outcome {
+    fn admit_owed(&mut self, message: Message, ack: Ack, charge: &mut Charge) -> Outcome {
         match self.journal.try_append(message, Sync::Now) {
             Ok(ticket) => {
                 self.owed.push_back((ticket, ack));
                 Outcome::Taken(Some(ticket))
             }
             Err(AppendError::QueueFull(message) | AppendError::DiskLow(message)) => {
-                self.hold(*message, Some(ack));
+                self.hold(*message, Some(ack), charge);
                 Outcome::Taken(None)
             }
             Err(AppendError::TooLarge { message, .. }) => {
@@ -175,9 +188,14 @@ impl Gate {
         Outcome::Dropped
     }
 
-    fn hold(&mut self, message: Message, ack: Option<Ack>) {
+    fn hold(&mut self, message: Message, ack: Option<Ack>, charge: &mut Charge) {
         self.held_bytes += message.payload.len();
-        self.held.push_back((message, ack));
+        let charge = self.quota.hold(message.payload.len()).unwrap_or_else(|| {
+            // It keeps what it came with, and is the last one for now.
+            self.is_overdrawn = true;
+            std::mem::take(charge)
+        });
+        self.held.push_back(Held { message, ack, charge });
         self.offer();
     }
 
@@ -186,11 +204,17 @@ impl Gate {
         if self.waiting.is_some() {
             return;
         }
-        if let Some((message, ack)) = self.held.pop_front() {
+        if let Some(Held { message, ack, charge }) = self.held.pop_front() {
             self.held_bytes -= message.payload.len();
+            self.is_overdrawn &= !self.held.is_empty();
             let journal = self.journal.clone();
             let sync = if ack.is_some() { Sync::Now } else { Sync::Later };
-            self.waiting = Some((Box::pin(async move { journal.append(message, sync).await }), ack));
+            let entering = async move {
+                let entered = journal.append(message, sync).await;
+                drop(charge);
+                entered
+            };
+            self.waiting = Some((Box::pin(entering), ack));
         }
     }
 
@@ -238,7 +262,7 @@ impl Gate {
     /// For the end only.
     pub fn give_up(&mut self) -> (u64, u64) {
         let first = self.waiting.take().map(|(_, ack)| ack);
-        let held = first.into_iter().chain(self.held.drain(..).map(|(_, ack)| ack));
+        let held = first.into_iter().chain(self.held.drain(..).map(|held| held.ack));
         held.fold((0, 0), |(lost, all), ack| (lost + u64::from(ack.is_none()), all + 1))
     }
 

@@ -29,7 +29,8 @@ use super::stats::State;
 use super::status::{StatusSource, Watched};
 use super::webhook::{Doors, PUSHES_MAX, Room, Route};
 use crate::message::SourceHeader;
-use crate::transport::intake::intake;
+use crate::transport::intake::intake_within;
+use crate::transport::quota::Quota;
 use crate::vendors::{self, Source};
 
 /// How long sources may take to end: somewhat more than they allow themselves, and what pushes under way are given
@@ -114,7 +115,16 @@ pub struct Lineup {
     base_name: Option<String>,
     seats: Vec<Seat>,
     doors: Doors,
+    rooms: Rooms,
     rng: StdRng,
+}
+
+/// What sources have of the memory.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    pub quota: Quota,
+    /// For the bodies under way to each, in bytes.
+    pub bodies_of_source: usize,
 }
 
 impl fmt::Debug for Lineup {
@@ -130,9 +140,10 @@ impl Lineup {
         base_name: Option<String>,
         setups: Vec<Setup>,
         doors: Doors,
+        rooms: Rooms,
         rng: StdRng,
     ) -> Self {
-        let mut lineup = Self { running, base_name, seats: Vec::new(), doors, rng };
+        let mut lineup = Self { running, base_name, seats: Vec::new(), doors, rooms, rng };
         let watched = lineup.running.watched();
         let waiting: Vec<Waiting> = setups
             .into_iter()
@@ -224,11 +235,11 @@ impl Lineup {
     fn wait(&mut self, index: usize, setup: Setup, watched: Watched) -> Waiting {
         let (orders, ordered) = mpsc::channel(1);
         let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
-        let (intake, arrivals) = intake();
+        let (intake, arrivals) = intake_within(&self.rooms.quota);
         let route = setup.source.vendor.webhook_path().map(|path| Route {
             path: path.to_owned(),
             header: setup.source.vendor.webhook_header().cloned(),
-            room: Room::of_source(),
+            room: Room::of(self.rooms.bodies_of_source),
             pushes,
             stats: Arc::clone(&watched.stats),
         });
@@ -245,6 +256,7 @@ impl Lineup {
             excluded: header.kinds.iter().map(|kind| source.exclude_kinds.contains(&kind.name)).collect(),
             stall_after_ns,
             journal: self.running.journal().clone(),
+            quota: self.rooms.quota.clone(),
             stats: Arc::clone(&watched.stats),
             latest: Arc::clone(&watched.latest),
             devices: Arc::clone(&watched.devices),

@@ -8,7 +8,7 @@
 mod link;
 mod strands;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::journal::{Durable, JournalHandle};
 use crate::message::{Message, SourceHeader};
 use crate::transport::intake::{Arrival, Intake};
+use crate::transport::quota::{Charge, Quota};
 use crate::transport::{ConnHandle, http_client, mqtt_client, websocket_client};
 use crate::vendors::{Ack, Collector, Conn, Effect, Inbound, Input, LinkEvent, Record};
 
@@ -71,6 +72,7 @@ pub struct SourceTask {
     pub excluded: Vec<bool>,
     pub stall_after_ns: Option<u64>,
     pub journal: JournalHandle,
+    pub quota: Quota,
     pub stats: Arc<SourceStats>,
     pub latest: Arc<super::latest::Latest>,
     pub devices: Arc<super::devices::Devices>,
@@ -96,7 +98,8 @@ impl SourceTask {
     async fn run_unwatched(self, inlets: Inlets) {
         let now = self.clock.now();
         let mut source = Source {
-            gate: Gate::new(self.journal.clone()),
+            gate: Gate::new(self.journal.clone(), self.quota.clone()),
+            charge: Charge::default(),
             durable: self.journal.durable(),
             intake: inlets.intake,
             conns: HashMap::new(),
@@ -119,6 +122,8 @@ impl SourceTask {
 struct Source {
     task: SourceTask,
     gate: Gate,
+    /// What the message that is being taken has of the memory.
+    charge: Charge,
     durable: watch::Receiver<Durable>,
     intake: Intake,
     conns: HashMap<Conn, ConnHandle>,
@@ -143,31 +148,48 @@ impl Source {
         mut pushes: mpsc::Receiver<Push>,
         mut orders: mpsc::Receiver<Order>,
     ) {
-        let mut lot = Vec::with_capacity(LOT);
+        // Those that were taken, and those of them that are left.
+        let (mut lot, mut rest) = (Vec::with_capacity(LOT), VecDeque::with_capacity(LOT));
         loop {
             let wake = self.wake_in();
             let is_open = self.gate.is_open();
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Roll { ready, begun }) => self.roll(ready, begun).await,
-                    Some(Order::Stop) => return self.stop(arrivals, pushes).await,
+                    Some(Order::Stop) => return self.stop(rest, arrivals, pushes).await,
                     // The recorder is gone: nobody reads a summary, nothing is to be waited for.
                     None => return,
                 },
                 Ok(()) = self.durable.changed() => self.acknowledge(),
                 () = self.gate.let_in() => self.acknowledge(),
-                taken = arrivals.recv_many(&mut lot, LOT), if is_open => {
+                // More was held back than there is room for, and now there is.
+                () = std::future::ready(()), if is_open && !rest.is_empty() => self.take(&mut rest).await,
+                taken = arrivals.recv_many(&mut lot, LOT), if is_open && rest.is_empty() => {
                     if taken == 0 {
                         return;
                     }
-                    for arrival in lot.drain(..) {
-                        self.input(arrival.input).await;
-                    }
+                    rest.extend(lot.drain(..));
+                    self.take(&mut rest).await;
                 }
                 Some(push) = pushes.recv() => self.push(push).await,
                 () = sleep(wake) => self.tick().await,
             }
         }
+    }
+
+    /// Takes what has arrived, as long as more may be read.
+    async fn take(&mut self, arrivals: &mut VecDeque<Arrival>) {
+        while self.gate.is_open()
+            && let Some(arrival) = arrivals.pop_front()
+        {
+            self.arrived(arrival).await;
+        }
+    }
+
+    async fn arrived(&mut self, Arrival { input, charge }: Arrival) {
+        self.charge = charge;
+        self.input(input).await;
+        drop(std::mem::take(&mut self.charge));
     }
 
     /// How long until a timer is due.
@@ -309,7 +331,7 @@ impl Source {
         let message = Message { duplicate_of: first, ..self.message(record) };
         self.task.latest.note(&message);
         self.task.devices.note(&message);
-        match self.gate.admit(message, ack).await {
+        match self.gate.admit(message, ack, &mut self.charge).await {
             Outcome::Taken(ticket) => {
                 if let (Some(id), Some(ticket)) = (&delivery_id, ticket) {
                     self.deliveries.note(id, ticket);
@@ -412,9 +434,17 @@ impl Source {
 
     /// Ends in order: connections are closed, what they still bring is recorded, and what is owed is
     /// acknowledged. Not the other way round: on a busy stream something is always owed.
-    async fn stop(&mut self, mut arrivals: mpsc::Receiver<Arrival>, mut pushes: mpsc::Receiver<Push>) {
+    async fn stop(
+        &mut self,
+        rest: VecDeque<Arrival>,
+        mut arrivals: mpsc::Receiver<Arrival>,
+        mut pushes: mpsc::Receiver<Push>,
+    ) {
         let mut deadline = pin!(tokio::time::sleep(STOP_TIMEOUT));
         pushes.close();
+        for arrival in rest {
+            self.arrived(arrival).await;
+        }
         self.input(Input::Stop).await;
         loop {
             self.acknowledge();
@@ -423,7 +453,7 @@ impl Source {
             }
             tokio::select! {
                 () = deadline.as_mut() => break,
-                Some(arrival) = arrivals.recv() => self.input(arrival.input).await,
+                Some(arrival) = arrivals.recv() => self.arrived(arrival).await,
                 Some(push) = pushes.recv() => self.push(push).await,
                 () = self.gate.let_in() => {}
                 Ok(()) = self.durable.changed() => {}
@@ -467,25 +497,4 @@ async fn sleep(wake: Option<Duration>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_task_that_panics_is_told_of_at_once() {
-        let stats = SourceStats::new("shop", "delicode");
-        watch(async {}, &stats, &Clock::System).await;
-        assert_eq!(stats.lock().state, State::Starting);
-        let worked_on = Arc::new(());
-        let held = Arc::clone(&worked_on);
-        let task = async move {
-            tokio::task::yield_now().await;
-            let _held = held;
-            panic!("for the test");
-        };
-        watch(task, &stats, &Clock::System).await;
-        let counters = stats.lock();
-        assert_eq!(counters.state, State::GaveUp);
-        assert!(counters.gave_up.is_some() && counters.down_since_ns.is_some());
-        assert_eq!(Arc::strong_count(&worked_on), 1, "what it held, connections for one, is let go");
-    }
-}
+mod tests;

@@ -13,20 +13,22 @@ use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::lineup::{self, Lineup};
+use super::Recorder;
+use super::lineup::{self, Lineup, Rooms};
 use super::sealer::{self, Sealing};
 use super::status::{Running, Sessions, Sources, StatusSource};
 use super::upkeep::{self, Calendar, Keeping, Plan, Upkeep};
-use super::webhook::{self, Doors};
-use super::{Recorder, memory};
-use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport};
+use super::webhook::{self, Doors, Room};
+use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport, SealingBytes};
 use crate::clock::{Clock, Now};
+use crate::config::memory::Shares;
 use crate::config::{Config, TlsFiles};
 use crate::disk::{Disk, RealDisk};
 use crate::journal::{self, JournalError, JournalOptions};
 use crate::message::{SessionHeader, SessionId, SourceHeader};
 use crate::secret::Secret;
 use crate::transport::http_server::{self, ListenError, Places, ServerTls};
+use crate::transport::quota::{Quota, QuotaBytes};
 use crate::transport::tls::{self, TlsError};
 use crate::vendors;
 
@@ -127,7 +129,8 @@ impl Recorder {
         let rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
 
         // From here on something is written.
-        let (archive, lock, recovered, newest_us) = open_archive(config, options.disk).await?;
+        let shares = Shares::of(config.limits.memory, &config.sources);
+        let (archive, lock, recovered, newest_us) = open_archive(config, &shares, options.disk).await?;
         let lock = Arc::new(lock);
         let headers: Vec<SourceHeader> = config.sources.iter().map(vendors::source_header).collect();
         let started = clock.now();
@@ -136,13 +139,12 @@ impl Recorder {
         let begun = archive.clone();
         let header = run_blocking(move || begun.begin_session(&mut header).map(|()| header)).await??;
 
-        let queue_bytes = memory::queue_bytes(config.limits.memory);
         let journal_options = JournalOptions {
             dir: archive.layout().journal(),
             sync_interval: config.archive.sync_interval,
             part_max_bytes: config.archive.segment_max_bytes,
             part_max_age: config.archive.segment_max_age,
-            queue_max_bytes: queue_bytes,
+            queue_max_bytes: shares.queue,
             min_free_disk: config.archive.min_free_disk,
         };
         let disk = Arc::clone(archive.disk());
@@ -162,7 +164,7 @@ impl Recorder {
             archive,
             started,
             journal: handle,
-            queue_bytes_max: queue_bytes as u64,
+            queue_bytes_max: shares.queue as u64,
             min_free_disk: config.archive.min_free_disk,
             sealing,
             sources: Mutex::new(Sources::new(&headers)),
@@ -174,13 +176,22 @@ impl Recorder {
             .map_err(|source| RecordError::Thread { source })?;
 
         let doors = Doors::default();
-        let started = Lineup::start(running.clone(), options.session, setups, doors.clone(), rng);
+        let quota = Quota::new(QuotaBytes {
+            message: shares.message,
+            large: shares.large,
+            queued: shares.queued,
+            held: shares.held,
+        });
+        let rooms = Rooms { quota, bodies_of_source: bodies_of_source(config, shares.bodies) };
+        let started = Lineup::start(running.clone(), options.session, setups, doors.clone(), rooms, rng);
         let (requests, asked) = mpsc::channel(1);
         let end = CancellationToken::new();
         let lineup = tokio::spawn(started.run(config.archive.session_roll, asked, end.clone()));
 
         let mut recorder = Self {
             recovered,
+            places: Places::at_most(shares.places),
+            bodies: Room::of(shares.bodies),
             webhooks_at: None,
             console_at: None,
             config: config.clone(),
@@ -204,7 +215,7 @@ impl Recorder {
         }
         if let Some((Bound { listener, at, tls }, routes)) = console {
             let router = routes(recorder.running.clone(), config.console.token.clone());
-            let places = Places::for_memory(config.limits.memory);
+            let places = recorder.places.clone();
             recorder.console_at = Some(at);
             recorder.console_tls.exchange(tls);
             let (tls, stop) = (recorder.console_tls.clone(), recorder.stop_console.clone());
@@ -217,8 +228,8 @@ impl Recorder {
     /// Receives webhooks from now on.
     pub(super) fn serve_webhooks(&mut self, Bound { listener, at, tls }: Bound) {
         let (doors, clock) = (self.doors.clone(), self.running.clock().clone());
-        let router = webhook::router(doors, self.config.webhooks.max_body, clock);
-        let places = Places::for_memory(self.config.limits.memory);
+        let router = webhook::router(doors, self.config.webhooks.max_body, self.bodies.clone(), clock);
+        let places = self.places.clone();
         self.webhooks_at = Some(at);
         self.webhooks_tls.exchange(tls);
         let (tls, stop) = (self.webhooks_tls.clone(), self.stop_webhooks.clone());
@@ -302,20 +313,32 @@ pub(super) fn server_tls(
 /// With when the newest of what it holds was received.
 async fn open_archive(
     config: &Config,
+    shares: &Shares,
     disk: Option<Arc<dyn Disk>>,
 ) -> Result<(Archive, Lock, RecoverReport, Option<i64>), RecordError> {
     let root: PathBuf = config.archive.path.clone();
     let site = config.archive.site.clone();
     let group_readable = config.archive.group_readable;
     let disk = disk.unwrap_or_else(|| Arc::new(RealDisk { group_readable }));
+    let sealing = SealingBytes {
+        rows_waiting: shares.rows_waiting,
+        batches: shares.batches,
+        row_groups: shares.row_groups,
+    };
     run_blocking(move || {
-        let archive = Archive::create_or_open_on(disk, &root, &site)?;
+        let archive = Archive::create_or_open_on(disk, &root, &site)?.sealing_within(sealing);
         let lock = archive.lock()?;
         let recovered = archive::recover(&archive)?;
         let newest_us = archive.newest_received_us()?;
         Ok((archive, lock, recovered, newest_us))
     })
     .await?
+}
+
+/// What the bodies under way to one source may take of what all may: a quarter, and two of the longest in any case.
+fn bodies_of_source(config: &Config, bodies: usize) -> usize {
+    let longest = usize::try_from(config.webhooks.max_body).unwrap_or(usize::MAX);
+    (bodies / 4).max(longest.saturating_mul(2)).min(bodies)
 }
 
 /// Runs what waits for the disk where it holds up no connection.

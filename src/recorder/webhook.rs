@@ -114,12 +114,12 @@ struct Webhooks {
 }
 
 /// The receiving side of all webhook sources.
-pub fn router(doors: Doors, max_body: u64, clock: Clock) -> Router {
+pub fn router(doors: Doors, max_body: u64, room: Room, clock: Clock) -> Router {
     let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
     Router::new().fallback(receive).with_state(Arc::new(Webhooks {
         doors,
         max_body,
-        room: Room::of_all(),
+        room,
         patience: Patience::default(),
         clock,
     }))
@@ -281,11 +281,11 @@ mod tests {
     async fn endless_requests_are_refused_once_as_many_wait_as_a_source_takes() {
         let (pushes, mut waiting) = mpsc::channel(PUSHES_MAX);
         let stats = Arc::new(SourceStats::new("hook", "generic"));
-        let room = Room::of_source();
+        let room = Room::of(1 << 20);
         let route = Route { path: "/".to_owned(), header: None, room, pushes, stats: Arc::clone(&stats) };
         let doors = Doors::default();
         doors.exchange(vec![route]);
-        let router = router(doors, 1_000, Clock::System);
+        let router = router(doors, 1_000, Room::of(1 << 20), Clock::System);
         let (told, mut answers) = mpsc::channel(PUSHES_MAX + 10);
         for _ in 0..PUSHES_MAX + 10 {
             let (service, told) = (TowerToHyperService::new(router.clone()), told.clone());

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -18,6 +18,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::{Host, Url};
+
+use super::quota::Meter;
 
 /// DNS, TCP and TLS together; a handshake on top has its own limit.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -141,7 +143,7 @@ fn watch_the_line(tcp: &TcpStream) -> io::Result<()> {
 }
 
 /// Ends a connection whose peer has vanished without a word, also one that was accepted.
-pub(super) fn notice_the_end(tcp: &TcpStream) -> io::Result<()> {
+pub(crate) fn notice_the_end(tcp: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(tcp, true)?;
     sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL)?;
@@ -166,6 +168,8 @@ pub struct Stream {
     line: Line,
     /// Why writing failed. From then on what is written goes nowhere.
     write_error: Option<io::Error>,
+    /// Whether and how much may be read; none: always.
+    meter: Option<Meter>,
 }
 
 #[derive(Debug)]
@@ -177,7 +181,34 @@ enum Line {
 
 impl Stream {
     fn new(line: Line) -> Self {
-        Self { line, write_error: None }
+        Self { line, write_error: None, meter: None }
+    }
+
+    /// Reads only what `meter` has room for.
+    pub(super) fn metered(self, meter: Meter) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
+    fn poll_line(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.line {
+            Line::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Line::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_metered(
+        &mut self,
+        meter: &Meter,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = ready!(meter.poll_room(cx))?.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+        let read = self.poll_line(cx, &mut part);
+        let bytes = part.filled().len();
+        buf.advance(bytes);
+        meter.read(bytes);
+        read
     }
 
     /// `written`, or `instead` where that is an error: the reading will tell it.
@@ -196,9 +227,9 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let read = match &mut this.line {
-            Line::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Line::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        let read = match this.meter.clone() {
+            Some(meter) => this.poll_metered(&meter, cx, buf),
+            None => this.poll_line(cx, buf),
         };
         // The system tells a broken line once, be it to a write: the reading would seem to end in order.
         let is_end = matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before;

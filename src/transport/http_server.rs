@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,8 +30,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::dial;
 use super::misbehave::{Conduct, Misbehaviour, Wire};
-use super::places::Place;
 pub use super::places::Places;
+use super::places::{Heard, Place, Stage};
 
 /// A TLS handshake on a bad line takes two or three seconds; beyond this nobody is there.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,8 +40,8 @@ const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// both from the end of the answer before): vendors push every minute or so over one connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A request's head has to fit; hyper's own 400 KiB would add up over many connections.
-const BUFFER_BYTES_MAX: usize = 16 << 10;
+/// A request's head has to fit; hyper's own 400 KiB would add up over many connections. This is the least it takes.
+const BUFFER_BYTES_MAX: usize = 8 << 10;
 
 /// How long a stop waits for answers and WebSockets under way before it drops them.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -194,10 +195,10 @@ async fn serve_until(
     let life = Life { stop: stop.clone(), tasks: tasks.clone() };
     let abort = CancellationToken::new();
     loop {
-        let (stream, peer, place) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -206,9 +207,14 @@ async fn serve_until(
                 }
             },
         };
-        let Some(place) = place.of(peer.ip()) else {
+        let Some(share) = places.share(peer.ip()) else {
             tracing::debug!("{peer}: too many connections from this address");
             continue;
+        };
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            place = share.place() => Arc::new(place),
         };
         if let Err(error) = dial::notice_the_end(&stream)
             .and_then(|()| if is_strict { dial::expect_to_be_read(&stream) } else { Ok(()) })
@@ -216,7 +222,9 @@ async fn serve_until(
             tracing::debug!("{peer}: the line is not watched: {error}");
         }
         let conduct = misbehaviour.as_ref().map(Misbehaviour::connection);
-        let connection = Connection { peer, router: router.clone(), life: life.clone(), conduct, is_patient };
+        let (router, life) = (router.clone(), life.clone());
+        let of = Arc::clone(&place);
+        let connection = Connection { peer, router, life, conduct, is_patient, place: of };
         let acceptor = tls.acceptor();
         let abort = abort.clone();
         tasks.spawn(async move {
@@ -224,8 +232,8 @@ async fn serve_until(
                 biased;
                 () = abort.cancelled() => {}
                 () = connection.run(stream, acceptor) => {}
+                () = place.lost() => tracing::debug!("{peer}: its place was needed for another"),
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -236,18 +244,13 @@ async fn serve_until(
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(TcpStream, SocketAddr, Place)> {
-    let place = places.take().await;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
-}
-
 struct Connection {
     peer: SocketAddr,
     router: Router,
     life: Life,
     conduct: Option<Arc<Conduct>>,
     is_patient: bool,
+    place: Arc<Place>,
 }
 
 impl Connection {
@@ -287,7 +290,8 @@ impl Connection {
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let Self { peer, router, life, conduct, is_patient } = self;
+        let Self { peer, router, life, conduct, is_patient, place } = self;
+        let stream = Heard::new(stream, Arc::clone(&place), false);
         let stop = life.stop.clone();
         let asked = CancellationToken::new();
         if !is_patient {
@@ -302,7 +306,15 @@ impl Connection {
             if let Some(conduct) = &conduct {
                 request.extensions_mut().insert(Arc::clone(conduct));
             }
-            router.call(request)
+            place.set(Stage::Busy);
+            let (place, answering) = (Arc::clone(&place), router.call(request));
+            async move {
+                let answer = answering.await;
+                let is_upgraded =
+                    answer.as_ref().is_ok_and(|a| a.status() == StatusCode::SWITCHING_PROTOCOLS);
+                place.set(if is_upgraded { Stage::Settled } else { Stage::Answered });
+                answer
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -1,59 +1,69 @@
 //! From connection tasks to the task that drives their collector: bounded in number and in bytes.
 
-use std::sync::Arc;
+use tokio::sync::mpsc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
+use super::quota::{Charge, Meter, Quota};
 use crate::vendors::{Frame, Input};
 
 /// Inputs under way to one source: enough that a busy reader and the collector do not take turns.
 const INPUTS_MAX: usize = 256;
 
-/// Frames up to this size are bounded by their number alone: 256 of them are 4 MiB.
-const SMALL_BYTES: usize = 16 << 10;
-
-/// Larger frames share this many bytes; one that is larger still takes them all and goes alone.
-const LARGE_BYTES_MAX: usize = 16 << 20;
-
 /// The collector's end is gone: the source is stopping.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Gone;
 
-/// One input on its way; holds its share of the bytes until it is dropped.
+/// One input on its way, with its share of the bytes.
 #[derive(Debug)]
 pub struct Arrival {
     pub input: Input,
-    _room: Option<OwnedSemaphorePermit>,
+    pub charge: Charge,
 }
 
 /// The sending end, one per connection.
 #[derive(Clone, Debug)]
 pub struct Intake {
     sender: mpsc::Sender<Arrival>,
-    large: Arc<Semaphore>,
+    quota: Quota,
 }
 
-/// A way from the connections of one source to its collector.
+/// A way from the connections of one source to its collector, with bounds of its own.
 pub fn intake() -> (Intake, mpsc::Receiver<Arrival>) {
+    intake_within(&Quota::default())
+}
+
+/// The same within bounds that it shares with others.
+pub fn intake_within(quota: &Quota) -> (Intake, mpsc::Receiver<Arrival>) {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
-    (Intake { sender, large: Arc::new(Semaphore::new(LARGE_BYTES_MAX)) }, receiver)
+    (Intake { sender, quota: quota.clone() }, receiver)
 }
 
 impl Intake {
     /// Hands `input` over; waits while there is no room, which is what stops the reading.
     pub async fn deliver(&self, input: Input) -> Result<(), Gone> {
-        let bytes = match &input {
-            Input::Frame { frame: Frame::Text(text), .. } => text.len(),
-            Input::Frame { frame: Frame::Binary(bytes), .. } => bytes.len(),
-            Input::Frame { frame: Frame::Publish { payload, .. }, .. } => payload.len(),
-            _ => 0,
-        };
-        let room = if bytes > SMALL_BYTES {
-            let share = bytes.min(LARGE_BYTES_MAX) as u32;
-            Some(Arc::clone(&self.large).acquire_many_owned(share).await.map_err(|_| Gone)?)
-        } else {
-            None
-        };
-        self.sender.send(Arrival { input, _room: room }).await.map_err(|_| Gone)
+        self.hand_over(input, Charge::default()).await
+    }
+
+    /// The same for a message that was counted as it was read; see [`Meter::finished`] for `rest`.
+    pub(super) async fn deliver_metered(&self, input: Input, meter: &Meter, rest: bool) -> Result<(), Gone> {
+        let charge = meter.finished(bytes_of(&input), rest);
+        self.hand_over(input, charge).await
+    }
+
+    async fn hand_over(&self, input: Input, charge: Charge) -> Result<(), Gone> {
+        let charge = self.quota.carry(bytes_of(&input), charge).await;
+        self.sender.send(Arrival { input, charge }).await.map_err(|_| Gone)
+    }
+
+    pub(super) fn quota(&self) -> &Quota {
+        &self.quota
+    }
+}
+
+fn bytes_of(input: &Input) -> usize {
+    match input {
+        Input::Frame { frame: Frame::Text(text), .. } => text.len(),
+        Input::Frame { frame: Frame::Binary(bytes), .. } => bytes.len(),
+        Input::Frame { frame: Frame::Publish { payload, .. }, .. } => payload.len(),
+        _ => 0,
     }
 }

@@ -29,13 +29,10 @@ use url::Url;
 
 use super::dial::{DialError, Target, chain, dial};
 use super::intake::{Gone, Intake};
+use super::quota::Meter;
 use super::{Command, ConnHandle, ConnTask};
 use crate::clock::Clock;
 use crate::vendors::{AckId, CloseCause, Closed, Conn, Frame, Input, MqttDial};
-
-/// The largest packet that is taken: far beyond any vendor's, and a bound on what one may cost. One
-/// MiB less than the journal's 64.
-pub const PACKET_BYTES_MAX: usize = 63 << 20;
 
 /// A SUBSCRIBE with a few hundred filters has room here; the library's own bound is 10 KiB.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
@@ -69,7 +66,9 @@ pub fn spawn(
 
 async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: Clock) {
     let close = task.close.clone();
-    let options = match options(&dial, tls) {
+    let meter = task.intake.quota().meter();
+    let message_bytes_max = task.intake.quota().message_bytes_max();
+    let options = match options(&dial, tls, message_bytes_max, &meter) {
         Ok(options) => options,
         Err(detail) => return task.closed(CloseCause::Unreachable, detail).await,
     };
@@ -102,8 +101,8 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
     let owed = Owed::default();
     let filters = dial.subscriptions.iter().map(|(filter, _)| filter.clone()).collect();
     let heard = Notify::new();
-    let reader =
-        Reader { conn: task.conn, clock, intake: task.intake.clone(), owed: &owed, heard: &heard, filters };
+    let intake = task.intake.clone();
+    let reader = Reader { conn: task.conn, clock, intake, meter, owed: &owed, heard: &heard, filters };
     let why = {
         let reading = reader.read(&mut events);
         tokio::pin!(reading);
@@ -142,7 +141,12 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
 }
 
 /// What the library is told; an error's text shows no credential.
-fn options(dial_to: &MqttDial, tls: Arc<ClientConfig>) -> Result<MqttOptions, String> {
+fn options(
+    dial_to: &MqttDial,
+    tls: Arc<ClientConfig>,
+    message_bytes_max: usize,
+    meter: &Meter,
+) -> Result<MqttOptions, String> {
     let url = Url::parse(&dial_to.url).map_err(|e| format!("not a usable address: {e}"))?;
     let target =
         Target::of(&url, &[("mqtt", 1883), ("tcp", 1883), ("ws", 80)], &[("mqtts", 8883), ("wss", 443)])
@@ -156,9 +160,13 @@ fn options(dial_to: &MqttDial, tls: Arc<ClientConfig>) -> Result<MqttOptions, St
         options
     };
     // TLS, too, is made here and not in the library.
+    let meter = meter.clone();
     options.set_socket_connector(move |_address, _network| {
-        let (target, tls) = (target.clone(), Arc::clone(&tls));
-        async move { dial(&target, &tls).await.map_err(std::io::Error::other) }
+        let (target, tls, meter) = (target.clone(), Arc::clone(&tls), meter.clone());
+        async move {
+            let dialled = dial(&target, &tls).await;
+            dialled.map(|stream| stream.metered(meter)).map_err(std::io::Error::other)
+        }
     });
     options
         .try_set_clean_session(dial_to.clean_session)
@@ -166,7 +174,7 @@ fn options(dial_to: &MqttDial, tls: Arc<ClientConfig>) -> Result<MqttOptions, St
     options
         .set_keep_alive(dial_to.keep_alive_s)
         .set_ack_mode(AckMode::Manual)
-        .set_max_packet_size(PACKET_BYTES_MAX, OUTGOING_BYTES_MAX);
+        .set_max_packet_size(message_bytes_max, OUTGOING_BYTES_MAX);
     match (&dial_to.username, &dial_to.password) {
         (Some(user), Some(password)) => {
             options.set_credentials(user.clone(), password.clone().into_bytes());
@@ -261,6 +269,7 @@ struct Reader<'a> {
     conn: Conn,
     clock: Clock,
     intake: Intake,
+    meter: Meter,
     owed: &'a Owed,
     /// Notified of each event.
     heard: &'a Notify,
@@ -273,14 +282,15 @@ impl Reader<'_> {
         loop {
             match events.poll().await {
                 Ok(event) => {
-                    if let Some(why) = self.hand_over(event).await? {
+                    let rest = !events.state.events.is_empty();
+                    if let Some(why) = self.hand_over(event, rest).await? {
                         return Ok(why);
                     }
                 }
                 Err(error) => {
                     // The library reads in batches, and an error at the end of one overtakes the packets before it.
                     while let Some(event) = events.state.events.pop_front() {
-                        if let Some(why) = self.hand_over(event).await? {
+                        if let Some(why) = self.hand_over(event, true).await? {
                             return Ok(why);
                         }
                     }
@@ -291,7 +301,8 @@ impl Reader<'_> {
     }
 
     /// Passes one event on; answers with why the connection must end, if it must.
-    async fn hand_over(&self, event: Event) -> Result<Option<Closed>, Gone> {
+    /// `rest`: others have been read with it.
+    async fn hand_over(&self, event: Event, rest: bool) -> Result<Option<Closed>, Gone> {
         let at = self.clock.now();
         self.heard.notify_one();
         match event {
@@ -299,13 +310,15 @@ impl Reader<'_> {
                 let Some(frame) = self.frame(publish) else {
                     return Ok(Some(broken("a topic that is not UTF-8")));
                 };
-                self.intake.deliver(Input::Frame { conn: self.conn, at, frame }).await?;
+                let input = Input::Frame { conn: self.conn, at, frame };
+                self.intake.deliver_metered(input, &self.meter, rest).await?;
             }
             Event::Incoming(Packet::SubAck(answer)) => {
                 let granted = self.granted(&answer);
                 self.intake.deliver(Input::Subscribed { conn: self.conn, granted }).await?;
             }
-            _ => {}
+            Event::Incoming(_) => drop(self.meter.finished(0, rest)),
+            Event::Outgoing(_) => {}
         }
         Ok(None)
     }

@@ -1,102 +1,318 @@
-//! How many connections a listener has at a time, and how many of them from one address.
+//! How many connections listeners have at a time, how many of them from one address, and who goes when all places are
+//! taken.
 //!
-//! Each costs a descriptor and the buffer of its request's head. Where all places are taken, further connections wait
-//! in the system's backlog; who takes too many of them is turned away at once, so that others find some.
+//! Each costs a descriptor and the buffers of a request's head. Where no place is free, whoever comes takes that of
+//! another, so that thousands of connections on which nothing happens keep nobody out:
+//!
+//! | first | who | why |
+//! |---|---|---|
+//! | 1 | has begun a request, and not ended its head within a second | nobody's head takes so long, unless on purpose |
+//! | 2 | has not said a word yet | nothing is lost |
+//! | 3 | was answered before, and is silent | a client finds a closed connection when it comes back, and dials |
+//! | 4 | has been busy for ten seconds | its body does not come, or it does not read |
+//!
+//! Of each, the one that has been so for longest. Who has not been busy for so long stays, and whoever comes waits.
+//! What was accepted of a request is recorded all the same.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// More clients than any recorder or replay has; fewer in tests, so that one can make them all.
-pub(super) const PLACES_MAX: usize = if cfg!(test) { 64 } else { 10_000 };
+pub const PLACES_MAX: usize = if cfg!(test) { 64 } else { 10_000 };
 
 /// A vendor's servers push over a few connections; a proxy that stands for all of them keeps a pool of some dozens.
 const OF_ONE_ADDRESS_MAX: usize = if cfg!(test) { 8 } else { 256 };
 
-/// What a connection without a request takes, for the most part hyper's first buffer.
-const IDLE_BYTES: u64 = 8 << 10;
-
 /// Descriptors that are not for connections: the journal, segments, the index, sockets to vendors.
 const OWN_FILES: u64 = 512;
 
-/// The places of one listener.
+/// A few places there are always, or nobody could ask what is wrong.
+const PLACES_MIN: usize = 16;
+
+/// A request's head is there at once, and its answer is read at once.
+const PROMPT_MS: u64 = 1_000;
+
+/// Longer than the disk takes for a sync, shorter than a webhook's sender waits.
+const BUSY_MS: u64 = 10_000;
+
+/// How often is looked for somebody who goes while there is nobody yet.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The places of one listener, or of several together.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct Places(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
     all: Arc<Semaphore>,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    of_address: Mutex<HashMap<IpAddr, usize>>,
+    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    next_id: AtomicU64,
+    began: Instant,
+}
+
+/// What somebody who has a place is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing was heard of it yet.
+    Silent,
+    /// A request has begun.
+    Begun,
+    /// Its last request was answered.
+    Answered,
+    /// A request is being worked on.
+    Busy,
+    /// It has come to stay.
+    Settled,
+}
+
+/// One connection's standing.
+#[derive(Debug)]
+struct Seat {
+    /// The stage, and the milliseconds since `began` at which it began.
+    standing: AtomicU64,
+    leave: CancellationToken,
 }
 
 impl Default for Places {
     /// As many as this process may open files for.
     fn default() -> Self {
-        Self::within(u64::MAX, getrlimit(Resource::Nofile).current)
+        Self::at_most(PLACES_MAX)
     }
 }
 
 impl Places {
-    /// As many as fit an eighth of `memory` bytes, and as this process may open files for: the limit on memory is for
-    /// what is recorded.
-    pub fn for_memory(memory: u64) -> Self {
-        Self::within(memory, getrlimit(Resource::Nofile).current)
+    /// So many, and not more than this process may open files for: the limit on memory is for what is recorded.
+    pub fn at_most(number: usize) -> Self {
+        Self::within(number, getrlimit(Resource::Nofile).current)
     }
 
-    fn within(memory: u64, open_files: Option<u64>) -> Self {
-        Self { all: Arc::new(Semaphore::new(number(memory, open_files))), taken: Arc::default() }
+    fn within(wanted: usize, open_files: Option<u64>) -> Self {
+        Self(Arc::new(Inside {
+            all: Arc::new(Semaphore::new(number(wanted, open_files))),
+            of_address: Mutex::default(),
+            seats: Mutex::default(),
+            next_id: AtomicU64::new(0),
+            began: Instant::now(),
+        }))
     }
 
-    /// A place, once one is free.
-    pub(super) async fn take(&self) -> Place {
-        // It is never closed.
-        let permit = Arc::clone(&self.all).acquire_owned().await.ok();
-        Place { _permit: permit, taken: Arc::clone(&self.taken), by: None }
+    /// A share of an address's places; none if it has too many.
+    pub(crate) fn share(&self, address: IpAddr) -> Option<Share> {
+        let Some(address) = counted(address) else { return Some(Share { places: self.clone(), of: None }) };
+        let mut taken = lock(&self.0.of_address);
+        let number = taken.entry(address).or_insert(0);
+        if *number >= OF_ONE_ADDRESS_MAX {
+            return None;
+        }
+        *number += 1;
+        Some(Share { places: self.clone(), of: Some(address) })
     }
-}
 
-/// There are two listeners. A few places there are always, or nobody could ask what is wrong.
-fn number(memory: u64, open_files: Option<u64>) -> usize {
-    let by_files = open_files.map_or(u64::MAX, |files| files.saturating_sub(OWN_FILES) / 2);
-    let by_memory = memory / 8 / IDLE_BYTES;
-    usize::try_from(by_files.min(by_memory)).unwrap_or(usize::MAX).clamp(16, PLACES_MAX)
-}
-
-/// One place; free again once it is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    by: Option<IpAddr>,
-}
-
-impl Place {
-    /// Whose it is; none if they have too many.
-    pub(super) fn of(mut self, address: IpAddr) -> Option<Self> {
-        let Some(address) = counted(address) else { return Some(self) };
-        let is_free = {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = taken.entry(address).or_insert(0);
-            let is_free = *number < OF_ONE_ADDRESS_MAX;
-            *number += usize::from(is_free);
-            is_free
+    /// Tells somebody to leave. Those who were told before are on their way.
+    fn make_room(&self) {
+        let now_ms = self.0.now_ms();
+        let seats = lock(&self.0.seats);
+        let rank = |seat: &Arc<Seat>| {
+            let (stage, since_ms) = seat.standing();
+            let is_prompt = now_ms.saturating_sub(since_ms) < PROMPT_MS;
+            let rank = match stage {
+                Stage::Begun if !is_prompt => 1,
+                Stage::Silent => 2,
+                Stage::Answered if !is_prompt => 3,
+                Stage::Begun | Stage::Answered => 4,
+                Stage::Busy if now_ms.saturating_sub(since_ms) >= BUSY_MS => 5,
+                Stage::Busy | Stage::Settled => return None,
+            };
+            Some((rank, since_ms))
         };
-        self.by = is_free.then_some(address);
-        is_free.then_some(self)
+        let waiting = seats.iter().filter(|(_, seat)| !seat.leave.is_cancelled());
+        let first =
+            waiting.filter_map(|(id, seat)| Some((rank(seat)?, *id, seat))).min_by_key(|s| (s.0, s.1));
+        if let Some((_, _, seat)) = first {
+            seat.leave.cancel();
+        }
     }
 }
 
-impl Drop for Place {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn number(wanted: usize, open_files: Option<u64>) -> usize {
+    let by_files = open_files.map_or(u64::MAX, |files| files.saturating_sub(OWN_FILES) / 2);
+    wanted.min(usize::try_from(by_files).unwrap_or(usize::MAX)).clamp(PLACES_MIN, PLACES_MAX)
+}
+
+impl Inside {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A connection's count among those of its address.
+#[derive(Debug)]
+pub(crate) struct Share {
+    places: Places,
+    of: Option<IpAddr>,
+}
+
+impl Share {
+    /// A place, once one is free or made free.
+    pub(crate) async fn place(self) -> Place {
+        let inside = Arc::clone(&self.places.0);
+        let permit = loop {
+            if let Ok(permit) = Arc::clone(&inside.all).try_acquire_owned() {
+                break Some(permit);
+            }
+            self.places.make_room();
+            if let Ok(permit) = timeout(LOOK, Arc::clone(&inside.all).acquire_owned()).await {
+                // It is never closed.
+                break permit.ok();
+            }
+        };
+        let id = inside.next_id.fetch_add(1, Ordering::Relaxed);
+        let seat = Arc::new(Seat { standing: AtomicU64::new(0), leave: CancellationToken::new() });
+        lock(&inside.seats).insert(id, Arc::clone(&seat));
+        let place = Place { id, seat, _permit: permit, share: self };
+        place.set(Stage::Silent);
+        place
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        let Some(address) = self.by else { return };
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(address) = self.of else { return };
+        let mut taken = lock(&self.places.0.of_address);
         if let Entry::Occupied(mut number) = taken.entry(address) {
             *number.get_mut() -= 1;
             if *number.get() == 0 {
                 number.remove();
             }
         }
+    }
+}
+
+impl Seat {
+    fn standing(&self) -> (Stage, u64) {
+        let standing = self.standing.load(Ordering::Relaxed);
+        let stage = match standing & 7 {
+            0 => Stage::Silent,
+            1 => Stage::Begun,
+            2 => Stage::Answered,
+            3 => Stage::Busy,
+            _ => Stage::Settled,
+        };
+        (stage, standing >> 3)
+    }
+}
+
+/// One place; free again once it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    id: u64,
+    seat: Arc<Seat>,
+    _permit: Option<OwnedSemaphorePermit>,
+    share: Share,
+}
+
+impl Place {
+    pub(crate) fn set(&self, stage: Stage) {
+        let standing = self.share.places.0.now_ms() << 3 | stage as u64;
+        self.seat.standing.store(standing, Ordering::Relaxed);
+    }
+
+    /// Resolves when somebody else is to have it.
+    pub(crate) async fn lost(&self) {
+        self.seat.leave.cancelled().await;
+    }
+
+    fn heard(&self) {
+        if matches!(self.seat.standing().0, Stage::Silent | Stage::Answered) {
+            self.set(Stage::Begun);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.share.places.0.seats).remove(&self.id);
+    }
+}
+
+/// A connection's bytes, which tell what it is at.
+#[derive(Debug)]
+pub(crate) struct Heard<S> {
+    stream: S,
+    place: Arc<Place>,
+    /// Whoever is answered has come to stay.
+    settles: bool,
+}
+
+impl<S> Heard<S> {
+    pub(crate) fn new(stream: S, place: Arc<Place>, settles: bool) -> Self {
+        Self { stream, place, settles }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.place.heard();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if std::mem::take(&mut self.settles) {
+            self.place.set(Stage::Settled);
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 
@@ -119,34 +335,63 @@ mod tests {
 
     #[test]
     fn places_are_bounded_by_descriptors_and_memory() {
-        assert_eq!(number(u64::MAX, None), PLACES_MAX);
-        assert_eq!(number(u64::MAX, Some(512 + 2 * 20)), 20);
-        assert_eq!(number(8 * 30 * IDLE_BYTES, Some(1 << 20)), 30);
-        assert_eq!(number(0, Some(0)), 16);
+        assert_eq!(number(usize::MAX, None), PLACES_MAX);
+        assert_eq!(number(usize::MAX, Some(512 + 2 * 20)), 20);
+        assert_eq!(number(30, Some(1 << 20)), 30);
+        assert_eq!(number(0, Some(0)), PLACES_MIN);
     }
 
     #[tokio::test]
     async fn nobody_has_more_than_a_share() {
-        let places = Places::within(u64::MAX, None);
+        let places = Places::within(usize::MAX, None);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let mut held = Vec::new();
         for _ in 0..OF_ONE_ADDRESS_MAX {
-            held.push(places.take().await.of(address("192.0.2.1")).unwrap());
-            held.push(places.take().await.of(address("2001:db8::1")).unwrap());
+            held.push(places.share(address("192.0.2.1")).unwrap().place().await);
+            held.push(places.share(address("2001:db8::1")).unwrap().place().await);
         }
         for full in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::2"] {
-            assert!(places.take().await.of(address(full)).is_none(), "{full}");
+            assert!(places.share(address(full)).is_none(), "{full}");
         }
         for free in ["192.0.2.2", "2001:db8:0:1::1"] {
-            assert!(places.take().await.of(address(free)).is_some(), "{free}");
+            assert!(places.share(address(free)).is_some(), "{free}");
         }
         for _ in 0..2 * OF_ONE_ADDRESS_MAX {
-            held.push(places.take().await.of(address("127.0.0.1")).unwrap());
-            held.push(places.take().await.of(address("::1")).unwrap());
+            held.push(places.share(address("127.0.0.1")).unwrap().place().await);
+            held.push(places.share(address("::1")).unwrap().place().await);
         }
         drop(held);
-        assert!(places.take().await.of(address("192.0.2.1")).is_some());
-        assert!(places.taken.lock().unwrap().is_empty());
-        assert_eq!(places.all.available_permits(), PLACES_MAX);
+        assert!(places.share(address("192.0.2.1")).is_some());
+        assert!(lock(&places.0.of_address).is_empty() && lock(&places.0.seats).is_empty());
+        assert_eq!(places.0.all.available_permits(), PLACES_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_goes_before_who_was_answered_and_who_works_stays() {
+        let places = Places::within(PLACES_MIN, None);
+        let here = "127.0.0.1".parse::<IpAddr>().unwrap();
+        let mut taken = Vec::new();
+        for _ in 0..PLACES_MIN {
+            taken.push(places.share(here).unwrap().place().await);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        for (at, place) in taken.iter().enumerate() {
+            place.set([Stage::Busy, Stage::Answered, Stage::Begun, Stage::Silent][at % 4]);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        tokio::time::advance(Duration::from_millis(PROMPT_MS)).await;
+        let mut gone = Vec::new();
+        for _ in 0..PLACES_MIN * 3 / 4 {
+            places.make_room();
+            let next = |at: &usize| !gone.contains(at) && taken[*at].seat.leave.is_cancelled();
+            gone.extend((0..PLACES_MIN).find(next));
+        }
+        assert_eq!(gone, [2, 6, 10, 14, 3, 7, 11, 15, 1, 5, 9, 13]);
+        let told = || (0..PLACES_MIN).filter(|at| taken[*at].seat.leave.is_cancelled()).count();
+        places.make_room();
+        assert_eq!(told(), gone.len(), "who works has its time");
+        tokio::time::advance(Duration::from_millis(BUSY_MS)).await;
+        places.make_room();
+        assert_eq!(told(), gone.len() + 1);
     }
 }

@@ -21,13 +21,16 @@ use url::Url;
 
 use super::dial::{DialError, Stream, Target, chain, dial};
 use super::intake::{Gone, Intake};
+use super::quota::Meter;
 use super::{Command, ConnHandle, ConnTask};
 use crate::clock::Clock;
 use crate::vendors::{CloseCause, Closed, Conn, Frame, Input, WebSocketDial};
 
-/// The largest message that is taken: far beyond any vendor's, and a bound on what one may cost. One
-/// MiB less than the journal's 64, which are to hold the channel as well.
-pub const MESSAGE_BYTES_MAX: usize = 63 << 20;
+/// The library's default, 128 KiB for each connection, is for few of them.
+const READ_BUFFER_BYTES: usize = 32 << 10;
+
+/// Of a server's ping or pong, beside what is in it.
+const CONTROL_HEAD_BYTES: usize = 2;
 
 /// The upgrade's answer; a server that needs longer is better dialled again.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,9 +55,10 @@ pub fn spawn(
 
 async fn run(mut task: ConnTask, dial: WebSocketDial, tls: Arc<ClientConfig>, clock: Clock) {
     let close = task.close.clone();
+    let meter = task.intake.quota().meter();
     let opened = tokio::select! {
         () = close.cancelled() => return task.closed(CloseCause::ByUs, "closed before it was open").await,
-        opened = open(&dial, &tls) => opened,
+        opened = open(&dial, &tls, &task.intake, &meter) => opened,
     };
     let stream = match opened {
         Ok(stream) => stream,
@@ -64,7 +68,7 @@ async fn run(mut task: ConnTask, dial: WebSocketDial, tls: Arc<ClientConfig>, cl
         return;
     }
     let (mut sink, mut frames) = stream.split();
-    let reader = Reader { conn: task.conn, clock, intake: task.intake.clone() };
+    let reader = Reader { conn: task.conn, clock, intake: task.intake.clone(), meter };
     let why = {
         let reading = reader.read(&mut frames);
         tokio::pin!(reading);
@@ -89,13 +93,21 @@ async fn run(mut task: ConnTask, dial: WebSocketDial, tls: Arc<ClientConfig>, cl
 
 type WebSocket = WebSocketStream<Stream>;
 
-async fn open(dial_to: &WebSocketDial, tls: &Arc<ClientConfig>) -> Result<WebSocket, Closed> {
+async fn open(
+    dial_to: &WebSocketDial,
+    tls: &Arc<ClientConfig>,
+    intake: &Intake,
+    meter: &Meter,
+) -> Result<WebSocket, Closed> {
     let unreachable = |detail: String| Closed { cause: CloseCause::Unreachable, detail };
     let (target, request) = request(dial_to).map_err(|e| unreachable(chain(&e)))?;
     let stream = dial(&target, tls).await.map_err(|e| unreachable(chain(&e)))?;
+    let stream = stream.metered(meter.clone());
+    let message_bytes_max = Some(intake.quota().message_bytes_max());
     let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(message_bytes_max)
+        .max_frame_size(message_bytes_max);
     let shaken = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await {
         Ok(Ok((socket, _answer))) => Ok(socket),
@@ -131,6 +143,7 @@ struct Reader {
     conn: Conn,
     clock: Clock,
     intake: Intake,
+    meter: Meter,
 }
 
 impl Reader {
@@ -156,11 +169,17 @@ impl Reader {
                     goodbye = Some(frame);
                     continue;
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Ok(Message::Ping(bytes) | Message::Pong(bytes))) => {
+                    self.meter.beside(CONTROL_HEAD_BYTES + bytes.len());
+                    continue;
+                }
+                Some(Ok(Message::Frame(_))) => continue,
                 Some(Err(error)) if goodbye.is_none() => return Ok(ended(&error)),
                 Some(Err(_)) | None => return Ok(by_peer(goodbye.flatten())),
             };
-            self.intake.deliver(Input::Frame { conn: self.conn, at, frame }).await?;
+            let input = Input::Frame { conn: self.conn, at, frame };
+            // What is read with it of the next ones is less than a connection has room for.
+            self.intake.deliver_metered(input, &self.meter, false).await?;
         }
     }
 }

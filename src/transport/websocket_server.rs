@@ -29,12 +29,12 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
 pub use self::close::close;
 use self::close::{CLOSE_TIMEOUT, bye, fail, fault};
 use self::wire::Wire;
-use crate::transport::fanout::{Item, Member, Outlet, Taken, Wish};
+use crate::transport::fanout::{Item, Member, Outlet, STALLED, Taken, Wish};
 use crate::transport::misbehave::{Conduct, Next};
 use crate::transport::trace;
 use crate::vendors::{ClientInput, Emulator, Format, ServerEffect};
@@ -62,6 +62,9 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 
 /// So many pings without an answer, and nothing taken from a socket that was full: nobody is there.
 const PINGS_MAX: u32 = 3;
+
+/// A client that takes nothing of what is written for this long is gone, whatever it says itself.
+const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// The reason given to a client that answered no ping.
 pub const SILENT: &str = "silent: it answered no ping for 75 s";
@@ -206,7 +209,9 @@ impl Client {
                 }
                 taken = self.member.take(&mut batch, BATCH_ITEMS, BATCH_BYTES), if !flushing => match taken {
                     Taken::Some | Taken::Nothing => {
-                        self.feed(&mut batch).await?;
+                        if let Some(why) = self.feed(&mut batch).await? {
+                            return Ok(end(CLOSE_TRY_AGAIN, why));
+                        }
                         flushing = true;
                     }
                     over => match wire.take_handed() {
@@ -277,9 +282,17 @@ impl Client {
         while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
     }
 
-    /// Feeds all of `batch`, or as much of it as the server's conduct has left over.
-    async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<(), SocketError> {
-        let Some(conduct) = &self.conduct else { return self.wire.feed_all(batch).await };
+    /// Feeds all of `batch`, or as much of it as the server's conduct has left over; or says why the client is given up
+    /// meanwhile. A large batch is written before it is flushed, and waits for whoever does not read.
+    async fn feed(&mut self, batch: &mut Vec<Item>) -> Result<Option<&'static str>, SocketError> {
+        let Some(conduct) = &self.conduct else {
+            return tokio::select! {
+                biased;
+                why = self.member.dropped() => Ok(Some(why)),
+                fed = self.wire.feed_all(batch) => fed.map(|()| None),
+                () = sleep(STALL_MAX) => Ok(Some(self.member.give_up(STALLED))),
+            };
+        };
         let mut sink = &*self.wire;
         let mut fed = 0;
         for item in batch.iter() {
@@ -300,7 +313,7 @@ impl Client {
         }
         // What was not fed whole is not counted as sent.
         batch.truncate(fed);
-        Ok(())
+        Ok(None)
     }
 
     fn tell(&mut self, input: ClientInput) {

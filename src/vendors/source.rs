@@ -116,6 +116,14 @@ impl VendorConfig {
         }
     }
 
+    /// Connections to the vendor at a time, but for the moment in which one takes over from another.
+    pub fn connections(&self) -> usize {
+        match self {
+            VendorConfig::Pontosense(pontosense) => pontosense.sensors.len(),
+            _ => usize::from(self.webhook_path().is_none()),
+        }
+    }
+
     /// The path that this source is pushed to; none for sources that connect to a server.
     pub fn webhook_path(&self) -> Option<&str> {
         match self {

@@ -1,26 +1,26 @@
 //! An MQTT listener of a replay, with or without TLS.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::transport::dial;
 use crate::transport::misbehave::{Conduct, Misbehaviour, Wire};
 use crate::transport::mqtt_server::MqttServer;
+use crate::transport::places::{Heard, Place, Places};
 
 /// As the HTTP listener's.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections of one MQTT listener at a time; further ones wait in the system's backlog. Fewer in tests, so that one
-/// can make them all.
+/// Connections of one MQTT listener at a time. Who has not been let in makes room for others; where all are clients,
+/// further ones wait. Fewer in tests, so that one can make them all.
 pub(super) const CONNECTIONS_MAX: usize = if cfg!(test) { 64 } else { 2_048 };
 
 /// After a failed accept (out of file descriptors, mostly).
@@ -40,14 +40,14 @@ pub(super) async fn serve_mqtt(
     tasks: TaskTracker,
 ) {
     let acceptor = speaking.tls.map(TlsAcceptor::from);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::at_most(CONNECTIONS_MAX);
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (stream, peer, place) = match accepted {
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -55,28 +55,31 @@ pub(super) async fn serve_mqtt(
                 continue;
             }
         };
+        let Some(share) = places.share(peer.ip()) else {
+            tracing::debug!("{peer}: too many connections from this address");
+            continue;
+        };
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            place = share.place() => Arc::new(place),
+        };
+        if let Err(error) = dial::notice_the_end(&stream) {
+            tracing::debug!("{peer}: the line is not watched: {error}");
+        }
         let (server, acceptor, stop) = (Arc::clone(&speaking.mqtt), acceptor.clone(), stop.clone());
         let conduct = speaking.misbehaviour.as_ref().map(Misbehaviour::connection);
         tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                served = serve_one_mqtt(stream, acceptor, &server, conduct) => if let Err(error) = served {
+                () = place.lost() => tracing::debug!("{peer}: its place was needed for another"),
+                served = serve_one_mqtt(stream, acceptor, &server, conduct, &place) => if let Err(error) = served {
                     tracing::debug!("{peer}: no connection came about: {error}");
                 },
             }
-            drop(place);
         });
     }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
 }
 
 async fn serve_one_mqtt(
@@ -84,13 +87,14 @@ async fn serve_one_mqtt(
     acceptor: Option<TlsAcceptor>,
     server: &MqttServer,
     conduct: Option<Arc<Conduct>>,
+    place: &Arc<Place>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match conduct {
-        None => serve_mqtt_on(stream, acceptor, server, None).await,
+        None => serve_mqtt_on(stream, acceptor, server, None, place).await,
         Some(conduct) => {
             let wire = Wire::new(stream, Arc::clone(&conduct));
-            serve_mqtt_on(wire, acceptor, server, Some(conduct)).await
+            serve_mqtt_on(wire, acceptor, server, Some(conduct), place).await
         }
     }
 }
@@ -100,13 +104,14 @@ async fn serve_mqtt_on<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     acceptor: Option<TlsAcceptor>,
     server: &MqttServer,
     conduct: Option<Arc<Conduct>>,
+    place: &Arc<Place>,
 ) -> io::Result<()> {
     match acceptor {
-        None => server.serve_under(stream, "mqtt", None, conduct).await,
+        None => server.serve_under(Heard::new(stream, Arc::clone(place), true), "mqtt", None, conduct).await,
         Some(acceptor) => {
             let shaken = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
             let stream = shaken.map_err(|_| io::ErrorKind::TimedOut)??;
-            server.serve_under(stream, "mqtts", None, conduct).await;
+            server.serve_under(Heard::new(stream, Arc::clone(place), true), "mqtts", None, conduct).await;
         }
     }
     Ok(())

@@ -65,9 +65,12 @@ fn mqtt(id: u64) -> Ack {
 #[tokio::test]
 async fn acknowledgements_wait_for_their_message_and_keep_their_order() {
     let (_journal, handle) = journal(0);
-    let mut gate = Gate::new(handle.clone());
+    let mut gate = Gate::new(handle.clone(), Quota::default());
     for id in 1..=3 {
-        assert!(matches!(gate.admit(message(b"x", 1), Some(mqtt(id))).await, Outcome::Taken(_)));
+        assert!(matches!(
+            gate.admit(message(b"x", 1), Some(mqtt(id)), &mut Charge::default()).await,
+            Outcome::Taken(_)
+        ));
     }
     gate.settle_behind(mqtt(4));
     assert_eq!(gate.next_due(0), None);
@@ -83,9 +86,9 @@ async fn acknowledgements_wait_for_their_message_and_keep_their_order() {
 #[tokio::test]
 async fn acknowledgements_of_a_connection_that_is_over_are_forgotten() {
     let (_journal, handle) = journal(0);
-    let mut gate = Gate::new(handle);
-    gate.admit(message(b"x", 1), Some(mqtt(1))).await;
-    gate.admit(message(b"y", 1), Some(http(2))).await;
+    let mut gate = Gate::new(handle, Quota::default());
+    gate.admit(message(b"x", 1), Some(mqtt(1)), &mut Charge::default()).await;
+    gate.admit(message(b"y", 1), Some(http(2)), &mut Charge::default()).await;
     gate.forget(0);
     assert_eq!(gate.next_due(u64::MAX), Some(http(2)));
     assert_eq!(gate.next_due(u64::MAX), None);
@@ -94,8 +97,8 @@ async fn acknowledgements_of_a_connection_that_is_over_are_forgotten() {
 #[tokio::test]
 async fn while_the_disk_is_nearly_full_webhooks_are_told_to_come_again() {
     let (_journal, handle) = journal(u64::MAX);
-    let mut gate = Gate::new(handle);
-    let outcome = gate.admit(message(b"x", 1), Some(http(1))).await;
+    let mut gate = Gate::new(handle, Quota::default());
+    let outcome = gate.admit(message(b"x", 1), Some(http(1)), &mut Charge::default()).await;
     let Outcome::Refused { ack, why: Refusal::Busy { retry_after_s } } = outcome else {
         panic!("{outcome:?}");
     };
@@ -106,10 +109,13 @@ async fn while_the_disk_is_nearly_full_webhooks_are_told_to_come_again() {
 #[tokio::test]
 async fn while_the_disk_is_nearly_full_what_is_owed_is_held_and_not_acknowledged() {
     let (_journal, handle) = journal(u64::MAX);
-    let mut gate = Gate::new(handle);
+    let mut gate = Gate::new(handle, Quota::default());
     for id in 0..=HELD_MAX as u64 {
         assert!(gate.is_open(), "{id}");
-        assert!(matches!(gate.admit(message(b"x", 1), Some(mqtt(id))).await, Outcome::Taken(_)));
+        assert!(matches!(
+            gate.admit(message(b"x", 1), Some(mqtt(id)), &mut Charge::default()).await,
+            Outcome::Taken(_)
+        ));
     }
     assert!(!gate.is_open(), "reading stops");
     assert!(!gate.is_idle());
@@ -120,9 +126,12 @@ async fn while_the_disk_is_nearly_full_what_is_owed_is_held_and_not_acknowledged
 #[tokio::test]
 async fn what_is_dropped_is_counted_and_told_from_time_to_time_and_at_the_end() {
     let (_journal, handle) = journal(u64::MAX);
-    let mut gate = Gate::new(handle);
+    let mut gate = Gate::new(handle, Quota::default());
     for second in 1..=3 {
-        assert!(matches!(gate.admit(message(b"12345", second), None).await, Outcome::Dropped));
+        assert!(matches!(
+            gate.admit(message(b"12345", second), None, &mut Charge::default()).await,
+            Outcome::Dropped
+        ));
     }
     let at = |second: u64| message(b"", second).at;
     assert_eq!(gate.tell_overflow(at(4), 7, false), None, "not yet");
@@ -136,7 +145,7 @@ async fn what_is_dropped_is_counted_and_told_from_time_to_time_and_at_the_end() 
     assert_eq!(told.more["first_at"], "1970-01-01T00:00:01.000000Z");
     assert_eq!(told.more["last_at"], "1970-01-01T00:00:03.000000Z");
 
-    gate.admit(message(b"6", 12), None).await;
+    gate.admit(message(b"6", 12), None, &mut Charge::default()).await;
     let told = gate.tell_overflow(at(13), 7, true).unwrap();
     assert_eq!(told.more["dropped"], 1);
     assert!(!gate.is_overflowing());
@@ -146,15 +155,15 @@ async fn what_is_dropped_is_counted_and_told_from_time_to_time_and_at_the_end() 
 #[tokio::test]
 async fn what_could_not_be_stored_is_told_with_what_follows() {
     let (_journal, handle) = journal(u64::MAX);
-    let mut gate = Gate::new(handle);
+    let mut gate = Gate::new(handle, Quota::default());
     let at = |second: u64| message(b"", second).at;
     for second in 1..=2 {
-        gate.admit(message(b"12345", second), None).await;
+        gate.admit(message(b"12345", second), None, &mut Charge::default()).await;
     }
     assert_eq!(gate.tell_overflow(at(11), 7, false).unwrap().more["dropped"], 2);
     gate.untold(at(11));
     assert!(!gate.may_tell(at(11)) && gate.may_tell(at(12)));
-    gate.admit(message(b"6", 13), None).await;
+    gate.admit(message(b"6", 13), None, &mut Charge::default()).await;
     assert_eq!(gate.tell_overflow(at(20), 7, false), None, "ten seconds later, as always");
     assert_eq!(gate.tell_overflow(at(20), 7, true).unwrap().more["dropped"], 3);
     gate.untold(at(20));
@@ -168,9 +177,9 @@ async fn what_could_not_be_stored_is_told_with_what_follows() {
 #[tokio::test]
 async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
     let (_journal, handle) = journal(u64::MAX);
-    let mut gate = Gate::new(handle);
+    let mut gate = Gate::new(handle, Quota::default());
     for ack in [Some(mqtt(1)), None, Some(mqtt(2)), None] {
-        assert!(matches!(gate.admit(message(b"x", 1), ack).await, Outcome::Taken(_)));
+        assert!(matches!(gate.admit(message(b"x", 1), ack, &mut Charge::default()).await, Outcome::Taken(_)));
     }
     assert!(!gate.is_idle() && gate.is_done(), "nobody is making room now");
     assert_eq!(gate.give_up(), (2, 4));
@@ -181,17 +190,26 @@ async fn what_is_held_at_the_end_is_lost_if_nobody_delivers_it_again() {
 async fn reading_pauses_once_for_a_second_before_anything_is_dropped() {
     let (disk, options, header) = options(0);
     let handle = journal::stuck(disk, JournalOptions { queue_max_bytes: 1, ..options }, header).unwrap();
-    let mut gate = Gate::new(handle);
+    let mut gate = Gate::new(handle, Quota::default());
     let began = tokio::time::Instant::now();
-    assert!(matches!(gate.admit(message(b"let in alone", 1), None).await, Outcome::Taken(_)));
+    assert!(matches!(
+        gate.admit(message(b"let in alone", 1), None, &mut Charge::default()).await,
+        Outcome::Taken(_)
+    ));
     for _ in 0..3 {
-        assert!(matches!(gate.admit(message(b"x", 1), None).await, Outcome::Dropped));
+        assert!(matches!(gate.admit(message(b"x", 1), None, &mut Charge::default()).await, Outcome::Dropped));
         // Timers of tokio are told in whole milliseconds.
         assert_eq!(began.elapsed().as_millis() / 10 * 10, PAUSE.as_millis());
     }
     assert_eq!(gate.tell_overflow(message(b"", 1).at, 0, true).unwrap().more["dropped"], 3);
     // Who waits for an acknowledgement loses nothing, and a webhook is told at once.
-    assert!(matches!(gate.admit(message(b"y", 1), Some(http(1))).await, Outcome::Refused { .. }));
-    assert!(matches!(gate.admit(message(b"y", 1), Some(mqtt(2))).await, Outcome::Taken(_)));
+    assert!(matches!(
+        gate.admit(message(b"y", 1), Some(http(1)), &mut Charge::default()).await,
+        Outcome::Refused { .. }
+    ));
+    assert!(matches!(
+        gate.admit(message(b"y", 1), Some(mqtt(2)), &mut Charge::default()).await,
+        Outcome::Taken(_)
+    ));
     assert!(!gate.is_overflowing() && !gate.is_idle());
 }

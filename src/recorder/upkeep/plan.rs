@@ -8,7 +8,7 @@
 use crate::archive::{PruneOptions, Terms};
 use crate::clock::Now;
 use crate::config::Config;
-use crate::recorder::memory;
+use crate::config::memory::Shares;
 use crate::vendors::Source;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -58,7 +58,7 @@ impl Plan {
             compact_daily: archive.compact_daily,
             settle_us: us(archive.segment_max_age).saturating_add(SEAL_US),
             spare_bytes: archive.min_free_disk,
-            row_group_bytes: memory::row_group_bytes(config.limits.memory),
+            row_group_bytes: Shares::of(config.limits.memory, &config.sources).upkeep,
         }
     }
 

@@ -11,14 +11,9 @@ use axum::body::{Body, Bytes, HttpBody as _};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// What the bodies under way to all sources may hold together; see [`crate::recorder::memory`].
-const BODIES_BYTES_MAX: usize = 16 << 20;
-
-/// A source's share of it: three others are left room, whatever comes to this one.
-const SOURCE_BYTES_MAX: usize = 4 << 20;
-
-/// A body's buffer grows by so much, and is charged for it first. A frame of the connection is as long.
-const STEP_BYTES: usize = 16 << 10;
+/// A body's buffer is as long at first, and doubles as more comes; it is charged for that first. Thousands that trickle
+/// take no more than a few that come.
+const FIRST_BYTES: usize = 512;
 
 /// A body that is refused unread is read off up to here; larger ones cost the sender its connection.
 const REFUSED_BODY_BYTES: usize = 64 << 10;
@@ -48,15 +43,8 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn of_all() -> Self {
-        Self::of(BODIES_BYTES_MAX)
-    }
-
-    pub fn of_source() -> Self {
-        Self::of(SOURCE_BYTES_MAX)
-    }
-
-    fn of(bytes: usize) -> Self {
+    /// For so many bytes; see [`memory`](crate::config::memory).
+    pub fn of(bytes: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(bytes)), bytes }
     }
 
@@ -113,7 +101,7 @@ pub async fn whole(
                 return Err(Refused::TooLarge);
             }
             if len > whole.capacity() {
-                let wanted = len.next_multiple_of(STEP_BYTES).min(max);
+                let wanted = len.next_power_of_two().max(FIRST_BYTES).min(max);
                 of_source.charge(&mut held.of_source, wanted)?;
                 all.charge(&mut held.of_all, wanted)?;
                 whole.reserve_exact(wanted - whole.len());
@@ -206,7 +194,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stands_still_or_trickles_is_given_up() {
         let patience = Patience::default();
-        let room = Room::of_all();
+        let room = Room::of(1 << 20);
         let begun = tokio::time::Instant::now();
         let (_pieces, never) = body();
         let refused = whole(never, 100, (&room, &room), patience).await.unwrap_err();

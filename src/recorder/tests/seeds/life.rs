@@ -27,6 +27,7 @@ use crate::journal::{JournalHandle, JournalOptions, Stepped, stepped};
 use crate::message::{KindHeader, Message, Mqtt, SessionHeader, SessionId, SourceHeader};
 use crate::recorder::gate::{Gate, Outcome};
 use crate::recorder::sealer::{Sealer, Sealing};
+use crate::transport::quota::Quota;
 use crate::vendors::{Ack, HttpReply};
 
 /// 2026-11-22T23:59:50Z: ten seconds before a new date folder.
@@ -236,7 +237,7 @@ impl World {
             sealer: Sealer::new(archive.clone(), Arc::clone(&sealing)),
             archive,
             sealing,
-            gates: (0..SOURCES).map(|_| Gate::new(handle.clone())).collect(),
+            gates: (0..SOURCES).map(|_| Gate::new(handle.clone(), Quota::default())).collect(),
             journal,
             handle,
             session: self.model.sessions.len() - 1,

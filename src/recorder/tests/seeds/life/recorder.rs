@@ -1,6 +1,7 @@
 //! One start of `record` in a life: what arrives, what is written, sealed and acknowledged, in the model as well.
 
 use super::*;
+use crate::transport::quota::Charge;
 
 impl Recorder {
     pub(super) fn live(&mut self, world: &mut World) -> Result<Life, String> {
@@ -89,7 +90,8 @@ impl Recorder {
             _ => None,
         };
         let owes = ack.is_some();
-        let outcome = world.runtime.block_on(self.gates[source].admit(message.clone(), ack));
+        let outcome =
+            world.runtime.block_on(self.gates[source].admit(message.clone(), ack, &mut Charge::default()));
         self.note(world, || format!("delivered {} bytes to {source}: {outcome:?}", payload.len()));
         let mut place = None;
         match outcome {
