@@ -68,6 +68,7 @@ mod lock;
 mod manifest;
 mod manifests;
 mod open;
+mod own_checksum;
 mod prune;
 mod questions;
 mod recover;

@@ -61,6 +61,7 @@ use super::error::{ArchiveError, IoContext};
 use super::intake::take_back;
 use super::layout::{PartName, is_plain};
 use super::manifest::SeqRange;
+use super::open::write_readme;
 use super::rewrite::{finish_removals, finish_rewrites};
 use super::seal::{journal_error, seal};
 use super::sidecar::Ended;
@@ -184,6 +185,9 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     archive.write_segment_list()?;
     archive.mend_schema_files()?;
     archive.write_views()?;
+    if archive.disk.len(&archive.layout.readme()).is_err() {
+        write_readme(&archive.layout, &*archive.disk)?;
+    }
     report.problems = survey(archive)?;
     Ok(report)
 }

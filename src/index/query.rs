@@ -52,14 +52,16 @@ impl Index {
     pub fn segments(&self, session_id: SessionId) -> Result<Vec<SegmentRow>, IndexError> {
         self.read(|| {
             let mut query = self.connection.prepare_cached(&format!(
-                "SELECT {SEGMENT_COLUMNS} FROM segment WHERE session_id = ?1 ORDER BY part, vendor, kind, date"
+                "SELECT {SEGMENT_COLUMNS} FROM segment WHERE session_id = ?1 \
+                 ORDER BY part, vendor, kind, date, path"
             ))?;
             let mut sources = self.connection.prepare_cached(
                 "SELECT source, rows, payload_bytes, duplicates, decode_errors FROM segment_source \
                  WHERE path = ?1 ORDER BY source",
             )?;
-            let mut segments =
-                query.query_map([session_id.to_string()], segment_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut segments = query
+                .query_map([session_id.to_string()], segment_row)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             for segment in &mut segments {
                 segment.sources = sources
                     .query_map([&segment.path], segment_source_row)?
@@ -143,9 +145,32 @@ impl Index {
 
     /// SQLite's own check of the file; the first complaint if there is one.
     pub fn integrity(&self) -> Result<Option<String>, IndexError> {
+        self.complaint("PRAGMA quick_check(1)")
+    }
+
+    /// The same, which takes longer, with what is there twice for the sake of speed; and whether the tables are those
+    /// that an index has.
+    pub fn whole_integrity(&self) -> Result<Option<String>, IndexError> {
+        if let Some(said) = self.complaint("PRAGMA integrity_check(1)")? {
+            return Ok(Some(said));
+        }
+        let differs = self.definitions()? != Self::in_memory()?.definitions()?;
+        Ok(differs.then(|| "its tables are not those of an index".to_owned()))
+    }
+
+    fn complaint(&self, pragma: &str) -> Result<Option<String>, IndexError> {
         self.read(|| {
-            let said: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            let said: String = self.connection.query_row(pragma, [], |row| row.get(0))?;
             Ok((said != "ok").then_some(said))
+        })
+    }
+
+    /// What makes each table, view and index.
+    pub(super) fn definitions(&self) -> Result<Vec<(String, String, Option<String>)>, IndexError> {
+        self.read(|| {
+            let sql = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name";
+            let mut query = self.connection.prepare(sql)?;
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
         })
     }
 
