@@ -112,7 +112,11 @@ mod tests {
             "{\n  \"session_id\": \"019ba7c7-1200-7707-8707-070707070707\",\n  \"name\": \"facade\"\n}\n";
         assert_eq!(checked(Form::Json, sidecar.as_bytes()), Ok(sidecar.as_bytes()));
         // In one line.
-        let sums = format!("{{\"part\":0,\"blake3\":\"{}\"}}", "a".repeat(64));
+        let sums = format!(
+            "{{\"session_id\":\"{}\",\"sealed_at\":\"2026-11-22T23:59:50Z\",\"telereel\":\"0.1.0\",\"blake3\":\"{}\"}}",
+            "019ba7c7-1200-7707-8707-070707070707",
+            "a".repeat(64)
+        );
         assert_eq!(checked(Form::Json, sums.as_bytes()), Ok(sums.as_bytes()));
     }
 

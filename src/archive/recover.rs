@@ -150,11 +150,10 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     empty_tmp(archive, &mut report)?;
     report.taken_back = take_back(archive)?.into_iter().map(|sidecar| sidecar.name).collect();
     finish_removals(archive, &mut report)?;
-    finish_rewrites(archive, &mut report)?;
+    let unreadable = finish_rewrites(archive, &mut report)?;
     put_names_right(archive, &mut report)?;
     let names = archive.parts()?;
     let mut held = BTreeSet::new();
-    let unreadable = archive.look_into_manifests(|_| true)?.damaged;
     let headers = session_headers(archive, &names);
     let total = names.len() as u64;
     for (done, name) in (0_u64..).zip(names) {

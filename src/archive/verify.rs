@@ -173,8 +173,11 @@ fn look(
                 .push(format!("{text} was replaced, or made and not used: run `telereel recover`"));
         }
     }
-    let recorded = manifests.iter().flat_map(|manifest| &manifest.files);
-    let recorded = recorded.map(|file| (file.vendor.clone(), file.kind.clone())).collect();
+    let sources = sidecars.iter().flat_map(|sidecar| &sidecar.sources);
+    let begun = sources.flat_map(|source| source.kinds.iter().map(|kind| (&source.vendor, kind)));
+    let files = manifests.iter().flat_map(|manifest| &manifest.files);
+    let recorded = files.map(|file| (&file.vendor, &file.kind)).chain(begun);
+    let recorded = recorded.map(|(vendor, kind)| (vendor.clone(), kind.clone())).collect();
     schema_files::check(archive, recorded, &mut report)?;
     if !recording {
         for sidecar in &cut {

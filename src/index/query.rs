@@ -1,5 +1,7 @@
 //! Reading: whole rows, in the order in which they are used.
 
+use std::sync::OnceLock;
+
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -10,6 +12,9 @@ use super::{
 use crate::message::SessionId;
 
 const READ: &str = "read";
+
+/// Type, name and text of what makes each table and index.
+type Definitions = Vec<(String, String, Option<String>)>;
 
 const SEGMENT_COLUMNS: &str = "path, session_id, part, vendor, kind, date, rows, seq_min, seq_max, elapsed_min_ns, \
      elapsed_max_ns, received_min_us, received_max_us, bytes, payload_bytes";
@@ -154,8 +159,15 @@ impl Index {
         if let Some(said) = self.complaint("PRAGMA integrity_check(1)")? {
             return Ok(Some(said));
         }
-        let differs = self.definitions()? != Self::in_memory()?.definitions()?;
-        Ok(differs.then(|| "its tables are not those of an index".to_owned()))
+        static KNOWN: OnceLock<Definitions> = OnceLock::new();
+        let known = match KNOWN.get() {
+            Some(known) => known,
+            None => {
+                let new = Self::in_memory()?.definitions()?;
+                KNOWN.get_or_init(|| new)
+            }
+        };
+        Ok((self.definitions()? != *known).then(|| "its tables are not those of an index".to_owned()))
     }
 
     fn complaint(&self, pragma: &str) -> Result<Option<String>, IndexError> {
@@ -165,8 +177,7 @@ impl Index {
         })
     }
 
-    /// What makes each table, view and index.
-    pub(super) fn definitions(&self) -> Result<Vec<(String, String, Option<String>)>, IndexError> {
+    pub(super) fn definitions(&self) -> Result<Definitions, IndexError> {
         self.read(|| {
             let sql = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name";
             let mut query = self.connection.prepare(sql)?;

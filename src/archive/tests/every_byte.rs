@@ -17,11 +17,11 @@ use crate::disk::RealDisk;
 use crate::message::{Message, Row, Selection, SessionHeader, SessionId};
 
 /// Flipped bits of each file, and places at which it is cut.
-const FLIPS: usize = 10;
-const CUTS: usize = 3;
+const FLIPS: usize = 4;
+const CUTS: usize = 2;
 
-/// Every so many of these are recovered as well, which takes longer.
-const RECOVERED_EVERY: usize = 12;
+/// Of so many damages one is recovered as well, which takes longer; each way of each sort of file in its turn.
+const RECOVERED_EVERY: usize = 7;
 
 const KINDS: [&str; 5] = ["person_position", "location", "alarm", "link", "other"];
 
@@ -364,11 +364,20 @@ fn ways(of: &Of, flips: usize) -> Vec<How> {
     flips.chain(cuts).chain([How::Delete, How::Copy]).collect()
 }
 
-/// Damages every `of`-th file from `nth` on; answers with how many damages there were, and how many of them mean nothing.
-fn damage_files(nth: usize, of: usize, flips: usize) -> (usize, BTreeMap<&'static str, usize>) {
+/// What came of damaging some of the files.
+#[derive(Default)]
+struct Found {
+    damages: usize,
+    /// How often what means nothing.
+    excused: BTreeMap<&'static str, usize>,
+    failed: Vec<String>,
+}
+
+/// Damages every `of`-th file from `nth` on.
+fn damage_files(nth: usize, of: usize, flips: usize) -> Found {
     let whole = whole();
     let root = whole.dir.path().join("a");
-    let (mut done, mut excused) = (0, BTreeMap::new());
+    let mut found = Found::default();
     for file in whole.files.iter().skip(nth).step_by(of) {
         for how in ways(file, flips) {
             let damaged = Damaged { whole: &whole, of: file, how, archive: root.clone() };
@@ -376,20 +385,19 @@ fn damage_files(nth: usize, of: usize, flips: usize) -> (usize, BTreeMap<&'stati
             let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 if !damaged.is_named() {
                     let excuse = damaged.excuse().unwrap_or_else(|| panic!("{damaged}: not named"));
-                    *excused.entry(excuse).or_default() += 1;
+                    *found.excused.entry(excuse).or_default() += 1;
                 }
                 damaged.check_scan();
-                let is_flip = matches!(how, How::Flip { .. });
-                if !is_flip || done % RECOVERED_EVERY == 0 {
+                if found.damages.is_multiple_of(RECOVERED_EVERY) {
                     damaged.check_recovery();
                 }
             }));
-            assert!(looked.is_ok(), "{damaged}");
+            found.failed.extend(looked.is_err().then(|| damaged.to_string()));
             damaged.mend();
-            done += 1;
+            found.damages += 1;
         }
     }
-    (done, excused)
+    found
 }
 
 #[test]
@@ -400,14 +408,17 @@ fn every_damaged_byte_of_every_file_is_found_and_costs_nothing_else() {
         Some("all") => usize::MAX,
         Some(count) => count.parse().unwrap(),
     };
-    let (done, excused) = std::thread::scope(|scope| {
+    let mut found = std::thread::scope(|scope| {
         let half = scope.spawn(move || damage_files(1, 2, flips));
-        let (mut done, mut excused) = damage_files(0, 2, flips);
-        let (more, others) = half.join().unwrap();
-        done += more;
-        others.into_iter().for_each(|(excuse, count)| *excused.entry(excuse).or_default() += count);
-        (done, excused)
+        let mut found = damage_files(0, 2, flips);
+        let other = half.join().unwrap();
+        found.damages += other.damages;
+        found.failed.extend(other.failed);
+        other.excused.into_iter().for_each(|(excuse, n)| *found.excused.entry(excuse).or_default() += n);
+        found
     });
-    println!("{done} damages, of which mean nothing: {excused:#?}");
-    assert!(done > 400, "{done}");
+    println!("{} damages, of which mean nothing: {:#?}", found.damages, found.excused);
+    found.failed.truncate(100);
+    assert!(found.failed.is_empty(), "see above: {:#?}", found.failed);
+    assert!(found.damages > 300, "{}", found.damages);
 }
