@@ -141,7 +141,8 @@ impl Index {
             found if found > known => Err(IndexError::Newer { path: path.to_owned(), found, known }),
             found if found < known => {
                 let index = Self { connection };
-                if index.definitions()? != Self::in_memory_of(found)?.definitions()? {
+                // To SQLite an empty file is a database, too.
+                if found == 0 || index.definitions()? != Self::in_memory_of(found)?.definitions()? {
                     let damaged = ffi::Error::new(ffi::SQLITE_CORRUPT);
                     let what = format!("its tables are not those of version {found}");
                     return Err(open(rusqlite::Error::SqliteFailure(damaged, Some(what))));
