@@ -8,7 +8,7 @@ use super::durable::files_in;
 use super::error::ArchiveError;
 use super::layout::PartName;
 use super::manifest::{Manifest, split_covered};
-use super::sidecar::session_rows;
+use super::sidecar::{Sidecar, session_rows};
 use crate::index::{Index, IndexError, PartRow};
 
 impl Archive {
@@ -75,13 +75,37 @@ impl Archive {
     /// a part whose manifest cannot be read it may keep.
     pub(super) fn index_is_whole(&self) -> Result<bool, ArchiveError> {
         let Ok(index) = self.open_index() else { return Ok(false) };
-        let known = index.sessions().unwrap_or_default();
         let folder = self.look_into_manifests(|_| true)?;
         let (manifests, _) = split_covered(folder.manifests);
-        let wanted = session_rows(&self.read_sidecars()?, &manifests);
-        Ok(known.len() == wanted.len()
-            && wanted.iter().all(|session| known.contains(session))
-            && index.parts().is_ok_and(|parts| knows_parts(&parts, &manifests, &folder.damaged)))
+        let sidecars = self.read_sidecars()?;
+        let differs = difference(&index, &sidecars, &manifests, &folder.damaged);
+        Ok(differs.is_ok_and(|differs| differs.is_none()))
+    }
+
+    /// Which link events the index has that the segments have not, or the other way round; the first part in which.
+    /// What cannot be read is passed over: it is told of where it is looked at.
+    pub(super) fn link_difference(
+        &self,
+        index: &Index,
+        manifests: &[Manifest],
+        damaged: &[PartName],
+    ) -> Result<Option<&'static str>, IndexError> {
+        const WHAT: &str = "its link events are not those of the segments";
+        for of_session in manifests.chunk_by(|a, b| a.session_id == b.session_id) {
+            let session_id = of_session[0].session_id;
+            let mut known = index.links(session_id)?;
+            for manifest in of_session {
+                let seqs = manifest.seq_start..manifest.seq_end;
+                let of_part: Vec<_> = known.extract_if(.., |link| seqs.contains(&link.seq)).collect();
+                if self.read_links(manifest).is_ok_and(|links| links != of_part) {
+                    return Ok(Some(WHAT));
+                }
+            }
+            if !known.is_empty() && damaged.iter().all(|name| name.session_id != session_id) {
+                return Ok(Some(WHAT));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads again what failed while upkeep replaced some of the files.
@@ -124,18 +148,52 @@ impl Archive {
     }
 }
 
-/// Whether these are the parts of the manifests, each as it was written last. (An index that was brought up to date
-/// from an older one knows their seqs only about.) Those `but_for` which it cannot be said may be there or not.
-pub(super) fn knows_parts(parts: &[PartRow], manifests: &[Manifest], but_for: &[PartName]) -> bool {
-    let of = |row: PartRow| (row.session_id, row.part, row.part_last, row.generation);
-    let is_known =
-        |row: &PartRow| !but_for.contains(&PartName { session_id: row.session_id, part: row.part });
-    parts
-        .iter()
-        .copied()
-        .filter(is_known)
-        .map(of)
-        .eq(manifests.iter().map(|manifest| of(manifest.to_part_row())))
+/// What an index says otherwise than sidecars and manifests, row by row: SQLite finds what breaks its own structure,
+/// and no other number or name in it. What it knows of parts whose manifest is damaged is not held against it.
+pub(super) fn difference(
+    index: &Index,
+    sidecars: &[Sidecar],
+    manifests: &[Manifest],
+    damaged: &[PartName],
+) -> Result<Option<&'static str>, IndexError> {
+    let (sessions, wanted) = (index.sessions()?, session_rows(sidecars, manifests));
+    if wanted.iter().any(|session| !sessions.contains(session)) || sessions.len() != wanted.len() {
+        return Ok(Some("its sessions are not those of the sidecars"));
+    }
+    let is_known = |session_id, part| !damaged.contains(&PartName { session_id, part });
+    let mut parts = index.parts()?;
+    parts.retain(|row| is_known(row.session_id, row.part));
+    let is_of = |(row, manifest): (&PartRow, &Manifest)| is_of(row, manifest);
+    if parts.len() != manifests.len() || !parts.iter().zip(manifests).all(is_of) {
+        return Ok(Some("its parts are not those of the manifests"));
+    }
+    let mut segments = 0;
+    for session in &sessions {
+        let mut known = index.segments(session.session_id)?;
+        segments += known.len();
+        known.retain(|row| is_known(row.session_id, row.part));
+        let own = manifests.iter().filter(|manifest| manifest.session_id == session.session_id);
+        if !own.flat_map(Manifest::to_rows).eq(known) {
+            return Ok(Some(NOT_THE_SEGMENTS));
+        }
+    }
+    Ok((index.segment_paths()?.len() != segments).then_some(NOT_THE_SEGMENTS))
+}
+
+const NOT_THE_SEGMENTS: &str = "its segments are not those of the manifests";
+
+/// Whether a part is that of a manifest as it was written last. An index that was brought up to date from an older one
+/// knows the seqs only about.
+fn is_of(row: &PartRow, manifest: &Manifest) -> bool {
+    let exact = manifest.to_part_row();
+    let least = manifest.files.iter().map(|file| file.seq_min).min();
+    let greatest = manifest.files.iter().map(|file| file.seq_max).max();
+    let about = least.zip(greatest).map(|(least, greatest)| PartRow {
+        seq_start: least,
+        seq_end: greatest + 1,
+        ..exact
+    });
+    *row == exact || Some(*row) == about
 }
 
 fn has_log(index: &Path) -> bool {

@@ -1,7 +1,8 @@
 //! What an archive's own declarations, and the built-in ones, say of a kind.
+//!
+//! One that is damaged says nothing: what stands in it decides what numbers mean. `verify` tells of it.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -9,6 +10,8 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use super::Archive;
 use super::durable::files_in;
 use super::error::{ArchiveError, IoContext};
+use super::own_checksum::{Form, checked};
+use super::scan::Segments;
 use super::schema::envelope_fields;
 use crate::decode::{Declaration, declaration};
 use crate::index::SegmentRow;
@@ -17,10 +20,29 @@ use crate::message::SessionId;
 impl Archive {
     /// The newest text of a kind's declaration that lies beside the data.
     pub fn declaration(&self, vendor: &str, kind: &str) -> Result<Option<String>, ArchiveError> {
-        let path = self.layout().schema().join(vendor).join(format!("{kind}.toml"));
-        match self.disk.read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            read => Ok(Some(String::from_utf8_lossy(&read.doing("read", &path)?).into_owned())),
+        self.readable_declaration(&self.layout().schema().join(vendor).join(format!("{kind}.toml")))
+    }
+
+    /// The text of a declaration, if it is what its checksum says; none where there is no such file.
+    pub(super) fn read_declaration(&self, path: &Path) -> Result<Option<String>, ArchiveError> {
+        let damaged = |what: String| ArchiveError::Damaged { path: path.to_owned(), what };
+        let file = match self.disk.read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.doing("read", path)?,
+        };
+        let text = checked(Form::Toml, &file).map_err(|what| damaged(what.to_owned()))?;
+        let text = String::from_utf8(text.to_vec()).map_err(|error| damaged(error.to_string()))?;
+        Ok(Some(text))
+    }
+
+    /// The same; none, and a word in the log, where it is damaged.
+    fn readable_declaration(&self, path: &Path) -> Result<Option<String>, ArchiveError> {
+        match self.read_declaration(path) {
+            Err(error @ ArchiveError::Damaged { .. }) => {
+                tracing::warn!("{error}; it is passed over");
+                Ok(None)
+            }
+            read => read,
         }
     }
 
@@ -38,7 +60,7 @@ impl Archive {
             let of_source = |s: &SegmentRow| s.sources.iter().any(|known| known.source == source);
             if let Some(segment) = segments.find(|segment| is_it(segment) && of_source(segment)) {
                 // Of a segment that is damaged nothing can be said.
-                let columns = typed_columns(&self.root().join(&segment.path)).unwrap_or_default();
+                let columns = typed_columns(self, &segment).unwrap_or_default();
                 let fits = |declaration: &&Declaration| {
                     let fields = declaration.arrow_fields();
                     fields.iter().map(|field| field.name().clone()).collect::<BTreeSet<_>>() == columns
@@ -83,7 +105,7 @@ impl Archive {
         };
         let folder = self.layout().schema().join(vendor);
         for path in files_in(&*self.disk, &folder, "toml")?.into_iter().filter(|path| is_of_kind(path)) {
-            add(&String::from_utf8_lossy(&self.disk.read(&path).doing("read", &path)?));
+            self.readable_declaration(&path)?.iter().for_each(|text| add(text));
         }
         declaration(vendor, kind).into_iter().for_each(add);
         Ok(all)
@@ -91,10 +113,10 @@ impl Archive {
 }
 
 /// The names of a segment's columns but for those of the envelope.
-fn typed_columns(path: &Path) -> Result<BTreeSet<String>, ArchiveError> {
-    let file = File::open(path).doing("open", path)?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-        .map_err(|source| ArchiveError::ReadSegment { path: path.to_owned(), source })?;
+fn typed_columns(archive: &Archive, segment: &SegmentRow) -> Result<BTreeSet<String>, ArchiveError> {
+    let file = Segments::new(archive).open(segment)?;
+    let metadata =
+        ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| file.failed(error))?;
     let envelope = envelope_fields();
     let is_typed = |name: &String| envelope.iter().all(|field| field.name() != name);
     Ok(metadata.schema().fields().iter().map(|field| field.name().clone()).filter(is_typed).collect())

@@ -4,10 +4,11 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 
 use super::error::{ArchiveError, IoContext};
 use super::layout::Layout;
+use super::own_checksum::{Form, checked, with_checksum};
 use crate::disk::Disk;
 
 /// Writes `bytes` to `tmp/`, syncs, renames to `path` and syncs its folder.
@@ -32,7 +33,7 @@ pub(super) fn replace(
     disk.sync_dir(folder).doing("sync", folder)
 }
 
-/// The same with a value as indented JSON.
+/// The same with a value as indented JSON, and its checksum.
 pub(super) fn replace_json<T: Serialize>(
     layout: &Layout,
     disk: &dyn Disk,
@@ -42,10 +43,10 @@ pub(super) fn replace_json<T: Serialize>(
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|source| ArchiveError::Json { path: path.to_owned(), source })?;
     bytes.push(b'\n');
-    replace(layout, disk, path, &bytes)
+    replace(layout, disk, path, &with_checksum(Form::Json, &bytes))
 }
 
-/// Reads a JSON file as `T`; none if there is no such file.
+/// Reads a JSON file as `T`, if it is what its checksum says; none if there is no such file.
 pub(super) fn read_json<T: DeserializeOwned>(
     disk: &dyn Disk,
     path: &Path,
@@ -54,9 +55,11 @@ pub(super) fn read_json<T: DeserializeOwned>(
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes.doing("read", path)?,
     };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|source| ArchiveError::Json { path: path.to_owned(), source })
+    let parsed = match checked(Form::Json, &bytes) {
+        Ok(_) => serde_json::from_slice(&bytes),
+        Err(what) => Err(serde_json::Error::custom(what)),
+    };
+    parsed.map(Some).map_err(|source| ArchiveError::Json { path: path.to_owned(), source })
 }
 
 /// The files of a folder with this extension, sorted; none if there is no such folder.

@@ -1,8 +1,6 @@
 //! Everything that is known about one session.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 
 use arrow::array::{AsArray, RecordBatch};
 use parquet::arrow::ProjectionMask;
@@ -10,10 +8,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use super::Archive;
+use super::blocks::CheckedFile;
 use super::clips::{Clip, Mark};
-use super::error::{ArchiveError, IoContext};
+use super::error::ArchiveError;
 use super::gaps::Gap;
 use super::link::LINK_KIND;
+use super::scan::Segments;
 use super::session::{SessionSummary, summarise};
 use super::time::rfc3339_us;
 use super::unknown::{UnknownField, unknown_fields};
@@ -157,9 +157,9 @@ fn count_channels(
     segments: &[SegmentRow],
 ) -> Result<(Vec<ChannelCount>, Vec<DeviceCount>), ArchiveError> {
     let (mut channels, mut devices) = (Counts::new(), Counts::new());
+    let mut files = Segments::new(archive);
     for segment in segments.iter().filter(|segment| segment.kind != LINK_KIND) {
-        let path = archive.root().join(&segment.path);
-        count_in(&path, &mut channels, &mut devices)?;
+        count_in(&files.open(segment)?, &mut channels, &mut devices)?;
     }
     let channels =
         flat(channels).map(|(source, channel, messages)| ChannelCount { source, channel, messages });
@@ -174,10 +174,9 @@ fn flat(counts: Counts) -> impl Iterator<Item = (String, String, u64)> {
         .flat_map(|(source, names)| names.into_iter().map(move |(name, n)| (source.clone(), name, n)))
 }
 
-fn count_in(path: &Path, channels: &mut Counts, devices: &mut Counts) -> Result<(), ArchiveError> {
-    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
-    let file = File::open(path).doing("open", path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+fn count_in(file: &CheckedFile, channels: &mut Counts, devices: &mut Counts) -> Result<(), ArchiveError> {
+    let failed = |source| file.failed(source);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(failed)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["source", "channel", "device_id"]);
     for batch in builder.with_projection(mask).with_batch_size(16_384).build().map_err(failed)? {
         let batch = batch.map_err(|e| failed(e.into()))?;

@@ -1,8 +1,5 @@
 //! Link events on their way into the index: from records while sealing, from segments afterwards.
 
-use std::fs::File;
-use std::path::Path;
-
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use parquet::arrow::ProjectionMask;
@@ -10,8 +7,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 
 use super::Archive;
-use super::durable::checksum;
-use super::error::{ArchiveError, IoContext};
+use super::blocks::CheckedFile;
+use super::error::ArchiveError;
 use super::manifest::{Manifest, ManifestFile};
 use crate::index::LinkRow;
 use crate::message::SessionId;
@@ -119,29 +116,26 @@ impl Archive {
         session_id: SessionId,
         links: &mut Vec<LinkRow>,
     ) -> Result<(), ArchiveError> {
-        let path = self.root().join(&file.path);
         // They go into the index, which has no checksums: damage must not.
-        if checksum(&path).doing("read", &path)? != file.blake3 {
-            let what = "its checksum is not that of its manifest".to_owned();
-            return Err(ArchiveError::DamagedSegment { path, what });
-        }
-        read_links(&path, session_id, links)
+        read_links(&CheckedFile::open(&self.root().join(&file.path), file)?, session_id, links)
     }
 }
 
 const COLUMNS: [&str; 6] = ["source", "connection", "seq", "received_at", "elapsed_ns", "payload"];
 
-fn read_links(path: &Path, session_id: SessionId, links: &mut Vec<LinkRow>) -> Result<(), ArchiveError> {
-    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
-    let file = File::open(path).doing("open", path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+fn read_links(
+    file: &CheckedFile,
+    session_id: SessionId,
+    links: &mut Vec<LinkRow>,
+) -> Result<(), ArchiveError> {
+    let failed = |source| file.failed(source);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(failed)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
     for batch in builder.with_projection(mask).build().map_err(failed)? {
         let batch = batch.map_err(|e| failed(e.into()))?;
         let complete = push_links(&batch, session_id, links);
-        complete.ok_or_else(|| ArchiveError::DamagedSegment {
-            path: path.to_owned(),
-            what: "a column of the envelope is missing or has another type".into(),
+        complete.ok_or_else(|| {
+            file.damaged("a column of the envelope is missing or has another type".to_owned())
         })?;
     }
     Ok(())

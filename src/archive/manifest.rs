@@ -163,8 +163,11 @@ impl Manifest {
             })
     }
 
+    /// As the index has them, in its order.
     pub(super) fn to_rows(&self) -> Vec<SegmentRow> {
-        self.files.iter().map(|file| file.to_row(self.name())).collect()
+        let mut rows: Vec<_> = self.files.iter().map(|file| file.to_row(self.name())).collect();
+        rows.sort_by(|a, b| place(a).cmp(&place(b)));
+        rows
     }
 
     pub(super) fn to_part_row(&self) -> PartRow {
@@ -177,6 +180,11 @@ impl Manifest {
             seq_end: self.seq_end,
         }
     }
+}
+
+/// By which the index orders a session's segments.
+fn place(row: &SegmentRow) -> (u32, &str, &str, &str, &str) {
+    (row.part, &row.vendor, &row.kind, &row.date, &row.path)
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -200,6 +208,12 @@ pub(super) fn split_covered(mut manifests: Vec<Manifest>) -> (Vec<Manifest>, Vec
 
 impl ManifestFile {
     fn to_row(&self, name: PartName) -> SegmentRow {
+        let mut row = self.to_unsorted_row(name);
+        row.sources.sort_by(|a, b| a.source.cmp(&b.source));
+        row
+    }
+
+    fn to_unsorted_row(&self, name: PartName) -> SegmentRow {
         SegmentRow {
             path: self.path.clone(),
             session_id: name.session_id,

@@ -68,6 +68,7 @@ mod lock;
 mod manifest;
 mod manifests;
 mod open;
+mod own_checksum;
 mod passage;
 mod prune;
 mod questions;

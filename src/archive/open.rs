@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::durable::{files_in, read_json, replace, replace_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::Layout;
+use super::own_checksum::{Form, with_checksum};
 use super::passage::SealingBytes;
 use super::schema::FORMAT;
 use super::verify::Problem;
@@ -189,6 +190,11 @@ fn names_in(folder: &Path) -> Vec<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
+/// What tells people who have only the folder what it is.
+pub(super) fn write_readme(layout: &Layout, disk: &dyn Disk) -> Result<(), ArchiveError> {
+    replace(layout, disk, &layout.readme(), &with_checksum(Form::Markdown, README.as_bytes()))
+}
+
 fn create(layout: &Layout, disk: &dyn Disk, site: &str) -> Result<(), ArchiveError> {
     let root = layout.root();
     if is_used(root)? {
@@ -197,7 +203,7 @@ fn create(layout: &Layout, disk: &dyn Disk, site: &str) -> Result<(), ArchiveErr
     for folder in [layout.journal(), layout.tmp(), layout.data(), layout.manifests(), layout.sessions()] {
         disk.create_dir_all(&folder).doing("create", &folder)?;
     }
-    replace(layout, disk, &layout.readme(), README.as_bytes())?;
+    write_readme(layout, disk)?;
     // Last: what has an archive.json is whole.
     replace_json(layout, disk, &layout.archive_json(), &ArchiveJson { format: FORMAT, site: site.to_owned() })
 }

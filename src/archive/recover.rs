@@ -61,6 +61,7 @@ use super::error::{ArchiveError, IoContext};
 use super::intake::take_back;
 use super::layout::{PartName, is_plain};
 use super::manifest::SeqRange;
+use super::open::write_readme;
 use super::rewrite::{finish_removals, finish_rewrites};
 use super::seal::{journal_error, seal};
 use super::sidecar::{Ended, Sidecar};
@@ -149,11 +150,10 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     empty_tmp(archive, &mut report)?;
     report.taken_back = take_back(archive)?.into_iter().map(|sidecar| sidecar.name).collect();
     finish_removals(archive, &mut report)?;
-    finish_rewrites(archive, &mut report)?;
+    let unreadable = finish_rewrites(archive, &mut report)?;
     put_names_right(archive, &mut report)?;
     let names = archive.parts()?;
     let mut held = BTreeSet::new();
-    let unreadable = archive.look_into_manifests(|_| true)?.damaged;
     let headers = session_headers(archive, &names);
     let total = names.len() as u64;
     for (done, name) in (0_u64..).zip(names) {
@@ -184,6 +184,9 @@ pub fn recover_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<Rec
     archive.write_segment_list()?;
     archive.mend_schema_files()?;
     archive.write_views()?;
+    if archive.disk.len(&archive.layout.readme()).is_err() {
+        write_readme(&archive.layout, &*archive.disk)?;
+    }
     report.problems = survey(archive)?;
     Ok(report)
 }

@@ -1,4 +1,7 @@
-//! Zero-row files that are damaged: what columns they had, and making them again.
+//! Zero-row files: the checksum that each holds of itself, what columns it tells, and making it again where it is damaged.
+//!
+//! No manifest names them, so the BLAKE3 of what follows lies between `PAR1`, with which a Parquet file begins, and what
+//! the file says of itself, which readers find from its end. What an early version wrote has none.
 
 use arrow::datatypes::Field;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -10,11 +13,42 @@ use super::schema::segment_schema;
 use super::segment::write_schema_file;
 use crate::message::COMMON_KINDS;
 
+/// With which a Parquet file begins and ends.
+const MAGIC: &[u8; 4] = b"PAR1";
+
+/// Where in a file of an early version, and in one with its checksum, begins what it says of itself.
+const FOOTER_AT: [usize; 2] = [MAGIC.len(), MAGIC.len() + blake3::OUT_LEN];
+
+/// A zero-row file with its checksum.
+pub(super) fn with_sum(file: &[u8]) -> Vec<u8> {
+    let (magic, rest) = file.split_at(MAGIC.len().min(file.len()));
+    [magic, blake3::hash(rest).as_bytes(), rest].concat()
+}
+
+/// What is wrong with a zero-row file, as far as its bytes tell.
+fn fault(file: &[u8]) -> Option<&'static str> {
+    let footer_at = || {
+        let (rest, length) = file.strip_suffix(MAGIC)?.split_last_chunk::<4>()?;
+        rest.len().checked_sub(u32::from_le_bytes(*length) as usize)
+    };
+    match footer_at() {
+        Some(at) if FOOTER_AT.contains(&at) && file.starts_with(MAGIC) => {
+            let (sum, rest) = file[MAGIC.len()..].split_at(at - MAGIC.len());
+            let is_it = sum.is_empty() || sum == blake3::hash(rest).as_bytes();
+            (!is_it).then_some("it is not what its checksum was made of")
+        }
+        _ => Some("it is no Parquet file without rows"),
+    }
+}
+
 impl Archive {
     /// The columns of a kind as its zero-row file tells them.
     pub(super) fn schema_file_columns(&self, vendor: &str, kind: &str) -> Result<Vec<Field>, ArchiveError> {
         let path = self.root().join(schema_path(vendor, kind));
         let bytes = self.disk.read(&path).doing("read", &path)?;
+        if let Some(what) = fault(&bytes) {
+            return Err(ArchiveError::Damaged { path, what: what.to_owned() });
+        }
         let metadata = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new())
             .map_err(|source| ArchiveError::ReadSegment { path: path.clone(), source })?;
         let columns: Vec<Field> = metadata.schema().fields().iter().map(|f| (**f).clone()).collect();
@@ -50,9 +84,9 @@ impl Archive {
         Ok(Some(segment_schema(&typed).fields().iter().map(|f| (**f).clone()).collect()))
     }
 
-    /// Makes the zero-row files again that cannot be read. What is in them stands in the declarations.
+    /// Makes the zero-row files again that cannot be read or are missing. What is in them stands in the declarations.
     pub(super) fn mend_schema_files(&self) -> Result<(), ArchiveError> {
-        for (vendor, kind) in self.kinds_in_data()? {
+        for (vendor, kind) in self.kind_folders()? {
             let Err(error) = self.schema_file_columns(&vendor, &kind) else { continue };
             let Some(columns) = self.declared_columns(&vendor, &kind)? else {
                 tracing::warn!("{error}; no declaration tells its columns");

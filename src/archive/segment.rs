@@ -16,6 +16,7 @@ use super::error::ArchiveError;
 use super::layout::{SCHEMA_DATE, schema_path};
 use super::manifest::{ManifestFile, ManifestSource};
 use super::schema::{FORMAT, segment_schema};
+use super::schema_files::with_sum;
 use super::writers::{NewFile, WrittenFile};
 use crate::decode::{Declaration, Decoder};
 use crate::journal::RecordRef;
@@ -222,7 +223,8 @@ pub(super) fn schema_file_bytes(
     let (vendor, kind, path) = (vendor.to_owned(), kind.to_owned(), schema_path(vendor, kind));
     let naming = Naming { vendor, kind, date: SCHEMA_DATE.to_owned(), path, metadata: Vec::new() };
     let options = writer_options(&schema, naming.pairs(), Effort::Keep);
-    ArrowWriter::try_new_with_options(Vec::new(), schema, options).and_then(ArrowWriter::into_inner)
+    let file = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?.into_inner()?;
+    Ok(with_sum(&file))
 }
 
 /// The typed columns of each kind; where sources declare a kind differently, the columns of all.

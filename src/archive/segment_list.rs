@@ -1,13 +1,16 @@
 //! `segments.jsonl`: the segments that count, one JSON object a line, for readers that want a set of files which
 //! belong together while upkeep replaces some. Replaced whole after each commit; derived, like the index.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Archive;
 use super::durable::replace;
 use super::error::ArchiveError;
+use super::layout::PartName;
+use super::manifest::Manifest;
 use super::time::rfc3339_us;
 use crate::index::SegmentRow;
 use crate::message::SessionId;
@@ -46,23 +49,44 @@ impl Archive {
         if is_right { Ok(()) } else { replace(&self.layout, &*self.disk, &path, text.as_bytes()) }
     }
 
-    /// Whether the list says what the manifests say. Where nothing was ever sealed there is none.
-    pub(super) fn segment_list_is_right(&self) -> Result<bool, ArchiveError> {
-        match self.disk.read(&self.layout.segments()) {
-            Ok(known) => Ok(known == self.segment_list()?.as_bytes()),
-            Err(_) => Ok(self.segment_list()?.is_empty()),
-        }
+    /// Whether the list says what the manifests say, in their order. Where nothing was ever sealed there is none. What
+    /// it says of parts whose manifest is damaged is not held against it.
+    pub(super) fn segment_list_is_right(&self, manifests: &[Manifest], damaged: &[PartName]) -> bool {
+        let is_of_damaged = |line: &[u8]| {
+            let path = serde_json::from_slice::<PathOf>(line).ok();
+            let name = path.and_then(|line| PartName::of(Path::new(&*line.path)));
+            name.is_some_and(|name| damaged.contains(&name))
+        };
+        let known = self.disk.read(&self.layout.segments()).unwrap_or_default();
+        let known = known.split_inclusive(|byte| *byte == b'\n');
+        let mut segments: Vec<SegmentRow> = manifests.iter().flat_map(Manifest::to_rows).collect();
+        segments.sort_by(|a, b| place(a).cmp(&place(b)));
+        let wanted: Vec<_> = segments.iter().filter_map(|segment| line_of(segment).ok()).collect();
+        known
+            .filter(|line| damaged.is_empty() || !is_of_damaged(line))
+            .eq(wanted.iter().map(String::as_bytes))
     }
 
     fn segment_list(&self) -> Result<String, ArchiveError> {
-        let mut text = String::new();
-        for segment in self.catalog()?.all_segments()? {
-            let line = serde_json::to_string(&Line::of(&segment))
-                .map_err(|source| ArchiveError::Json { path: self.layout.segments(), source })?;
-            let _ = writeln!(text, "{line}");
-        }
-        Ok(text)
+        let lines = self.catalog()?.all_segments()?.into_iter().map(|segment| line_of(&segment));
+        let text = lines.collect::<Result<String, _>>();
+        text.map_err(|source| ArchiveError::Json { path: self.layout.segments(), source })
     }
+}
+
+#[derive(Deserialize)]
+struct PathOf<'a> {
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+}
+
+fn line_of(segment: &SegmentRow) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(&Line::of(segment))? + "\n")
+}
+
+/// By which the index orders all segments.
+fn place(row: &SegmentRow) -> (SessionId, u32, u64, &str) {
+    (row.session_id, row.part, row.seq_min, &row.path)
 }
 
 impl<'a> Line<'a> {

@@ -1,13 +1,15 @@
 //! Sessions: beginning and ending one, listing them, finding the one that a user means.
 
 use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 
 use serde::Serialize;
 
-use super::durable::replace;
+use super::durable::{replace, set_aside};
 use super::error::ArchiveError;
 use super::layout::{PartName, is_plain};
 use super::manifest::{Manifest, split_covered};
+use super::own_checksum::{Form, with_checksum};
 use super::sidecar::{Ended, Sidecar};
 use super::time::{rfc3339_us, rfc3339_us_option};
 use super::{Archive, segment};
@@ -128,16 +130,24 @@ impl Archive {
                 let Some(text) = &kind.declaration else { continue };
                 let folder = self.layout.schema().join(&source.vendor);
                 let path = folder.join(format!("{}.toml", kind.name));
-                let known = self.disk.read(&path).ok();
-                if known.as_deref() == Some(text.as_bytes()) {
-                    continue;
+                let write = |path: &Path, text: &str| {
+                    let file = with_checksum(Form::Toml, text.as_bytes());
+                    replace(&self.layout, &*self.disk, path, &file)
+                };
+                match self.read_declaration(&path) {
+                    Ok(Some(known)) if known == *text => continue,
+                    Ok(Some(older)) => {
+                        let hash = blake3::hash(older.as_bytes()).to_hex();
+                        write(&folder.join(format!("{}-{}.toml", kind.name, &hash[..8])), &older)?;
+                    }
+                    Ok(None) => {}
+                    Err(error @ ArchiveError::Damaged { .. }) => {
+                        let kept = set_aside(&*self.disk, &path)?;
+                        tracing::error!("{error}; it is kept as {}, and written anew", kept.display());
+                    }
+                    Err(error) => return Err(error),
                 }
-                if let Some(older) = known {
-                    let hash = blake3::hash(&older).to_hex();
-                    let aside = folder.join(format!("{}-{}.toml", kind.name, &hash[..8]));
-                    replace(&self.layout, &*self.disk, &aside, &older)?;
-                }
-                replace(&self.layout, &*self.disk, &path, text.as_bytes())?;
+                write(&path, text)?;
             }
         }
         Ok(())

@@ -7,8 +7,6 @@
 //! A member that only a few messages in between have may be missed; `examined` says how many were looked at.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 
 use arrow::array::{Array, AsArray, BinaryArray};
 use parquet::arrow::ProjectionMask;
@@ -16,7 +14,9 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection
 use serde::Serialize;
 
 use super::Archive;
-use super::error::{ArchiveError, IoContext};
+use super::blocks::CheckedFile;
+use super::error::ArchiveError;
+use super::scan::Segments;
 use crate::decode::KnownPaths;
 use crate::index::SegmentRow;
 
@@ -65,15 +65,14 @@ pub(super) fn unknown_fields(
     for segment in segments {
         kinds.entry((&segment.vendor, &segment.kind)).or_default().push(segment);
     }
-    let mut fields = Vec::new();
+    let (mut fields, mut files) = (Vec::new(), Segments::new(archive));
     for ((vendor, kind), segments) in kinds {
         let Some(known) = known_paths(archive, vendor, kind)? else { continue };
         let mut examined = Examined::default();
         let share = (EXAMINED_MAX / segments.len() as u64).max(1);
         let step = segments.len().div_ceil(EXAMINED_MAX as usize).max(1);
         for segment in segments.into_iter().step_by(step) {
-            let path = archive.root().join(&segment.path);
-            examine(&path, segment.rows, share, &known, &mut examined)?;
+            examine(&files.open(segment)?, segment.rows, share, &known, &mut examined)?;
         }
         let messages = examined.messages;
         fields.extend(examined.unknown.into_iter().map(|(path, (count, json_type))| UnknownField {
@@ -103,15 +102,14 @@ pub(super) fn known_paths(
 
 /// Looks at the first and the last rows of a segment, `share` of them in all.
 fn examine(
-    path: &Path,
+    file: &CheckedFile,
     rows: u64,
     share: u64,
     known: &KnownPaths,
     examined: &mut Examined,
 ) -> Result<(), ArchiveError> {
-    let failed = |source| ArchiveError::ReadSegment { path: path.to_owned(), source };
-    let file = File::open(path).doing("open", path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let failed = |source| file.failed(source);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(failed)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
     let mut builder = builder.with_projection(mask).with_batch_size(256);
     if rows > share {

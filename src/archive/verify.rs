@@ -3,6 +3,7 @@
 mod journal;
 mod schema_files;
 mod seqs;
+mod texts;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,14 @@ use serde::Serialize;
 use self::seqs::{Seen, is_credible, known, length, read_seqs};
 use super::Archive;
 use super::blocks;
-use super::catalog::knows_parts;
+use super::catalog::difference;
 use super::durable::{checksum, files_in};
 use super::error::{ArchiveError, IoContext};
 use super::layout::{PartName, SCHEMA_FILE};
 use super::manifest::{Manifest, ManifestFile, SeqRange, split_covered};
 use super::recover::Lost;
 use super::rewrite::is_explained;
-use super::sidecar::{Sidecar, session_rows};
+use super::sidecar::Sidecar;
 use crate::index::IndexError;
 use crate::message::SessionId;
 
@@ -78,9 +79,9 @@ pub enum Problem {
     RemovedCount { session_id: SessionId, expected: u64, found: u64 },
     #[error("{path} is damaged: it claims {claimed} messages, and says of {known} what became of them")]
     Claims { path: String, claimed: u64, known: u64 },
-    #[error("session {session_id} has segments and no sidecar")]
+    #[error("session {session_id} has messages and no sidecar")]
     NoSidecar { session_id: SessionId },
-    #[error("{path} was set aside by recovery: it cannot be read, or is not what it was called")]
+    #[error("{path} was set aside: it cannot be read, or is not what it was called")]
     SetAside { path: String },
     #[error("archive.json was lost ({what}), and is written anew: check its `site`")]
     Description { what: String },
@@ -172,7 +173,12 @@ fn look(
                 .push(format!("{text} was replaced, or made and not used: run `telereel recover`"));
         }
     }
-    schema_files::check(archive, &mut report)?;
+    let sources = sidecars.iter().flat_map(|sidecar| &sidecar.sources);
+    let begun = sources.flat_map(|source| source.kinds.iter().map(|kind| (&source.vendor, kind)));
+    let files = manifests.iter().flat_map(|manifest| &manifest.files);
+    let recorded = files.map(|file| (&file.vendor, &file.kind)).chain(begun);
+    let recorded = recorded.map(|(vendor, kind)| (vendor.clone(), kind.clone())).collect();
+    schema_files::check(archive, recorded, &mut report)?;
     if !recording {
         for sidecar in &cut {
             report
@@ -189,14 +195,15 @@ fn look(
                 .push(format!("session {session_id} is not removed whole: run `telereel recover`"));
         }
         if cut.is_empty() {
-            check_index(archive, &manifests, &damaged, &sidecars, &mut report);
-            if !archive.segment_list_is_right()? {
+            check_index(archive, (&manifests, &damaged), &sidecars, options, &mut report);
+            if !archive.segment_list_is_right(&manifests, &damaged) {
                 report.problems.push(Problem::SegmentList);
             }
         }
         for part in &waiting {
             report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
         }
+        texts::check(archive, &mut report);
         for folder in [archive.layout.journal(), archive.layout.sessions()] {
             for path in files_in(&*archive.disk, &folder, "damaged")? {
                 report.problems.push(Problem::SetAside { path: relative(archive, &path) });
@@ -323,6 +330,9 @@ fn check_sessions(
     for manifest in manifests {
         sessions.entry(manifest.session_id).or_default().1.push(manifest);
     }
+    for part in waiting {
+        sessions.entry(part.session_id).or_default();
+    }
     report.sessions = sessions.len() as u64;
     for (session_id, (sidecar, mut parts)) in sessions {
         parts.sort_by_key(|part| part.part);
@@ -359,28 +369,21 @@ fn check_step(session_id: SessionId, expected: Option<u64>, found: u64, report: 
 /// What it knows of parts whose manifest cannot be read is not held against it.
 fn check_index(
     archive: &Archive,
-    manifests: &[Manifest],
-    damaged: &[PartName],
+    (manifests, damaged): (&[Manifest], &[PartName]),
     sidecars: &[Sidecar],
+    options: VerifyOptions,
     report: &mut VerifyReport,
 ) {
-    let mut expected: Vec<&str> = manifests.iter().flat_map(|m| &m.files).map(|f| f.path.as_str()).collect();
-    expected.sort_unstable();
     let complaint = (|| {
         let index = archive.open_index()?;
-        if let Some(said) = index.integrity()? {
+        if let Some(said) = if options.quick { index.integrity()? } else { index.whole_integrity()? } {
             return Ok(Some(said));
         }
-        let (sessions, wanted) = (index.sessions()?, session_rows(sidecars, manifests));
-        if wanted.iter().any(|session| !sessions.contains(session)) || sessions.len() != wanted.len() {
-            return Ok(Some("its sessions are not those of the sidecars".to_owned()));
+        let mut differs = difference(&index, sidecars, manifests, damaged)?;
+        if differs.is_none() && !options.quick {
+            differs = archive.link_difference(&index, manifests, damaged)?;
         }
-        let mut known = index.segment_paths()?;
-        known.retain(|path| !PartName::of(Path::new(path)).is_some_and(|name| damaged.contains(&name)));
-        let differs = known != expected || !knows_parts(&index.parts()?, manifests, damaged);
-        Ok::<_, crate::index::IndexError>(
-            differs.then(|| "its segments are not those of the manifests".to_owned()),
-        )
+        Ok::<_, IndexError>(differs.map(str::to_owned))
     })();
     match complaint {
         Ok(None) => {}

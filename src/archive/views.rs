@@ -19,11 +19,15 @@ use super::error::{ArchiveError, IoContext};
 use super::filter::ColumnTypes;
 use super::layout::{kind_dir, schema_path};
 use super::link::LINK_KIND;
+use super::own_checksum::{Form, with_checksum};
 use super::questions::questions;
 use super::schema::segment_schema;
 use super::segment::parse_declaration;
 use crate::decode::{builtin, declaration, vendors};
 use crate::message::{COMMON_KINDS, KindHeader};
+
+pub(super) const VIEWS: &str = "duckdb.sql";
+pub(super) const QUESTIONS: &str = "questions.md";
 
 macro_rules! template {
     ($name:literal) => {
@@ -141,10 +145,11 @@ impl Archive {
 
     /// Writes `views/duckdb.sql` and `views/questions.md` where they would change.
     pub(super) fn write_views(&self) -> Result<(), ArchiveError> {
-        for (name, text) in [("duckdb.sql", self.views()?), ("questions.md", questions())] {
-            let path = self.layout.views().join(name);
-            if !self.disk.read(&path).is_ok_and(|known| known == text.as_bytes()) {
-                replace(&self.layout, &*self.disk, &path, text.as_bytes())?;
+        let files = [(VIEWS, Form::Sql, self.views()?), (QUESTIONS, Form::Markdown, questions())];
+        for (name, form, text) in files {
+            let (path, file) = (self.layout.views().join(name), with_checksum(form, text.as_bytes()));
+            if !self.disk.read(&path).is_ok_and(|known| known == file) {
+                replace(&self.layout, &*self.disk, &path, &file)?;
             }
         }
         Ok(())
@@ -179,13 +184,16 @@ impl Archive {
 
     /// Vendors and kinds that have a zero-row file.
     pub(super) fn kinds_in_data(&self) -> Result<Vec<(String, String)>, ArchiveError> {
+        let mut kinds = self.kind_folders()?;
+        kinds.retain(|(vendor, kind)| self.root().join(schema_path(vendor, kind)).exists());
+        Ok(kinds)
+    }
+
+    /// Vendors and kinds that have a folder.
+    pub(super) fn kind_folders(&self) -> Result<Vec<(String, String)>, ArchiveError> {
         let mut kinds = Vec::new();
         for (vendor, folder) in partitions(&self.layout.data(), "vendor=")? {
-            for (kind, _) in partitions(&folder, "kind=")? {
-                if self.root().join(schema_path(&vendor, &kind)).exists() {
-                    kinds.push((vendor.clone(), kind));
-                }
-            }
+            kinds.extend(partitions(&folder, "kind=")?.into_iter().map(|(kind, _)| (vendor.clone(), kind)));
         }
         Ok(kinds)
     }

@@ -115,8 +115,9 @@ fn declared(context: &Context) -> anyhow::Result<Vec<KindDescription>> {
     let mut kinds = Vec::new();
     for path in archive.disk().list(&archive.layout().schema().join(GENERIC))? {
         // `KIND-CHECKSUM.toml` is an older declaration of a kind.
-        if path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| !stem.contains('-')) {
-            let text = std::fs::read_to_string(&path)?;
+        let kind = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| !stem.contains('-'));
+        let Some(kind) = kind else { continue };
+        if let Some(text) = archive.declaration(GENERIC, kind)? {
             kinds.push(KindDescription::new(&Declaration::parse(&text, &path.display().to_string())?));
         }
     }

@@ -16,6 +16,7 @@ mod rows;
 mod tests;
 mod write;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ impl Index {
         if found > MIGRATIONS.len() {
             return Err(IndexError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() });
         }
-        migrate(&mut connection, found).map_err(open)?;
+        migrate(&mut connection, found..MIGRATIONS.len()).map_err(open)?;
         Ok(Self { connection })
     }
 
@@ -138,16 +139,29 @@ impl Index {
         let known = MIGRATIONS.len();
         match user_version(&connection).map_err(open)? {
             found if found > known => Err(IndexError::Newer { path: path.to_owned(), found, known }),
-            found if found < known => Err(IndexError::Older { path: path.to_owned(), found, known }),
+            found if found < known => {
+                let index = Self { connection };
+                // To SQLite an empty file is a database, too.
+                if found == 0 || index.definitions()? != Self::in_memory_of(found)?.definitions()? {
+                    let damaged = ffi::Error::new(ffi::SQLITE_CORRUPT);
+                    let what = format!("its tables are not those of version {found}");
+                    return Err(open(rusqlite::Error::SqliteFailure(damaged, Some(what))));
+                }
+                Err(IndexError::Older { path: path.to_owned(), found, known })
+            }
             _ => Ok(Self { connection }),
         }
     }
 
     /// An index that lives as long as this value: for reading an archive whose own is unusable.
     pub fn in_memory() -> Result<Self, IndexError> {
+        Self::in_memory_of(MIGRATIONS.len())
+    }
+
+    fn in_memory_of(version: usize) -> Result<Self, IndexError> {
         let open = |source| IndexError::Open { path: PathBuf::from(":memory:"), source };
         let mut connection = Connection::open_in_memory().map_err(open)?;
-        migrate(&mut connection, 0).map_err(open)?;
+        migrate(&mut connection, 0..version).map_err(open)?;
         Ok(Self { connection })
     }
 }
@@ -156,8 +170,8 @@ fn user_version(connection: &Connection) -> rusqlite::Result<usize> {
     connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|v| v.max(0) as usize)
 }
 
-fn migrate(connection: &mut Connection, from: usize) -> rusqlite::Result<()> {
-    for (version, sql) in MIGRATIONS.iter().enumerate().skip(from) {
+fn migrate(connection: &mut Connection, versions: Range<usize>) -> rusqlite::Result<()> {
+    for (version, sql) in MIGRATIONS.iter().enumerate().take(versions.end).skip(versions.start) {
         let step = connection.transaction()?;
         step.execute_batch(sql)?;
         step.pragma_update(None, "user_version", version as i64 + 1)?;

@@ -1,5 +1,7 @@
 //! Reading: whole rows, in the order in which they are used.
 
+use std::sync::OnceLock;
+
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -10,6 +12,9 @@ use super::{
 use crate::message::SessionId;
 
 const READ: &str = "read";
+
+/// Type, name and text of what makes each table and index.
+type Definitions = Vec<(String, String, Option<String>)>;
 
 const SEGMENT_COLUMNS: &str = "path, session_id, part, vendor, kind, date, rows, seq_min, seq_max, elapsed_min_ns, \
      elapsed_max_ns, received_min_us, received_max_us, bytes, payload_bytes";
@@ -52,14 +57,16 @@ impl Index {
     pub fn segments(&self, session_id: SessionId) -> Result<Vec<SegmentRow>, IndexError> {
         self.read(|| {
             let mut query = self.connection.prepare_cached(&format!(
-                "SELECT {SEGMENT_COLUMNS} FROM segment WHERE session_id = ?1 ORDER BY part, vendor, kind, date"
+                "SELECT {SEGMENT_COLUMNS} FROM segment WHERE session_id = ?1 \
+                 ORDER BY part, vendor, kind, date, path"
             ))?;
             let mut sources = self.connection.prepare_cached(
                 "SELECT source, rows, payload_bytes, duplicates, decode_errors FROM segment_source \
                  WHERE path = ?1 ORDER BY source",
             )?;
-            let mut segments =
-                query.query_map([session_id.to_string()], segment_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut segments = query
+                .query_map([session_id.to_string()], segment_row)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             for segment in &mut segments {
                 segment.sources = sources
                     .query_map([&segment.path], segment_source_row)?
@@ -143,9 +150,38 @@ impl Index {
 
     /// SQLite's own check of the file; the first complaint if there is one.
     pub fn integrity(&self) -> Result<Option<String>, IndexError> {
+        self.complaint("PRAGMA quick_check(1)")
+    }
+
+    /// The same, which takes longer, with what is there twice for the sake of speed; and whether the tables are those
+    /// that an index has.
+    pub fn whole_integrity(&self) -> Result<Option<String>, IndexError> {
+        if let Some(said) = self.complaint("PRAGMA integrity_check(1)")? {
+            return Ok(Some(said));
+        }
+        static KNOWN: OnceLock<Definitions> = OnceLock::new();
+        let known = match KNOWN.get() {
+            Some(known) => known,
+            None => {
+                let new = Self::in_memory()?.definitions()?;
+                KNOWN.get_or_init(|| new)
+            }
+        };
+        Ok((self.definitions()? != *known).then(|| "its tables are not those of an index".to_owned()))
+    }
+
+    fn complaint(&self, pragma: &str) -> Result<Option<String>, IndexError> {
         self.read(|| {
-            let said: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            let said: String = self.connection.query_row(pragma, [], |row| row.get(0))?;
             Ok((said != "ok").then_some(said))
+        })
+    }
+
+    pub(super) fn definitions(&self) -> Result<Definitions, IndexError> {
+        self.read(|| {
+            let sql = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name";
+            let mut query = self.connection.prepare(sql)?;
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
         })
     }
 

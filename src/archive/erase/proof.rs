@@ -16,6 +16,7 @@ use crate::archive::Archive;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::PartName;
 use crate::archive::open::README;
+use crate::archive::own_checksum::{Form, with_checksum};
 use crate::archive::questions::questions;
 use crate::archive::rewrite::Watch;
 use crate::index::Index;
@@ -152,7 +153,8 @@ impl Archive {
     /// Whether a file says what that of every other archive says: it is no trace, whatever its examples name.
     fn is_of_every_archive(&self, path: &Path) -> bool {
         let is = |known: PathBuf, text: &dyn Fn() -> String| {
-            path == known && std::fs::read(path).is_ok_and(|bytes| bytes == text().as_bytes())
+            let file = || with_checksum(Form::Markdown, text().as_bytes());
+            path == known && std::fs::read(path).is_ok_and(|bytes| bytes == file())
         };
         is(self.layout.readme(), &|| README.to_owned())
             || is(self.layout.views().join("questions.md"), &|| questions())

@@ -75,13 +75,13 @@ pub(in crate::archive) fn is_explained(archive: &Archive, path: &Path, manifests
     })
 }
 
-/// Cases b, c and e: what a rewrite that was cut has left.
+/// Cases b, c and e: what a rewrite that was cut has left. Answers with the parts whose manifest cannot be read.
 pub(in crate::archive) fn finish_rewrites(
     archive: &Archive,
     report: &mut RecoverReport,
-) -> Result<(), ArchiveError> {
+) -> Result<Vec<PartName>, ArchiveError> {
     let folder = archive.look_into_manifests(|_| true)?;
-    let doubtful = folder.doubtful();
+    let (doubtful, damaged) = (folder.doubtful(), folder.damaged);
     let (counted, mut covered) = split_covered(folder.manifests);
     covered.retain(|manifest| !doubtful.contains(&manifest.session_id));
     report.removed_files += covered.len() as u64;
@@ -97,5 +97,6 @@ pub(in crate::archive) fn finish_rewrites(
             && is_explained(archive, path, &counted)
     });
     report.removed_files += left.len() as u64;
-    remove_files(archive, left.iter().map(|path| archive.root().join(path)))
+    remove_files(archive, left.iter().map(|path| archive.root().join(path)))?;
+    Ok(damaged)
 }

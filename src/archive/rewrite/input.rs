@@ -1,18 +1,15 @@
 //! Segments being copied: the rows of several, merged in the order of `seq`.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
 
 use crate::archive::Archive;
-use crate::archive::durable::checksum;
-use crate::archive::error::{ArchiveError, IoContext};
+use crate::archive::blocks::CheckedFile;
+use crate::archive::error::ArchiveError;
 use crate::archive::manifest::ManifestFile;
 use crate::archive::redecode::STAMP;
 
@@ -25,8 +22,7 @@ pub(in crate::archive) fn schema_of(
     archive: &Archive,
     file: &ManifestFile,
 ) -> Result<SchemaRef, ArchiveError> {
-    let path = archive.root().join(&file.path);
-    Ok(open(&path)?.schema().clone())
+    Ok(open(archive, file)?.1.schema().clone())
 }
 
 /// By what a segment's columns were derived, if it says so.
@@ -43,20 +39,19 @@ pub(in crate::archive) fn key_values(
     archive: &Archive,
     file: &ManifestFile,
 ) -> Result<Vec<(String, String)>, ArchiveError> {
-    let builder = open(&archive.root().join(&file.path))?;
+    let (_, builder) = open(archive, file)?;
     let pairs = builder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
     Ok(pairs.filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect())
 }
 
-/// Tells `each` the devices of a segment, those of rows that follow one another once; not checked for damage.
+/// Tells `each` the devices of a segment, those of rows that follow one another once.
 pub(in crate::archive) fn device_ids(
     archive: &Archive,
     file: &ManifestFile,
     each: &mut dyn FnMut(&str),
 ) -> Result<(), ArchiveError> {
-    let path = archive.root().join(&file.path);
-    let failed = |source| ArchiveError::ReadSegment { path: path.clone(), source };
-    let builder = open(&path)?;
+    let (file, builder) = open(archive, file)?;
+    let failed = |source| file.failed(source);
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["device_id"]);
     for batch in builder.with_projection(mask).with_batch_size(65_536).build().map_err(failed)? {
         let batch = batch.map_err(|error| failed(error.into()))?;
@@ -85,7 +80,7 @@ pub(in crate::archive) struct Merged<'a> {
 }
 
 struct Input {
-    path: PathBuf,
+    file: CheckedFile,
     batches: ParquetRecordBatchReader,
     batch: RecordBatch,
     seq: Int64Array,
@@ -129,29 +124,23 @@ impl<'a> Merged<'a> {
 }
 
 impl Input {
-    /// Opens a segment that is the one its manifest names; none if it has no rows.
+    /// Opens a segment; none if it has no rows.
     fn open(
         archive: &Archive,
-        file: &ManifestFile,
+        named: &ManifestFile,
         columns: Option<&[&str]>,
     ) -> Result<Option<Self>, ArchiveError> {
-        let path = archive.root().join(&file.path);
-        if checksum(&path).doing("read", &path)? != file.blake3 {
-            let what = "its checksum is not that of its manifest".to_owned();
-            return Err(ArchiveError::DamagedSegment { path, what });
-        }
-        let row_bytes = (file.payload_bytes / file.rows.max(1)).max(1);
+        let row_bytes = (named.payload_bytes / named.rows.max(1)).max(1);
         let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
-        let mut builder = open(&path)?;
+        let (file, mut builder) = open(archive, named)?;
         if let Some(columns) = columns {
             let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
             builder = builder.with_projection(mask);
         }
-        let batches = builder.with_batch_size(rows).build();
-        let batches = batches.map_err(|source| ArchiveError::ReadSegment { path: path.clone(), source })?;
+        let batches = builder.with_batch_size(rows).build().map_err(|error| file.failed(error))?;
         let batch = RecordBatch::new_empty(arrow::record_batch::RecordBatchReader::schema(&batches));
         let seq = Int64Array::from_iter_values([]);
-        let mut input = Self { path, batches, batch, seq, at: 0 };
+        let mut input = Self { file, batches, batch, seq, at: 0 };
         Ok(input.load()?.then_some(input))
     }
 
@@ -170,18 +159,14 @@ impl Input {
 
     /// The next batch that has rows; false at the end.
     fn load(&mut self) -> Result<bool, ArchiveError> {
-        let failed = |source: ParquetError| ArchiveError::ReadSegment { path: self.path.clone(), source };
         for batch in &mut self.batches {
-            let batch = batch.map_err(|error| failed(error.into()))?;
+            let batch = batch.map_err(|error| self.file.failed(error.into()))?;
             if batch.num_rows() == 0 {
                 continue;
             }
             let seq = batch.column_by_name("seq").and_then(|column| column.as_primitive_opt::<Int64Type>());
             let seq = seq.filter(|seq| seq.null_count() == 0).cloned();
-            self.seq = seq.ok_or_else(|| ArchiveError::DamagedSegment {
-                path: self.path.clone(),
-                what: "it has no column `seq`".into(),
-            })?;
+            self.seq = seq.ok_or_else(|| self.file.damaged("it has no column `seq`".to_owned()))?;
             (self.batch, self.at) = (batch, 0);
             return Ok(true);
         }
@@ -189,8 +174,12 @@ impl Input {
     }
 }
 
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ArchiveError> {
-    let file = File::open(path).doing("open", path)?;
-    ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|source| ArchiveError::ReadSegment { path: path.to_owned(), source })
+/// Nothing is read of it that is not what its manifest tells of.
+fn open(
+    archive: &Archive,
+    named: &ManifestFile,
+) -> Result<(CheckedFile, ParquetRecordBatchReaderBuilder<CheckedFile>), ArchiveError> {
+    let file = CheckedFile::open(&archive.root().join(&named.path), named)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone());
+    Ok((file.clone(), builder.map_err(|error| file.failed(error))?))
 }

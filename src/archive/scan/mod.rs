@@ -38,6 +38,7 @@ use session::SessionStream;
 
 pub(super) use bounds::seq_range;
 pub(super) use columns::{Stretch, each_batch, stretches};
+pub(super) use session::Segments;
 
 /// What to scan.
 #[derive(Clone, Debug, Default)]

@@ -136,10 +136,17 @@ impl SessionStream {
     }
 
     fn begin(&mut self, mut part: Vec<SegmentRow>) -> Result<(), ArchiveError> {
-        self.manifest = match part.first() {
-            Some(first) => manifest_of(&self.archive, first)?,
-            None => None,
-        };
+        let Some(first) = part.first() else { return Ok(()) };
+        self.manifest = manifest_of(&self.archive, first)?;
+        // The index has no checksums: what is otherwise in it than in the manifest is damaged, or was replaced.
+        if self.generations.is_none()
+            && let Some(manifest) = &self.manifest
+            && self.wanted_of(manifest) != part
+        {
+            let manifests = self.archive.read_manifests_of(self.shared.session_id)?;
+            self.plan_by(&manifests);
+            return Ok(());
+        }
         part.sort_by_key(|segment| std::cmp::Reverse(segment.seq_min));
         self.unopened = part;
         Ok(())
@@ -159,23 +166,55 @@ impl SessionStream {
     /// session is being removed.
     fn go_on_after(&mut self, segment: &SegmentRow, error: ArchiveError) -> Result<(), ArchiveError> {
         let manifests = self.archive.read_manifests_of(self.shared.session_id)?;
-        let generations: Vec<_> = manifests.iter().map(|m| (m.name(), m.generation)).collect();
         let is_of = |m: &Manifest| m.seq_start <= segment.seq_min && segment.seq_max < m.seq_end;
-        if !manifests.iter().any(is_of) || self.generations.as_ref() == Some(&generations) {
+        if !manifests.iter().any(is_of) || self.generations.as_ref() == Some(&generations_of(&manifests)) {
             return Err(error);
         }
-        self.generations = Some(generations);
+        self.plan_by(&manifests);
+        Ok(())
+    }
+
+    /// Goes on by what the session's manifests say now.
+    fn plan_by(&mut self, manifests: &[Manifest]) {
+        self.generations = Some(generations_of(manifests));
         self.cursors.clear();
         self.unopened.clear();
         self.manifest = None;
-        let (next, end) = (self.next, self.range.end);
-        let rows = manifests.iter().map(|manifest| {
-            let mut rows = manifest.to_rows();
-            rows.retain(|s| s.seq_max >= next && s.seq_min < end && self.may_hold.may_hold(s));
-            rows
-        });
+        let rows = manifests.iter().map(|manifest| self.wanted_of(manifest));
         self.parts = rows.filter(|rows| !rows.is_empty()).collect();
-        Ok(())
+    }
+
+    /// The segments of a part that may hold rows from here on, in the index's order.
+    fn wanted_of(&self, manifest: &Manifest) -> Vec<SegmentRow> {
+        let (next, end) = (self.next, self.range.end);
+        let mut rows = manifest.to_rows();
+        rows.retain(|s| s.seq_max >= next && s.seq_min < end && self.may_hold.may_hold(s));
+        rows
+    }
+}
+
+fn generations_of(manifests: &[Manifest]) -> Vec<(PartName, u32)> {
+    manifests.iter().map(|manifest| (manifest.name(), manifest.generation)).collect()
+}
+
+/// Opens segments that the index tells of, best in the order of their parts.
+pub(in crate::archive) struct Segments<'a> {
+    archive: &'a Archive,
+    /// Of the part that the last one was of.
+    manifest: Option<Manifest>,
+}
+
+impl<'a> Segments<'a> {
+    pub(in crate::archive) fn new(archive: &'a Archive) -> Self {
+        Self { archive, manifest: None }
+    }
+
+    pub(in crate::archive) fn open(&mut self, segment: &SegmentRow) -> Result<CheckedFile, ArchiveError> {
+        let name = PartName { session_id: segment.session_id, part: segment.part };
+        if self.manifest.as_ref().is_none_or(|known| known.name() != name) {
+            self.manifest = manifest_of(self.archive, segment)?;
+        }
+        open(self.archive, segment, self.manifest.as_ref())
     }
 }
 

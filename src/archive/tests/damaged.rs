@@ -114,14 +114,14 @@ damage! {
     damage_list_duplicate: List Duplicate, [], false, Nothing, [];
     damage_zero_rows_flip: ZeroRows Flip, ["schema.parquet"], false, Nothing, [];
     damage_zero_rows_truncate: ZeroRows Truncate, ["schema.parquet"], false, Nothing, [];
-    // The kind's rows say what its columns are; the file comes with the next session.
-    damage_zero_rows_delete: ZeroRows Delete, [], false, Nothing, [];
+    damage_zero_rows_delete: ZeroRows Delete, ["schema.parquet is missing"], false, Nothing, [];
     damage_zero_rows_duplicate: ZeroRows Duplicate, ["named by no manifest"], true, Nothing,
         ["named by no manifest"];
     damage_declaration_flip: Declaration Flip, ["location.toml"], true, Nothing, ["location.toml"];
     damage_declaration_truncate: Declaration Truncate, ["location.toml"], true, Nothing, ["location.toml"];
     // The segments have their columns all the same, and the next session writes its text again.
-    damage_declaration_delete: Declaration Delete, [], false, Nothing, [];
+    damage_declaration_delete: Declaration Delete, ["location.toml is missing"], true, Nothing,
+        ["location.toml is missing"];
     damage_declaration_duplicate: Declaration Duplicate, [], false, Nothing, [];
 }
 

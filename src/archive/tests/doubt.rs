@@ -214,14 +214,12 @@ fn no_flipped_byte_of_a_zero_row_file_panics_or_keeps_a_session_from_beginning()
     let (archive, ..) = sealed(dir.path(), 6);
     let path = dir.path().join(layout::schema_path("jointech", "alarm"));
     let whole = fs::read(&path).unwrap();
-    let mut unreadable = 0;
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= [0x01, 0x80, 0x10][at % 3];
         fs::write(&path, bytes).unwrap();
-        unreadable += usize::from(archive.schema_file_columns("jointech", "alarm").is_err());
+        assert!(archive.schema_file_columns("jointech", "alarm").is_err(), "byte {at}");
     }
-    assert!(unreadable > 100, "{unreadable} of {}", whole.len());
     fs::write(&path, b"PAR1PAR1").unwrap();
     archive.begin_session(&mut header(2)).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole, "the session's declarations tell its columns");
