@@ -9,7 +9,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
-use super::identifier::Identifier;
+use super::identifier::{Identifier, UNKNOWN};
 use super::rows::{Fate, mark, may_name};
 use super::{ErasePlan, Progress, describe};
 use crate::archive::Archive;
@@ -22,9 +22,6 @@ use crate::index::Index;
 
 /// So much of a file is looked at at a time.
 const PIECE_BYTES: usize = 1024 * 1024;
-
-/// Stands where it is not known how a word goes on.
-const GOES_ON: u8 = b'x';
 
 /// About so many bytes of messages are.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -205,26 +202,27 @@ impl Search<'_, '_> {
 
     /// Every byte from a place on.
     fn bytes(&mut self, path: &Path, from: u64) -> Result<Option<String>, ArchiveError> {
-        // Between two pieces enough is looked at twice for the longest spelling, and a character on each side.
-        let longest = self.identifiers.iter().map(|one| one.as_str().len()).max().unwrap_or(0);
-        let overlap = 12 * longest + 16;
+        // Between two pieces enough is looked at twice for the longest spelling, and what tells others from it.
+        let longest = self.identifiers.iter().map(|one| one.bytes_max()).max().unwrap_or(0);
+        let overlap = 24 * longest + 16;
         let mut file = File::open(path).doing("open", path)?;
         file.seek(SeekFrom::Start(from)).doing("read", path)?;
         let mut piece: Vec<u8> = Vec::with_capacity(PIECE_BYTES + overlap);
         loop {
             let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece).doing("read", path)?;
             let is_last = read < PIECE_BYTES;
-            // A word at an edge may go on there: it is found in the piece of which it is no edge.
-            let last = piece.len().saturating_sub(1);
-            let kept = piece.get(last).copied().filter(|_| !is_last);
-            kept.inspect(|_| piece[last] = GOES_ON);
+            if !is_last {
+                piece.extend_from_slice(UNKNOWN.as_bytes());
+            }
             if self.identifiers.iter().any(|one| one.is_in(&piece)) {
                 return Ok(Some("its bytes".to_owned()));
             }
-            let Some(kept) = kept else { return Ok(None) };
-            piece[last] = kept;
-            piece.drain(..piece.len().saturating_sub(overlap));
-            piece[0] = GOES_ON;
+            if is_last {
+                return Ok(None);
+            }
+            piece.truncate(piece.len() - UNKNOWN.len());
+            let seen = piece.len().saturating_sub(overlap);
+            piece.splice(..seen, UNKNOWN.bytes());
             self.progress.tell(0)?;
         }
     }

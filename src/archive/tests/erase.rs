@@ -110,7 +110,7 @@ fn what_names_a_device_goes_and_what_names_others_stays() {
     let left: Vec<u64> = (0..).zip(&home).filter(|(_, (_, is_named))| !is_named).map(|(n, _)| n).collect();
     assert_eq!(seqs(&all(&archive)), left);
     assert_eq!((done[0].messages, done[0].only_name_it), (7, 6), "{done:?}");
-    assert_eq!(done[0].beside, ["settings", "its name", "2 clips", "a mark"]);
+    assert_eq!(done[0].beside, ["settings", "its name", "a clip", "a note of a clip", "a mark"]);
     assert!(proof.whole && proof.found.is_empty(), "{proof:?}");
     assert_eq!((proof.messages, proof.files > 5), (left.len() as u64, true), "{proof:?}");
     assert_clean(&archive);
