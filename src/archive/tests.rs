@@ -6,6 +6,7 @@ mod damage;
 mod damaged;
 mod doubt;
 mod erase;
+mod erase_damaged;
 mod format;
 mod intake;
 mod lookup;

@@ -182,6 +182,12 @@ fn tell_hidden(context: &Context, hidden: &Pseudonymize) {
         human_count(told.replaced),
         human_count(told.dropped_values)
     ));
+    if told.dropped_times > 0 {
+        let times = human_count(told.dropped_times);
+        context
+            .screen
+            .note(format!("{times} times left out, which cannot be written as they are spelled once moved"));
+    }
     if !told.left_out.is_empty() {
         let kinds = told.left_out.iter().map(|(kind, rows)| format!("{} of {kind}", human_count(*rows)));
         let kinds: Vec<String> = kinds.collect();

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::identifier::{Identifier, UNKNOWN};
 use super::rows::{Fate, mark, may_name};
-use super::{ErasePlan, Progress, describe};
+use super::{ErasePlan, Progress};
 use crate::archive::Archive;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::PartName;
+use crate::archive::manifest::split_covered;
 use crate::archive::open::README;
 use crate::archive::questions::questions;
 use crate::archive::rewrite::Watch;
@@ -35,11 +36,13 @@ pub struct Proof {
     pub segments: u64,
     /// Other files, of which every byte was looked at.
     pub files: u64,
-    /// Empty: it is nowhere.
+    /// Empty: it is nowhere, but perhaps in what could not be searched.
     pub found: Vec<Found>,
+    /// What could not be searched, and why.
+    pub unsearched: Vec<Found>,
 }
 
-/// Where something is left, or could not be looked for.
+/// Where something is left, or why it could not be looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// Relative to the archive.
@@ -69,7 +72,8 @@ impl Archive {
         proof: &mut Proof,
     ) -> Result<(), ArchiveError> {
         let wanted = plan.wanted();
-        let mut manifests = self.read_manifests()?;
+        // What cannot be read of them the plan has told.
+        let (mut manifests, _) = split_covered(self.look_into_manifests(|_| true)?.manifests);
         manifests.retain(|manifest| plan.options.scan.sessions.contains(&manifest.session_id));
         let files: Vec<_> =
             manifests.iter().flat_map(|m| m.files.iter().map(|file| (m.session_id, file))).collect();
@@ -88,7 +92,10 @@ impl Archive {
                 Ok((0, _)) => continue,
                 Ok((rows, _)) => format!("{rows} messages are selected"),
                 Err(error @ ArchiveError::Interrupted) => return Err(error),
-                Err(error) => format!("it cannot be searched: {}", describe(&error)),
+                Err(error) => {
+                    proof.unsearched.push(Found { path: file.path.clone(), what: error.describe() });
+                    continue;
+                }
             };
             proof.found.push(Found { path: file.path.clone(), what });
         }
@@ -104,12 +111,17 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let identifiers: Vec<&Identifier> =
             plan.identifiers.iter().filter(|identifier| identifier.is_distinct()).collect();
-        let files = files_below(self.root())?;
+        let mut unlisted = Vec::new();
+        let files = files_below(self.root(), &mut unlisted);
+        let relative =
+            |path: &Path| path.strip_prefix(self.root()).unwrap_or(path).to_string_lossy().into_owned();
+        let missed =
+            |path: &Path, error: &ArchiveError| Found { path: relative(path), what: error.describe() };
+        proof.unsearched.extend(unlisted.iter().map(|(path, error)| missed(path, error)));
         let mut progress = Progress { done: 0, total: files.len() as u64, watch };
         for path in files {
-            let relative = path.strip_prefix(self.root()).unwrap_or(&path).to_string_lossy().into_owned();
             let mut whats = Vec::new();
-            if identifiers.iter().any(|one| one.is_in(relative.as_bytes())) {
+            if identifiers.iter().any(|one| one.is_in(relative(&path).as_bytes())) {
                 whats.push("its name".to_owned());
             }
             let is_parquet = path.extension().is_some_and(|extension| extension == "parquet");
@@ -130,15 +142,16 @@ impl Archive {
                 Err(error @ ArchiveError::Interrupted) => return Err(error),
                 // Somebody's other file, which went meanwhile.
                 Err(ArchiveError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => whats.push(format!("it cannot be searched: {}", describe(&error))),
+                Err(error) => proof.unsearched.push(missed(&path, &error)),
             }
             if path == self.layout.index() {
                 let mut found = false;
                 let mut look = |text: &[u8]| found |= identifiers.iter().any(|one| one.is_in(text));
-                Index::open_read_only(&path)?.each_text(&mut look)?;
+                let read = Index::open_read_only(&path).and_then(|index| index.each_text(&mut look));
+                proof.unsearched.extend(read.err().map(|error| missed(&path, &error.into())));
                 whats.extend(found.then(|| "a row of it".to_owned()));
             }
-            proof.found.extend(whats.into_iter().map(|what| Found { path: relative.clone(), what }));
+            proof.found.extend(whats.into_iter().map(|what| Found { path: relative(&path), what }));
             progress.tell(1)?;
         }
         Ok(())
@@ -228,16 +241,22 @@ impl Search<'_, '_> {
     }
 }
 
-/// All files of a folder, sorted.
-fn files_below(root: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+/// All files of a folder, sorted, and the folders that cannot be listed.
+fn files_below(root: &Path, unlisted: &mut Vec<(PathBuf, ArchiveError)>) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).doing("list", &folder)? {
-            let entry = entry.doing("list", &folder)?;
+    let mut list = |folder: &Path, folders: &mut Vec<PathBuf>| {
+        for entry in std::fs::read_dir(folder).doing("list", folder)? {
+            let entry = entry.doing("list", folder)?;
             let is_folder = entry.file_type().doing("look at", &entry.path())?.is_dir();
             if is_folder { folders.push(entry.path()) } else { found.push(entry.path()) }
         }
+        Ok(())
+    };
+    while let Some(folder) = folders.pop() {
+        if let Err(error) = list(&folder, &mut folders) {
+            unlisted.push((folder, error));
+        }
     }
     found.sort();
-    Ok(found)
+    found
 }

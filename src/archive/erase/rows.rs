@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType,
+};
 use arrow::error::ArrowError;
 
 use super::identifier::Identifier;
@@ -120,8 +122,8 @@ impl Wanted<'_> {
                 }
             }
             for (at, goes) in goes.iter_mut().enumerate() {
-                let is_of = device.is_valid(at)
-                    && self.identifiers.iter().any(|wanted| wanted.is(device.value(at)));
+                let is_of =
+                    device.is_valid(at) && self.identifiers.iter().any(|wanted| wanted.is(device.value(at)));
                 only_name_it += u64::from(*goes && named[at] && !is_of);
                 *goes &= named[at] || is_of;
             }

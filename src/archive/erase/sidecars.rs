@@ -178,6 +178,16 @@ fn without(text: &str, identifier: &Identifier) -> String {
 }
 
 impl Archive {
+    /// A session's sidecar, or what is known without: damage to it must not keep what names somebody.
+    pub(super) fn sidecar_or_what_is_known(&self, session_id: SessionId) -> Result<Sidecar, ArchiveError> {
+        match self.sidecar_or_stub(session_id) {
+            Err(ArchiveError::Damaged { .. }) => {
+                Ok(Sidecar { site: self.site().to_owned(), ..Sidecar::stub(session_id) })
+            }
+            sidecar => sidecar,
+        }
+    }
+
     /// How many lines of the user's `devices.csv` name an identifier; unless it is only asked, they go.
     pub(super) fn clean_devices(
         &self,

@@ -324,6 +324,57 @@ fn times_move_together() {
 }
 
 #[test]
+fn a_time_that_cannot_be_moved_goes() {
+    let dir = quick_dir();
+    let (archive, mut kept) = archive(dir.path());
+    kept.retain(|row| {
+        &*row.kind == "location" && &*row.vendor == "jointech" && text(row).contains("gpsTime")
+    });
+    // Beyond the last year that four digits can say.
+    let shift = |years: i64| TimeShift::By(years * 366 * 86_400_000_000);
+    for (years, dropped) in [(-3_000, true), (20, false)] {
+        let (pairs, told) = hidden(&archive, &kept, Wanted { time: Some(shift(years)), ..wanted(KEY) });
+        assert_eq!((told.dropped_times > 0, pairs.is_empty()), (dropped, false), "{told:?}");
+        for (old, new) in &pairs {
+            assert_eq!(new.event_at_us.is_none(), dropped || old.event_at_us.is_none(), "{}", text(new));
+            for word in text(old).split('"').filter(|word| word.len() >= 19 && word.starts_with("20")) {
+                assert!(!text(new).contains(word), "{word} is in {}", text(new));
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_in_a_reel_says_when_it_was_made() {
+    let dir = quick_dir();
+    let (archive, kept) = archive(&dir.path().join("a"));
+    let shift_us = -37 * 86_400_000_000;
+    let write = |name: &str| {
+        let file = dir.path().join(name);
+        let wanted = Wanted { time: Some(TimeShift::By(shift_us)), ..wanted(KEY) };
+        let mut change = Pseudonymize::new(&archive, &ScanOptions::default(), wanted).unwrap();
+        export(&archive, &ScanOptions::default(), Format::Reel, &file, &mut change, &|_, _| ()).unwrap();
+        file
+    };
+    let (one, again) = (write("one.reel"), write("again.reel"));
+    assert!(std::fs::read(&one).unwrap() == std::fs::read(again).unwrap(), "the same gives the same bytes");
+    let end_us = kept.iter().map(|row| row.received_at_us).max().unwrap() + shift_us;
+    let reel = reel::open(&one).unwrap();
+    let (mut said, mut removed) = (0, false);
+    for manifest in std::fs::read_dir(reel.archive().layout().manifests()).unwrap() {
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(manifest.unwrap().path()).unwrap()).unwrap();
+        removed |= manifest["removed"].is_array();
+        let times = [&manifest["sealed_at"], &manifest["removed"][0]["at"]];
+        for time in times.into_iter().filter_map(Value::as_str) {
+            assert!(time <= crate::archive::format_us(end_us).as_str(), "{time}");
+            said += 1;
+        }
+    }
+    assert!(said > 1 && removed);
+}
+
+#[test]
 fn places_turn_together() {
     let dir = quick_dir();
     let (archive, kept) = archive(dir.path());
