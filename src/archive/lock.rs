@@ -222,10 +222,10 @@ mod tests {
         let place = || options.open(archive.layout.sessions()).unwrap();
         assert!(place().lock().is_err());
         let lock = archive.lock_sidecars_by(place()).unwrap();
-        let file = File::open(archive.layout.sidecars_lock()).unwrap();
-        assert!(is_held(&file));
+        let is_file_held = || is_held(&File::open(archive.layout.sidecars_lock()).unwrap());
+        assert!(is_file_held());
         drop(lock);
-        assert!(!is_held(&file));
+        assert!(!is_file_held());
         archive.lock_sidecars_by(place()).unwrap();
         assert_eq!(archive.read_sidecars().unwrap(), []);
     }

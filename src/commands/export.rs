@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::selection::{self, choose, unsealed};
 use super::{Outcome, Usage};
 use crate::archive::Archive;
-use crate::cli::{Export, FileFormat, Filters, Privacy, PrivacyKey};
+use crate::cli::{Export, FileFormat, Privacy, PrivacyKey};
 use crate::clock::Clock;
 use crate::decode::Role;
 use crate::exchange::export::{Change, Exported, Unchanged, export, sensitive, stream};
@@ -49,7 +49,7 @@ impl From<FileFormat> for Format {
 }
 
 pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
-    let filters = Filters::from(args.filters);
+    let filters = args.filters;
     selection::check(&args.sessions, &filters)?;
     let to_stdout = args.file.as_os_str() == "-";
     let named = if to_stdout { Some(Format::Jsonl) } else { Format::of(&args.file) };
