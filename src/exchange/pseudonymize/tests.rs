@@ -12,6 +12,7 @@ use crate::envelope::Envelope;
 use crate::exchange::export::export;
 use crate::exchange::tests::{all, archive_of, assert_clean, header};
 use crate::exchange::{Format, reel};
+use crate::message::Selection;
 
 const KEY: &str = "a key that nobody guesses";
 const SN: &str = "ATR_GN_P4-250120-09527";
@@ -349,11 +350,15 @@ fn nothing_in_a_reel_says_when_it_was_made() {
     let dir = quick_dir();
     let (archive, kept) = archive(&dir.path().join("a"));
     let shift_us = -37 * 86_400_000_000;
+    // With others between them, of which the manifest says that they were left out.
+    let vendors = vec!["delicode".to_owned(), "jointech".to_owned()];
+    let options =
+        ScanOptions { selection: Selection { vendors, ..Selection::default() }, ..ScanOptions::default() };
     let write = |name: &str| {
         let file = dir.path().join(name);
         let wanted = Wanted { time: Some(TimeShift::By(shift_us)), ..wanted(KEY) };
-        let mut change = Pseudonymize::new(&archive, &ScanOptions::default(), wanted).unwrap();
-        export(&archive, &ScanOptions::default(), Format::Reel, &file, &mut change, &|_, _| ()).unwrap();
+        let mut change = Pseudonymize::new(&archive, &options, wanted).unwrap();
+        export(&archive, &options, Format::Reel, &file, &mut change, &|_, _| ()).unwrap();
         file
     };
     let (one, again) = (write("one.reel"), write("again.reel"));
