@@ -86,6 +86,31 @@ pub enum ArchiveError {
     SessionAmbiguous { wanted: String, matches: Vec<String> },
 }
 
+impl ArchiveError {
+    /// Whether it tells of a file that is not as it was written, or cannot be read any more: trying again is of no use.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::ReadSegment { .. } | Self::DamagedSegment { .. } => true,
+            Self::Io { source, .. } => {
+                source.kind() == io::ErrorKind::NotFound
+                    || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+            }
+            _ => false,
+        }
+    }
+
+    /// With its causes, in one line.
+    pub(super) fn describe(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+}
+
 fn nearest_text(nearest: &[String]) -> String {
     match nearest {
         [] => ": the archive has none yet".to_owned(),

@@ -33,7 +33,6 @@ use super::session::unique_name;
 use super::sidecar::{Ended, Sidecar};
 use super::sorting::{Finished, Sorting};
 use super::verify::segment_files;
-use crate::clock::Clock;
 use crate::journal::{HeadersRef, RecordRef};
 use crate::message::{Row, SessionHeader, SessionId};
 
@@ -47,6 +46,7 @@ pub struct Intake {
     part: u32,
     /// What was lost before it could come.
     lost: Vec<SeqRange>,
+    dated_by_rows: bool,
     finished: Vec<Finished>,
 }
 
@@ -85,6 +85,7 @@ impl Intake {
             next_seq: 0,
             part: 0,
             lost: Vec::new(),
+            dated_by_rows: false,
             finished: Vec::new(),
         })
     }
@@ -92,6 +93,13 @@ impl Intake {
     /// With the numbers that were lost where the rows come from: damage is not to pass for what somebody left out.
     pub fn with_lost(mut self, lost: Vec<SeqRange>) -> Self {
         self.lost = lost;
+        self
+    }
+
+    /// Manifests say nothing of the day on which they are made: their times are that of their last message. The same
+    /// messages then give the same bytes, and where times were moved nothing tells of when they truly were.
+    pub fn dated_by_rows(mut self) -> Self {
+        self.dated_by_rows = true;
         self
     }
 
@@ -116,10 +124,14 @@ impl Intake {
         })?;
         let manifest = &mut finished.manifest;
         if manifest.rows > 0 {
+            let last_us = manifest.files.iter().map(|file| file.received_max_us).max();
+            if let Some(last_us) = last_us.filter(|_| self.dated_by_rows) {
+                manifest.sealed_at_us = last_us;
+            }
             let (lost, ranges) = told_apart(&std::mem::take(&mut manifest.lost), &self.lost);
             manifest.lost = lost;
             if !ranges.is_empty() {
-                let at_us = Clock::System.now().wall_us;
+                let at_us = manifest.sealed_at_us;
                 let rows = ranges.iter().map(|range| range.messages()).sum();
                 manifest.removed.extend(Seqs::of(ranges, rows).into_removed(self.verb, at_us));
             }

@@ -77,6 +77,11 @@ impl Layout {
         self.sessions().join(format!("{session_id}.removed"))
     }
 
+    /// Locked in the place of its folder, where folders cannot be locked.
+    pub(super) fn sidecars_lock(&self) -> PathBuf {
+        self.sessions().join("lock")
+    }
+
     pub fn index(&self) -> PathBuf {
         self.root.join("index.sqlite")
     }

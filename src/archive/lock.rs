@@ -3,7 +3,7 @@
 //! The lock on the archive's folder decides who writes. Nobody can remove it, and nobody takes it to look. Its holder
 //! shows itself in `ARCHIVE/lock`: a new file each time, locked and written before it gets its name, so that readers,
 //! who look at it by taking it for a moment, are in no starting writer's way. Where folders cannot be locked (NFS), the
-//! file decides, and a writer tries for a while.
+//! file decides, and a writer tries for a while. Whoever rewrites a sidecar locks the folder `sessions`, or a file in it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -102,12 +102,32 @@ impl Archive {
     /// where the folder is not the operating system's: of a simulated disk.
     pub(super) fn lock_sidecars(&self) -> Result<Option<Lock>, ArchiveError> {
         let path = self.layout.sessions();
-        let folder = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.doing("open", &path)?,
+        match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            opened => self.lock_sidecars_by(opened.doing("open", &path)?).map(Some),
+        }
+    }
+
+    fn lock_sidecars_by(&self, folder: File) -> Result<Lock, ArchiveError> {
+        let lock = loop {
+            match folder.lock() {
+                Ok(()) => break folder,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break self.lock_sidecars_file()?,
+            }
         };
-        folder.lock().doing("lock", &path)?;
-        Ok(Some(Lock { _file: folder, _folder: None }))
+        Ok(Lock { _file: lock, _folder: None })
+    }
+
+    /// The same where folders cannot be locked.
+    fn lock_sidecars_file(&self) -> Result<File, ArchiveError> {
+        let path = self.layout.sidecars_lock();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(self.file_mode());
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        let file = options.open(&path).doing("open", &path)?;
+        file.lock().doing("lock", &path)?;
+        Ok(file)
     }
 
     /// Whether somebody, this process included, is writing to the archive.
@@ -190,6 +210,24 @@ mod tests {
             is_over.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(taken.iter().all(|taken| *taken), "{taken:?}");
         });
+    }
+
+    #[test]
+    fn where_folders_cannot_be_locked_a_file_locks_the_sidecars() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+        // What is only a place and not opened cannot be locked.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(rustix::fs::OFlags::PATH.bits() as i32);
+        let place = || options.open(archive.layout.sessions()).unwrap();
+        assert!(place().lock().is_err());
+        let lock = archive.lock_sidecars_by(place()).unwrap();
+        let is_file_held = || is_held(&File::open(archive.layout.sidecars_lock()).unwrap());
+        assert!(is_file_held());
+        drop(lock);
+        assert!(!is_file_held());
+        archive.lock_sidecars_by(place()).unwrap();
+        assert_eq!(archive.read_sidecars().unwrap(), []);
     }
 
     #[test]

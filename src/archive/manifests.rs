@@ -40,6 +40,7 @@ impl ManifestFolder {
 
 impl Archive {
     /// All manifests that count, by session and part.
+    #[cfg(test)]
     pub(super) fn read_manifests(&self) -> Result<Vec<Manifest>, ArchiveError> {
         self.read_manifests_where(|_| true)
     }

@@ -3,6 +3,10 @@
 //! Whole files go where they can; a file of which something stays is rewritten without the rest. Rows inside clips
 //! stay. Link events and configurations stay as long as anything of their session does: they say how it was
 //! recorded. A session of which nothing else is left goes whole.
+//!
+//! A damaged file goes with all that it held once that is old enough, as its manifest says; until then it stays, and is
+//! told. So does what a manifest that cannot be read is about, until its session is over for so long that all of it is
+//! old enough.
 
 use std::collections::HashSet;
 
@@ -14,13 +18,15 @@ use serde::Serialize;
 use super::Archive;
 use super::clips::Clip;
 use super::error::ArchiveError;
+use super::layout::PartName;
 use super::link::LINK_KIND;
-use super::manifest::{Manifest, ManifestFile};
+use super::manifest::{Manifest, ManifestFile, split_covered};
 use super::redecode::STAMP;
 use super::rewrite::{
     Rewrite, Target, Targets, Terms, Watch, count_removed, remove_session_if, run, schema_of, stamp_of,
 };
 use super::sidecar::Sidecar;
+use super::verify::Problem;
 use crate::message::SessionId;
 
 /// The kind that holds what a source was configured with.
@@ -54,6 +60,11 @@ pub struct Pruned {
     pub messages: u64,
     /// Of the segments; about, where rows go and it has not been done.
     pub bytes: u64,
+    /// Of the messages, how many were in damaged segments that went whole: nobody has read them.
+    pub unread: u64,
+    /// What cannot be read: segments that are not old enough to go whole, and manifests. It stays, unless the session
+    /// went whole.
+    pub damaged: Vec<String>,
 }
 
 /// Who is told what became of each session.
@@ -78,6 +89,8 @@ struct Pruning<'a> {
     /// goes they are read again, and if they are others it is thought about again.
     clips: Vec<Clip>,
     manifests: Vec<Manifest>,
+    /// Manifests that cannot be read: what they are about is not known.
+    damaged: Vec<String>,
     at_us: i64,
 }
 
@@ -112,9 +125,14 @@ impl Archive {
         for session in sessions {
             let name = session.name.clone();
             let run = || {
-                let manifests = self.read_manifests_of(session.session_id)?;
+                let folder = self.look_into_manifests(|path| {
+                    PartName::of(path).is_some_and(|name| name.session_id == session.session_id)
+                })?;
+                let damaged = folder.problems.iter().map(Problem::to_string).collect();
+                let (manifests, _) = split_covered(folder.manifests);
                 let clips = self.clips_of(session.session_id)?;
-                Pruning { options, oldest: &oldest, session, clips, manifests, at_us }.run(self, watch)
+                Pruning { options, oldest: &oldest, session, clips, manifests, damaged, at_us }
+                    .run(self, watch)
             };
             match run() {
                 Err(ArchiveError::Interrupted) => return Err(ArchiveError::Interrupted),
@@ -214,6 +232,8 @@ impl Pruning<'_> {
             whole: false,
             messages: 0,
             bytes: 0,
+            unread: 0,
+            damaged: Vec::new(),
         };
         if self.goes_whole() {
             let session_id = self.session.session_id;
@@ -223,6 +243,7 @@ impl Pruning<'_> {
                 pruned.whole = true;
                 pruned.messages = files().map(|file| file.rows).sum();
                 pruned.bytes = files().map(|file| file.bytes).sum();
+                pruned.damaged.append(&mut self.damaged);
                 return Ok(Some(pruned));
             }
             self.clips = archive.clips_of(session_id)?;
@@ -235,7 +256,8 @@ impl Pruning<'_> {
                 }
             }
         }
-        Ok((pruned.messages > 0).then_some(pruned))
+        pruned.damaged.append(&mut self.damaged);
+        Ok((pruned.messages > 0 || !pruned.damaged.is_empty()).then_some(pruned))
     }
 
     fn part(
@@ -251,7 +273,17 @@ impl Pruning<'_> {
         let mut really = Vec::new();
         for file in divided {
             // Its times may straddle the moment without a row of it going.
-            let goes = count_removed(archive, &file, &["seq", "received_at", "source"], &keep)?;
+            let goes = match count_removed(archive, &file, &["seq", "received_at", "source"], &keep) {
+                Err(error) if error.is_damage() => {
+                    let what = error.describe();
+                    // It may be thought about again, where clips have changed meanwhile.
+                    if !pruned.damaged.contains(&what) {
+                        pruned.damaged.push(what);
+                    }
+                    continue;
+                }
+                goes => goes?,
+            };
             if goes > 0 && self.options.dry_run {
                 pruned.messages += goes;
                 pruned.bytes += file.bytes * goes / file.rows.max(1);
@@ -293,6 +325,7 @@ impl Pruning<'_> {
         let rewritten = run(archive, rewrite, watch)?;
         let after: u64 = rewritten.manifest.files.iter().map(|file| file.bytes).sum();
         pruned.messages += rewritten.removed_rows;
+        pruned.unread += rewritten.unread_rows;
         pruned.bytes += before.saturating_sub(after);
         Ok(())
     }
@@ -325,7 +358,8 @@ impl Pruning<'_> {
                 && ended_us < self.options.befores(sources).0
                 && self.options.vendors.is_empty()
         };
-        self.options.kinds.is_empty() && self.clips.is_empty() && all_go && (!is_empty || is_over())
+        let all_go = if self.damaged.is_empty() { all_go && (!is_empty || is_over()) } else { is_over() };
+        self.options.kinds.is_empty() && self.clips.is_empty() && all_go
     }
 
     fn fate(&self, file: &ManifestFile) -> Fate {

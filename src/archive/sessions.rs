@@ -1,9 +1,14 @@
 //! Upkeep of whole sessions: their removal, their names.
 
+use std::path::PathBuf;
+
 use super::Archive;
+use super::durable::files_in;
 use super::error::ArchiveError;
+use super::layout::PartName;
 use super::rewrite;
 use super::sidecar::Sidecar;
+use super::verify::segment_files;
 use crate::message::SessionId;
 
 impl Archive {
@@ -13,10 +18,21 @@ impl Archive {
         Ok(segments.iter().map(|segment| segment.received_max_us).max())
     }
 
-    /// The names of a session's clips.
+    /// The names of a session's clips, as far as they can be read: damage must not keep a session from being removed.
     pub fn clip_names(&self, session_id: SessionId) -> Result<Vec<String>, ArchiveError> {
-        let sidecar = self.read_sidecar(session_id)?;
+        let sidecar = match self.read_sidecar(session_id) {
+            Err(error) if error.is_damage() => None,
+            sidecar => sidecar?,
+        };
         Ok(sidecar.into_iter().flat_map(|sidecar| sidecar.clips).map(|clip| clip.name).collect())
+    }
+
+    /// Whether files are there that are called after a session, whatever is in them.
+    pub fn has_files_called(&self, session_id: SessionId) -> Result<bool, ArchiveError> {
+        let is_called = |path: &PathBuf| PartName::of(path).is_some_and(|name| name.session_id == session_id);
+        Ok(self.disk.len(&self.layout.sidecar(session_id)).is_ok()
+            || files_in(&*self.disk, &self.layout.manifests(), "json")?.iter().any(is_called)
+            || segment_files(self)?.iter().any(is_called))
     }
 
     /// Removes a session with all that belongs to it. The caller holds the archive's lock, and has recovered it.

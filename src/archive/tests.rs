@@ -6,6 +6,7 @@ mod damage;
 mod damaged;
 mod doubt;
 mod erase;
+mod erase_damaged;
 mod every_byte;
 mod format;
 mod intake;

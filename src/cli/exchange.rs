@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 
 use super::Filters;
 use super::privacy::Privacy;
-use crate::archive::Filter;
 use crate::units::{Moment, parse_moment};
 
 #[derive(Args, Debug)]
@@ -80,6 +79,8 @@ pub enum FileFormat {
 
 A reel goes wherever a session does (`telereel replay fall.reel`). All but Parquet come back with
 `telereel import`, byte for byte. Everything is exported, link and control messages too, unless a filter says less.")]
+// `--to` is the file.
+#[command(mut_arg("to", |to| to.long("until")), mut_arg("kind", |kind| kind.help("Only of this kind")))]
 pub struct Export {
     /// Names, ids or their beginnings, `latest`, clips, or a .reel; none: whatever was recorded from --from on
     #[arg(value_name = "SESSION")]
@@ -93,44 +94,7 @@ pub struct Export {
     #[command(flatten)]
     pub privacy: Privacy,
     #[command(flatten)]
-    pub filters: ExportFilters,
-}
-
-/// What is chosen from a recording, where `--to` is a file.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Filters (all but --where and the times may be given several times)")]
-pub struct ExportFilters {
-    /// Only from this source
-    #[arg(long, value_name = "SOURCE")]
-    pub source: Vec<String>,
-    /// Only from this vendor
-    #[arg(long, value_name = "VENDOR")]
-    pub vendor: Vec<String>,
-    /// Only of this kind
-    #[arg(long, value_name = "KIND")]
-    pub kind: Vec<String>,
-    /// Only of this device
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Vec<String>,
-    /// Only on channels like this: `*` is any text, `?` any character
-    #[arg(long, value_name = "GLOB")]
-    pub channel: Vec<String>,
-    /// Only where this holds, as in "speed_kmh > 80 and battery_percent < 20"
-    #[arg(long = "where", value_name = "EXPR")]
-    pub filter: Option<Filter>,
-    /// From this time on: RFC 3339 with offset, +90s after the session's start, or -2h before now
-    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
-    pub from: Option<Moment>,
-    /// Up to this time
-    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
-    pub until: Option<Moment>,
-}
-
-impl From<ExportFilters> for Filters {
-    fn from(filters: ExportFilters) -> Self {
-        let ExportFilters { source, vendor, kind, device, channel, filter, from, until } = filters;
-        Self { source, vendor, kind, device, channel, filter, from, to: until }
-    }
+    pub filters: Filters,
 }
 
 #[derive(Args, Debug)]

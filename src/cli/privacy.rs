@@ -15,7 +15,8 @@ pub struct Privacy {
     /// Replace identifiers, by the roles of the declarations, in columns, payloads, channels and settings: the same by
     /// the same, under this key. env:NAME or file:PATH keep it out of the list of processes. Words that people write
     /// are replaced too; what no declaration names, or cannot be decoded, is left out and counted; encrypted content
-    /// is written in clear. Names of sources, webhooks' paths and topic filters stay as configured
+    /// is written in clear. Names of sources, webhooks' paths and topic filters stay as configured, but for numbers and
+    /// keys in them
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub pseudonymize: Option<PrivacyKey>,
     /// Move all times by this: -37d, +3h; or `key`: whole weeks back that the key gives

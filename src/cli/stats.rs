@@ -25,7 +25,7 @@ pub enum By {
   telereel stats tuesday --bucket 10m --json | jq '.groups[] | {kind, rate_hz, lag_us}'
   telereel stats tuesday --plot tuesday.svg    for a browser
 
-Rates are messages in the time that the source was recorded: from the session's start, or --from, to its last message
+Link and control messages, which `list` counts, are left out unless --kind names them. Rates are messages in the time that the source was recorded: from the session's start, or --from, to its last message
 of any kind, or --to; a peak is that of one bucket. Lag is received_at minus event_at; below zero, the vendor's clock
 was ahead. Gaps are times without a connection, as in the view `outages`; silence is the longest time between two
 messages of a session. Percentiles are right to a thousandth, of devices to a hundredth. Unknown fields are looked for in

@@ -35,3 +35,11 @@ fn relative_times_may_begin_with_a_minus() {
     assert_eq!(cat.filters.from, Some(Moment::BeforeNow(Duration::from_secs(7_200))));
     assert_eq!(cat.filters.to, Some(Moment::AfterStart(Duration::from_secs(90))));
 }
+
+#[test]
+fn of_an_export_to_is_the_file_and_until_the_time() {
+    let args = ["telereel", "export", "x", "--from", "+1s", "--until", "+2s", "--to", "x.reel"];
+    let Verb::Export(export) = Cli::try_parse_from(args).unwrap().verb else { panic!() };
+    assert_eq!(export.file.to_str(), Some("x.reel"));
+    assert_eq!(export.filters.to, Some(Moment::AfterStart(Duration::from_secs(2))));
+}

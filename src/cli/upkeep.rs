@@ -72,7 +72,8 @@ pub struct Rm {
 
 A device is looked for by its name: its own messages go, and all others that name it as a whole word, in whatever
 text, link events and configurations included; so do settings, clips and marks that name it. The index is made again.
-Then every file of the archive is searched for it, and exit code 0 says that it is nowhere. Other filters select
+Then every file of the archive is searched for it: exit code 0 says that it is nowhere, 1 that it is left somewhere, 3
+that something damaged could not be searched, all else being erased. Other filters select
 messages as everywhere, of kind `link` and `control`, too; these are read again afterwards. Manifests record that
 messages were removed, and not what was looked for.
 

@@ -26,7 +26,7 @@ struct Report {
     devices_lines: u64,
     /// Devices whose names hold that of the erased one; they stay.
     other_devices: Vec<String>,
-    /// Segments that are damaged, and left as they are.
+    /// What cannot be read, or failed, and so is as it was.
     unreadable: Vec<String>,
     /// None where nothing was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +60,7 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
         proof: None,
     };
     tell_limits(context, &plan);
+    tell_unknown(context, &plan);
     if args.dry_run {
         // Done in earnest, it is sealed first.
         if let Some(unsealed) = unsealed(archive, &archive.list()?)? {
@@ -67,7 +68,7 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
         }
         let outcome = upkeep.outcome;
         drop(upkeep);
-        return end(context, report, by_device, &plan).map(|()| outcome);
+        return end(context, report, by_device, &plan, outcome);
     }
     if !plan.is_empty() {
         upkeep.confirm(context, &question(&report.sessions), args.yes)?;
@@ -82,10 +83,14 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
             print_report(context, &mut report, by_device)?;
             bail!("interrupted: what is said above is gone, the rest is as it was; erase again to go on")
         }
-        ended => ended?,
+        ended => report.unreadable.extend(ended?),
     }
     upkeep.progress().say("making the index again");
-    archive.forget_erased()?;
+    if let Err(error) = archive.forget_erased() {
+        print_report(context, &mut report, by_device)?;
+        return Err(anyhow::Error::from(error)
+            .context("what is said above is gone, but the index was not made again"));
+    }
     let searching = |done, total| {
         let what = if plan.is_whole() { "files searched" } else { "messages searched" };
         upkeep.progress().count(done, total, what);
@@ -99,7 +104,7 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
     }
     let outcome = upkeep.outcome;
     drop(upkeep);
-    end(context, report, by_device, &plan).map(|()| outcome)
+    end(context, report, by_device, &plan, outcome)
 }
 
 /// Without a filter it would be all that there is, which is not what anybody means by it.
@@ -137,6 +142,15 @@ fn tell_limits(context: &Context, plan: &ErasePlan) {
     }
 }
 
+/// A name that is misspelled is found nowhere, and that would pass for a proof.
+fn tell_unknown(context: &Context, plan: &ErasePlan) {
+    for (device, nearest) in &plan.unknown {
+        let nearest =
+            if nearest.is_empty() { String::new() } else { format!(": nearest {}", nearest.join(", ")) };
+        context.screen.note(format!("no message is of a device `{device}`{nearest}"));
+    }
+}
+
 fn question(sessions: &[Erased]) -> String {
     let messages: u64 = sessions.iter().map(|erased| erased.messages).sum();
     let mut words: Vec<String> = sessions.iter().take(NAMED_MAX).map(words).collect();
@@ -156,13 +170,27 @@ fn words(erased: &Erased) -> String {
     if !parts.is_empty() {
         text.push_str(&format!(" ({})", parts.join(", ")));
     }
+    if erased.unread > 0 {
+        text.push_str(&format!(", {} of them in damaged segments and unread", human_count(erased.unread)));
+    }
     if !erased.beside.is_empty() {
         text.push_str(&format!(", beside them {}", erased.beside.join(", ")));
     }
     text
 }
 
-fn end(context: &Context, mut report: Report, by_device: bool, plan: &ErasePlan) -> anyhow::Result<()> {
+fn end(
+    context: &Context,
+    mut report: Report,
+    by_device: bool,
+    plan: &ErasePlan,
+    outcome: Outcome,
+) -> anyhow::Result<Outcome> {
+    let unsearched = report.proof.iter().flat_map(|proof| &proof.unsearched);
+    let unsearched =
+        unsearched.filter(|found| !report.unreadable.iter().any(|what| what.contains(&found.path)));
+    let unsearched: Vec<String> = unsearched.map(|found| format!("{}: {}", found.path, found.what)).collect();
+    report.unreadable.extend(unsearched);
     print_report(context, &mut report, by_device)?;
     let found = report.proof.iter().flat_map(|proof| &proof.found);
     let left: Vec<String> = found.map(|found| format!("{}: {}", found.path, found.what)).collect();
@@ -170,10 +198,8 @@ fn end(context: &Context, mut report: Report, by_device: bool, plan: &ErasePlan)
         let whose = if plan.is_whole() { "it is still named in" } else { "something is left in" };
         bail!("{whose}\n{}", left.join("\n"));
     }
-    if !report.unreadable.is_empty() {
-        bail!("these could not be read, and are as they were\n{}", report.unreadable.join("\n"));
-    }
-    Ok(())
+    let unread = report.sessions.iter().any(|erased| erased.unread > 0);
+    Ok(if unread || !report.unreadable.is_empty() { Outcome::Lossy } else { outcome })
 }
 
 fn print_report(context: &Context, report: &mut Report, by_device: bool) -> anyhow::Result<()> {
@@ -204,13 +230,18 @@ fn for_people(out: &mut Out, report: &Report, by_device: bool) -> anyhow::Result
             format!("searched {messages} messages in {segments} segments for what the filter selects")
         };
         out.line(match proof.found.len() {
-            0 => format!("{searched}: nothing is left"),
+            0 if report.unreadable.is_empty() => format!("{searched}: nothing is left"),
+            0 => format!("{searched}: nothing is left in these"),
             count => format!("{searched}: something is left in {count} places"),
         })?;
         if by_device && !proof.whole {
             out.line("what lies outside of these sessions, times or filters was not searched")?;
         }
         out.line("files that were exported or copied before are not reached")?;
+    }
+    if !report.unreadable.is_empty() {
+        out.line("these are as they were, and of them nothing is proved; what is damaged goes by `telereel rm SESSION`:")?;
+        report.unreadable.iter().try_for_each(|what| out.line(format!("  {what}")))?;
     }
     if report.dry_run {
         out.line("a dry run: nothing was changed")?;

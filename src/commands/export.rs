@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::selection::{self, choose, unsealed};
 use super::{Outcome, Usage};
 use crate::archive::Archive;
-use crate::cli::{Export, FileFormat, Filters, Privacy, PrivacyKey};
+use crate::cli::{Export, FileFormat, Privacy, PrivacyKey};
 use crate::clock::Clock;
 use crate::decode::Role;
 use crate::exchange::export::{Change, Exported, Unchanged, export, sensitive, stream};
@@ -49,7 +49,7 @@ impl From<FileFormat> for Format {
 }
 
 pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
-    let filters = Filters::from(args.filters);
+    let filters = args.filters;
     selection::check(&args.sessions, &filters)?;
     let to_stdout = args.file.as_os_str() == "-";
     let named = if to_stdout { Some(Format::Jsonl) } else { Format::of(&args.file) };
@@ -182,6 +182,12 @@ fn tell_hidden(context: &Context, hidden: &Pseudonymize) {
         human_count(told.replaced),
         human_count(told.dropped_values)
     ));
+    if told.dropped_times > 0 {
+        let times = human_count(told.dropped_times);
+        context
+            .screen
+            .note(format!("{times} times left out, which cannot be written as they are spelled once moved"));
+    }
     if !told.left_out.is_empty() {
         let kinds = told.left_out.iter().map(|(kind, rows)| format!("{} of {kind}", human_count(*rows)));
         let kinds: Vec<String> = kinds.collect();

@@ -18,6 +18,8 @@ struct Report {
     messages: u64,
     bytes: u64,
     sessions: Vec<Pruned>,
+    /// Sessions that could not be pruned, and why.
+    failed: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
@@ -34,13 +36,20 @@ pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
     };
     let tell = |done, total| upkeep.progress().count(done, total, "messages of a part");
     let watch = Watch { tell: &tell, goes_on: &|| upkeep.goes_on() };
-    let mut sessions = Vec::new();
-    let ended = upkeep.archive.prune(&options, &watch, &mut |pruned| sessions.push(pruned));
+    let (mut sessions, mut failed) = (Vec::new(), Vec::new());
+    let ended = upkeep.archive.prune_each(&options, &watch, &mut |name, pruned| {
+        match pruned {
+            Ok(pruned) => sessions.extend(pruned),
+            Err(error) => failed.push(format!("{name}: {:#}", anyhow::Error::from(error))),
+        }
+        Ok(())
+    });
     let report = Report {
         dry_run: args.dry_run,
         messages: sessions.iter().map(|pruned| pruned.messages).sum(),
         bytes: sessions.iter().map(|pruned| pruned.bytes).sum(),
         sessions,
+        failed,
     };
     let outcome = upkeep.outcome;
     drop(upkeep);
@@ -51,7 +60,11 @@ pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
         }
         ended => ended?,
     }
-    Ok(outcome)
+    if !report.failed.is_empty() {
+        bail!("these could not be pruned\n{}", report.failed.join("\n"));
+    }
+    let is_damaged = report.sessions.iter().any(|pruned| pruned.unread > 0 || !pruned.damaged.is_empty());
+    Ok(if is_damaged { Outcome::Lossy } else { outcome })
 }
 
 fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
@@ -59,6 +72,14 @@ fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
         let (messages, bytes) = (human_count(pruned.messages), human_size(pruned.bytes));
         let whole = if pruned.whole { ", the whole session" } else { "" };
         out.line(format!("{}: {messages} messages, {bytes}{whole}", pruned.session))?;
+        if pruned.unread > 0 {
+            let unread = human_count(pruned.unread);
+            out.line(format!("  {unread} of them were in damaged segments, and went unread"))?;
+        }
+        for what in &pruned.damaged {
+            let what_of_it = if pruned.whole { "gone with it" } else { "kept" };
+            out.line(format!("  damaged, and {what_of_it}: {what}"))?;
+        }
     }
     let (messages, bytes) = (human_count(report.messages), human_size(report.bytes));
     out.line(format!("{messages} messages, {bytes} in all"))?;

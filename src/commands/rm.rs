@@ -7,6 +7,7 @@ use super::Outcome;
 use super::context::Context;
 use super::output::print;
 use super::upkeep::Upkeep;
+use crate::archive::ArchiveError;
 use crate::cli::Rm;
 use crate::message::SessionId;
 use crate::units::{human_count, human_size};
@@ -30,7 +31,10 @@ struct Removed {
 pub(super) fn run(context: &Context, args: Rm) -> anyhow::Result<Outcome> {
     let upkeep = Upkeep::begin(context, args.dry_run)?;
     let mut sessions = Vec::new();
-    for session in upkeep.sessions(&args.sessions)? {
+    let (damaged, names) = unknown(&upkeep, args.sessions)?;
+    let named = if names.is_empty() { Vec::new() } else { upkeep.sessions(&names)? };
+    sessions.extend(damaged);
+    for session in named {
         sessions.push(Removed {
             clips: upkeep.archive.clip_names(session.session_id)?,
             session: session.name,
@@ -60,6 +64,28 @@ pub(super) fn run(context: &Context, args: Rm) -> anyhow::Result<Outcome> {
         Ok(())
     })?;
     Ok(outcome)
+}
+
+/// Sessions that are called by their whole ids and of which nothing can be read: none but their files is known of them.
+fn unknown(upkeep: &Upkeep, names: Vec<String>) -> anyhow::Result<(Vec<Removed>, Vec<String>)> {
+    let (mut damaged, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        let is_unknown = matches!(upkeep.archive.resolve(&name), Err(ArchiveError::SessionNotFound { .. }));
+        match name.parse::<SessionId>() {
+            Ok(session_id) if is_unknown && upkeep.archive.has_files_called(session_id)? => {
+                let session = format!("{name}, of which nothing can be read");
+                damaged.push(Removed {
+                    session,
+                    session_id,
+                    messages: 0,
+                    bytes_stored: 0,
+                    clips: Vec::new(),
+                });
+            }
+            _ => others.push(name),
+        }
+    }
+    Ok((damaged, others))
 }
 
 impl Removed {

@@ -5,6 +5,9 @@
 //! So does a value that does not convert to its field's type: nobody knows what it is. The places by which a message
 //! is known to be of its kind (`match`) stay, where they say what they must. All other bytes are copied.
 //!
+//! Times are moved on the way, where that is wanted, each in its own spelling; one that its spelling cannot say then
+//! goes.
+//!
 //! A message with decrypted content is shown in the form that its vendor uses without encryption: the content stands
 //! where the declaration reads it, the ciphertext is gone.
 
@@ -19,7 +22,9 @@ use super::json;
 use super::matching::MatchRule;
 use super::plan::{Plan, ROOT};
 use super::raw::RawScalar;
+use super::rebase::respell;
 use super::row::{Row, Value};
+use super::time;
 use super::value::{Converted, convert};
 use super::walk::{Fate, Visit, Walk, Written, is_json, piece};
 
@@ -45,6 +50,14 @@ pub trait Mask {
 
     /// Something was left out that nobody declared.
     fn dropped(&mut self);
+
+    /// By how much times that are shown are moved, in microseconds.
+    fn shift_us(&self) -> i64 {
+        0
+    }
+
+    /// A time is left out, since it cannot be written as it would have to be.
+    fn unmoved(&mut self) {}
 }
 
 /// Conceals the messages of one kind.
@@ -175,11 +188,23 @@ impl Curtain<'_> {
         if self.is_constant(field, whole) || self.none_together.contains(&field.name) {
             return Shown::AsIs;
         }
+        let is_time = matches!(field.data_type, FieldType::Timestamp(_));
         match whole.scalar().map(|scalar| convert(field, scalar)) {
-            // A sentinel, or a local time.
-            Some(Ok(Converted::Null)) => Shown::AsIs,
-            Some(Ok(_)) => self.mask.value(field, text, matches!(piece, Written::Number(_))),
-            _ => Shown::Nothing,
+            // A sentinel.
+            Some(Ok(Converted::Null)) if !(is_time && time::is_local(text)) => return Shown::AsIs,
+            Some(Ok(_)) => {}
+            _ => return Shown::Nothing,
+        }
+        let shift_us = self.mask.shift_us();
+        match self.mask.value(field, text, matches!(piece, Written::Number(_))) {
+            Shown::AsIs if is_time && shift_us != 0 => match respell(field, whole, piece, shift_us) {
+                Some(moved) => Shown::Instead(moved),
+                None => {
+                    self.mask.unmoved();
+                    Shown::Nothing
+                }
+            },
+            shown => shown,
         }
     }
 
@@ -236,7 +261,10 @@ impl Visit for Curtain<'_> {
                     stays = true;
                     is_moment |= is_time;
                 }
-                Shown::Instead(new) => edits.push(Edit { range: start..start + part.len(), new }),
+                Shown::Instead(new) => {
+                    is_moment |= is_time;
+                    edits.push(Edit { range: start..start + part.len(), new });
+                }
                 Shown::Parts(parts) => {
                     stays = true;
                     edits.extend(parts.into_iter().map(|(range, new)| Edit { range, new }.behind(start)));
@@ -244,6 +272,8 @@ impl Visit for Curtain<'_> {
                 Shown::Nothing if is_piece => {
                     edits.push(Edit { range: start..start + part.len(), new: String::new() });
                 }
+                // Nor as what another field takes it for.
+                Shown::Nothing if is_time && self.mask.shift_us() != 0 => return Fate::Goes,
                 Shown::Nothing => {}
             }
         }

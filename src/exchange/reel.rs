@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Sessions keep their ids, names, times, clips and marks, rows their `seq`, `elapsed_ns` and `received_at`; what a
-//! filter left out is recorded in the manifests as removed by `export`. Checksums are those of the manifests.
+//! filter left out is recorded in the manifests as removed by `export`. Checksums are those of the manifests. The same
+//! messages give the same bytes: nothing in it says when it was made.
 //!
 //! To be read, a reel is unpacked to a temporary folder: only files that an archive has, by names that lead nowhere
 //! else, and everything is verified before it is used. The folder goes when it is no longer needed; one that a killed
@@ -83,7 +84,8 @@ fn take(
     if rows.peek().is_none() {
         return Ok(());
     }
-    let mut intake = Intake::begin(small, header, "export")?.with_lost(archive.lost_of(session_id)?);
+    let lost = archive.lost_of(session_id)?;
+    let mut intake = Intake::begin(small, header, "export")?.with_lost(lost).dated_by_rows();
     let (mut first_seq, mut end_seq) = (None, 0);
     while rows.peek().is_some() {
         intake.part(|part| {

@@ -117,6 +117,45 @@ fn a_lost_description_is_written_anew_by_recover_alone() {
 }
 
 #[test]
+fn an_erasure_goes_on_past_damage_and_ends_with_3() {
+    let folder = archive();
+    let erase = ["erase", "--device", "ATR_GN_P4-250120-09527", "--yes"];
+    let damaged =
+        find(&folder.path().join("archive/data/vendor=sensoro/kind=telemetry"), "date=", ".parquet");
+    let mut bytes = fs::read(&damaged).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    for again in [false, true] {
+        let (code, told) = said(&folder, &erase);
+        let is_named = told.contains("vendor=sensoro/kind=telemetry") && told.contains("nothing is proved");
+        assert!(code == 3 && is_named && told.contains("erased documented") != again, "{code} {told}");
+    }
+    let (code, told) = said(&folder, &["cat", "latest", "--vendor", "pontosense", "--kind", "location"]);
+    assert!(!told.contains("ATR_GN_P4-250120-09527"), "{code} {told}");
+    // What is left of it goes with a stretch of time, or with its source.
+    let (code, told) = said(&folder, &["erase", "--source", "the-sensoro", "--yes"]);
+    assert!(code == 3 && told.contains("5 of them in damaged segments and unread"), "{code} {told}");
+    assert_eq!(said(&folder, &erase).0, 0);
+    assert_eq!(said(&folder, &["verify"]).0, 0);
+}
+
+#[test]
+fn a_session_goes_whatever_of_it_is_damaged() {
+    let folder = archive();
+    let sidecar = find(&folder.path().join("archive/sessions"), "sessions", ".json");
+    let manifest = find(&folder.path().join("archive/manifests"), "manifests", ".json");
+    let id = sidecar.file_stem().unwrap().to_str().unwrap().to_owned();
+    fs::write(&sidecar, "{").unwrap();
+    fs::write(&manifest, "{").unwrap();
+    let (code, told) = said(&folder, &["rm", &id, "--yes"]);
+    assert!(code == 3 && told.contains("of which nothing can be read"), "{code} {told}");
+    assert!(!sidecar.exists() && !manifest.exists());
+    let (code, told) = said(&folder, &["verify"]);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(said(&folder, &["rm", &id, "--yes"]).0, 1, "there is none any more");
+}
+
+#[test]
 fn upkeep_that_finds_damage_on_its_way_ends_with_3() {
     let folder = archive();
     let prune = ["prune", "--older-than", "36500d"];

@@ -14,6 +14,9 @@
 //! 3. the index is made again from what is left, in a new file: SQLite keeps what was deleted in free pages;
 //! 4. [`Archive::prove_erased`] searches what is there.
 //!
+//! What cannot be read, or fails, keeps nothing else from going: it is told, and stays as it is. A damaged segment of
+//! which all is to go by what its manifest says of it (a source, a stretch of time) goes unread.
+//!
 //! Where the whole archive is searched for a device, the proof reads every file of the folder. Limited to a time, a
 //! session or by another filter, it reads again what was selected. Files elsewhere, exported or copied, are not
 //! reached, nor is what the disk keeps of removed files.
@@ -23,8 +26,8 @@ mod proof;
 mod rows;
 mod sidecars;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::compute::not;
@@ -35,12 +38,13 @@ use self::rows::{Fate, Wanted};
 use self::sidecars::Reach;
 use super::Archive;
 use super::error::ArchiveError;
-use super::manifest::{Manifest, ManifestFile};
+use super::manifest::{Manifest, ManifestFile, split_covered};
 use super::prune::alone;
 use super::reindex::reindex;
 use super::rewrite::{Merged, Rewrite, Terms, Watch, device_ids, key_values, run, schema_of};
 use super::scan::ScanOptions;
 use super::sidecar::Sidecar;
+use super::verify::Problem;
 use crate::message::SessionId;
 pub use proof::{Found, Proof};
 
@@ -63,6 +67,8 @@ pub struct Erased {
     /// Of these, how many are not the device's own: they only name it.
     pub only_name_it: u64,
     pub kinds: BTreeMap<String, u64>,
+    /// Of these, how many were in damaged segments that went whole: nobody has read them. Known when they went.
+    pub unread: u64,
     /// What else of it names the device: settings, clips, marks.
     pub beside: Vec<String>,
 }
@@ -73,12 +79,14 @@ pub struct ErasePlan {
     options: EraseOptions,
     identifiers: Vec<Identifier>,
     sessions: Vec<SessionPlan>,
-    /// Segments that cannot be read, and so stay as they are.
+    /// Segments, manifests and sidecars that cannot be read, and so stay as they are.
     pub unreadable: Vec<String>,
     /// Lines of `devices.csv`.
     pub devices_lines: u64,
     /// Devices whose names hold the identifier as a part: they stay.
     pub others: Vec<String>,
+    /// Wanted devices that no message is of, and names of some that are spelled like them.
+    pub unknown: Vec<(String, Vec<String>)>,
 }
 
 #[derive(Debug)]
@@ -90,10 +98,41 @@ struct SessionPlan {
 #[derive(Debug)]
 struct PartPlan {
     manifest: Manifest,
+    goes: Goes,
     /// Files that go whole.
     dropped: Vec<ManifestFile>,
     /// Files of which something goes.
     divided: Vec<ManifestFile>,
+}
+
+/// How many messages of a part go.
+#[derive(Debug, Default)]
+struct Goes {
+    messages: u64,
+    only_name_it: u64,
+    kinds: BTreeMap<String, u64>,
+}
+
+impl Erased {
+    fn nothing_of(session: &Sidecar) -> Self {
+        Self {
+            session: session.name.clone(),
+            session_id: session.session_id,
+            messages: 0,
+            only_name_it: 0,
+            kinds: BTreeMap::new(),
+            unread: 0,
+            beside: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, goes: &Goes) {
+        self.messages += goes.messages;
+        self.only_name_it += goes.only_name_it;
+        for (kind, messages) in &goes.kinds {
+            *self.kinds.entry(kind.clone()).or_default() += messages;
+        }
+    }
 }
 
 impl ErasePlan {
@@ -126,20 +165,29 @@ impl ErasePlan {
 impl Archive {
     /// Looks for what goes. The caller holds the archive's lock, and has recovered it, unless it only wants to know.
     pub fn plan_erase(&self, options: EraseOptions, watch: &Watch<'_>) -> Result<ErasePlan, ArchiveError> {
-        let mut manifests = self.read_manifests()?;
+        let folder = self.look_into_manifests(|_| true)?;
+        let (mut manifests, _) = split_covered(folder.manifests);
         let mut identifiers: Vec<Identifier> =
             options.scan.selection.devices.iter().map(|device| Identifier::new(device)).collect();
-        let others = self.pass_over(&mut identifiers, &manifests)?;
+        let (others, unknown) = self.pass_over(&mut identifiers, &manifests)?;
+        let problems = folder.problems.into_iter().chain(self.look_into_sidecars()?.1);
         let mut plan = ErasePlan {
+            unreadable: problems
+                .filter(|problem| options.may_reach(problem))
+                .map(|p| p.to_string())
+                .collect(),
             options,
             identifiers,
             sessions: Vec::new(),
-            unreadable: Vec::new(),
             devices_lines: 0,
             others,
+            unknown,
         };
         if plan.is_whole() {
-            plan.devices_lines = self.clean_devices(&plan.identifiers, true)?;
+            match self.clean_devices(&plan.identifiers, true) {
+                Ok(lines) => plan.devices_lines = lines,
+                Err(error) => plan.unreadable.push(error.describe()),
+            }
         }
         let sessions = plan.options.scan.sessions.clone();
         manifests.retain(|manifest| sessions.contains(&manifest.session_id));
@@ -164,28 +212,25 @@ impl Archive {
         manifests: impl Iterator<Item = &'m Manifest>,
         progress: &mut Progress<'_>,
     ) -> Result<(Option<SessionPlan>, Vec<String>), ArchiveError> {
-        let mut sidecar = self.sidecar_or_stub(session_id)?;
+        let mut sidecar = self.sidecar_or_what_is_known(session_id)?;
         let mut unreadable = Vec::new();
-        let mut erased = Erased {
-            session: sidecar.name.clone(),
-            session_id,
-            messages: 0,
-            only_name_it: 0,
-            kinds: BTreeMap::new(),
-            beside: sidecars::clean(&mut sidecar, &plan.options.scan, &plan.identifiers),
-        };
+        let mut erased = Erased::nothing_of(&sidecar);
+        erased.beside = sidecars::clean(&mut sidecar, &plan.options.scan, &plan.identifiers);
         let mut parts = Vec::new();
         for manifest in manifests {
-            let mut part = PartPlan { manifest: manifest.clone(), dropped: Vec::new(), divided: Vec::new() };
+            let goes = Goes::default();
+            let mut part =
+                PartPlan { manifest: manifest.clone(), goes, dropped: Vec::new(), divided: Vec::new() };
             for file in &manifest.files {
-                match self.plan_file(plan, session_id, file, &mut erased, progress) {
+                match self.plan_file(plan, session_id, file, &mut part.goes, progress) {
                     Ok(Fate::Stays) => {}
                     Ok(Fate::Goes) => part.dropped.push(file.clone()),
                     Ok(Fate::Asked) => part.divided.push(file.clone()),
                     Err(error @ ArchiveError::Interrupted) => return Err(error),
-                    Err(error) => unreadable.push(describe(&error)),
+                    Err(error) => unreadable.push(error.describe()),
                 }
             }
+            erased.add(&part.goes);
             if !part.dropped.is_empty() || !part.divided.is_empty() {
                 parts.push(part);
             }
@@ -200,7 +245,7 @@ impl Archive {
         plan: &ErasePlan,
         session_id: SessionId,
         file: &ManifestFile,
-        erased: &mut Erased,
+        all: &mut Goes,
         progress: &mut Progress<'_>,
     ) -> Result<Fate, ArchiveError> {
         let wanted = plan.wanted();
@@ -209,17 +254,17 @@ impl Archive {
             Fate::Goes => (file.rows, 0),
             Fate::Asked => self.count_erased(&wanted, session_id, file, progress)?,
         };
-        erased.messages += goes;
-        erased.only_name_it += only_name_it;
-        if goes > 0 {
-            *erased.kinds.entry(file.kind.clone()).or_default() += goes;
-        }
         // What the file says of itself: the name that its session had.
-        let is_named = Reach::of(&plan.options.scan, &plan.identifiers, Some(session_id))
-            == Reach::Identifiers
+        let is_named = goes < file.rows
+            && Reach::of(&plan.options.scan, &plan.identifiers, Some(session_id)) == Reach::Identifiers
             && key_values(self, file)?.iter().any(|(_, value)| {
                 plan.identifiers.iter().any(|one| one.is_distinct() && one.is_in(value.as_bytes()))
             });
+        all.messages += goes;
+        all.only_name_it += only_name_it;
+        if goes > 0 {
+            *all.kinds.entry(file.kind.clone()).or_default() += goes;
+        }
         Ok(match goes {
             goes if goes == file.rows => Fate::Goes,
             0 if !is_named => Fate::Stays,
@@ -251,26 +296,33 @@ impl Archive {
         Ok((goes, only_name_it))
     }
 
-    /// Lets the identifiers pass over the names of other things that they are a part of; answers with those devices.
+    /// Lets the identifiers pass over the names of other things that they are a part of. Answers with those devices, and
+    /// with the wanted ones that are not there.
     fn pass_over(
         &self,
         identifiers: &mut [Identifier],
         manifests: &[Manifest],
-    ) -> Result<Vec<String>, ArchiveError> {
-        let mut others = std::collections::BTreeSet::new();
-        if !identifiers.iter().any(Identifier::is_distinct) {
-            return Ok(Vec::new());
+    ) -> Result<Devices, ArchiveError> {
+        let mut devices = BTreeSet::new();
+        if identifiers.is_empty() {
+            return Ok(Devices::default());
         }
         for file in manifests.iter().flat_map(|manifest| &manifest.files) {
             // One that cannot be read is told of where it is searched.
             let _ = device_ids(self, file, &mut |device| {
-                let names = |one: &Identifier| one.as_str() != device && one.is_in(device.as_bytes());
-                let is_wanted = identifiers.iter().any(|one| one.as_str() == device);
-                if !is_wanted && identifiers.iter().any(names) {
-                    others.insert(device.to_owned());
+                if !devices.contains(device) {
+                    devices.insert(device.to_owned());
                 }
             });
         }
+        let is_wanted = |device: &String| identifiers.iter().any(|one| one.is(device));
+        let names = |one: &Identifier, device: &String| one.is_distinct() && one.is_in(device.as_bytes());
+        let holds_one = |device: &String| identifiers.iter().any(|one| names(one, device));
+        let others: Vec<String> =
+            devices.iter().filter(|device| !is_wanted(device) && holds_one(device)).cloned().collect();
+        let is_unknown = |one: &&Identifier| !devices.iter().any(|device| one.is(device));
+        let unknown = identifiers.iter().filter(is_unknown);
+        let unknown = unknown.map(|one| (one.as_str().to_owned(), nearest(one.as_str(), &devices))).collect();
         let recorded = manifests.iter().map(|manifest| manifest.session_id);
         let begun = self.read_sidecars()?.into_iter().map(|sidecar| sidecar.session_id);
         let mut sessions: Vec<String> = recorded.chain(begun).map(|id| id.to_string()).collect();
@@ -279,23 +331,32 @@ impl Archive {
         for identifier in identifiers {
             others.iter().chain(&sessions).for_each(|name| identifier.pass_over(name));
         }
-        Ok(others.into_iter().collect())
+        Ok((others, unknown))
     }
 
-    /// Does what was planned; `done` is told of each session, also of the one in which it was interrupted.
+    /// Does what was planned; `done` is told of each session, also of the one in which it was interrupted. Answers with
+    /// what failed, and so is as it was.
     pub fn erase(
         &self,
         plan: &ErasePlan,
         watch: &Watch<'_>,
         done: &mut dyn FnMut(Erased),
-    ) -> Result<(), ArchiveError> {
-        if plan.is_whole() {
-            self.clean_devices(&plan.identifiers, false)?;
+    ) -> Result<Vec<String>, ArchiveError> {
+        let mut failed = Vec::new();
+        if plan.devices_lines > 0 {
+            let cleaned = self.clean_devices(&plan.identifiers, false);
+            failed.extend(cleaned.err().map(|error| error.describe()));
         }
         for session in &plan.sessions {
-            let mut erased = Erased { messages: 0, ..session.erased.clone() };
-            let ended = self.erase_session(plan, session, watch, &mut erased);
-            if erased.messages > 0 || ended.is_ok() {
+            let mut erased = Erased {
+                kinds: BTreeMap::new(),
+                messages: 0,
+                only_name_it: 0,
+                beside: Vec::new(),
+                ..session.erased.clone()
+            };
+            let ended = self.erase_session(plan, session, watch, &mut erased, &mut failed);
+            if erased.messages > 0 || !erased.beside.is_empty() {
                 done(erased);
             }
             ended?;
@@ -303,7 +364,7 @@ impl Archive {
                 return Err(ArchiveError::Interrupted);
             }
         }
-        Ok(())
+        Ok(failed)
     }
 
     fn erase_session(
@@ -312,12 +373,25 @@ impl Archive {
         session: &SessionPlan,
         watch: &Watch<'_>,
         erased: &mut Erased,
+        failed: &mut Vec<String>,
     ) -> Result<(), ArchiveError> {
         let session_id = erased.session_id;
-        self.clean_sidecar(plan, session_id)?;
-        let sidecar = self.sidecar_or_stub(session_id)?;
+        match self.clean_sidecar(plan, session_id) {
+            Ok(()) => erased.beside.clone_from(&session.erased.beside),
+            // That it cannot be read is known.
+            Err(ArchiveError::Damaged { .. }) => {}
+            Err(error) => failed.push(error.describe()),
+        }
+        let sidecar = self.sidecar_or_what_is_known(session_id)?;
         for part in &session.parts {
-            erased.messages += self.erase_part(plan, &sidecar, part, watch)?;
+            match self.erase_part(plan, &sidecar, part, watch) {
+                Ok(unread) => {
+                    erased.add(&part.goes);
+                    erased.unread += unread;
+                }
+                Err(error @ ArchiveError::Interrupted) => return Err(error),
+                Err(error) => failed.push(error.describe()),
+            }
         }
         Ok(())
     }
@@ -334,6 +408,7 @@ impl Archive {
         self.update_index(|index| index.put_session(&sidecar.to_row()))
     }
 
+    /// How many messages went unread.
     fn erase_part(
         &self,
         plan: &ErasePlan,
@@ -358,7 +433,7 @@ impl Archive {
             agree: None,
         };
         self.require_room(&rewrite.targets, 0)?;
-        Ok(run(self, rewrite, watch)?.removed_rows)
+        Ok(run(self, rewrite, watch)?.unread_rows)
     }
 
     /// Makes the index again, in a file that never held what is gone. The caller holds the archive's lock.
@@ -382,13 +457,29 @@ impl Progress<'_> {
     }
 }
 
-/// An error with its causes.
-fn describe(error: &ArchiveError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
+/// Devices whose names hold a wanted one, and wanted ones that no message is of, with some that are spelled like them.
+type Devices = (Vec<String>, Vec<(String, Vec<String>)>);
+
+/// So many names that are spelled alike are told.
+const NEAREST: usize = 3;
+
+/// Below this they are not alike.
+const ALIKE: f64 = 0.75;
+
+fn nearest(wanted: &str, devices: &BTreeSet<String>) -> Vec<String> {
+    let wanted = wanted.to_lowercase();
+    let alike = |device: &String| strsim::jaro_winkler(&wanted, &device.to_lowercase());
+    let mut near: Vec<(f64, &String)> = devices.iter().map(|device| (alike(device), device)).collect();
+    near.retain(|(alike, _)| *alike >= ALIKE);
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take(NEAREST).map(|(_, device)| device.clone()).collect()
+}
+
+impl EraseOptions {
+    /// Whether something that cannot be read may be about one of the sessions.
+    fn may_reach(&self, problem: &Problem) -> bool {
+        let Problem::Unreadable { path, .. } = problem else { return true };
+        let name = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        self.all_sessions || self.scan.sessions.iter().any(|id| name.starts_with(&id.to_string()))
     }
-    text
 }

@@ -9,12 +9,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
-use super::identifier::Identifier;
+use super::identifier::{Identifier, UNKNOWN};
 use super::rows::{Fate, mark, may_name};
-use super::{ErasePlan, Progress, describe};
+use super::{ErasePlan, Progress};
 use crate::archive::Archive;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::PartName;
+use crate::archive::manifest::split_covered;
 use crate::archive::open::README;
 use crate::archive::own_checksum::{Form, with_checksum};
 use crate::archive::questions::questions;
@@ -23,9 +24,6 @@ use crate::index::Index;
 
 /// So much of a file is looked at at a time.
 const PIECE_BYTES: usize = 1024 * 1024;
-
-/// Stands where it is not known how a word goes on.
-const GOES_ON: u8 = b'x';
 
 /// About so many bytes of messages are.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -39,11 +37,13 @@ pub struct Proof {
     pub segments: u64,
     /// Other files, of which every byte was looked at.
     pub files: u64,
-    /// Empty: it is nowhere.
+    /// Empty: it is nowhere, but perhaps in what could not be searched.
     pub found: Vec<Found>,
+    /// What could not be searched, and why.
+    pub unsearched: Vec<Found>,
 }
 
-/// Where something is left, or could not be looked for.
+/// Where something is left, or why it could not be looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// Relative to the archive.
@@ -73,7 +73,8 @@ impl Archive {
         proof: &mut Proof,
     ) -> Result<(), ArchiveError> {
         let wanted = plan.wanted();
-        let mut manifests = self.read_manifests()?;
+        // What cannot be read of them the plan has told.
+        let (mut manifests, _) = split_covered(self.look_into_manifests(|_| true)?.manifests);
         manifests.retain(|manifest| plan.options.scan.sessions.contains(&manifest.session_id));
         let files: Vec<_> =
             manifests.iter().flat_map(|m| m.files.iter().map(|file| (m.session_id, file))).collect();
@@ -92,7 +93,10 @@ impl Archive {
                 Ok((0, _)) => continue,
                 Ok((rows, _)) => format!("{rows} messages are selected"),
                 Err(error @ ArchiveError::Interrupted) => return Err(error),
-                Err(error) => format!("it cannot be searched: {}", describe(&error)),
+                Err(error) => {
+                    proof.unsearched.push(Found { path: file.path.clone(), what: error.describe() });
+                    continue;
+                }
             };
             proof.found.push(Found { path: file.path.clone(), what });
         }
@@ -108,12 +112,17 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let identifiers: Vec<&Identifier> =
             plan.identifiers.iter().filter(|identifier| identifier.is_distinct()).collect();
-        let files = files_below(self.root())?;
+        let mut unlisted = Vec::new();
+        let files = files_below(self.root(), &mut unlisted);
+        let relative =
+            |path: &Path| path.strip_prefix(self.root()).unwrap_or(path).to_string_lossy().into_owned();
+        let missed =
+            |path: &Path, error: &ArchiveError| Found { path: relative(path), what: error.describe() };
+        proof.unsearched.extend(unlisted.iter().map(|(path, error)| missed(path, error)));
         let mut progress = Progress { done: 0, total: files.len() as u64, watch };
         for path in files {
-            let relative = path.strip_prefix(self.root()).unwrap_or(&path).to_string_lossy().into_owned();
             let mut whats = Vec::new();
-            if identifiers.iter().any(|one| one.is_in(relative.as_bytes())) {
+            if identifiers.iter().any(|one| one.is_in(relative(&path).as_bytes())) {
                 whats.push("its name".to_owned());
             }
             let is_parquet = path.extension().is_some_and(|extension| extension == "parquet");
@@ -134,15 +143,16 @@ impl Archive {
                 Err(error @ ArchiveError::Interrupted) => return Err(error),
                 // Somebody's other file, which went meanwhile.
                 Err(ArchiveError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => whats.push(format!("it cannot be searched: {}", describe(&error))),
+                Err(error) => proof.unsearched.push(missed(&path, &error)),
             }
             if path == self.layout.index() {
                 let mut found = false;
                 let mut look = |text: &[u8]| found |= identifiers.iter().any(|one| one.is_in(text));
-                Index::open_read_only(&path)?.each_text(&mut look)?;
+                let read = Index::open_read_only(&path).and_then(|index| index.each_text(&mut look));
+                proof.unsearched.extend(read.err().map(|error| missed(&path, &error.into())));
                 whats.extend(found.then(|| "a row of it".to_owned()));
             }
-            proof.found.extend(whats.into_iter().map(|what| Found { path: relative.clone(), what }));
+            proof.found.extend(whats.into_iter().map(|what| Found { path: relative(&path), what }));
             progress.tell(1)?;
         }
         Ok(())
@@ -207,41 +217,48 @@ impl Search<'_, '_> {
 
     /// Every byte from a place on.
     fn bytes(&mut self, path: &Path, from: u64) -> Result<Option<String>, ArchiveError> {
-        // Between two pieces enough is looked at twice for the longest spelling, and a character on each side.
-        let longest = self.identifiers.iter().map(|one| one.as_str().len()).max().unwrap_or(0);
-        let overlap = 12 * longest + 16;
+        // Between two pieces enough is looked at twice for the longest spelling, and what tells others from it.
+        let longest = self.identifiers.iter().map(|one| one.bytes_max()).max().unwrap_or(0);
+        let overlap = 24 * longest + 16;
         let mut file = File::open(path).doing("open", path)?;
         file.seek(SeekFrom::Start(from)).doing("read", path)?;
         let mut piece: Vec<u8> = Vec::with_capacity(PIECE_BYTES + overlap);
         loop {
             let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece).doing("read", path)?;
             let is_last = read < PIECE_BYTES;
-            // A word at an edge may go on there: it is found in the piece of which it is no edge.
-            let last = piece.len().saturating_sub(1);
-            let kept = piece.get(last).copied().filter(|_| !is_last);
-            kept.inspect(|_| piece[last] = GOES_ON);
+            if !is_last {
+                piece.extend_from_slice(UNKNOWN.as_bytes());
+            }
             if self.identifiers.iter().any(|one| one.is_in(&piece)) {
                 return Ok(Some("its bytes".to_owned()));
             }
-            let Some(kept) = kept else { return Ok(None) };
-            piece[last] = kept;
-            piece.drain(..piece.len().saturating_sub(overlap));
-            piece[0] = GOES_ON;
+            if is_last {
+                return Ok(None);
+            }
+            piece.truncate(piece.len() - UNKNOWN.len());
+            let seen = piece.len().saturating_sub(overlap);
+            piece.splice(..seen, UNKNOWN.bytes());
             self.progress.tell(0)?;
         }
     }
 }
 
-/// All files of a folder, sorted.
-fn files_below(root: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+/// All files of a folder, sorted, and the folders that cannot be listed.
+fn files_below(root: &Path, unlisted: &mut Vec<(PathBuf, ArchiveError)>) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).doing("list", &folder)? {
-            let entry = entry.doing("list", &folder)?;
+    let mut list = |folder: &Path, folders: &mut Vec<PathBuf>| {
+        for entry in std::fs::read_dir(folder).doing("list", folder)? {
+            let entry = entry.doing("list", folder)?;
             let is_folder = entry.file_type().doing("look at", &entry.path())?.is_dir();
             if is_folder { folders.push(entry.path()) } else { found.push(entry.path()) }
         }
+        Ok(())
+    };
+    while let Some(folder) = folders.pop() {
+        if let Err(error) = list(&folder, &mut folders) {
+            unlisted.push((folder, error));
+        }
     }
     found.sort();
-    Ok(found)
+    found
 }

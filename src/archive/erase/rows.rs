@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType,
+};
 use arrow::error::ArrowError;
 
 use super::identifier::Identifier;
@@ -120,8 +122,8 @@ impl Wanted<'_> {
                 }
             }
             for (at, goes) in goes.iter_mut().enumerate() {
-                let is_of = device.is_valid(at)
-                    && self.identifiers.iter().any(|wanted| wanted.as_str() == device.value(at));
+                let is_of =
+                    device.is_valid(at) && self.identifiers.iter().any(|wanted| wanted.is(device.value(at)));
                 only_name_it += u64::from(*goes && named[at] && !is_of);
                 *goes &= named[at] || is_of;
             }
@@ -210,7 +212,7 @@ fn missing(name: &str) -> ArrowError {
 pub(super) fn may_name(field: &Field) -> bool {
     match field.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => true,
-        DataType::Int32 | DataType::Int64 => is_identifier(field),
+        DataType::Int32 | DataType::Int64 | DataType::Float64 => is_identifier(field),
         DataType::List(element) | DataType::Map(element, _) => may_name(element),
         DataType::Struct(members) => members.iter().any(|member| may_name(member)),
         _ => false,
@@ -256,6 +258,11 @@ pub(super) fn mark(identifier: &Identifier, field: &Field, column: &ArrayRef, na
         DataType::Int64 if is_identifier(field) => {
             let numbers = column.as_primitive::<Int64Type>();
             rows(named, &|at| identifier.is_number(numbers.value(at)));
+        }
+        DataType::Float64 if is_identifier(field) => {
+            let numbers = column.as_primitive::<Float64Type>();
+            let whole = |at: usize| Some(numbers.value(at)).filter(|n| n.fract() == 0.0 && n.abs() < 1e15);
+            rows(named, &|at| whole(at).is_some_and(|number| identifier.is_number(number as i64)));
         }
         DataType::List(element) => {
             let lists = column.as_list::<i32>();

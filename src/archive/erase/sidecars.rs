@@ -85,7 +85,8 @@ pub(super) fn clean(sidecar: &mut Sidecar, options: &ScanOptions, identifiers: &
             sidecar.clips.retain(|clip| !names(&clip.name));
             let noted = sidecar.clips.iter_mut().filter(|clip| clip.note.as_deref().is_some_and(names));
             let noted = noted.map(|clip| clip.note = None).count();
-            tell(&mut told, clips - sidecar.clips.len() + noted, "clip");
+            tell(&mut told, clips - sidecar.clips.len(), "clip");
+            tell(&mut told, noted, "note of a clip");
         }
     }
     tell(&mut told, sources - sidecar.sources.len(), "source");
@@ -107,10 +108,11 @@ pub(super) fn clean(sidecar: &mut Sidecar, options: &ScanOptions, identifiers: &
 }
 
 fn tell(told: &mut Vec<String>, count: usize, what: &str) {
-    match count {
-        0 => {}
-        1 => told.push(format!("a {what}")),
-        count => told.push(format!("{count} {what}s")),
+    match (count, what.split_once(' ')) {
+        (0, _) => {}
+        (1, _) => told.push(format!("a {what}")),
+        (count, None) => told.push(format!("{count} {what}s")),
+        (count, Some((what, of))) => told.push(format!("{count} {what}s {of}")),
     }
 }
 
@@ -152,20 +154,22 @@ fn clean_value(value: &mut Value, identifiers: &[Identifier]) -> bool {
 
 fn is_it(value: &Value, identifier: &Identifier) -> bool {
     match value {
-        Value::String(text) => text == identifier.as_str(),
+        Value::String(text) => identifier.is(text),
         Value::Number(number) => number.as_i64().is_some_and(|number| identifier.is_number(number)),
         _ => false,
     }
 }
 
 fn without(text: &str, identifier: &Identifier) -> String {
+    let mut places: Vec<_> = identifier.places(text.as_bytes()).collect();
+    places.sort_by_key(|place| place.start);
     let (mut left, mut from) = (String::new(), 0);
-    for at in identifier.places(text.as_bytes()) {
+    for place in places {
         // One that begins within the last is gone with it.
-        if let Some(between) = text.get(from..at) {
+        if let Some(between) = text.get(from..place.start) {
             left.push_str(between);
             left.push_str(ERASED);
-            from = at + identifier.as_str().len();
+            from = place.end;
         }
     }
     left.push_str(text.get(from..).unwrap_or_default());
@@ -174,6 +178,16 @@ fn without(text: &str, identifier: &Identifier) -> String {
 }
 
 impl Archive {
+    /// A session's sidecar, or what is known without: damage to it must not keep what names somebody.
+    pub(super) fn sidecar_or_what_is_known(&self, session_id: SessionId) -> Result<Sidecar, ArchiveError> {
+        match self.sidecar_or_stub(session_id) {
+            Err(ArchiveError::Damaged { .. }) => {
+                Ok(Sidecar { site: self.site().to_owned(), ..Sidecar::stub(session_id) })
+            }
+            sidecar => sidecar,
+        }
+    }
+
     /// How many lines of the user's `devices.csv` name an identifier; unless it is only asked, they go.
     pub(super) fn clean_devices(
         &self,

@@ -23,8 +23,11 @@ pub(super) fn commit(
     links: &[LinkRow],
 ) -> Result<(), ArchiveError> {
     let disk = &*archive.disk;
-    rename_into_place(archive, segments)?;
-    replace_json(&archive.layout, disk, &archive.layout.manifest(manifest.name()), manifest)?;
+    rename_into_place(archive, segments)
+        .and_then(|()| {
+            replace_json(&archive.layout, disk, &archive.layout.manifest(manifest.name()), manifest)
+        })
+        .inspect_err(|_| take_back(archive, manifest, segments))?;
     archive.update_index(|index| index.put_part(&manifest.to_part_row(), &manifest.to_rows(), links))?;
     archive.write_segment_list()?;
     let others = covered.iter().filter(|old| old.name() != manifest.name());
@@ -32,6 +35,17 @@ pub(super) fn commit(
     let named: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     let old = covered.iter().flat_map(|old| &old.files).filter(|file| !named.contains(file.path.as_str()));
     remove_files(archive, old.map(|file| archive.root().join(&file.path)))
+}
+
+/// Removes the segments of a commit that failed, where it is sure that it will never count: its manifest is not there.
+/// Nothing goes by them, but they take room, and who reads `data/` as it is would see their rows twice. What cannot be
+/// removed now, recovery removes.
+fn take_back(archive: &Archive, manifest: &Manifest, segments: &[FinishedSegment]) {
+    let counts = |known: Option<Manifest>| known.is_some_and(|known| known.generation >= manifest.generation);
+    if archive.read_manifest(manifest.name()).is_ok_and(|known| !counts(known)) {
+        let paths = segments.iter().map(|segment| archive.root().join(&segment.file.path));
+        let _ = remove_files(archive, paths);
+    }
 }
 
 /// Removes manifests, durably.

@@ -74,6 +74,8 @@ pub(in crate::archive) struct Rewrite<'a> {
 pub(in crate::archive) struct Rewritten {
     pub manifest: Manifest,
     pub removed_rows: u64,
+    /// Of these, how many were in damaged files that went whole: nobody has read them.
+    pub unread_rows: u64,
 }
 
 /// Copies, and commits. Ended or failed before the commit, it leaves nothing behind. The caller holds the
@@ -91,14 +93,15 @@ pub(in crate::archive) fn run(
         return Err(ArchiveError::DamagedSegment { path, what });
     }
     let targets = std::mem::take(&mut rewrite.targets);
-    let mut making = Making { archive, rewrite: &rewrite, watch, tmp: Vec::new(), done: 0, total: 0 };
+    let mut making =
+        Making { archive, rewrite: &rewrite, watch, tmp: Vec::new(), done: 0, total: 0, unread_rows: 0 };
     let made = making.all(targets);
-    let tmp = making.tmp;
+    let (tmp, unread_rows) = (making.tmp, making.unread_rows);
     let finish = |(segments, removed, links): Made| {
         let manifest = manifest(&rewrite, &segments, &removed);
         let _held = rewrite.agree.map(|agree| agree()).transpose()?;
         commit(archive, &rewrite.manifests, &manifest, &segments, &links)?;
-        Ok(Rewritten { manifest, removed_rows: removed.rows() })
+        Ok(Rewritten { manifest, removed_rows: removed.rows(), unread_rows })
     };
     made.and_then(finish).inspect_err(|_| {
         for path in &tmp {
@@ -135,6 +138,7 @@ struct Making<'a> {
     tmp: Vec<PathBuf>,
     done: u64,
     total: u64,
+    unread_rows: u64,
 }
 
 impl Making<'_> {
@@ -147,7 +151,10 @@ impl Making<'_> {
         self.total = dropped + targets.iter().flat_map(|t| &t.inputs).map(|file| file.rows).sum::<u64>();
         let (mut segments, mut removed, mut links) = (Vec::new(), Seqs::default(), Vec::new());
         for file in &rewrite.dropped {
-            removed.add(self.seqs(file)?);
+            removed.add(match self.seqs(file) {
+                Err(error) if error.is_damage() => self.seqs_unread(file, &error),
+                seqs => seqs?,
+            });
         }
         for target in targets {
             let (segment, gone) = self.one(target, &mut links)?;
@@ -155,9 +162,25 @@ impl Making<'_> {
             removed.add(gone);
         }
         for file in rewrite.kept.iter().filter(|file| file.kind == LINK_KIND) {
-            self.archive.read_links_of(file, rewrite.session.session_id, &mut links)?;
+            let known = links.len();
+            let read = self.archive.read_links_of(file, rewrite.session.session_id, &mut links);
+            match read {
+                Err(error) if error.is_damage() => {
+                    tracing::warn!("{}; its link events are left out of the index", error.describe());
+                    links.truncate(known);
+                }
+                read => read?,
+            }
         }
         Ok((segments, removed, links))
+    }
+
+    /// The numbers of a damaged file that goes whole, as its manifest knows them: how many, and between which. Those of
+    /// others that lie between are in their files.
+    fn seqs_unread(&mut self, file: &ManifestFile, error: &ArchiveError) -> Seqs {
+        tracing::warn!("{}; its {} messages go unread", error.describe(), file.rows);
+        self.unread_rows += file.rows;
+        Seqs::of(vec![(file.seq_min..file.seq_max.saturating_add(1)).into()], file.rows)
     }
 
     /// The numbers of a file that goes whole.

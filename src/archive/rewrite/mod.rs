@@ -31,6 +31,12 @@
 //!                                                 removed                     manifests and the sidecar removed
 //! ```
 //!
+//! A commit that fails without a cut removes its own segments at once, where its manifest is not in place: nothing would
+//! go by them, but a recorder may run for months before the next recovery.
+//!
+//! Damaged files that are to go whole go unread, by what their manifest says of them; those that stay keep nothing else
+//! from being rewritten, but are not copied.
+//!
 //! Of a session that has a manifest which cannot be read, nothing is removed: it may say what a file is for.
 //!
 //! Readers need no lock. A manifest that covers others counts alone, so every set of manifests that can be read

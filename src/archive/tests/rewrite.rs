@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::support::*;
 use crate::archive::rewrite::remove_session;
 use crate::archive::*;
-use crate::disk::{Disk, SimDisk};
+use crate::disk::{Disk, Fault, Operation, SimDisk};
 use crate::message::{Message, SessionHeader, SessionId};
 
 const MESSAGES: u64 = 60;
@@ -265,6 +265,37 @@ fn damage_is_not_copied() {
     assert!(matches!(error, ArchiveError::DamagedSegment { .. }), "{error}");
     assert_eq!(listed(&archive), before);
     assert_eq!(fs::read_dir(archive.layout().tmp()).unwrap().count(), 0);
+}
+
+#[test]
+fn segments_of_a_commit_that_fails_go_at_once() {
+    let template = Template::new();
+    let (mut before, mut after) = (0, 0);
+    for nth in 1.. {
+        let dir = template.copy();
+        let sim = SimDisk::new();
+        load(&sim, dir.path());
+        let archive = Archive::open_on(Arc::new(sim.clone()), dir.path()).unwrap();
+        sim.fail(Operation::Rename, nth, Fault::Error(std::io::ErrorKind::Other));
+        let ended = archive.compact(template.header.session_id, CompactOptions::default(), &Watch::NONE);
+        let manifests = archive.read_manifests().unwrap();
+        let named: Vec<_> =
+            manifests.iter().flat_map(|m| &m.files).map(|f| dir.path().join(&f.path)).collect();
+        let segments: Vec<_> =
+            sim.files().into_iter().filter(|path| path.starts_with(archive.layout().data())).collect();
+        let is_message = |path: &&std::path::PathBuf| !path.ends_with("schema.parquet");
+        let unnamed = segments.iter().filter(is_message).filter(|path| !named.contains(path)).count();
+        assert!(named.iter().all(|path| segments.contains(path)), "rename {nth}");
+        match ended {
+            Ok(_) => break,
+            Err(_) if manifests.iter().all(|manifest| manifest.generation == 0) => {
+                assert_eq!(unnamed, 0, "rename {nth}");
+                before += 1;
+            }
+            Err(_) => after += 1,
+        }
+    }
+    assert!(before > 5 && after > 0, "{before} {after}");
 }
 
 #[test]

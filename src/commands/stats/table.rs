@@ -68,6 +68,8 @@ fn summary(stats: &Stats) -> Vec<String> {
     };
     let from_us = stats.sessions.iter().map(|window| window.from_us).min().unwrap_or(0);
     let to_us = stats.sessions.iter().map(|window| window.to_us).max().unwrap_or(0);
+    let has_others = stats.groups.iter().any(|group| matches!(&*group.kind, "link" | "control"));
+    let others = if has_others { "" } else { "; link and control messages are not counted" };
     vec![
         format!("session   {sessions}"),
         format!(
@@ -76,7 +78,7 @@ fn summary(stats: &Stats) -> Vec<String> {
             format_time_s(to_us),
             human_us(stats.recorded_us)
         ),
-        format!("messages  {}, {} as received", human_count(stats.messages), human_size(stats.bytes)),
+        format!("messages  {}, {} as received{others}", human_count(stats.messages), human_size(stats.bytes)),
         format!("peaks     in {}", format_duration(Duration::from_micros(stats.bucket_us))),
     ]
 }

@@ -26,7 +26,7 @@ mod respell;
 #[cfg(test)]
 mod tests;
 
-use self::respell::respell;
+pub(super) use self::respell::respell;
 use super::declaration::{Declaration, Encrypted, Field, FieldType};
 use super::edit::{Edit, differences, edited, offset_in};
 use super::json;

@@ -20,7 +20,7 @@ const MILLISECOND: u32 = 3;
 
 /// The time of `field` that `whole` says with the part that is `written`, moved by `shift_us`; none if it is
 /// to stay.
-pub(super) fn respell(
+pub(in crate::decode) fn respell(
     field: &Field,
     whole: Written<'_>,
     written: Written<'_>,

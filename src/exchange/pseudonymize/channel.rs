@@ -1,8 +1,9 @@
 //! Channels: the topics and paths that messages came by.
 //!
 //! A level stays if it is one of the vendor's own words, one that the kind's declaration spells out, or one that was
-//! configured (a webhook's path, a topic filter) and does not look like a number or a key. Every other level, and
-//! every value of a query, is an identifier: it becomes what the same text becomes in a payload.
+//! configured (a webhook's path, a topic filter), if it neither looks like a number or a key nor is an identifier that
+//! was configured. Every other level, and every value of a query, is an identifier: it becomes what the same text becomes
+//! in a payload.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::names::Names;
+use super::settings::identifiers;
 use crate::decode::Declaration;
 
 /// The words of vendors' own topics and paths.
@@ -45,6 +47,8 @@ const KEY_MIN: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Words {
     known: BTreeSet<String>,
+    /// What the settings call by name: no word, whatever it looks like.
+    ids: BTreeSet<String>,
     /// A webhook's path, with all below it.
     path: Option<String>,
     /// What says where a source is goes.
@@ -53,16 +57,13 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn new(settings: &Value, hides_places: bool) -> Self {
-        let text = |name: &str| settings.get(name).and_then(Value::as_str);
-        let is_webhook = text("transport") == Some("webhook");
-        let path = text("path").filter(|_| is_webhook).map(str::to_owned);
-        let mut words = Self { known: BTreeSet::new(), path, hides_places };
+        let path = settings.get("path").and_then(Value::as_str).map(str::to_owned);
+        let mut ids = Vec::new();
+        identifiers(settings, &mut ids);
+        let ids = ids.into_iter().collect();
+        let mut words = Self { known: BTreeSet::new(), ids, path, hides_places };
         for filter in settings.get("topics").and_then(Value::as_array).into_iter().flatten() {
             words.add(filter.as_str().unwrap_or_default());
-        }
-        // What the settings call by name is none of these.
-        for id in ["access_key", "client_id", "app_id"].iter().filter_map(|name| text(name)) {
-            words.known.remove(id);
         }
         words
     }
@@ -80,7 +81,7 @@ impl Words {
     }
 
     fn has(&self, level: &str) -> bool {
-        WORDS.contains(&level) || self.known.contains(level)
+        WORDS.contains(&level) || (self.known.contains(level) && !self.ids.contains(level))
     }
 
     /// The channel, with names in it replaced.
@@ -91,6 +92,7 @@ impl Words {
         };
         let own = self.path.as_deref().filter(|own| path.strip_prefix(*own).is_some_and(is_below));
         let (own, rest) = path.split_at(own.map_or(0, str::len));
+        let own = own.split('/').map(|level| self.own(level, names)).collect::<Vec<_>>().join("/");
         let levels: Vec<String> = rest.split('/').map(|level| self.level(level, names)).collect();
         let mut new = format!("{own}{}", levels.join("/"));
         if let Some(query) = query {
@@ -99,6 +101,12 @@ impl Words {
             new.push_str(&pairs.join("&"));
         }
         new
+    }
+
+    /// A level of a webhook's path.
+    fn own(&self, level: &str, names: &mut Names) -> String {
+        let is_kept = is_word(level) && !self.ids.contains(level);
+        if is_kept { level.to_owned() } else { self.level(level, names) }
     }
 
     fn level(&self, level: &str, names: &mut Names) -> String {
@@ -167,6 +175,16 @@ mod tests {
             words.channel("/hooks/ward-33", &mut names),
             format!("/{}/{}", names.name("hooks"), names.name("ward-33"))
         );
+        let path = "/hooks/8231020045/9f8b2c4d6e1a3f5b7c9d/ward/attic";
+        let words =
+            Words::new(&json!({"path": path, "sensors": ["attic"], "topics": ["attic/hall/#"]}), false);
+        let (number, key) = (names.name("8231020045"), names.name("9f8b2c4d6e1a3f5b7c9d"));
+        let attic = names.name("attic");
+        assert_eq!(
+            words.channel(&format!("{path}/A_1"), &mut names),
+            format!("/hooks/{number}/{key}/ward/{attic}/{sensor}")
+        );
+        assert_eq!(words.channel("attic/hall", &mut names), format!("{attic}/hall"));
         assert_eq!(
             Words::default().channel("/v1/iot/tokens?sn=A_1", &mut names),
             format!("/v1/iot/tokens?sn={sensor}")

@@ -23,6 +23,7 @@ fn is_longitude(field: &Field) -> bool {
 pub(super) struct Shade<'a> {
     pub(super) names: &'a mut Names,
     pub(super) told: &'a mut Told,
+    pub(super) shift_us: i64,
     pub(super) turn: Option<Turn>,
     pub(super) keep_text: bool,
     pub(super) is_on_earth: bool,
@@ -89,5 +90,13 @@ impl Mask for Shade<'_> {
 
     fn dropped(&mut self) {
         self.told.dropped_values += 1;
+    }
+
+    fn shift_us(&self) -> i64 {
+        self.shift_us
+    }
+
+    fn unmoved(&mut self) {
+        self.told.dropped_times += 1;
     }
 }

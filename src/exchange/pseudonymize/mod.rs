@@ -5,7 +5,7 @@
 //! ```text
 //! identifier, credential   a pseudonym (names): the same for the same, everywhere, under the same key
 //! text                     the same, whole: people write names into it; or numbers and keys in it (`keep_text`)
-//! time                     moved, where a shift is wanted (crate::decode::Rebase)
+//! time                     moved, where a shift is wanted; left out where its spelling cannot say it then
 //! location                 turned, where that is wanted (place); cells, addresses and the like are then pseudonyms
 //! health, state,           as they are
 //! measurement
@@ -36,7 +36,6 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -47,7 +46,7 @@ pub use self::place::Turn;
 use super::export::Change;
 use super::header::session_header;
 use crate::archive::{Archive, ArchiveError, ScanOptions, Sidecar};
-use crate::decode::{Conceal, Declaration, Decoder, Rebase};
+use crate::decode::{Conceal, Declaration, Decoder};
 use crate::message::{Row, SessionHeader, SessionId};
 use crate::secret::Secret;
 
@@ -93,6 +92,8 @@ pub struct Told {
     pub replaced: u64,
     /// Values in payloads that no declaration names, or that are not what it says.
     pub dropped_values: u64,
+    /// Of these, times that cannot be written as they are spelled, once they are moved.
+    pub dropped_times: u64,
     /// Messages by vendor and kind.
     pub left_out: BTreeMap<String, u64>,
 }
@@ -129,7 +130,6 @@ struct Source {
 /// How rows of a kind are read, changed and read again.
 struct Kind {
     conceal: Conceal,
-    rebase: Option<Rebase>,
     decoder: Decoder,
     decoded: u32,
     /// It says where on earth something is.
@@ -206,7 +206,7 @@ impl Pseudonymize {
     fn source_name(&mut self, name: &str, settings: &Value) -> String {
         let mut ids = Vec::new();
         settings::identifiers(settings, &mut ids);
-        if ids.iter().any(|id| id.len() > 3 && name.contains(id.as_str())) {
+        if ids.iter().any(|id| name == id || (id.len() > 3 && name.contains(id.as_str()))) {
             return self.names.name(name);
         }
         name.to_owned()
@@ -239,18 +239,12 @@ impl Pseudonymize {
         let mut shade = Shade {
             names: &mut self.names,
             told: &mut self.told,
+            shift_us: self.shift_us,
             turn: self.turn,
             keep_text: self.keep_text,
             is_on_earth: kind.is_on_earth,
         };
-        let rebase = kind.rebase.as_ref();
-        let moved = rebase.and_then(|rebase| rebase.payload(&row.payload, self.shift_us));
-        let payload = moved.as_deref().unwrap_or(&row.payload);
-        let clear = row.clear.as_deref().map(|clear| {
-            let moved = rebase.and_then(|rebase| rebase.clear(clear, self.shift_us));
-            moved.map_or_else(|| Bytes::copy_from_slice(clear), Bytes::from)
-        });
-        let payload = kind.conceal.message(payload, clear.as_deref(), &mut shade)?;
+        let payload = kind.conceal.message(&row.payload, row.clear.as_deref(), &mut shade)?;
         let decoded = kind.decoder.push(&new.channel, &payload);
         let row = match decoded.error {
             Some(_) => None,
@@ -274,7 +268,6 @@ impl Kind {
     fn new(declaration: &Declaration) -> Option<Self> {
         Some(Self {
             conceal: Conceal::new(declaration)?,
-            rebase: Rebase::new(std::slice::from_ref(declaration)),
             decoder: Decoder::new(Some(declaration)),
             decoded: 0,
             is_on_earth: declaration.fields().iter().any(is_on_earth),

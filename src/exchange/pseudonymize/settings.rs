@@ -23,13 +23,12 @@ const NAMES: [&str; 10] = [
     "sn",
 ];
 
-/// Topics, topic filters, lists of them, and objects by them.
-const TOPICS: [&str; 3] = ["topics", "topic", "granted_qos"];
+/// Topics, topic filters, lists of them, and objects by them; a webhook's path, which a replay pushes to.
+const TOPICS: [&str; 4] = ["topics", "topic", "granted_qos", "path"];
 
-/// Words and numbers of ours. A webhook's path is where a replay pushes to.
-const OURS: [&str; 37] = [
+/// Words and numbers of ours.
+const OURS: [&str; 36] = [
     "transport",
-    "path",
     "qos",
     "clean_session",
     "units",
@@ -140,9 +139,7 @@ fn ours(name: &str, value: &Value) -> Value {
         is_word(text) && text.bytes().all(|b| b.is_ascii_lowercase() || b"_-0123456789".contains(&b))
     };
     match value {
-        Value::String(text) if !matches!(name, "path" | "timezone" | "header") && !is_ours(text) => {
-            Value::Null
-        }
+        Value::String(text) if !matches!(name, "timezone" | "header") && !is_ours(text) => Value::Null,
         other => other.clone(),
     }
 }
@@ -177,5 +174,8 @@ mod tests {
             "locations": [number(&twelve), number(&seven)], "tenant_id": null, "renew_every_ms": 55_000}});
         assert_eq!(serde_json::from_slice::<Value>(&new).unwrap(), expected);
         assert_eq!(link(b"{\"x\": 1}", &words, &mut names, 0), None);
+        let settings = json!({"path": "/hooks/8231020045"});
+        let shown = shown(&settings, &Words::new(&settings, false), &mut names, 0);
+        assert_eq!(shown, json!({"path": format!("/hooks/{}", names.name("8231020045"))}));
     }
 }

@@ -12,6 +12,7 @@ use crate::envelope::Envelope;
 use crate::exchange::export::export;
 use crate::exchange::tests::{all, archive_of, assert_clean, header};
 use crate::exchange::{Format, reel};
+use crate::message::Selection;
 
 const KEY: &str = "a key that nobody guesses";
 const SN: &str = "ATR_GN_P4-250120-09527";
@@ -321,6 +322,61 @@ fn times_move_together() {
     let (of_key, _) = hidden(&archive, &kept, Wanted { time: Some(TimeShift::OfKey), ..wanted(KEY) });
     let back_us = of_key[0].0.received_at_us - of_key[0].1.received_at_us;
     assert!(back_us >= WEEK_US && back_us % WEEK_US == 0);
+}
+
+#[test]
+fn a_time_that_cannot_be_moved_goes() {
+    let dir = quick_dir();
+    let (archive, mut kept) = archive(dir.path());
+    kept.retain(|row| {
+        &*row.kind == "location" && &*row.vendor == "jointech" && text(row).contains("gpsTime")
+    });
+    // Beyond the last year that four digits can say.
+    let shift = |years: i64| TimeShift::By(years * 366 * 86_400_000_000);
+    for (years, dropped) in [(-3_000, true), (20, false)] {
+        let (pairs, told) = hidden(&archive, &kept, Wanted { time: Some(shift(years)), ..wanted(KEY) });
+        assert_eq!((told.dropped_times > 0, pairs.is_empty()), (dropped, false), "{told:?}");
+        for (old, new) in &pairs {
+            assert_eq!(new.event_at_us.is_none(), dropped || old.event_at_us.is_none(), "{}", text(new));
+            for word in text(old).split('"').filter(|word| word.len() >= 19 && word.starts_with("20")) {
+                assert!(!text(new).contains(word), "{word} is in {}", text(new));
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_in_a_reel_says_when_it_was_made() {
+    let dir = quick_dir();
+    let (archive, kept) = archive(&dir.path().join("a"));
+    let shift_us = -37 * 86_400_000_000;
+    // With others between them, of which the manifest says that they were left out.
+    let vendors = vec!["delicode".to_owned(), "jointech".to_owned()];
+    let options =
+        ScanOptions { selection: Selection { vendors, ..Selection::default() }, ..ScanOptions::default() };
+    let write = |name: &str| {
+        let file = dir.path().join(name);
+        let wanted = Wanted { time: Some(TimeShift::By(shift_us)), ..wanted(KEY) };
+        let mut change = Pseudonymize::new(&archive, &options, wanted).unwrap();
+        export(&archive, &options, Format::Reel, &file, &mut change, &|_, _| ()).unwrap();
+        file
+    };
+    let (one, again) = (write("one.reel"), write("again.reel"));
+    assert!(std::fs::read(&one).unwrap() == std::fs::read(again).unwrap(), "the same gives the same bytes");
+    let end_us = kept.iter().map(|row| row.received_at_us).max().unwrap() + shift_us;
+    let reel = reel::open(&one).unwrap();
+    let (mut said, mut removed) = (0, false);
+    for manifest in std::fs::read_dir(reel.archive().layout().manifests()).unwrap() {
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(manifest.unwrap().path()).unwrap()).unwrap();
+        removed |= manifest["removed"].is_array();
+        let times = [&manifest["sealed_at"], &manifest["removed"][0]["at"]];
+        for time in times.into_iter().filter_map(Value::as_str) {
+            assert!(time <= crate::archive::format_us(end_us).as_str(), "{time}");
+            said += 1;
+        }
+    }
+    assert!(said > 1 && removed);
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Upkeep {
                 Turn::GaveWay
             }
             Err(error) => {
-                failed(&self.keeping, &job.to_string(), &error);
+                failed(&self.keeping, &job.to_string(), &chain(&error));
                 Turn::Done
             }
         }
@@ -124,8 +124,11 @@ impl Upkeep {
                         status.pruned_messages += pruned.messages;
                         status.pruned_bytes += pruned.bytes;
                     });
+                    if let Some(what) = pruned.damaged.first() {
+                        failed(keeping, &format!("of session {name} not all can be pruned"), what);
+                    }
                 }
-                Err(error) => failed(keeping, &format!("session {name} cannot be pruned"), &error),
+                Err(error) => failed(keeping, &format!("session {name} cannot be pruned"), &chain(&error)),
             }
             Ok(())
         })
@@ -164,8 +167,8 @@ impl Upkeep {
     }
 }
 
-fn failed(keeping: &Keeping, what: &str, error: &ArchiveError) {
-    let text = format!("{what}: {}", chain(error));
+fn failed(keeping: &Keeping, what: &str, why: &str) {
+    let text = format!("{what}: {why}");
     tracing::warn!("upkeep passes over it until tomorrow: {text}");
     keeping.note(|status| {
         status.failed_sessions += 1;
