@@ -13,6 +13,11 @@ impl Archive {
         Ok(segments.iter().map(|segment| segment.received_max_us).max())
     }
 
+    /// The session that began last.
+    pub fn newest_session(&self) -> Result<Option<SessionId>, ArchiveError> {
+        Ok(self.catalog()?.sessions()?.into_iter().map(|session| session.session_id).max())
+    }
+
     /// The names of a session's clips.
     pub fn clip_names(&self, session_id: SessionId) -> Result<Vec<String>, ArchiveError> {
         let sidecar = self.read_sidecar(session_id)?;
