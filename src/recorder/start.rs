@@ -127,7 +127,8 @@ impl Recorder {
         let rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
 
         // From here on something is written.
-        let Opened { archive, lock, recovered, newest_us, before } = open_archive(config, options.disk).await?;
+        let Opened { archive, lock, recovered, newest_us, before } =
+            open_archive(config, options.disk).await?;
         let lock = Arc::new(lock);
         let headers: Vec<SourceHeader> = config.sources.iter().map(vendors::source_header).collect();
         let started = clock.now();
