@@ -174,7 +174,8 @@ fn count_files(folder: &Path) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_month_leaves_memory_descriptors_and_files_as_they_were_and_every_count_exact() {
     let _alone = ALONE.lock().await;
-    let days: i64 = std::env::var("TELEREEL_DAYS").map_or(30, |days| days.parse().unwrap());
+    let days: i64 =
+        std::env::var("TELEREEL_DAYS").map_or(30, |days| days.parse().unwrap()).max(RETAIN_DAYS + 5);
     let folder = folder();
     let time = Time::at(START_US);
     let (mut vendors, mut settings) = Vendors::start(folder.path()).await;
@@ -197,7 +198,7 @@ async fn a_month_leaves_memory_descriptors_and_files_as_they_were_and_every_coun
         vendors.peers.iter().for_each(Peer::say_again);
         post(&recorder, "/city", r#"{"appId":"1","type":"text","deviceSN":"C1","data":{"n":1}}"#).await;
         vendors.posted += 1;
-        time.until("all heard", || vendors.are_heard(&recorder)).await;
+        time.until_after("all heard", step, 200, || vendors.are_heard(&recorder)).await;
         vendors.note(time.now().wall_us);
         time.until("sealed", || recorder.status().sealing.unsealed_parts <= 1).await;
         let keeping = recorder.status_source().keeping().clone();

@@ -83,7 +83,7 @@ impl Time {
                 biased;
                 summary = stopped.as_mut() => return summary.unwrap(),
                 () = async {
-                    for _ in 0..50 {
+                    for _ in 0..500 {
                         tokio::task::yield_now().await;
                     }
                 } => self.pass(Duration::from_millis(10)).await,

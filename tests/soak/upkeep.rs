@@ -84,7 +84,7 @@ async fn upkeep_beside_a_recording_prunes_compacts_tells_and_disturbs_nothing() 
     let folder = folder();
     let archive = prepare(folder.path()).await;
     let before = sessions(&archive);
-    assert!(before.values().all(|session| session.segments > 4), "{before:?}");
+    assert!(before.values().all(|session| session.segments >= 4), "{before:?}");
     // One old segment has changed since.
     let damaged = before[&name(7)].session_id.to_string();
     let segment = files(&archive.root().join("data"), &damaged).into_keys().next().unwrap();
@@ -145,7 +145,8 @@ async fn upkeep_beside_a_recording_prunes_compacts_tells_and_disturbs_nothing() 
     live += messages_meanwhile(&recorder, &time, "2026-10-12").await;
     assert_eq!((doing(&recorder).failed_sessions, doing(&recorder).error), (0, None));
     let left = sessions(&archive);
-    assert!(left.values().map(|session| session.bytes_stored).sum::<u64>() <= room);
+    let over = left.values().filter(|session| session.ended.is_some());
+    assert!(over.map(|session| session.bytes_stored).sum::<u64>() <= room, "{left:?}");
     assert!(left.contains_key("live") && !left.contains_key(&name(4)), "the oldest go first: {left:?}");
 
     let summary = time.stop(recorder).await;
@@ -175,6 +176,8 @@ async fn a_stop_in_the_midst_of_upkeep_waits_for_nothing_and_leaves_all_whole() 
     let began = Instant::now();
     time.stop(recorder).await;
     assert!(began.elapsed() < Duration::from_secs(10));
+    // Its thread may be at a file for a moment.
+    time.until("the archive is free", || !archive.is_locked()).await;
     assert_clean(&archive);
     let halfway = sessions(&archive);
     let is_left = |(name, of): (&String, &SessionSummary)| halfway[name].segments == of.segments;
