@@ -83,7 +83,11 @@ static DIALECTS: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
     for line in KEYWORDS.lines().filter(|line| !line.starts_with('#')) {
         match line.strip_prefix('[') {
             Some(heading) => dialect = heading.trim_end_matches(']'),
-            None => line.split(' ').for_each(|word| drop(dialects.entry(word).or_insert(dialect))),
+            None => {
+                for word in line.split(' ') {
+                    dialects.entry(word).or_insert(dialect);
+                }
+            }
         }
     }
     dialects

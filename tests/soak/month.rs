@@ -198,12 +198,12 @@ async fn a_month_leaves_memory_descriptors_and_files_as_they_were_and_every_coun
         vendors.peers.iter().for_each(Peer::say_again);
         post(&recorder, "/city", r#"{"appId":"1","type":"text","deviceSN":"C1","data":{"n":1}}"#).await;
         vendors.posted += 1;
-        time.until_after("all heard", step, 200, || vendors.are_heard(&recorder)).await;
+        time.until_after("all heard", step, 20, || vendors.are_heard(&recorder)).await;
         vendors.note(time.now().wall_us);
         time.until("sealed", || recorder.status().sealing.unsealed_parts <= 1).await;
         let keeping = recorder.status_source().keeping().clone();
         let is_done = || keeping.status().is_some_and(|upkeep| upkeep.state == Doing::Idle);
-        time.until_after("upkeep", Duration::from_millis(10), 1_000, is_done).await;
+        time.until_done("upkeep", is_done).await;
 
         if hour_of_day == 6 {
             let upkeep = keeping.status().unwrap();

@@ -74,7 +74,7 @@ async fn messages_meanwhile(recorder: &Recorder, time: &Time, since: &str) -> u6
         post(recorder, "/hook", "{\"live\":true}").await;
         time.pass(Duration::from_millis(10)).await;
         messages += 1;
-        assert!(began.elapsed() < Duration::from_secs(60), "{upkeep:?}");
+        assert!(began.elapsed() < Duration::from_secs(300), "{upkeep:?}");
     }
 }
 
