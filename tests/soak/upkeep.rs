@@ -136,9 +136,10 @@ async fn upkeep_beside_a_recording_prunes_compacts_tells_and_disturbs_nothing() 
     time.pass(Duration::from_secs(23 * 3_600)).await;
     time.until("the next session", || recorder.status().session == "live-2").await;
     fs::write(&segment, whole).unwrap();
-    // From now on no more than two days have room.
-    let room: u64 =
-        sessions(&archive).values().filter(|of| of.name > name(8)).map(|of| of.bytes_stored).sum();
+    time.until("the session before it over", || sessions(&archive)["live"].ended.is_some()).await;
+    // From now on there is room for this one and for two of the old days.
+    let bytes = |name: &str| sessions(&archive)[name].bytes_stored;
+    let room = bytes("live") + bytes(&name(8)) + bytes(&name(9));
     settings.archive.retain_max_bytes = Some(room);
     recorder.reload(&settings).await.unwrap();
     time.pass(Duration::from_micros(2 * HOUR_US as u64)).await;
