@@ -1,7 +1,7 @@
 //! A recorder for a month, and under a wall clock that is set: with real sockets, threads and files, and a time that the
 //! test moves on.
 //!
-//! The month takes seconds. `TELEREEL_DAYS` makes it longer.
+//! Two weeks of the month are a run; `TELEREEL_DAYS=30` makes it whole.
 
 #![allow(
     clippy::unwrap_used,
