@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -25,6 +26,9 @@ pub enum Clock {
     Manual(Arc<ManualClock>),
 }
 
+/// A clock that is moved by hand wakes nobody: a thread that waits for it looks at it this often.
+const MANUAL_LOOK: Duration = Duration::from_millis(1);
+
 /// A clock that stands until it is moved.
 #[derive(Debug, Default)]
 pub struct ManualClock {
@@ -43,6 +47,14 @@ impl Clock {
             },
         }
     }
+
+    /// How long a thread may sleep that is to see `time` pass.
+    pub fn sleep_at_most(&self, time: Duration) -> Duration {
+        match self {
+            Clock::System => time,
+            Clock::Manual(_) => time.min(MANUAL_LOOK),
+        }
+    }
 }
 
 impl ManualClock {
@@ -55,6 +67,11 @@ impl ManualClock {
     pub fn advance_ns(&self, ns: u64) {
         self.steady_ns.fetch_add(ns, Ordering::AcqRel);
         self.wall_us.fetch_add((ns / 1_000) as i64, Ordering::AcqRel);
+    }
+
+    /// Sets the wall clock on, or back, by so many microseconds. No time passes.
+    pub fn step_wall_us(&self, us: i64) {
+        self.wall_us.fetch_add(us, Ordering::AcqRel);
     }
 }
 

@@ -18,7 +18,10 @@ use crate::clock::Now;
 /// The kinds that every vendor has after its own, in this order.
 pub const COMMON_KINDS: [&str; 3] = ["control", "link", "other"];
 
-/// One recording's identity: a UUIDv7, so that ids sort by the time they were made.
+/// The time part of an id has 48 bits.
+const MILLIS_MAX: i64 = (1 << 48) - 1;
+
+/// One recording's identity: a UUIDv7, so that ids sort by when their sessions began.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Uuid);
@@ -28,6 +31,15 @@ impl SessionId {
     pub fn new(wall_us: i64, random: [u8; 10]) -> Self {
         let millis = u64::try_from(wall_us / 1_000).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// The same for a session that begins after another: its id is the later one, whatever the wall clock says by now.
+    pub fn after(before: Option<Self>, wall_us: i64, random: [u8; 10]) -> Self {
+        let later_us = before.map_or(0, |Self(before)| {
+            let millis = before.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+            (millis + 1).min(MILLIS_MAX) * 1_000
+        });
+        Self::new(wall_us.max(later_us), random)
     }
 
     /// The 16 bytes in the order in which they are printed.
@@ -283,5 +295,18 @@ mod tests {
         let late = SessionId::new(2_000_000, [0; 10]);
         assert!(early < late);
         assert_eq!(early.to_string().parse::<SessionId>().unwrap(), early);
+    }
+
+    #[test]
+    fn an_id_sorts_behind_the_one_before_it_by_whatever_clock() {
+        let first = SessionId::after(None, 5_000_999, [0xFF; 10]);
+        assert_eq!(first, SessionId::new(5_000_000, [0xFF; 10]));
+        for wall_us in [i64::MIN, 0, 5_000_000, 5_001_000] {
+            assert!(SessionId::after(Some(first), wall_us, [0; 10]) > first, "{wall_us}");
+        }
+        assert_eq!(SessionId::after(Some(first), 9_000_000, [7; 10]), SessionId::new(9_000_000, [7; 10]));
+        // Somebody's who has come to the end of time.
+        let last = SessionId::new(MILLIS_MAX * 1_000, [0; 10]);
+        assert!(SessionId::after(Some(last), 0, [1; 10]) > last);
     }
 }

@@ -184,11 +184,10 @@ pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, Archi
     }
 }
 
-/// The one that is being recorded, or the one that ended last. By their ends: a clock that is set back while a session
-/// rolls into the next makes the next begin before it.
+/// The one that began last. By their ids, which follow one another though a clock is set back; of sessions that came in,
+/// by their starts.
 fn latest(sessions: &[SessionRow]) -> usize {
-    let end = |at: &usize| (sessions[*at].ended_at_us.unwrap_or(i64::MAX), sessions[*at].started_at_us, *at);
-    (0..sessions.len()).max_by_key(end).unwrap_or(0)
+    (0..sessions.len()).max_by_key(|&at| sessions[at].session_id).unwrap_or(0)
 }
 
 fn not_found(wanted: &str, sessions: &[SessionRow]) -> ArchiveError {
@@ -250,12 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_is_the_one_that_ended_last_or_has_not_ended() {
-        let mut all = [session("after", 1), session("before", 2)];
-        (all[0].ended_at_us, all[1].ended_at_us) = (Some(9), Some(8));
+    fn the_latest_is_the_one_that_began_last_whatever_its_clock_said() {
+        let mut all = [session("after", 2), session("before", 1)];
+        (all[0].started_at_us, all[0].ended_at_us) = (1, Some(2));
+        (all[1].started_at_us, all[1].ended_at_us) = (8, Some(9));
         assert_eq!(pick(&all, "latest").unwrap(), 0);
-        all[1].ended_at_us = None;
-        assert_eq!(pick(&all, "latest").unwrap(), 1);
     }
 
     #[test]

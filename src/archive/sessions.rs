@@ -18,6 +18,11 @@ impl Archive {
         Ok(segments.iter().map(|segment| segment.received_max_us).max())
     }
 
+    /// The session that began last.
+    pub fn newest_session(&self) -> Result<Option<SessionId>, ArchiveError> {
+        Ok(self.catalog()?.sessions()?.into_iter().map(|session| session.session_id).max())
+    }
+
     /// The names of a session's clips, as far as they can be read: damage must not keep a session from being removed.
     pub fn clip_names(&self, session_id: SessionId) -> Result<Vec<String>, ArchiveError> {
         let sidecar = match self.read_sidecar(session_id) {

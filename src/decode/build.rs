@@ -343,7 +343,7 @@ impl Source<'_> {
 
     fn line(&self, offset: usize) -> usize {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        1 + before.iter().filter(|b| **b == b'\n').count()
+        1 + memchr::memchr_iter(b'\n', before).count()
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a column's name may not be, and how it ends.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// Columns of every file and of every view, and the folders' names.
 pub(super) const ENVELOPE: [&str; 27] = [
     "site",
@@ -70,13 +73,22 @@ const KEYWORDS: &str = include_str!("../../schema/sql_keywords.txt");
 
 /// The dialect in which `name` is a keyword.
 pub(super) fn keyword_of(name: &str) -> Option<&'static str> {
-    let mut dialect = None;
+    DIALECTS.get(name).copied()
+}
+
+/// The first dialect of each word: a declaration asks for each of its names, and is read anew for each part that is
+/// sealed.
+static DIALECTS: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
+    let (mut dialects, mut dialect) = (HashMap::new(), "");
     for line in KEYWORDS.lines().filter(|line| !line.starts_with('#')) {
-        if let Some(heading) = line.strip_prefix('[') {
-            dialect = Some(heading.trim_end_matches(']'));
-        } else if line.split(' ').any(|word| word == name) {
-            return dialect;
+        match line.strip_prefix('[') {
+            Some(heading) => dialect = heading.trim_end_matches(']'),
+            None => {
+                for word in line.split(' ') {
+                    dialects.entry(word).or_insert(dialect);
+                }
+            }
         }
     }
-    None
-}
+    dialects
+});

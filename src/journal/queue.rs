@@ -25,9 +25,6 @@ const WAKE_BYTES: usize = 1 << 20;
 /// What a waiting message takes beside its bytes: its place in the queue, which may be half empty.
 const ENTRY_BYTES: usize = 2 * size_of::<Entry>();
 
-/// A clock that is moved by hand wakes nobody, so the writer looks at it this often.
-const MANUAL_LOOK_NS: u64 = 1_000_000;
-
 /// Something for the writer to do, in order.
 #[derive(Debug)]
 pub(super) enum Entry {
@@ -151,8 +148,8 @@ impl Shared {
                     return queue;
                 }
                 Some(ns) => {
-                    let ns = if matches!(self.clock, Clock::Manual(_)) { ns.min(MANUAL_LOOK_NS) } else { ns };
-                    let woken = self.work.wait_timeout(queue, Duration::from_nanos(ns));
+                    let time = self.clock.sleep_at_most(Duration::from_nanos(ns));
+                    let woken = self.work.wait_timeout(queue, time);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),

@@ -32,7 +32,8 @@ pub async fn begin(
     sources: Vec<SourceHeader>,
 ) -> Result<Begun, RecordError> {
     let started = running.clock().now();
-    let mut header = new_header(name, &running.session().site, sources, started)?;
+    let old = running.session();
+    let mut header = new_header(name, &old.site, sources, started, Some(old.session_id))?;
     let archive = running.archive().clone();
     let header = run_blocking(move || archive.begin_session(&mut header).map(|()| header)).await??;
     Ok(Begun { header, started_ns: started.steady_ns })

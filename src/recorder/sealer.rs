@@ -108,10 +108,13 @@ impl Sealer {
             let next = if self.waiting.is_empty() && lock(&self.sealing.endings).is_empty() {
                 parts.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                parts.recv_timeout(END_LOOK)
+                parts.recv_timeout(self.sealing.clock.sleep_at_most(END_LOOK))
             };
             match next {
-                Ok(part) => self.seal(part),
+                Ok(part) => {
+                    self.seal(part);
+                    self.end_sessions(false);
+                }
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -177,6 +180,9 @@ impl Sealer {
     /// (a part is closed before the next is opened), and all of them `at_the_end`. A session of which
     /// a part is left is not ended here: its count of messages would be wrong.
     pub(super) fn end_sessions(&mut self, at_the_end: bool) {
+        if lock(&self.sealing.endings).is_empty() {
+            return;
+        }
         let journal = self.archive.layout().journal();
         let left: Vec<SessionId> = match self.archive.disk().list(&journal) {
             Ok(files) => {

@@ -130,12 +130,13 @@ impl Recorder {
 
         // From here on something is written.
         let shares = Shares::of(config.limits.memory, &config.sources);
-        let (archive, lock, recovered, newest_us) = open_archive(config, &shares, options.disk).await?;
+        let Opened { archive, lock, recovered, newest_us, before } =
+            open_archive(config, &shares, options.disk).await?;
         let lock = Arc::new(lock);
         let headers: Vec<SourceHeader> = config.sources.iter().map(vendors::source_header).collect();
         let started = clock.now();
-        let mut header =
-            new_header(options.session.as_deref(), &config.archive.site, headers.clone(), started)?;
+        let site = &config.archive.site;
+        let mut header = new_header(options.session.as_deref(), site, headers.clone(), started, before)?;
         let begun = archive.clone();
         let header = run_blocking(move || begun.begin_session(&mut header).map(|()| header)).await??;
 
@@ -310,12 +311,22 @@ pub(super) fn server_tls(
     config.map(Some).map_err(|source| RecordError::Tls { of: of.to_owned(), source })
 }
 
-/// With when the newest of what it holds was received.
+/// An archive that is ours, and as good as it gets.
+struct Opened {
+    archive: Archive,
+    lock: Lock,
+    recovered: RecoverReport,
+    /// When the newest of what it holds was received.
+    newest_us: Option<i64>,
+    /// The session that began last.
+    before: Option<SessionId>,
+}
+
 async fn open_archive(
     config: &Config,
     shares: &Shares,
     disk: Option<Arc<dyn Disk>>,
-) -> Result<(Archive, Lock, RecoverReport, Option<i64>), RecordError> {
+) -> Result<Opened, RecordError> {
     let root: PathBuf = config.archive.path.clone();
     let site = config.archive.site.clone();
     let group_readable = config.archive.group_readable;
@@ -330,7 +341,8 @@ async fn open_archive(
         let lock = archive.lock()?;
         let recovered = archive::recover(&archive)?;
         let newest_us = archive.newest_received_us()?;
-        Ok((archive, lock, recovered, newest_us))
+        let before = archive.newest_session()?;
+        Ok(Opened { archive, lock, recovered, newest_us, before })
     })
     .await?
 }
@@ -349,12 +361,13 @@ pub async fn run_blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(thread)
 }
 
-/// A session that begins now. Without a name of the user's it is named after its start.
+/// A session that begins now, after all others. Without a name of the user's it is named after its start.
 pub fn new_header(
     name: Option<&str>,
     site: &str,
     sources: Vec<SourceHeader>,
     now: Now,
+    before: Option<SessionId>,
 ) -> Result<SessionHeader, RecordError> {
     let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
     let name = match name {
@@ -362,7 +375,7 @@ pub fn new_header(
         None => named_after(now.wall_us),
     };
     Ok(SessionHeader {
-        session_id: SessionId::new(now.wall_us, rng.random()),
+        session_id: SessionId::after(before, now.wall_us, rng.random()),
         name,
         site: site.to_owned(),
         started_at_us: now.wall_us,

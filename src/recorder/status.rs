@@ -238,7 +238,12 @@ impl StatusSource {
     pub fn status(&self) -> Status {
         let running = &*self.0;
         let now = running.clock.now();
-        let (session, watched) = (self.session(), self.watched());
+        // Of its header only these: it holds all declarations.
+        let (session_id, session) = {
+            let sessions = self.sessions();
+            (sessions.current.session_id, sessions.current.name.clone())
+        };
+        let watched = self.watched();
         let durable = running.journal.durable().borrow().clone();
         let progress = running.journal.progress();
         let ago_ns = |since_ns: u64| now.steady_ns.saturating_sub(since_ns);
@@ -251,8 +256,8 @@ impl StatusSource {
         let accepting = running.journal.accepting();
         let free = running.archive.disk().free_bytes(&running.root).ok();
         Status {
-            session_id: session.session_id,
-            session: session.name,
+            session_id,
+            session,
             started_at: rfc3339(running.started.wall_us),
             duration_ns: now.steady_ns.saturating_sub(running.started.steady_ns),
             archive: running.root.display().to_string(),

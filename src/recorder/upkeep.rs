@@ -116,9 +116,19 @@ impl Keeping {
         *lock(&self.stopped)
     }
 
-    /// Waits so long, or until it is stopped.
-    fn pause(&self, time: Duration) {
-        let _ = self.wake.wait_timeout_while(lock(&self.stopped), time, |stopped| !*stopped);
+    /// Waits until so much time has passed, or it is stopped.
+    fn pause(&self, clock: &Clock, time: Duration) {
+        let since_ns = clock.now().steady_ns;
+        let mut stopped = lock(&self.stopped);
+        while !*stopped {
+            let passed = Duration::from_nanos(clock.now().steady_ns.saturating_sub(since_ns));
+            let left = time.saturating_sub(passed);
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.wake.wait_timeout(stopped, clock.sleep_at_most(left));
+            stopped = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -215,13 +225,13 @@ pub fn start(
         // Of this thread alone. Where it is refused, upkeep still stands still while there is much to do.
         let _ = rustix::process::nice(19);
         while !keeping.is_stopped() {
-            let pause = || keeping.pause(LOAD_LOOK);
+            let pause = || keeping.pause(&clock, LOAD_LOOK);
             let pacing = Pacing { keeping: &keeping, clock: &clock, load: &load, pause: &pause };
             let goes_on = || pacing.goes_on();
             match upkeep.turn(clock.now(), &Watch { tell: &|_, _| (), goes_on: &goes_on }) {
                 Turn::Done => {}
-                Turn::Idle => keeping.pause(LOOK),
-                Turn::GaveWay => keeping.pause(RETRY),
+                Turn::Idle => keeping.pause(&clock, LOOK),
+                Turn::GaveWay => keeping.pause(&clock, RETRY),
             }
         }
         drop((upkeep, archive_lock));

@@ -8,7 +8,7 @@ fn header(archive: &Archive) -> SessionHeader {
     let settings = serde_json::Value::Null;
     let source = SourceHeader { name: "s".to_owned(), vendor: "generic".to_owned(), kinds, settings };
     let now = Clock::System.now();
-    let mut header = crate::recorder::start::new_header(Some("test"), "", vec![source], now).unwrap();
+    let mut header = crate::recorder::start::new_header(Some("test"), "", vec![source], now, None).unwrap();
     archive.begin_session(&mut header).unwrap();
     header
 }

@@ -1,13 +1,15 @@
 //! The other end of any source that is dialled: REST, MQTT, MQTT over WebSocket and WebSocket on one port, told
-//! apart by the first byte. Each connection gets the same messages, once its client has said what it wants.
+//! apart by the first byte. Each connection gets the same messages, once its client has said what it wants, and again
+//! whenever the test says so.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
@@ -22,13 +24,63 @@ pub struct Peer {
     /// A sensor whose token is not given before this is true.
     gives: watch::Receiver<bool>,
     held: &'static str,
+    orders: broadcast::Sender<Order>,
     pub acknowledged: Arc<AtomicUsize>,
+    /// Connections whose client has said what it wants.
+    pub open: Arc<AtomicUsize>,
+    /// How often one of them was told all messages.
+    pub said: Arc<AtomicUsize>,
+    /// What every request is answered with.
+    pub answer: Arc<Mutex<String>>,
+}
+
+/// What all open connections are to do.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    SayAgain,
+    Leave,
+}
+
+/// A connection whose client has said what it wants.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Peer {
     pub fn new(says: &'static [Said], is_asked: bool) -> Self {
         let gives = watch::channel(true).1;
-        Self { says, is_asked, gives, held: "", acknowledged: Arc::default() }
+        let answer = r#"{"token":"t","data":{"zones":[]}}"#.to_owned();
+        Self {
+            says,
+            is_asked,
+            gives,
+            held: "",
+            orders: broadcast::channel(16).0,
+            acknowledged: Arc::default(),
+            open: Arc::default(),
+            said: Arc::default(),
+            answer: Arc::new(Mutex::new(answer)),
+        }
+    }
+
+    /// Says all messages again to whoever listens.
+    pub fn say_again(&self) {
+        // An error is that nobody does.
+        let _ = self.orders.send(Order::SayAgain);
+    }
+
+    /// Drops all connections without a word.
+    pub fn leave(&self) {
+        let _ = self.orders.send(Order::Leave);
+    }
+
+    fn opens(&self) -> Open {
+        self.open.fetch_add(1, Ordering::SeqCst);
+        Open(Arc::clone(&self.open))
     }
 
     /// The token of the sensor `held` is given once `gives` says so.
@@ -75,7 +127,7 @@ impl Peer {
         if !self.held.is_empty() && said.ends_with(&format!("\"{}\"}}", self.held)) {
             let _ = self.gives.wait_for(|gives| *gives).await;
         }
-        let body = r#"{"token":"t","data":{"zones":[]}}"#;
+        let body = self.answer.lock().unwrap().clone();
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let _ = stream.write_all(answer.as_bytes()).await;
     }
@@ -91,25 +143,38 @@ impl Peer {
             Ok(response)
         };
         let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, agree).await else { return };
-        let mut broker = Broker { peer: self.clone(), unread: Vec::new() };
-        let mut has_spoken = false;
+        let mut orders = self.orders.subscribe();
+        let mut broker = Broker::new(&self);
+        let mut open = None;
         loop {
-            if !is_mqtt && !has_spoken && !self.is_asked {
-                has_spoken = true;
-                for (_, payload) in self.says {
-                    let _ = socket.send(Message::text(*payload)).await;
-                }
+            if !is_mqtt && open.is_none() && !self.is_asked {
+                open = Some(self.opens());
+                self.tell(&mut socket).await;
             }
-            match socket.next().await {
+            let next = tokio::select! {
+                order = orders.recv() => match order {
+                    Ok(Order::SayAgain) if is_mqtt => {
+                        let _ = socket.send(Message::binary(broker.say())).await;
+                        continue;
+                    }
+                    Ok(Order::SayAgain) => {
+                        if open.is_some() {
+                            self.tell(&mut socket).await;
+                        }
+                        continue;
+                    }
+                    _ => return,
+                },
+                next = socket.next() => next,
+            };
+            match next {
                 Some(Ok(Message::Binary(bytes))) => {
                     let answer = broker.answer(&bytes);
                     let _ = socket.send(Message::binary(answer)).await;
                 }
-                Some(Ok(Message::Text(_))) if !has_spoken => {
-                    has_spoken = true;
-                    for (_, payload) in self.says {
-                        let _ = socket.send(Message::text(*payload)).await;
-                    }
+                Some(Ok(Message::Text(_))) if open.is_none() => {
+                    open = Some(self.opens());
+                    self.tell(&mut socket).await;
                 }
                 Some(Ok(_)) => {}
                 _ => return,
@@ -117,11 +182,28 @@ impl Peer {
         }
     }
 
+    async fn tell(&self, socket: &mut WebSocketStream<TcpStream>) {
+        for (_, payload) in self.says {
+            let _ = socket.send(Message::text(*payload)).await;
+        }
+        self.said.fetch_add(1, Ordering::SeqCst);
+    }
+
     async fn broker(self, mut stream: TcpStream) {
-        let mut broker = Broker { peer: self, unread: Vec::new() };
+        let mut orders = self.orders.subscribe();
+        let mut broker = Broker::new(&self);
         let mut part = [0; 4 << 10];
-        while let Ok(read @ 1..) = stream.read(&mut part).await {
-            let answer = broker.answer(&part[..read]);
+        loop {
+            let answer = tokio::select! {
+                order = orders.recv() => match order {
+                    Ok(Order::SayAgain) => broker.say(),
+                    _ => return,
+                },
+                read = stream.read(&mut part) => match read {
+                    Ok(read @ 1..) => broker.answer(&part[..read]),
+                    _ => return,
+                },
+            };
             if stream.write_all(&answer).await.is_err() {
                 return;
             }
@@ -133,9 +215,15 @@ impl Peer {
 struct Broker {
     peer: Peer,
     unread: Vec<u8>,
+    /// At which QoS its subscriber is told, once there is one.
+    subscriber: Option<(u8, Open)>,
 }
 
 impl Broker {
+    fn new(peer: &Peer) -> Self {
+        Self { peer: peer.clone(), unread: Vec::new(), subscriber: None }
+    }
+
     fn answer(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.unread.extend_from_slice(bytes);
         let mut answer = Vec::new();
@@ -144,6 +232,7 @@ impl Broker {
                 1 => answer.extend([0x20, 2, 0, 0]),
                 8 => self.subscribed(&body, &mut answer),
                 4 => drop(self.peer.acknowledged.fetch_add(1, Ordering::SeqCst)),
+                12 => answer.extend([0xD0, 0]),
                 _ => {}
             }
         }
@@ -161,7 +250,7 @@ impl Broker {
     }
 
     /// Grants what is asked for, and publishes at the QoS of the first filter.
-    fn subscribed(&self, body: &[u8], answer: &mut Vec<u8>) {
+    fn subscribed(&mut self, body: &[u8], answer: &mut Vec<u8>) {
         let (mut granted, mut rest) = (Vec::new(), &body[2..]);
         while let [high, low, more @ ..] = rest {
             let length = usize::from(u16::from_be_bytes([*high, *low]));
@@ -170,16 +259,26 @@ impl Broker {
         }
         answer.extend([0x90, 2 + granted.len() as u8, body[0], body[1]]);
         answer.extend(&granted);
+        self.subscriber = Some((granted[0], self.peer.opens()));
+        answer.extend(self.say());
+    }
+
+    /// All messages as packets; nothing while nobody has subscribed.
+    fn say(&self) -> Vec<u8> {
+        let Some((qos, _)) = &self.subscriber else { return Vec::new() };
+        let mut packets = Vec::new();
         for (n, (topic, payload)) in self.peer.says.iter().enumerate() {
             let mut packet = (topic.len() as u16).to_be_bytes().to_vec();
             packet.extend(topic.as_bytes());
-            if granted[0] > 0 {
+            if *qos > 0 {
                 packet.extend((n as u16 + 1).to_be_bytes());
             }
             packet.extend(payload.as_bytes());
             let length = packet.len();
-            answer.extend([0x30 | granted[0] << 1, length as u8 | 0x80, (length >> 7) as u8]);
-            answer.extend(packet);
+            packets.extend([0x30 | qos << 1, length as u8 | 0x80, (length >> 7) as u8]);
+            packets.extend(packet);
         }
+        self.peer.said.fetch_add(1, Ordering::SeqCst);
+        packets
     }
 }

@@ -54,20 +54,21 @@ impl Upkeep {
     /// Does one job, if one is due. A new day puts its jobs in the place of those of the day before.
     pub fn turn(&mut self, now: Now, watch: &Watch<'_>) -> Turn {
         let plan = self.keeping.plan();
+        let is_due = !plan.is_empty() && self.calendar.is_due(now, plan.settle_us);
         if plan.is_empty() {
             self.jobs.clear();
-        } else if self.calendar.is_due(now, plan.settle_us) {
+        } else if is_due {
             self.calendar.run(now);
             self.jobs = [Job::PruneByAge, Job::Survey, Job::PruneByBytes].into();
-            self.keeping.note(|status| {
-                status.last_run_us = Some(now.wall_us);
-                status.last_run_at = Some(rfc3339(now.wall_us));
-                (status.failed_sessions, status.error) = (0, None);
-            });
         }
         let job = self.jobs.pop_front();
         let next_us = self.calendar.next_us(now, plan.settle_us);
         self.keeping.note(|status| {
+            if is_due {
+                status.last_run_us = Some(now.wall_us);
+                status.last_run_at = Some(rfc3339(now.wall_us));
+                (status.failed_sessions, status.error) = (0, None);
+            }
             status.state = job.as_ref().map_or(Doing::Idle, Job::doing);
             status.next_run_us = Some(next_us);
             status.next_run_at = Some(rfc3339(next_us));
@@ -82,8 +83,7 @@ impl Upkeep {
             }
             _ => Ok(()),
         };
-        self.keeping.note(|status| status.state = Doing::Idle);
-        match done {
+        let turn = match done {
             Ok(()) => Turn::Done,
             Err(ArchiveError::Interrupted) => {
                 self.jobs.push_front(job);
@@ -93,7 +93,12 @@ impl Upkeep {
                 failed(&self.keeping, &job.to_string(), &chain(&error));
                 Turn::Done
             }
+        };
+        // Between two jobs it is at the second already: idle is who is done for the day, or gave way.
+        if self.jobs.is_empty() || turn == Turn::GaveWay {
+            self.keeping.note(|status| status.state = Doing::Idle);
         }
+        turn
     }
 
     fn prune_by_age(&self, plan: &Plan, now: Now, watch: &Watch<'_>) -> Result<(), ArchiveError> {
