@@ -7,6 +7,7 @@ mod damaged;
 mod doubt;
 mod erase;
 mod format;
+mod hostile;
 mod intake;
 mod lookup;
 mod order;

@@ -14,6 +14,7 @@ use super::*;
 
 mod builtin;
 mod encrypted;
+mod hostile;
 mod rules;
 mod state;
 mod unknown;
