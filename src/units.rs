@@ -305,8 +305,7 @@ mod tests {
             "-2h",
             "2026-03-01T14:30:00.5+02:00",
         ];
-        let words =
-            ["ms", "s", "m", "h", "d", "B", "KiB", "TiB", ".", "e", "T", "Z", "+", "-", "00:00"];
+        let words = ["ms", "s", "m", "h", "d", "B", "KiB", "TiB", ".", "e", "T", "Z", "+", "-", "00:00"];
         crate::fuzz::Target::new("units").cases(6_000).inputs(right).words(&words).run(|bytes| {
             let Ok(text) = std::str::from_utf8(bytes) else { return false };
             let (duration, size, moment) = (parse_duration(text), parse_size(text), parse_moment(text));

@@ -169,9 +169,7 @@ impl CheckedFile {
         }
         let blocks = match &named.blocks {
             Some(sums) => {
-                let known = sums
-                    .sums()
-                    .filter(|known| bytes.div_ceil(sums.bytes) == known.len() as u64);
+                let known = sums.sums().filter(|known| bytes.div_ceil(sums.bytes) == known.len() as u64);
                 let known =
                     known.ok_or_else(|| damaged("its manifest's checksums are not those of a file"))?;
                 let unchecked = Mutex::new(known.into_iter().map(Some).collect());

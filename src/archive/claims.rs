@@ -114,7 +114,11 @@ fn head(file: &File, at: u64, end: u64) -> Result<Option<Page>, Claim> {
 }
 
 /// A page index says the same of where pages are: who goes by it meets no others.
-fn check_index(metadata: &ParquetMetaData, (group, column): (usize, usize), pages: &[Page]) -> Result<(), Claim> {
+fn check_index(
+    metadata: &ParquetMetaData,
+    (group, column): (usize, usize),
+    pages: &[Page],
+) -> Result<(), Claim> {
     let index = metadata.page_index_for_row_group(group);
     let Some(places) = index.page_locations(column) else { return Ok(()) };
     let told = places.iter().map(|place| (place.offset, i64::from(place.compressed_page_size)));

@@ -162,8 +162,11 @@ impl Manifest {
     /// All that is added up somewhere.
     fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
         let of_files = self.files.iter().flat_map(|file| {
-            let of_sources = file.sources.iter().flat_map(|s| [s.rows, s.payload_bytes, s.duplicates, s.decode_errors]);
-            [file.rows, file.bytes, file.payload_bytes, file.seq_min, file.seq_max].into_iter().chain(of_sources)
+            let of_sources =
+                file.sources.iter().flat_map(|s| [s.rows, s.payload_bytes, s.duplicates, s.decode_errors]);
+            [file.rows, file.bytes, file.payload_bytes, file.seq_min, file.seq_max]
+                .into_iter()
+                .chain(of_sources)
         });
         let removed = self.removed.iter();
         let ranges = self.lost.iter().chain(removed.clone().flat_map(|removed| &removed.ranges));

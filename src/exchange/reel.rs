@@ -350,6 +350,7 @@ fn sweep(root: &Path) {
 
 #[cfg(test)]
 mod hostile;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,18 +44,22 @@ impl Target {
         let mut read = 0;
         for (name, input) in &kept {
             let tried = self.attempt(input, &check);
-            read += u64::from(tried.unwrap_or_else(|why| panic!("fixtures/fuzz/{}/{name}: {why}", self.name)));
+            read +=
+                u64::from(tried.unwrap_or_else(|why| panic!("fixtures/fuzz/{}/{name}: {why}", self.name)));
         }
         for (n, input) in self.inputs.iter().enumerate() {
             let tried = self.attempt(input, &check);
-            read += u64::from(tried.unwrap_or_else(|why| panic!("{}: input {n} of our own: {why}", self.name)));
+            read +=
+                u64::from(tried.unwrap_or_else(|why| panic!("{}: input {n} of our own: {why}", self.name)));
         }
         assert!(read > 0, "{}: no input is right", self.name);
         self.inputs.extend(kept.into_iter().map(|(_, input)| input));
 
         if let Some(seed) = asked("TELEREEL_SEED") {
             return match self.attempt(&self.case(seed), &check) {
-                Ok(read) => println!("{}: case {seed} holds ({})", self.name, if read { "read" } else { "refused" }),
+                Ok(read) => {
+                    println!("{}: case {seed} holds ({})", self.name, if read { "read" } else { "refused" })
+                }
                 Err(why) => self.fail(seed, &why, &check),
             };
         }

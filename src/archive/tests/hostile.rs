@@ -49,7 +49,9 @@ fn is_told(archive: &Archive, bytes: &[u8]) -> bool {
 }
 
 /// A sealed session, of which one file is `path`; and what is in that.
-fn sealed_with(path: impl FnOnce(&Archive) -> std::path::PathBuf) -> (tempfile::TempDir, Archive, std::path::PathBuf, Vec<u8>) {
+fn sealed_with(
+    path: impl FnOnce(&Archive) -> std::path::PathBuf,
+) -> (tempfile::TempDir, Archive, std::path::PathBuf, Vec<u8>) {
     let folder = quick_dir();
     let (archive, _, _) = sealed(folder.path(), 24);
     let path = path(&archive);

@@ -120,7 +120,8 @@ impl Seen {
         let (start, end) = (self.start, range.seq_end.min(self.end));
         let mut from = range.seq_start.max(start);
         std::iter::from_fn(move || {
-            let to = (from < end).then(|| (from - (from - start) % STRETCH).saturating_add(STRETCH).min(end))?;
+            let to =
+                (from < end).then(|| (from - (from - start) % STRETCH).saturating_add(STRETCH).min(end))?;
             Some(std::mem::replace(&mut from, to)..to)
         })
     }
@@ -148,7 +149,11 @@ impl Seen {
                     break;
                 }
                 let is_mixed = matches!(stretch, Stretch::Some(_));
-                seq = if is_mixed { seq + 1 } else { (seq - at % STRETCH).saturating_add(STRETCH).min(seqs.end) };
+                seq = if is_mixed {
+                    seq + 1
+                } else {
+                    (seq - at % STRETCH).saturating_add(STRETCH).min(seqs.end)
+                };
             }
             seq
         };

@@ -119,7 +119,8 @@ fn sum(bytes: &mut Vec<u8>) {
 fn hostile_reels_are_whole_or_refused() {
     let reel = Reel::new();
     let right = fs::read(reel.file()).unwrap();
-    let words = ["../", "/etc/x", "data/vendor=", "seq_end", "rows", "removed", "importing", "clips", "latest"];
+    let words =
+        ["../", "/etc/x", "data/vendor=", "seq_end", "rows", "removed", "importing", "clips", "latest"];
     let target = Target::new("reels").cases(30).inputs([right]).words(&words).mend(sum);
     target.memory(96 << 20, 1_024).run(|bytes| {
         fs::write(reel.file(), bytes).unwrap();
@@ -132,7 +133,13 @@ fn hostile_reels_are_whole_or_refused() {
 fn hostile_segments_are_read_or_refused() {
     let reel = Reel::new();
     let right = fs::read(&reel.segment).unwrap();
-    let target = Target::new("segments").cases(60).inputs([right]).words(&["PAR1", "\x15\x00", "\x2c", "\x4c", "ARROW:schema"]);
+    let target = Target::new("segments").cases(60).inputs([right]).words(&[
+        "PAR1",
+        "\x15\x00",
+        "\x2c",
+        "\x4c",
+        "ARROW:schema",
+    ]);
     target.memory(96 << 20, 4_096).run(|bytes| {
         let file = reel.with_segment(bytes, |_| ());
         is_read_or_refused(&file, bytes.len())
@@ -151,7 +158,9 @@ fn varint(out: &mut Vec<u8>, value: u64) {
 /// A page with its head: a dictionary where `encoding` is none.
 fn page(body: &[u8], bytes: u64, values: u64, encoding: Option<u64>) -> Vec<u8> {
     let mut out = Vec::new();
-    for (number, head) in [(if encoding.is_some() { 0 } else { 2 }, 0x15), (bytes, 0x15), (body.len() as u64, 0x15)] {
+    for (number, head) in
+        [(if encoding.is_some() { 0 } else { 2 }, 0x15), (bytes, 0x15), (body.len() as u64, 0x15)]
+    {
         out.push(head);
         varint(&mut out, number);
     }

@@ -26,7 +26,8 @@ impl Rows {
         let mut bytes = Vec::new();
         let out = (&mut bytes, Path::new("out"));
         let options = ScanOptions::default();
-        super::super::export::stream(&self.archive, &options, format, out, &mut Unchanged, &|_, _| ()).unwrap();
+        super::super::export::stream(&self.archive, &options, format, out, &mut Unchanged, &|_, _| ())
+            .unwrap();
         bytes
     }
 }
@@ -77,9 +78,24 @@ fn hostile_lines_are_taken_in_as_they_are_or_told() {
     let (rows, folder) = (Rows::new(), quick_dir());
     let options = ImportOptions { format: Some(Format::Jsonl), ..ImportOptions::default() };
     let words = [
-        "\"received_at\":", "\"payload_base64\":", "\"payload_hex\":\"0g\"", "\"seq\":", "\"elapsed_ns\":", "\"session_id\":",
-        "\"vendor\":\"generic\"", "\"kind\":\"../x\"", "\"source\":", "\"tst\":", "\"topic\":", "\"payloadlen\":", "\"headers\":{}",
-        "2026-11-22T11:37:20.851978Z+0000", "+262143-12-31T23:59:59Z", "\"duplicate_of\":", "\"connection\":", "\"\\ud83d\"",
+        "\"received_at\":",
+        "\"payload_base64\":",
+        "\"payload_hex\":\"0g\"",
+        "\"seq\":",
+        "\"elapsed_ns\":",
+        "\"session_id\":",
+        "\"vendor\":\"generic\"",
+        "\"kind\":\"../x\"",
+        "\"source\":",
+        "\"tst\":",
+        "\"topic\":",
+        "\"payloadlen\":",
+        "\"headers\":{}",
+        "2026-11-22T11:37:20.851978Z+0000",
+        "+262143-12-31T23:59:59Z",
+        "\"duplicate_of\":",
+        "\"connection\":",
+        "\"\\ud83d\"",
     ];
     let target = Target::new("jsonl").cases(600).inputs([rows.as_format(Format::Jsonl)]).words(&words);
     target.memory(64 << 20, 1_024).run(|bytes| imports(folder.path(), bytes, &options));
@@ -91,7 +107,19 @@ fn hostile_tables_are_taken_in_as_they_are_or_told() {
     let ours = ImportOptions { format: Some(Format::Csv), ..ImportOptions::default() };
     let map = [("time", "received_at"), ("dev", "channel")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     let mapped = ImportOptions { map: map.into(), ..ours.clone() };
-    let words = ["received_at", "payload", "payload_base64", "headers", "seq", "\"\"", "\",\"", ",,,,", "\r\n\r\n", "time", "dev"];
+    let words = [
+        "received_at",
+        "payload",
+        "payload_base64",
+        "headers",
+        "seq",
+        "\"\"",
+        "\",\"",
+        ",,,,",
+        "\r\n\r\n",
+        "time",
+        "dev",
+    ];
     let target = Target::new("csv").cases(600).inputs([rows.as_format(Format::Csv)]).words(&words);
     target.memory(64 << 20, 1_024).run(|bytes| {
         let mut reader = CsvReader::new(bytes, 0, 1);
@@ -126,7 +154,15 @@ fn plain_mcap() -> Vec<u8> {
     let session = [text("telereel.session"), 0_u32.to_le_bytes().to_vec()].concat();
     let magic = b"\x89MCAP0\r\n".to_vec();
     let end = record(15, &[0; 4]);
-    [magic.clone(), record(1, &[text(""), text("us")].concat()), record(6, &chunk), record(12, &session), end, magic].concat()
+    [
+        magic.clone(),
+        record(1, &[text(""), text("us")].concat()),
+        record(6, &chunk),
+        record(12, &session),
+        end,
+        magic,
+    ]
+    .concat()
 }
 
 #[test]
@@ -134,7 +170,19 @@ fn hostile_mcap_files_are_taken_in_as_they_are_or_told() {
     let (rows, folder) = (Rows::new(), quick_dir());
     let options = ImportOptions { format: Some(Format::Mcap), ..ImportOptions::default() };
     let target = Target::new("mcap").cases(600).inputs([rows.as_format(Format::Mcap), plain_mcap()]);
-    let words = ["\x01", "\x04", "\x05", "\x06", "\x09", "\x0c", "\x0f", "zstd", "lz4", "telereel.session", "sidecar"];
+    let words = [
+        "\x01",
+        "\x04",
+        "\x05",
+        "\x06",
+        "\x09",
+        "\x0c",
+        "\x0f",
+        "zstd",
+        "lz4",
+        "telereel.session",
+        "sidecar",
+    ];
     // A chunk of what is packed may be a hundred times as much.
     target.words(&words).memory(96 << 20, 4_096).run(|bytes| imports(folder.path(), bytes, &options));
 }
@@ -165,7 +213,8 @@ fn hostile_tar_heads_are_read_or_refused_in_words() {
                 Ok(None) => return true,
                 Ok(Some(entry)) => {
                     assert!(entry.size < 1 << 62 && entry.name.len() <= 256);
-                    let Some(after) = usize::try_from(entry.size).ok().and_then(|size| rest.get(size..)) else {
+                    let Some(after) = usize::try_from(entry.size).ok().and_then(|size| rest.get(size..))
+                    else {
                         return false;
                     };
                     rest = after;

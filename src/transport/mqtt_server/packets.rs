@@ -113,8 +113,15 @@ mod tests {
     fn right() -> Vec<Vec<u8>> {
         let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
         let packet = |first: u8, body: Vec<u8>| [&[first, body.len() as u8][..], &body].concat();
-        let connect =
-            [text("MQTT"), vec![4, 0xEE, 0, 60], text("me"), text("will"), text("gone"), text("u"), text("p")];
+        let connect = [
+            text("MQTT"),
+            vec![4, 0xEE, 0, 60],
+            text("me"),
+            text("will"),
+            text("gone"),
+            text("u"),
+            text("p"),
+        ];
         vec![
             packet(0x10, connect.concat()),
             packet(0x10, [text("MQTT"), vec![4, 2, 0, 0], text("")].concat()),

@@ -39,7 +39,11 @@ fn input(line: &str, at: Now) -> Option<Input> {
             let (topic, payload) = rest.split_once(' ').unwrap_or((rest, ""));
             let mqtt = Mqtt { qos: 1, retain: false, dup: false };
             let (topic, payload) = (topic.into(), owned(payload));
-            Input::Frame { conn: conn.ok()?, at, frame: Frame::Publish { topic, mqtt, payload, ack: Some(1) } }
+            Input::Frame {
+                conn: conn.ok()?,
+                at,
+                frame: Frame::Publish { topic, mqtt, payload, ack: Some(1) },
+            }
         }
         "subscribed" => {
             let granted = rest.split(' ').map(|topic| (topic.to_owned(), (topic.len() % 3 > 0).then_some(1)));
