@@ -161,6 +161,10 @@ fn converses(bytes: &[u8]) -> bool {
         let query = lines.next().unwrap_or_default().into();
         emulator.on(at_s(0), ClientInput::Opened { query }, &mut fx);
         for (second, line) in lines.enumerate() {
+            // Nothing is given to an emulator that has closed its connection.
+            if fx.iter().any(|effect| matches!(effect, ServerEffect::Close { .. })) {
+                break;
+            }
             emulator.on(at_s(second as u64), ClientInput::Text(line.into()), &mut fx);
             emulator.on(at_s(second as u64), ClientInput::Tick, &mut fx);
         }
