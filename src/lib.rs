@@ -13,6 +13,10 @@
 
 #![forbid(unsafe_code)]
 
+// What parsers are tested with.
+#[cfg(test)]
+mod fuzz;
+
 // What flows, and the ground that everything stands on.
 pub mod message;
 

@@ -290,4 +290,35 @@ mod tests {
         assert_eq!(human_duration(3_840_000_000_000), "1 h 4 min");
         assert_eq!(format_time_us(1_500_000), "1970-01-01T00:00:01.500000Z");
     }
+
+    #[test]
+    fn hostile_figures_are_read_as_they_are_written_or_refused() {
+        let right = [
+            "250ms",
+            "1.5s",
+            "1m30s",
+            "2h",
+            "7d",
+            "64KiB",
+            "1GiB",
+            "+90s",
+            "-2h",
+            "2026-03-01T14:30:00.5+02:00",
+        ];
+        let words = ["ms", "s", "m", "h", "d", "B", "KiB", "TiB", ".", "e", "T", "Z", "+", "-", "00:00"];
+        crate::fuzz::Target::new("units").cases(6_000).inputs(right).words(&words).run(|bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return false };
+            let (duration, size, moment) = (parse_duration(text), parse_size(text), parse_moment(text));
+            if let Ok(duration) = duration {
+                assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+            }
+            if let Err(error) = &moment {
+                crate::fuzz::assert_words(&error.to_string(), text.len());
+            }
+            if let Ok(Moment::At(us)) = moment {
+                assert!(!format_time_us(us).is_empty());
+            }
+            duration.is_ok() || size.is_ok() || moment.is_ok()
+        });
+    }
 }

@@ -27,6 +27,9 @@ use super::manifest::ManifestFile;
 /// costs a manifest 32 characters, 128 KiB for a segment of 1 GiB.
 pub(super) const BLOCK_BYTES: u64 = 256 << 10;
 
+/// Another version may have chosen another length. What is read at once is at least that.
+const BLOCK_BYTES_MAX: u64 = 4 << 20;
+
 /// Of each block's BLAKE3, so many bytes: enough against damage.
 const SUM_BYTES: usize = 16;
 
@@ -45,7 +48,11 @@ pub struct BlockSums {
 }
 
 impl BlockSums {
+    /// None if they are no checksums of ours.
     fn sums(&self) -> Option<Vec<Sum>> {
+        if !(1..=BLOCK_BYTES_MAX).contains(&self.bytes) {
+            return None;
+        }
         let digits = self.blake3.as_bytes().chunks(2 * SUM_BYTES);
         digits.map(|digits| blake3_prefix(std::str::from_utf8(digits).ok()?)).collect()
     }
@@ -162,9 +169,7 @@ impl CheckedFile {
         }
         let blocks = match &named.blocks {
             Some(sums) => {
-                let known = sums
-                    .sums()
-                    .filter(|known| sums.bytes > 0 && bytes.div_ceil(sums.bytes) == known.len() as u64);
+                let known = sums.sums().filter(|known| bytes.div_ceil(sums.bytes) == known.len() as u64);
                 let known =
                     known.ok_or_else(|| damaged("its manifest's checksums are not those of a file"))?;
                 let unchecked = Mutex::new(known.into_iter().map(Some).collect());
@@ -363,6 +368,10 @@ mod tests {
             assert!(is_refused(&named(&bytes, Some(sums.clone()))), "{digits}");
             assert!(!are_of(&sums, &path).unwrap());
         }
-        assert!(is_refused(&named(&bytes, Some(BlockSums { bytes: 0, ..sums }))));
+        for length in [0, BLOCK_BYTES_MAX + 1, u64::MAX] {
+            let sums = BlockSums { bytes: length, ..sums.clone() };
+            assert!(is_refused(&named(&bytes, Some(sums.clone()))), "{length}");
+            assert!(!are_of(&sums, &path).unwrap());
+        }
     }
 }

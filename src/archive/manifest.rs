@@ -122,9 +122,14 @@ pub struct Removed {
 impl Removed {
     /// How many rows were removed.
     pub fn messages(&self) -> u64 {
-        self.rows.unwrap_or_else(|| self.ranges.iter().map(|range| range.messages()).sum())
+        let in_ranges = || self.ranges.iter().fold(0_u64, |all, range| all.saturating_add(range.messages()));
+        self.rows.unwrap_or_else(in_ranges)
     }
 }
+
+/// Of messages and bytes there are fewer; so many of them, as often as there may be files, still fit into 63 bits.
+const NUMBER_MAX: u64 = 1 << 47;
+const FILES_MAX: usize = 1 << 16;
 
 impl Manifest {
     pub fn name(&self) -> PartName {
@@ -147,8 +152,29 @@ impl Manifest {
         if self.last_part() < self.part {
             return Some(format!("it covers the parts {} to {}", self.part, self.last_part()));
         }
+        if !self.numbers().all(|number| number <= NUMBER_MAX) || self.files.len() > FILES_MAX {
+            return Some("it counts what cannot have been".to_owned());
+        }
         let strange = self.files.iter().find(|file| !self.is_own(file))?;
         Some(format!("`{}` is no place of one of its segments", strange.path.escape_debug()))
+    }
+
+    /// All that is added up somewhere.
+    fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        let of_files = self.files.iter().flat_map(|file| {
+            let of_sources =
+                file.sources.iter().flat_map(|s| [s.rows, s.payload_bytes, s.duplicates, s.decode_errors]);
+            [file.rows, file.bytes, file.payload_bytes, file.seq_min, file.seq_max]
+                .into_iter()
+                .chain(of_sources)
+        });
+        let removed = self.removed.iter();
+        let ranges = self.lost.iter().chain(removed.clone().flat_map(|removed| &removed.ranges));
+        [self.rows, self.seq_start, self.seq_end]
+            .into_iter()
+            .chain(of_files)
+            .chain(ranges.flat_map(|range| [range.seq_start, range.seq_end]))
+            .chain(removed.filter_map(|removed| removed.rows))
     }
 
     /// Whether a file lies where segments of these parts lie.

@@ -47,6 +47,7 @@
 
 mod blocks;
 mod catalog;
+mod claims;
 mod clips;
 mod columns;
 mod compact;
@@ -97,6 +98,7 @@ mod views;
 mod writers;
 
 pub use blocks::BlockSums;
+pub use claims::check_claims;
 pub use clips::{Clip, Mark};
 pub use compact::{CompactOptions, Compacted};
 pub use erase::{EraseOptions, ErasePlan, Erased, Found, Proof};

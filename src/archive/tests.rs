@@ -9,6 +9,7 @@ mod erase;
 mod erase_damaged;
 mod every_byte;
 mod format;
+mod hostile;
 mod intake;
 mod lookup;
 mod order;

@@ -487,3 +487,51 @@ fn a_part_of_the_file_is_read_without_the_secrets_of_the_rest() {
     assert_eq!(console(&file).unwrap().listen, DEFAULT_CONSOLE_LISTEN);
     assert!(Config::load(&file).is_err());
 }
+
+#[test]
+fn hostile_configurations_are_read_or_refused_line_by_line() {
+    let starts = ["damoov", "delicode", "generic", "hello", "jointech", "pontosense", "sensoro"];
+    let starts = starts.map(|vendor| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/commands/init");
+        std::fs::read_to_string(folder.join(format!("{vendor}.toml"))).unwrap()
+    });
+    let words = [
+        "[[source]]",
+        "[archive]",
+        "[limits]",
+        "name = ",
+        "vendor = ",
+        "transport = ",
+        "{ env = \"TOKEN\" }",
+        "{ file = \"none\" }",
+        "\"\"\"",
+        "'''",
+        "1s",
+        "128MiB",
+        "[[",
+        "inf",
+        "nan",
+        "0x7f",
+        "1979-05-27",
+    ];
+    let target = crate::fuzz::Target::new("config").cases(1_000).words(&words).memory(4 << 20, 1_024);
+    target.inputs(starts).inputs([include_str!("documented.toml")]).run(|bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        match parse(text) {
+            Ok(config) => {
+                let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+                assert!(names.iter().all(|name| is_source_name(name)), "{names:?}");
+                true
+            }
+            Err(ConfigError::Invalid { problems }) => {
+                assert!(!problems.is_empty());
+                for problem in problems {
+                    assert!((1..=text.lines().count() + 1).contains(&problem.line), "{problem}");
+                    crate::fuzz::assert_words(&problem.what, text.len());
+                }
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    });
+}

@@ -14,6 +14,7 @@ use super::*;
 
 mod builtin;
 mod encrypted;
+mod hostile;
 mod rules;
 mod state;
 mod unknown;
@@ -380,11 +381,6 @@ fn lists_of_strings_and_of_structs() {
 }
 
 proptest! {
-    #[test]
-    fn no_bytes_panic_the_decoder(bodies in prop::collection::vec(any::<Vec<u8>>(), 1..8)) {
-        columns_are_as_long_as(&bodies)?;
-    }
-
     #[test]
     fn whatever_json_comes_columns_are_equally_long(bodies in prop::collection::vec(json(), 1..6)) {
         columns_are_as_long_as(&bodies)?;

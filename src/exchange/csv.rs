@@ -215,6 +215,9 @@ pub(super) struct CsvReader<R> {
 /// The longest record: four times what a journal takes as one.
 const RECORD_BYTES_MAX: usize = 256 << 20;
 
+/// Fields of a record: each takes more memory than the comma that makes it. Spreadsheets have as many columns.
+const FIELDS_MAX: usize = 16_384;
+
 impl<R: BufRead> CsvReader<R> {
     pub(super) fn new(file: R, offset: u64, line: u64) -> Self {
         Self { file, offset, line }
@@ -285,6 +288,9 @@ fn split(record: &[u8]) -> Result<Vec<Cell>, String> {
                 ((!text.is_empty()).then(|| text.to_vec()), &rest[end..])
             }
         };
+        if cells.len() == FIELDS_MAX {
+            return Err(format!("the record has more than {FIELDS_MAX} fields"));
+        }
         cells.push(cell);
         match after.split_first() {
             None => return Ok(cells),
@@ -345,5 +351,13 @@ mod tests {
         assert!(records[2].as_ref().unwrap_err().contains("after its quotes"));
         assert_eq!(records[3], Ok(vec![Some(b"1".to_vec()), Some(b"2".to_vec())]));
         assert!(records[4].as_ref().unwrap_err().contains("within quotes"));
+    }
+
+    #[test]
+    fn a_record_has_no_more_fields_than_a_spreadsheet() {
+        let records = read(&format!("{}\n{}\nnext\n", ",".repeat(FIELDS_MAX - 1), ",".repeat(FIELDS_MAX)));
+        assert_eq!(records[0].as_ref().map(Vec::len), Ok(FIELDS_MAX));
+        assert!(records[1].as_ref().unwrap_err().contains("more than 16384 fields"));
+        assert_eq!(records[2], Ok(vec![Some(b"next".to_vec())]));
     }
 }

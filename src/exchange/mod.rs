@@ -25,6 +25,7 @@
 //!
 //! What never happens here: a payload parsed and printed again; a path out of a file used as it stands.
 
+mod caught;
 mod csv;
 mod error;
 pub mod export;

@@ -9,7 +9,8 @@
 //! messages give the same bytes: nothing in it says when it was made.
 //!
 //! To be read, a reel is unpacked to a temporary folder: only files that an archive has, by names that lead nowhere
-//! else, and everything is verified before it is used. The folder goes when it is no longer needed; one that a killed
+//! else, and everything is verified before it is used: what its files claim of themselves first, since who wrote the
+//! checksums wrote those as well. The folder goes when it is no longer needed; one that a killed
 //! process left goes with the next.
 
 use std::fs::{self, DirBuilder, File};
@@ -17,12 +18,15 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use super::caught::caught;
 use super::error::{ExchangeError, IoContext};
 use super::export::{Change, Exported, Tell};
 use super::header::session_header;
 use super::tar::{pad, read_head, skip_padding, write_end, write_head};
 use super::target::{Target, beside};
-use crate::archive::{Archive, Clip, Intake, ScanOptions, VerifyOptions, reindex, scan, verify};
+use crate::archive::{
+    Archive, Clip, Intake, ScanOptions, VerifyOptions, check_claims, reindex, scan, verify,
+};
 use crate::message::SessionId;
 
 /// Of a part's payloads: as a recording's parts.
@@ -177,11 +181,17 @@ pub fn open(path: &Path) -> Result<Unpacked, ExchangeError> {
     sweep(&root);
     let folder = Folder::unique(&root)?;
     unpack(path, &folder.path)?;
-    let archive = Archive::open(&folder.path)?;
-    check_paths(path, &folder.path)?;
-    // Without an index what links tell would be missing.
-    reindex(&archive)?;
-    let report = verify(&archive, VerifyOptions::default())?;
+    let damaged = |what: String| ExchangeError::DamagedReel { path: path.to_owned(), what };
+    let (archive, report) = caught(|| {
+        let archive = Archive::open(&folder.path)?;
+        check_paths(path, &folder.path)?;
+        check_segments(&folder.path).map_err(damaged)?;
+        // Without an index what links tell would be missing.
+        reindex(&archive)?;
+        let report = verify(&archive, VerifyOptions::default())?;
+        Ok::<_, ExchangeError>((archive, report))
+    })
+    .map_err(damaged)??;
     if let Some(problem) = report.problems.first() {
         return Err(ExchangeError::DamagedReel { path: path.to_owned(), what: problem.to_string() });
     }
@@ -189,6 +199,17 @@ pub fn open(path: &Path) -> Result<Unpacked, ExchangeError> {
         return Err(ExchangeError::NotAReel { path: path.to_owned(), what: "it has no session".into() });
     }
     Ok(Unpacked { archive, _folder: folder })
+}
+
+/// What its segments claim is what one of ours could hold.
+fn check_segments(folder: &Path) -> Result<(), String> {
+    let mut segments = Vec::new();
+    collect(&folder.join("data"), "parquet", &mut segments).map_err(|error| error.to_string())?;
+    for path in segments {
+        let name = path.strip_prefix(folder).unwrap_or(&path).display();
+        check_claims(&path).map_err(|what| format!("{name}: {what}"))?;
+    }
+    Ok(())
 }
 
 /// A manifest of a reel names files of the reel only.
@@ -328,6 +349,9 @@ fn sweep(root: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests {

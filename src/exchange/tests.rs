@@ -14,6 +14,7 @@ use crate::message::{
     COMMON_KINDS, KindHeader, Mqtt, Row, Selection, SessionHeader, SessionId, SourceHeader,
 };
 
+mod hostile;
 mod upkept;
 
 const VENDORS: [&str; 6] = ["damoov", "delicode", "jointech", "pontosense", "sensoro", "generic"];

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod hostile;
 mod round_trip;
 mod writing;
 

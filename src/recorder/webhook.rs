@@ -271,6 +271,9 @@ fn plain(status: StatusCode, words: &'static str) -> Response {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use hyper::service::Service as _;
     use hyper_util::service::TowerToHyperService;

@@ -13,6 +13,8 @@ use super::*;
 use crate::decode;
 use crate::message::{KindHeader, SourceHeader};
 
+mod hostile;
+
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
     let mut files: Vec<PathBuf> =
@@ -191,6 +193,8 @@ struct Watched {
     over: bool,
     /// Telereel publishes nothing to a broker: it never sends a device a command.
     publishes_nothing: bool,
+    /// What it said, for people.
+    said: Vec<String>,
 }
 
 impl Watched {
@@ -219,7 +223,14 @@ impl Watched {
                     assert!(usize::from(record.kind) < self.kinds.len());
                     assert_eq!(Some(&record.payload[..]), payload.as_deref(), "the bytes were changed");
                 }
-                Effect::GiveUp { .. } => self.over = true,
+                Effect::GiveUp { reason } => {
+                    self.said.push(reason);
+                    self.over = true;
+                }
+                Effect::Link(link) => self.said.extend(link.reason),
+                Effect::Refuse { reply, .. } => {
+                    self.said.push(String::from_utf8_lossy(&reply.body).into_owned());
+                }
                 Effect::Send { .. } => assert!(!self.publishes_nothing, "publishes"),
                 _ => {}
             }
@@ -259,6 +270,7 @@ proptest! {
                 dialled: None,
                 over: false,
                 publishes_nothing: is_mqtt,
+                said: Vec::new(),
             };
             watched.give(Input::Start);
             for step in steps.clone() {

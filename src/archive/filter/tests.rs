@@ -286,3 +286,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn hostile_conditions_are_read_or_refused_at_a_place() {
+    let right = [
+        "speed_kmh > 80 and not (channel = 'it''s' or vendor <> 'x')",
+        "event_at >= 2026-03-01T14:30:00Z",
+        "retain = true or payload = 'x' or targets is not null",
+        "seq = -1 AND qos <= 1.5 OR alarm_code is null",
+        "((((not not seq != 9223372036854775807))))",
+    ];
+    let words = [
+        "speed_kmh",
+        "channel",
+        "targets",
+        "and",
+        "or",
+        "not",
+        "is null",
+        "(",
+        ")",
+        "<=",
+        "<>",
+        "''",
+        "not (",
+        "1 = ",
+    ];
+    crate::fuzz::Target::new("where").inputs(right).words(&words).memory(1 << 20, 512).run(|bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        let bound = text.parse::<Filter>().and_then(|filter| {
+            assert_eq!(filter.to_string(), text);
+            filter.bind(&types())
+        });
+        match bound {
+            Ok(predicate) => {
+                let batch = batch();
+                let has = |name: &str| batch.column_by_name(name).is_some();
+                if let Some(filter) = predicate.of_segment(folders(), has) {
+                    assert!(filter.apply(&batch).unwrap().num_rows() <= batch.num_rows());
+                }
+                true
+            }
+            Err(error) => {
+                assert!(text.is_char_boundary(error.at), "{error}");
+                crate::fuzz::assert_words(&error.what, text.len());
+                false
+            }
+        }
+    });
+}

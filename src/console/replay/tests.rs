@@ -382,3 +382,30 @@ async fn beyond_loopback_the_token_is_needed() {
         played.abort();
     }
 }
+
+#[test]
+fn hostile_actions_are_read_or_refused_in_words() {
+    let right = [
+        r#"{"action": "seek", "to": "90s"}"#,
+        r#"{"action": "seek", "by": -5000000000}"#,
+        r#"{"action": "seek", "to": "2026-03-01T14:00:00Z"}"#,
+        r#"{"action": "speed", "speed": "1/4"}"#,
+        r#"{"action": "step", "count": 12}"#,
+        r#"{"action": "step", "until": {"kind": ["alarm"], "vendor": "jointech", "where": "speed_kmh > 80"}}"#,
+        r#"{"action": "loop", "from": "+1s", "to": "-2h", "count": 3}"#,
+        r#"{"action": "toggle"}"#,
+    ];
+    let words = ["action", "play", "step", "until", "loop", "1/4", "-2h", "+90s", "0.5x", "9999999999/0"];
+    crate::fuzz::Target::new("actions").inputs(right).words(&words).run(|body| {
+        let read = action::parse(body, 1_700_000_000_000_000);
+        match &read {
+            Ok(Action::StepTo { condition: None, selection }) => assert_ne!(*selection, Selection::default()),
+            Ok(_) => {}
+            Err(wrong) => {
+                crate::fuzz::assert_words(&wrong.error, body.len());
+                crate::fuzz::assert_words(&wrong.expected, 0);
+            }
+        }
+        read.is_ok()
+    });
+}

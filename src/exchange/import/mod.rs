@@ -35,6 +35,7 @@ use self::messages::MessageReader;
 use self::name::{name_session, plain_name};
 use self::place::{Placer, PlannedSession};
 use self::table::TableReader;
+use super::caught::caught;
 use super::error::ExchangeError;
 use super::header::{Sources, session_header};
 use super::reel::{self, PART_BYTES, Unpacked};
@@ -214,8 +215,10 @@ impl Plan {
                 let all = self.messages;
                 let mut done = 0;
                 for session in reel.list()? {
-                    imported
-                        .extend(self.take_session(archive, reel, &session, &|rows| tell(done + rows, all))?);
+                    let tell = |rows| tell(done + rows, all);
+                    let taken = caught(|| self.take_session(archive, reel, &session, &tell));
+                    let damaged = |what| ExchangeError::DamagedReel { path: self.path.clone(), what };
+                    imported.extend(taken.map_err(damaged)??);
                     done += session.messages;
                 }
             }

@@ -427,3 +427,33 @@ fn a_reel_comes_in_as_a_session_that_says_so() {
     assert!(back.info(session.session_id).unwrap().pseudonymized);
     assert_eq!(all(&back), all(reel::open(&file).unwrap().archive()));
 }
+
+#[test]
+fn hostile_link_rows_and_channels_name_nobody() {
+    let settings = serde_json::json!({
+        "transport": "mqtt", "path": "/hooks", "access_key": ACCESS_KEY, "topics": ["upload/{access_key}/#", "$SYS/#"],
+    });
+    let words = Words::new(&settings, true);
+    let right = [
+        format!(
+            r#"{{"event":"connecting","connection":0,"options":{{"access_key":"{ACCESS_KEY}","qos":1}}}}"#
+        ),
+        format!(
+            r#"{{"event":"disconnected","reason":"gone","first_at":"2026-03-01T14:00:00Z","sensors":["{SN}"]}}"#
+        ),
+    ];
+    let more = ["options", "topics", "last_at", "timezone", "upload/", "{access_key}", "%41", "?a=b&c"];
+    crate::fuzz::Target::new("link_rows").inputs(right).words(&more).memory(2 << 20, 512).run(|payload| {
+        let mut names = Names::new(Secret::new(KEY));
+        let channel = String::from_utf8_lossy(payload);
+        let hidden = words.channel(&channel, &mut names);
+        assert!(!hidden.contains(ACCESS_KEY) && hidden.len() <= 64 + 64 * channel.len());
+        for shift_us in [0, -86_400_000_000, i64::MIN, i64::MAX] {
+            let Some(shown) = settings::link(payload, &words, &mut names, shift_us) else { return false };
+            let shown = String::from_utf8(shown).unwrap();
+            assert!(serde_json::from_str::<Value>(&shown).is_ok(), "{shown}");
+            assert!(!shown.contains(ACCESS_KEY) && !shown.contains(SN), "{shown}");
+        }
+        true
+    });
+}

@@ -252,14 +252,6 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
-        survives(&bytes);
-        let mut behind_a_header = Sample::new(1, true).bytes;
-        behind_a_header.extend(&bytes);
-        survives(&behind_a_header);
-    }
-
-    #[test]
     fn no_edits_change_what_is_given_out(edits in prop::collection::vec(any_edit(), 1..5), synced: bool) {
         let sample = Sample::new(12, synced);
         let mut bytes = sample.bytes[sample.header_bytes()..].to_vec();
