@@ -35,7 +35,7 @@ pub(crate) struct Target {
     words: Vec<Vec<u8>>,
     /// What a case may take, and per byte of its input.
     memory: (u64, u64),
-    mend: Option<fn(&mut Vec<u8>)>,
+    mend: Option<fn(&mut [u8])>,
 }
 
 impl Target {
@@ -66,7 +66,7 @@ impl Target {
     }
 
     /// What makes checksums right again, done to every second case: behind them nothing else would be reached.
-    pub(crate) fn mend(self, mend: fn(&mut Vec<u8>)) -> Self {
+    pub(crate) fn mend(self, mend: fn(&mut [u8])) -> Self {
         Self { mend: Some(mend), ..self }
     }
 }

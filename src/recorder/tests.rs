@@ -22,6 +22,7 @@ use crate::vendors::{Source, TlsOptions, VendorConfig};
 mod disk;
 mod numbers;
 mod options;
+#[allow(dead_code, reason = "the tests of a month need more of it")]
 mod peer;
 mod reload;
 mod seeds;

@@ -456,7 +456,7 @@ impl Rows {
 
 /// A file's records, whatever it is.
 enum Records {
-    Lines(LineReader),
+    Lines(Box<LineReader>),
     Table(Box<TableReader>),
     Messages(Box<MessageReader>),
 }
@@ -474,7 +474,7 @@ impl Records {
             Format::Csv => Records::Table(Box::new(TableReader::open(path, options, offset)?)),
             Format::Mcap => Records::Messages(Box::new(MessageReader::open(path, options)?)),
             Format::Jsonl | Format::Reel | Format::Parquet => {
-                Records::Lines(LineReader::open(path, options, pass, offset)?)
+                Records::Lines(Box::new(LineReader::open(path, options, pass, offset)?))
             }
         })
     }

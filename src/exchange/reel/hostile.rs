@@ -107,7 +107,7 @@ fn is_read_or_refused(file: &Path, size: usize) -> bool {
 }
 
 /// Makes the checksums of heads right.
-fn sum(bytes: &mut Vec<u8>) {
+fn sum(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
         block[148..156].fill(b' ');
         let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();

@@ -188,7 +188,7 @@ fn hostile_mcap_files_are_taken_in_as_they_are_or_told() {
 }
 
 /// Makes the checksums of heads right.
-fn sum(bytes: &mut Vec<u8>) {
+fn sum(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
         block[148..156].fill(b' ');
         let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();

@@ -25,7 +25,7 @@ fn part(synced: bool) -> Vec<u8> {
 }
 
 /// Makes all checksums right.
-fn sum(bytes: &mut Vec<u8>) {
+fn sum(bytes: &mut [u8]) {
     let Some(head) = bytes.first_chunk::<FILE_HEAD_BYTES>().copied() else { return };
     let json_bytes = u32::from_le_bytes([head[12], head[13], head[14], head[15]]) as usize;
     let Some(json) = bytes.get(FILE_HEAD_BYTES..).and_then(|rest| rest.get(..json_bytes)) else { return };

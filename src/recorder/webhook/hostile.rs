@@ -16,7 +16,7 @@ async fn answered(bytes: &[u8]) -> (Vec<u8>, usize) {
     let route = |path: &str, header| Route {
         path: path.to_owned(),
         header,
-        room: Room::of_source(),
+        room: Room::of(1 << 20),
         pushes: pushes.clone(),
         stats: Arc::new(SourceStats::new("hook", "generic")),
     };
@@ -24,7 +24,7 @@ async fn answered(bytes: &[u8]) -> (Vec<u8>, usize) {
     let header = Some(("headerkey".to_owned(), Secret::new("s3cret")));
     doors.exchange(vec![route("/hooks", None), route("/locked", header)]);
     drop(pushes);
-    let service = TowerToHyperService::new(router(doors, MAX_BODY, Clock::System));
+    let service = TowerToHyperService::new(router(doors, MAX_BODY, Room::of(1 << 20), Clock::System));
     let (mut client, server) = tokio::io::duplex(256 << 10);
     let served = async move {
         let mut http = http1::Builder::new();
