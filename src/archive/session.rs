@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::durable::{replace, set_aside};
-use super::error::ArchiveError;
+use super::error::{ArchiveError, IoContext};
 use super::layout::{PartName, is_plain};
 use super::manifest::{Manifest, split_covered};
 use super::own_checksum::{Form, with_checksum};
@@ -120,6 +120,7 @@ impl Archive {
     /// Keeps the declarations beside the data: the newest text of a kind under its own name, an older
     /// one under its checksum's beginning.
     pub(super) fn write_declarations(&self, header: &SessionHeader) -> Result<(), ArchiveError> {
+        let mut folders = BTreeSet::new();
         for source in &header.sources {
             for kind in &source.kinds {
                 // They become folders here, and a header may come from a file of somebody else's.
@@ -134,6 +135,7 @@ impl Archive {
                     let file = with_checksum(Form::Toml, text.as_bytes());
                     replace(&self.layout, &*self.disk, path, &file)
                 };
+                folders.insert(folder.clone());
                 match self.read_declaration(&path) {
                     Ok(Some(known)) if known == *text => continue,
                     Ok(Some(older)) => {
@@ -150,7 +152,8 @@ impl Archive {
                 write(&path, text)?;
             }
         }
-        Ok(())
+        // One that was found is perhaps what an attempt has left that could not sync its name.
+        folders.iter().try_for_each(|folder| self.disk.sync_dir(folder).doing("sync", folder))
     }
 }
 

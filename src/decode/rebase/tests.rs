@@ -263,7 +263,7 @@ fn bodies() -> Vec<Vec<u8>> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             match path.extension().and_then(|extension| extension.to_str()) {
-                None => folders.push(path),
+                None if path.is_dir() => folders.push(path),
                 Some("json") => found.push(std::fs::read(path).unwrap()),
                 Some("jsonl") => {
                     let text = std::fs::read(path).unwrap();

@@ -336,11 +336,13 @@ fn what_is_taken_back_leaves_nothing_and_is_done_later() {
     let archive = archive(&dir);
     let yesterday = add(&archive, 1, -1);
     let before = files(archive.root(), &yesterday.session_id.to_string());
-    let (mut upkeep, _) = upkeep(&archive, everything());
+    let (mut upkeep, keeping) = upkeep(&archive, everything());
     let is_compacting = Cell::new(false);
     let watch = Watch { tell: &|_, _| is_compacting.set(true), goes_on: &|| !is_compacting.get() };
     let last = (0..10).map(|_| upkeep.turn(now(5 * MINUTE_US), &watch)).find(|turn| *turn != Turn::Done);
     assert_eq!(last, Some(Turn::GaveWay));
+    let status = keeping.status().unwrap();
+    assert_eq!((status.state, status.waits), (Doing::Compacting, true));
     assert!(is_compacting.get());
     assert_eq!(files(archive.root(), &yesterday.session_id.to_string()), before);
     assert_clean(&archive);

@@ -94,10 +94,14 @@ impl Upkeep {
                 Turn::Done
             }
         };
-        // Between two jobs it is at the second already: idle is who is done for the day, or gave way.
-        if self.jobs.is_empty() || turn == Turn::GaveWay {
-            self.keeping.note(|status| status.state = Doing::Idle);
-        }
+        // Between two jobs it is at the second already, and at one that gave way still: idle is who is done for the day.
+        let is_idle = self.jobs.is_empty();
+        self.keeping.note(|status| {
+            status.waits = turn == Turn::GaveWay;
+            if is_idle {
+                status.state = Doing::Idle;
+            }
+        });
         turn
     }
 
