@@ -8,7 +8,7 @@
 //! told. So does what a manifest that cannot be read is about, until its session is over for so long that all of it is
 //! old enough.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -153,26 +153,39 @@ impl Archive {
     fn oldest(&self, sessions: &[Sidecar], options: &PruneOptions) -> Result<HashSet<String>, ArchiveError> {
         let Some(max_bytes) = options.max_bytes else { return Ok(HashSet::new()) };
         let (mut bytes, mut files) = (0, Vec::new());
+        // By session: how many files may go, and the bytes of those that go with the last of them.
+        let mut left: HashMap<SessionId, (usize, u64)> = HashMap::new();
         // One that cannot be read is told of by its session, and keeps no other from being counted.
         for manifest in self.readable_manifests()? {
             let session = sessions.iter().find(|session| session.session_id == manifest.session_id);
-            for file in manifest.files.into_iter().filter(|file| options.selects(file)) {
+            let left = left.entry(manifest.session_id).or_default();
+            for file in manifest.files.into_iter().filter(|file| options.names(file)) {
                 bytes += file.bytes;
-                if let Some(session) = session {
-                    let may_go = !session.clips.iter().any(|clip| clip.holds(&file));
-                    files.push((file.received_max_us, may_go, file));
+                match session {
+                    Some(_) if !options.selects(&file) => left.1 += file.bytes,
+                    Some(session) => {
+                        left.0 += 1;
+                        let may_go = !session.clips.iter().any(|clip| clip.holds(&file));
+                        files.push((file.received_max_us, may_go, manifest.session_id, file));
+                    }
+                    None => {}
                 }
             }
         }
         files.sort_by_key(|(last_us, ..)| *last_us);
         let mut oldest = HashSet::new();
-        for (_, may_go, file) in files {
+        for (_, may_go, session_id, file) in files {
             if bytes <= max_bytes {
                 break;
             }
             if may_go {
                 bytes -= file.bytes;
                 oldest.insert(file.path);
+                let left = left.entry(session_id).or_default();
+                left.0 -= 1;
+                if left.0 == 0 {
+                    bytes -= left.1;
+                }
             }
         }
         Ok(oldest)
@@ -206,10 +219,16 @@ impl PruneOptions {
         self.befores(file.sources.iter().map(|source| source.name.as_str()))
     }
 
-    fn selects(&self, file: &ManifestFile) -> bool {
+    /// Of the kinds and vendors that are asked for.
+    fn names(&self, file: &ManifestFile) -> bool {
         let named = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+        named(&self.kinds, &file.kind) && named(&self.vendors, &file.vendor)
+    }
+
+    /// What may go by itself: link events and configuration go with their session.
+    fn selects(&self, file: &ManifestFile) -> bool {
         let is_kept = file.kind == LINK_KIND || (file.kind == CONFIG_KIND && self.kinds.is_empty());
-        !is_kept && named(&self.kinds, &file.kind) && named(&self.vendors, &file.vendor)
+        !is_kept && self.names(file)
     }
 }
 

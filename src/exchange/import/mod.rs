@@ -17,6 +17,7 @@ mod lines;
 mod messages;
 mod name;
 mod place;
+mod records;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,11 +31,9 @@ use rand::rngs::{StdRng, SysRng};
 use serde::Serialize;
 
 use self::fields::{Bad, Record};
-use self::lines::LineReader;
-use self::messages::MessageReader;
 use self::name::{name_session, plain_name};
 use self::place::{Placer, PlannedSession};
-use self::table::TableReader;
+use self::records::Records;
 use super::caught::caught;
 use super::error::ExchangeError;
 use super::header::{Sources, session_header};
@@ -451,56 +450,5 @@ impl Rows {
             }
         }
         Ok(true)
-    }
-}
-
-/// A file's records, whatever it is.
-enum Records {
-    Lines(Box<LineReader>),
-    Table(Box<TableReader>),
-    Messages(Box<MessageReader>),
-}
-
-impl Records {
-    /// From `offset` on, which is where a record begins; MCAP, whose channels stand before, from its start.
-    fn open(
-        path: &Path,
-        format: Format,
-        options: &ImportOptions,
-        pass: Pass,
-        offset: u64,
-    ) -> Result<Self, ExchangeError> {
-        Ok(match format {
-            Format::Csv => Records::Table(Box::new(TableReader::open(path, options, offset)?)),
-            Format::Mcap => Records::Messages(Box::new(MessageReader::open(path, options)?)),
-            Format::Jsonl | Format::Reel | Format::Parquet => {
-                Records::Lines(Box::new(LineReader::open(path, options, pass, offset)?))
-            }
-        })
-    }
-
-    fn next(&mut self) -> Result<Option<Result<Record, Bad>>, ExchangeError> {
-        match self {
-            Records::Lines(lines) => lines.next(),
-            Records::Table(table) => table.next(),
-            Records::Messages(messages) => messages.next(),
-        }
-    }
-
-    /// Where the next record begins.
-    fn offset(&self) -> u64 {
-        match self {
-            Records::Lines(lines) => lines.offset,
-            Records::Table(table) => table.offset(),
-            Records::Messages(messages) => messages.offset(),
-        }
-    }
-
-    /// What the file tells of a session besides its rows.
-    fn sidecar(&self, session_id: SessionId) -> Option<Sidecar> {
-        match self {
-            Records::Messages(messages) => messages.sidecar(session_id),
-            Records::Lines(_) | Records::Table(_) => None,
-        }
     }
 }
