@@ -17,8 +17,9 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaD
 /// A page ends with the batch of rows in which it became long enough: 4 MiB and a row, whose payload is 64 MiB at most.
 const PAGE_BYTES_MAX: u64 = 128 << 20;
 
-/// A page has at most 20,000 rows, and ends behind a row whose lists have 65,536 elements at most.
-const PAGE_VALUES_MAX: u64 = 1 << 20;
+/// A page has at most 20,000 rows, whose lists have five hundred elements each on the whole. Elements of one bit fill
+/// few bytes, and so end no page.
+const PAGE_VALUES_MAX: u64 = 1 << 24;
 
 /// Elements of all lists of a row group: five hundred for each of its rows.
 const ELEMENTS_MAX: u64 = 1 << 26;

@@ -127,6 +127,9 @@ impl Removed {
     }
 }
 
+/// The numbers of a session's messages end here, from wherever they come: as many can be accounted for.
+pub const SEQ_END_MAX: u64 = 1 << 33;
+
 /// Of messages and bytes there are fewer; so many of them, as often as there may be files, still fit into 63 bits.
 const NUMBER_MAX: u64 = 1 << 47;
 const FILES_MAX: usize = 1 << 16;

@@ -109,7 +109,7 @@ pub use info::{ChannelCount, DeviceCount, KindCount, SessionInfo, SourceCount};
 pub use intake::{Intake, PartIntake};
 pub use layout::{Layout, PartName};
 pub use lock::Lock;
-pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SeqRange};
+pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SEQ_END_MAX, SeqRange};
 pub use open::Archive;
 pub use passage::SealingBytes;
 pub use prune::{PruneOptions, Pruned};

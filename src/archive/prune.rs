@@ -160,18 +160,20 @@ impl Archive {
             let session = sessions.iter().find(|session| session.session_id == manifest.session_id);
             let left = left.entry(manifest.session_id).or_default();
             for file in manifest.files.into_iter().filter(|file| options.names(file)) {
+                if !options.selects(&file) {
+                    left.1 += file.bytes;
+                    continue;
+                }
                 bytes += file.bytes;
-                match session {
-                    Some(_) if !options.selects(&file) => left.1 += file.bytes,
-                    Some(session) => {
-                        left.0 += 1;
-                        let may_go = !session.clips.iter().any(|clip| clip.holds(&file));
-                        files.push((file.received_max_us, may_go, manifest.session_id, file));
-                    }
-                    None => {}
+                if let Some(session) = session {
+                    left.0 += 1;
+                    let may_go = !session.clips.iter().any(|clip| clip.holds(&file));
+                    files.push((file.received_max_us, may_go, manifest.session_id, file));
                 }
             }
         }
+        // Of a session that has nothing else, nothing goes for its bytes: it must not push out what others have.
+        bytes += left.values().filter(|(count, _)| *count > 0).map(|(_, bytes)| bytes).sum::<u64>();
         files.sort_by_key(|(last_us, ..)| *last_us);
         let mut oldest = HashSet::new();
         for (_, may_go, session_id, file) in files {

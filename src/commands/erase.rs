@@ -26,6 +26,8 @@ struct Report {
     devices_lines: u64,
     /// Devices whose names hold that of the erased one; they stay.
     other_devices: Vec<String>,
+    /// Devices of the same name in another spelling: they go.
+    also_devices: Vec<String>,
     /// What cannot be read, or failed, and so is as it was.
     unreadable: Vec<String>,
     /// None where nothing was changed.
@@ -56,6 +58,7 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
         sessions: plan.sessions().cloned().collect(),
         devices_lines: plan.devices_lines,
         other_devices: plan.others.clone(),
+        also_devices: plan.alike.clone(),
         unreadable: plan.unreadable.clone(),
         proof: None,
     };
@@ -128,6 +131,11 @@ fn require_filter(sessions: &[String], filters: &Filters) -> Result<(), Usage> {
 }
 
 fn tell_limits(context: &Context, plan: &ErasePlan) {
+    if !plan.alike.is_empty() {
+        context
+            .screen
+            .note(format!("go as well, being the same name in another spelling: {}", some(&plan.alike)));
+    }
     for device in plan.indistinct() {
         context.screen.note(format!(
             "`{device}` could be any number or word: it is not looked for in texts, only what has it as device_id goes"
@@ -135,11 +143,16 @@ fn tell_limits(context: &Context, plan: &ErasePlan) {
     }
     if !plan.others.is_empty() {
         context.screen.note(format!(
-            "other devices whose names hold it stay: {}{}; name them as well if they are to go",
-            plan.others.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", "),
-            if plan.others.len() > NAMED_MAX { ", …" } else { "" }
+            "other devices whose names hold it stay: {}; name them as well if they are to go",
+            some(&plan.others)
         ));
     }
+}
+
+/// Of many names the first.
+fn some(names: &[String]) -> String {
+    let first = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED_MAX { first + ", …" } else { first }
 }
 
 /// A name that is misspelled is found nowhere, and that would pass for a proof.

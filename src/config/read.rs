@@ -50,13 +50,18 @@ pub(super) fn config(root: &Section<'_>) -> Option<Config> {
         let needed = memory::needed(sources, if is_pushed { max_body } else { 0 });
         if limits.memory < needed {
             let connections: usize = sources.iter().map(|source| source.vendor.connections()).sum();
-            section.wrong("memory", format!(
-                "{} sources with {connections} connections, and bodies of up to {} (max_body in [webhooks]), need at \
-                 least `{}`",
-                sources.len(),
-                human_size(max_body),
-                human_size(needed).replace(".0 ", "")
-            ));
+            let bodies = match is_pushed {
+                true => format!(", and bodies of up to {} (max_body in [webhooks]),", human_size(max_body)),
+                false => String::new(),
+            };
+            section.wrong(
+                "memory",
+                format!(
+                    "{} sources with {connections} connections{bodies} need at least `{}MiB`",
+                    sources.len(),
+                    needed.div_ceil(1 << 20)
+                ),
+            );
         }
         Some(limits)
     });

@@ -1,6 +1,8 @@
 //! From connection tasks to the task that drives their collector: bounded in number and in bytes.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
 
 use super::quota::{Charge, Meter, Quota};
 use crate::vendors::{Frame, Input};
@@ -24,6 +26,7 @@ pub struct Arrival {
 pub struct Intake {
     sender: mpsc::Sender<Arrival>,
     quota: Quota,
+    queued: Arc<Semaphore>,
 }
 
 /// A way from the connections of one source to its collector, with bounds of its own.
@@ -34,7 +37,7 @@ pub fn intake() -> (Intake, mpsc::Receiver<Arrival>) {
 /// The same within bounds that it shares with others.
 pub fn intake_within(quota: &Quota) -> (Intake, mpsc::Receiver<Arrival>) {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
-    (Intake { sender, quota: quota.clone() }, receiver)
+    (Intake { sender, quota: quota.clone(), queued: quota.queued_of_source() }, receiver)
 }
 
 impl Intake {
@@ -50,7 +53,7 @@ impl Intake {
     }
 
     async fn hand_over(&self, input: Input, charge: Charge) -> Result<(), Gone> {
-        let charge = self.quota.carry(bytes_of(&input), charge).await;
+        let charge = self.quota.carry(&self.queued, bytes_of(&input), charge).await;
         self.sender.send(Arrival { input, charge }).await.map_err(|_| Gone)
     }
 

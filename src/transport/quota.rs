@@ -69,6 +69,7 @@ pub struct Charge {
     bytes: Option<OwnedSemaphorePermit>,
     /// All that it needs.
     last: Option<OwnedSemaphorePermit>,
+    _of_source: Option<OwnedSemaphorePermit>,
     _queued: Option<OwnedSemaphorePermit>,
 }
 
@@ -102,14 +103,25 @@ impl Quota {
 
     /// For the way of a whole message to its source: waits for room for what it has not been charged with. Whoever has
     /// some of that gives it back soon.
-    pub(super) async fn carry(&self, bytes: usize, charge: Charge) -> Charge {
+    pub(super) async fn carry(&self, of_source: &Arc<Semaphore>, bytes: usize, charge: Charge) -> Charge {
         let missing = bytes.saturating_sub(charge.bytes());
         if missing <= SMALL_BYTES || charge.last.is_some() {
             return charge;
         }
-        let share = permits(missing.min(self.bytes.queued));
-        // It is never closed.
-        Charge { _queued: Arc::clone(&self.queued).acquire_many_owned(share).await.ok(), ..charge }
+        let share = permits(missing.min(self.queued_bytes_max()));
+        // They are never closed.
+        let _of_source = Arc::clone(of_source).acquire_many_owned(share).await.ok();
+        let _queued = Arc::clone(&self.queued).acquire_many_owned(share).await.ok();
+        Charge { _of_source, _queued, ..charge }
+    }
+
+    /// What one source may have on its way, so that one that is held up leaves room for others.
+    pub(super) fn queued_of_source(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(self.queued_bytes_max()))
+    }
+
+    fn queued_bytes_max(&self) -> usize {
+        (self.bytes.queued / 2).min(Semaphore::MAX_PERMITS)
     }
 
     /// Room for a message that is held back, in exchange for what it has; none if there is none.
@@ -169,9 +181,14 @@ impl Meter {
             metered.until = None;
             return std::mem::take(&mut metered.charge);
         }
+        metered.unfinished = metered.unfinished.saturating_sub(bytes);
+        if metered.unfinished <= OWN_BYTES {
+            // What is behind it needs no share: a line that is silent from now on keeps none from others.
+            metered.until = None;
+            return std::mem::take(&mut metered.charge);
+        }
         let share = bytes.min(metered.charge.bytes());
         let part = metered.charge.bytes.as_mut().and_then(|charge| charge.split(share));
-        metered.unfinished = metered.unfinished.saturating_sub(bytes);
         Charge { bytes: part, ..Charge::default() }
     }
 
@@ -283,6 +300,28 @@ mod tests {
         }
         drop(meters);
         assert_eq!((quota.large.available_permits(), quota.last.available_permits()), (128 << 10, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_behind_a_large_message_keeps_no_share_of_it() {
+        let quota = quota();
+        let meter = quota.meter();
+        assert_eq!(read_up_to(&meter, 512 << 10), 512 << 10);
+        assert_eq!(quota.last.available_permits(), 0);
+        drop(meter.finished(500 << 10, true));
+        assert_eq!((quota.large.available_permits(), quota.last.available_permits()), (128 << 10, 1));
+        tokio::time::advance(2 * LAST_TIMEOUT).await;
+        assert_eq!(read_up_to(&meter, STEP_BYTES), STEP_BYTES, "nobody waits for it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_is_held_up_leaves_room_for_the_messages_of_others() {
+        let quota = quota();
+        let (held_up, other) = (quota.queued_of_source(), quota.queued_of_source());
+        let _first = quota.carry(&held_up, 64 << 10, Charge::default()).await;
+        let mut second = Box::pin(quota.carry(&held_up, 2 << 10, Charge::default()));
+        assert!(poll_fn(|context| Poll::Ready(second.as_mut().poll(context).is_pending())).await);
+        let _others = quota.carry(&other, 64 << 10, Charge::default()).await;
     }
 
     #[tokio::test(start_paused = true)]

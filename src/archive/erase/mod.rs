@@ -85,6 +85,8 @@ pub struct ErasePlan {
     pub devices_lines: u64,
     /// Devices whose names hold the identifier as a part: they stay.
     pub others: Vec<String>,
+    /// Devices whose names are the identifier in another spelling: they go.
+    pub alike: Vec<String>,
     /// Wanted devices that no message is of, and names of some that are spelled like them.
     pub unknown: Vec<(String, Vec<String>)>,
 }
@@ -169,7 +171,7 @@ impl Archive {
         let (mut manifests, _) = split_covered(folder.manifests);
         let mut identifiers: Vec<Identifier> =
             options.scan.selection.devices.iter().map(|device| Identifier::new(device)).collect();
-        let (others, unknown) = self.pass_over(&mut identifiers, &manifests)?;
+        let Devices { others, alike, unknown } = self.pass_over(&mut identifiers, &manifests)?;
         let problems = folder.problems.into_iter().chain(self.look_into_sidecars()?.1);
         let mut plan = ErasePlan {
             unreadable: problems
@@ -181,6 +183,7 @@ impl Archive {
             sessions: Vec::new(),
             devices_lines: 0,
             others,
+            alike,
             unknown,
         };
         if plan.is_whole() {
@@ -320,6 +323,8 @@ impl Archive {
         let holds_one = |device: &String| identifiers.iter().any(|one| names(one, device));
         let others: Vec<String> =
             devices.iter().filter(|device| !is_wanted(device) && holds_one(device)).cloned().collect();
+        let is_named = |device: &String| identifiers.iter().any(|one| one.as_str() == device.as_str());
+        let alike = devices.iter().filter(|device| is_wanted(device) && !is_named(device)).cloned().collect();
         let is_unknown = |one: &&Identifier| !devices.iter().any(|device| one.is(device));
         let unknown = identifiers.iter().filter(is_unknown);
         let unknown = unknown.map(|one| (one.as_str().to_owned(), nearest(one.as_str(), &devices))).collect();
@@ -331,7 +336,7 @@ impl Archive {
         for identifier in identifiers {
             others.iter().chain(&sessions).for_each(|name| identifier.pass_over(name));
         }
-        Ok((others, unknown))
+        Ok(Devices { others, alike, unknown })
     }
 
     /// Does what was planned; `done` is told of each session, also of the one in which it was interrupted. Answers with
@@ -457,8 +462,13 @@ impl Progress<'_> {
     }
 }
 
-/// Devices whose names hold a wanted one, and wanted ones that no message is of, with some that are spelled like them.
-type Devices = (Vec<String>, Vec<(String, Vec<String>)>);
+/// What there is of devices beside those that were asked for by name; see [`ErasePlan`].
+#[derive(Default)]
+struct Devices {
+    others: Vec<String>,
+    alike: Vec<String>,
+    unknown: Vec<(String, Vec<String>)>,
+}
 
 /// So many names that are spelled alike are told.
 const NEAREST: usize = 3;

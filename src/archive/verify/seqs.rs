@@ -9,7 +9,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::archive::manifest::{Manifest, ManifestFile, Removed, SeqRange};
+use crate::archive::manifest::{Manifest, ManifestFile, Removed, SEQ_END_MAX, SeqRange};
 
 /// Which seqs of a part have been seen: of those that rows have a bit each, of the others nothing, whatever a manifest
 /// says of them.
@@ -57,7 +57,7 @@ impl Seen {
     const MANY: u64 = 1 << 30;
 
     /// Nor would a day have so many.
-    const MOST: u64 = 1 << 33;
+    const MOST: u64 = SEQ_END_MAX;
 
     /// None of a manifest that is damaged: it claims more messages than there can be.
     pub(super) fn new(manifest: &Manifest) -> Option<Self> {

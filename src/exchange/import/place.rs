@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::fields::Record;
 use super::{ImportOptions, no_id};
-use crate::archive::{Archive, ArchiveError, Sidecar};
+use crate::archive::{Archive, ArchiveError, SEQ_END_MAX, Sidecar};
 use crate::exchange::header::Sources;
 use crate::message::{SessionHeader, SessionId, SourceHeader};
 
@@ -40,7 +40,9 @@ impl Placer {
                     self.next_seq - 1
                 ));
             }
-            Some(seq) if seq > i64::MAX as u64 - 1 => return Err(format!("its seq {seq} is too large")),
+            Some(seq) if seq >= SEQ_END_MAX => {
+                return Err(format!("its seq {seq} is too large: they end at {SEQ_END_MAX}"));
+            }
             Some(seq) => seq,
         };
         let since_start = || {

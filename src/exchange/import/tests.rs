@@ -262,3 +262,20 @@ fn what_a_file_says_of_a_source_is_kept_and_what_no_text_is_told_beforehand() {
     assert_eq!(sidecar.sources[0].settings, serde_json::json!({"url": "ws://lab:1"}));
     assert_eq!(all(&archive)[1].payload, "\u{1F600} is whole, \"\\u\" is none");
 }
+
+#[test]
+fn numbers_that_no_archive_can_account_for_are_refused() {
+    let folder = Folder::new();
+    let row = |seq: u64| {
+        format!(r#"{{"seq":{seq},"elapsed_ns":0,"received_at":"2026-03-01T14:00:00Z","payload":"x"}}"#)
+    };
+    let last = crate::archive::SEQ_END_MAX - 1;
+    let path = folder.file("lab.jsonl", [row(5), row(last), row(last + 1)].join("\n"));
+    let planned = looked_through(&path, &ImportOptions::default()).unwrap();
+    assert_eq!((planned.messages, planned.bad), (2, 1));
+    assert!(planned.described[0].contains("too large"), "{:?}", planned.described);
+    let archive = folder.archive();
+    planned.take(&archive, &|_, _| ()).unwrap();
+    assert_clean(&archive);
+    assert_eq!(all(&archive).iter().map(|row| row.seq).collect::<Vec<_>>(), [5, last]);
+}
