@@ -78,7 +78,8 @@ use crate::transport::tls::TlsError;
 use crate::vendors::service::MqttVendor;
 
 /// The reason given to a client that is idle for the whole of `--drain` after the last message.
-pub const NOT_DRAINED: &str = "not drained: nothing more was taken or acknowledged for as long as --drain";
+pub const NOT_DRAINED: &str =
+    "not drained: nothing more was taken or acknowledged for as long as is waited at the end";
 
 /// After `--drain`, what is left of a client is its goodbye, which takes up to five seconds.
 const GOODBYE_MAX: Duration = Duration::from_secs(6);

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::output::{Out, print};
-use super::selection::{choose, unsealed};
+use super::selection::{choose, require_known, unsealed};
 use super::upkeep::Upkeep;
 use super::{Outcome, Usage};
 use crate::archive::{ArchiveError, EraseOptions, ErasePlan, Erased, Proof, Watch};
@@ -39,6 +39,7 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
     require_filter(&args.sessions, &args.filters)?;
     let upkeep = Upkeep::begin(context, args.dry_run)?;
     let archive = &upkeep.archive;
+    require_known(archive, &args.filters.vendor, &args.filters.source, &args.filters.kind)?;
     let now = Clock::System.now();
     let by_device = !args.filters.device.is_empty();
     let options = EraseOptions {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, print};
+use super::selection::require_known;
 use super::upkeep::Upkeep;
 use crate::archive::{ArchiveError, PruneOptions, Pruned, Watch};
 use crate::cli::Prune;
@@ -24,6 +25,7 @@ struct Report {
 
 pub(super) fn run(context: &Context, args: Prune) -> anyhow::Result<Outcome> {
     let upkeep = Upkeep::begin(context, args.dry_run)?;
+    require_known(&upkeep.archive, &args.vendor, &[], &args.kind)?;
     let now_us = Clock::System.now().wall_us;
     let before = |age: std::time::Duration| now_us.saturating_sub(age.as_micros() as i64);
     let options = PruneOptions {

@@ -1,5 +1,6 @@
 //! From sessions and filters as they are typed to what is scanned.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,10 +14,11 @@ use crate::archive::{
 use crate::cli::Filters;
 use crate::clock::Now;
 use crate::exchange::reel::{self, Unpacked};
-use crate::message::{Row, Selection, SessionId};
+use crate::message::{COMMON_KINDS, Row, Selection, SessionId};
 use crate::player::Position;
 use crate::section::nearest;
 use crate::units::{Moment, format_time_s, human_duration, human_size};
+use crate::vendors::VENDORS;
 
 /// Names that are listed where nothing is selected.
 const NAMED_MAX: usize = 12;
@@ -169,6 +171,35 @@ pub(super) fn check(names: &[String], filters: &Filters) -> Result<(), Usage> {
     }
     if moments.any(|moment| !moment.is_absolute()) {
         return Err(Usage("a time as in `+90s` counts from a session's start: which session?".into()));
+    }
+    Ok(())
+}
+
+/// Refuses names that nothing can have: what is removed by a misspelled one would pass for removed.
+pub(super) fn require_known(
+    archive: &Archive,
+    vendors: &[String],
+    sources: &[String],
+    kinds: &[String],
+) -> anyhow::Result<()> {
+    let known_vendors: Vec<String> = VENDORS.iter().map(|vendor| (*vendor).to_owned()).collect();
+    let known_sources: Vec<String> =
+        archive.list()?.into_iter().flat_map(|session| session.sources).collect();
+    let known_kinds = RefCell::new(COMMON_KINDS.map(str::to_owned).to_vec());
+    archive.column_types_of(|_, kind| {
+        known_kinds.borrow_mut().push(kind.to_owned());
+        false
+    })?;
+    for (what, wanted, known) in [
+        ("vendor", vendors, known_vendors),
+        ("source", sources, known_sources),
+        ("kind", kinds, known_kinds.into_inner()),
+    ] {
+        if let Some(wanted) = wanted.iter().find(|wanted| !known.contains(wanted)) {
+            let near = nearest(wanted, known.iter().map(String::as_str));
+            let near = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+            return Err(Usage(format!("there is no {what} `{wanted}` in the archive{near}")).into());
+        }
     }
     Ok(())
 }

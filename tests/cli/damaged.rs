@@ -164,3 +164,19 @@ fn upkeep_that_finds_damage_on_its_way_ends_with_3() {
     let (code, told) = said(&folder, &prune);
     assert!(code == 3 && told.contains("missing"), "{code} {told}");
 }
+
+#[test]
+fn what_removes_refuses_names_that_nothing_has() {
+    let folder = archive();
+    for (arguments, hint) in [
+        (["erase", "--yes", "--source", "lokcs"], "there is no source `lokcs` in the archive"),
+        (["erase", "--yes", "--kind", "alram"], "did you mean `alarm`?"),
+        (["prune", "--older-than=1s", "--vendor", "jointec"], "did you mean `jointech`?"),
+        (["prune", "--older-than=1s", "--kind", "alram"], "did you mean `alarm`?"),
+    ] {
+        let (code, said) = said(&folder, &arguments);
+        assert!(code == 2 && said.contains(hint), "{arguments:?}: {code}, {said}");
+    }
+    let (code, said) = said(&folder, &["prune", "--older-than=1s", "--kind", "link", "--dry-run"]);
+    assert_eq!(code, 0, "{said}");
+}
