@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::python::python;
-use support::telereel;
+use support::{copy_folder, telereel};
 use telereel::archive::{Archive, ScanOptions, scan, seal};
 use telereel::clock::{Clock, ManualClock, Now};
 use telereel::decode::{Declaration, declaration};
@@ -147,19 +147,6 @@ fn make(root: &Path) {
         seal(&archive, &part).unwrap();
     }
     archive.end_session(header.session_id, START.wall_us + 3_600_000_000).unwrap();
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 /// Vendor, kind, channel and payload of every row.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::python::{python, scripts};
-use support::telereel;
+use support::{copy_folder, telereel};
 use telereel::archive::{Archive, seal};
 use telereel::clock::{Clock, ManualClock, Now};
 use telereel::decode::builtin;
@@ -140,19 +140,6 @@ fn recorded(count: u64) -> tempfile::TempDir {
     let archive = Archive::create_or_open(folder.path().join("archive"), "home-12").unwrap();
     record(&archive, header(1, "walk", START_US), count, count * 300 / 20);
     folder
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 /// What DuckDB and PyArrow read, against what the payloads say; `gone` are the numbers that are to be missing.

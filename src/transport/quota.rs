@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a message in the making, up to [`OWN_BYTES`] of it | each connection's own |
 //! | the rest of it, until the journal has it | `large`, shared; where that is used up, one at a time goes on to its end |
-//! | a smaller message, on its way to its source | `queued`, shared; up to [`SMALL_BYTES`] counted by number only |
+//! | a smaller message, on its way to its source | `queued`, shared, half of it for one source; up to [`SMALL_BYTES`] counted by number only |
 //! | a message that the journal has no room for, and that will be acknowledged | `held`, shared |
 //!
 //! So many connections may each be in the middle of a large message, and however they take turns one of them comes to

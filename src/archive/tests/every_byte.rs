@@ -118,19 +118,6 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
 /// A session's rows up to the first that cannot be given, and why it cannot.
 fn rows_of(archive: &Archive, session_id: SessionId) -> (Vec<Row>, Option<ArchiveError>) {
     rows_where(archive, session_id, Selection::default())

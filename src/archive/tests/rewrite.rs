@@ -50,19 +50,6 @@ impl Template {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
 /// Puts all files of a folder, but the index and the lock, onto a simulated disk, durably.
 fn load(sim: &SimDisk, folder: &Path) {
     sim.create_dir_all(folder).unwrap();

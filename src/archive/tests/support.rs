@@ -186,3 +186,16 @@ pub(super) fn assert_same(header: &SessionHeader, rows: &[Row], messages: &[Mess
         assert_eq!(row.clear, message.clear);
     }
 }
+
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
