@@ -334,6 +334,9 @@ pub struct Replay {
     /// TELEREEL_MQTT; end when it ends, with its exit code, or with 1 if it did not connect
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Vec<OsString>,
+    /// Leave out what cannot be read of damaged segments, say what is missing, and end with 3
+    #[arg(long)]
+    pub skip_damaged: bool,
     // These last: their help headings are those of everything after them.
     #[command(flatten)]
     pub shaping: Shaping,
@@ -432,6 +435,9 @@ pub struct Cat {
     /// Go on with what is sealed later, until the recording ends
     #[arg(long)]
     pub follow: bool,
+    /// Leave out what cannot be read of damaged segments, say what is missing, and end with 3
+    #[arg(long)]
+    pub skip_damaged: bool,
     #[command(flatten)]
     pub filters: Filters,
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -76,8 +76,14 @@ impl ManualClock {
 }
 
 fn system_wall_us() -> i64 {
-    let t = clock_gettime(ClockId::Realtime);
-    t.tv_sec * 1_000_000 + t.tv_nsec / 1_000
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => micros(since),
+        Err(before) => -micros(before.duration()),
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn system_steady_ns() -> u64 {

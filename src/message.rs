@@ -42,6 +42,11 @@ impl SessionId {
         Self::new(wall_us.max(later_us), random)
     }
 
+    /// Whether it tells when its session began, as ours do (UUIDv7): others sort by chance.
+    pub fn is_timed(&self) -> bool {
+        self.0.get_version_num() == 7
+    }
+
     /// The 16 bytes in the order in which they are printed.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

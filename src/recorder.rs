@@ -16,15 +16,17 @@
 //!   how the memory is split.
 //!
 //! A start binds its listeners before anything is written, so that a port in use leaves nothing
-//! behind. A stop closes connections, the journal, then seals all of it. One source never disturbs
+//! behind; where the disk takes nothing, it waits ([`waiting`]) until it can [`begin`]. A stop closes connections, the journal, then seals all of it. One source never disturbs
 //! another; a vendor that cannot be reached is dialled for ever.
 
+pub mod begin;
 pub mod deliveries;
 pub mod devices;
 pub mod gate;
 pub mod health;
 pub mod latest;
 pub mod lineup;
+pub mod reached;
 pub mod redact;
 pub mod reload;
 pub mod roll;
@@ -34,6 +36,7 @@ pub mod start;
 pub mod stats;
 pub mod status;
 pub mod upkeep;
+mod waiting;
 pub mod webhook;
 
 use std::net::SocketAddr;

@@ -19,7 +19,7 @@ const SIZE_UNITS: [(&str, u64); 5] =
 const DECIMALS_MAX: usize = 18;
 
 pub const DURATION_EXPECTED: &str = "expected a duration such as `250ms`, `1.5s`, `90s`, `10m`, `2h` or `7d`";
-pub const SIZE_EXPECTED: &str = "expected a size such as `64KiB`, `128MiB` or `1GiB`";
+pub const SIZE_EXPECTED: &str = "expected a size such as `64KiB`, `128MiB` or `1.5GiB`";
 pub const MOMENT_EXPECTED: &str =
     "expected a time such as `2026-03-01T14:30:00Z`, `+90s` (from the session's start) or `-2h` (from now)";
 
@@ -61,22 +61,25 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// Reads `512B 64KiB 128MiB 1GiB 2TiB`.
+/// Reads `512B 64KiB 128MiB 1.5GiB 2TiB`; of a fraction of a byte what is whole.
 pub fn parse_size(text: &str) -> Result<u64, &'static str> {
-    let (count, unit) = split_number(text).ok_or(SIZE_EXPECTED)?;
+    let (number, unit) =
+        text.split_at(text.find(|c: char| c != '.' && !c.is_ascii_digit()).ok_or(SIZE_EXPECTED)?);
     if matches!(unit, "KB" | "kB" | "MB" | "GB" | "TB" | "K" | "M" | "G" | "T") {
         return Err("expected a size in powers of 1024, such as `64KiB`, `128MiB` or `1GiB`");
     }
     let (_, unit_bytes) = SIZE_UNITS.iter().find(|(name, _)| *name == unit).ok_or(SIZE_EXPECTED)?;
-    let bytes = count.checked_mul(*unit_bytes).ok_or("expected a smaller size")?;
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: u64 = whole.parse().map_err(|_| SIZE_EXPECTED)?;
+    let scale = 10u128.checked_pow(decimals.len() as u32).filter(|_| decimals.len() <= DECIMALS_MAX);
+    let scale = scale.ok_or("expected a size with fewer decimals")?;
+    let parts: u128 = decimals.parse().map_err(|_| SIZE_EXPECTED)?;
+    if *unit_bytes == 1 && number.contains('.') {
+        return Err("expected a whole number of bytes");
+    }
+    let bytes = u128::from(whole) * u128::from(*unit_bytes) + parts * u128::from(*unit_bytes) / scale;
     // Sizes end up in SQLite and Parquet, whose integers are signed.
-    if bytes > i64::MAX as u64 { Err("expected a smaller size") } else { Ok(bytes) }
-}
-
-fn split_number(text: &str) -> Option<(u64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit())?;
-    let count = text[..end].parse().ok()?;
-    Some((count, &text[end..]))
+    u64::try_from(bytes).ok().filter(|bytes| *bytes <= i64::MAX as u64).ok_or("expected a smaller size")
 }
 
 /// A duration in its largest whole unit, or in milliseconds with decimals: the reverse of [`parse_duration`].
@@ -112,7 +115,7 @@ pub fn human_size(bytes: u64) -> String {
     format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
-/// A count for people: `12 345 678` in groups of three, by thin space's plain stand-in.
+/// A count with a space between each three digits.
 pub fn human_count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
@@ -123,6 +126,11 @@ pub fn human_count(count: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// So many of what a word names: `1 message`, `2 345 messages`.
+pub fn counted(count: u64, word: &str) -> String {
+    format!("{} {word}{}", human_count(count), if count == 1 { "" } else { "s" })
 }
 
 /// Microseconds since the Unix epoch as RFC 3339 in UTC, to the microsecond.
@@ -255,9 +263,23 @@ mod tests {
         for (text, bytes) in [("0B", 0), ("64KiB", 65_536), ("128MiB", 134_217_728), ("1GiB", 1 << 30)] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "64", "64K", "64kib", "1.5GiB", "9223372036854775807KiB", "8388608TiB"] {
+        for text in [
+            "",
+            "64",
+            "64K",
+            "64kib",
+            "1.GiB",
+            ".5GiB",
+            "1.5B",
+            "1.5.5GiB",
+            "1.0000000000000000000GiB",
+            "9223372036854775807KiB",
+            "8388608TiB",
+            "18446744073709551615TiB",
+        ] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+        assert_eq!([parse_size("1.5GiB"), parse_size("0.1KiB")], [Ok(3 << 29), Ok(102)]);
         assert!(parse_size("64MB").unwrap_err().contains("1024"));
     }
 
@@ -286,6 +308,7 @@ mod tests {
         assert_eq!(human_size(1_572_864), "1.5 MiB");
         assert_eq!(human_count(12_345_678), "12 345 678");
         assert_eq!(human_count(999), "999");
+        assert_eq!([0, 1, 1_002].map(|n| counted(n, "line")), ["0 lines", "1 line", "1 002 lines"]);
         assert_eq!(human_duration(12_340_000_000), "12.3 s");
         assert_eq!(human_duration(3_840_000_000_000), "1 h 4 min");
         assert_eq!(format_time_us(1_500_000), "1970-01-01T00:00:01.500000Z");

@@ -1,12 +1,15 @@
 //! The command as a user meets it: exit codes, messages, what is written and what is left alone.
 
 // Clippy does not take the helpers of an integration test for test code.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "cli/damaged.rs"]
 mod damaged;
+#[path = "cli/ending.rs"]
+mod ending;
 #[path = "cli/shaping.rs"]
 mod shaping;
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -48,18 +51,22 @@ fn refused(command: &mut Command, code: i32, what: &[&str]) {
     }
 }
 
-/// A recorder with a webhook listener; what it says from there on, to be kept for as long as it runs; and the
-/// listener's address and path.
-fn recorder(folder: &TempDir, session: &str) -> (Child, impl Iterator<Item = String>, String) {
-    let mut recorder = Process::new(assert_cmd::cargo::cargo_bin("telereel"))
-        .args(["record", "--session", session, "--json"])
+fn spawned(folder: &TempDir, args: &[&str]) -> Child {
+    Process::new(assert_cmd::cargo::cargo_bin("telereel"))
+        .args(args)
         .current_dir(folder.path())
         .env_remove("TELEREEL_ARCHIVE")
         .env_remove("TELEREEL_CONFIG")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// A recorder with a webhook listener; what it says from there on, to be kept for as long as it runs; and the
+/// listener's address and path.
+fn recorder(folder: &TempDir, session: &str) -> (Child, impl Iterator<Item = String>, String) {
+    let mut recorder = spawned(folder, &["record", "--session", session, "--json"]);
     let mut said = BufReader::new(recorder.stderr.take().unwrap()).lines().map(Result::unwrap);
     let url = said.find_map(|line| Some(line.strip_prefix("webhooks at http://")?.to_owned())).unwrap();
     (recorder, said, url)
@@ -178,7 +185,13 @@ fn init_prints_units_for_this_program_and_configuration() {
     let config = std::path::absolute(folder.path()).unwrap().join("telereel.toml");
     let program = assert_cmd::cargo::cargo_bin("telereel");
     let start = format!("ExecStart={} -c {} record\n", program.display(), config.display());
-    for line in [&*start, "Type=notify\n", "WatchdogSec=60s\n", "ExecReload=/bin/kill -HUP $MAINPID\n"] {
+    let archive = config.with_file_name("archive");
+    let owned = format!("#   install -d -o telereel -g telereel -m 700 {}\n", archive.display());
+    let read = format!("#   chown telereel: {0} && chmod 600 {0}\n", config.display());
+    assert!(stderr.contains("must own") && stderr.contains("mode 600"), "{stderr}");
+    for line in
+        [&*start, &owned, &read, "Type=notify\n", "WatchdogSec=60s\n", "ExecReload=/bin/kill -HUP $MAINPID\n"]
+    {
         assert!(service.contains(line), "{service}\nhas no {line}");
     }
     write(&folder, "telereel.toml", "[webhooks]\nlisten = \"0.0.0.0:8443\"\n");
@@ -458,7 +471,8 @@ fn a_session_gets_a_name_that_finds_it_again() {
     let source =
         "[[source]]\nname = \"door\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n";
     write(&folder, "telereel.toml", &format!("[webhooks]\n{listen}[console]\n{listen}{source}"));
-    for name in ["", "latest", "a/b", ".hidden", "two words"] {
+    let id = "01a20613-5772-7bf6-b74b-c3c41acdef99";
+    for name in ["", "latest", "a/b", ".hidden", "two words", "a.reel", id] {
         refused(telereel(&folder).args(["record", "--session", name, "--for", "1ms"]), 2, &["--session"]);
     }
     assert!(!folder.path().join("archive").exists());

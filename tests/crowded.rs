@@ -15,11 +15,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use telereel::config::memory::Shares;
+use telereel::transport::tls::{Trust, client_config, self_signed};
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, client};
 
 use support::process::{memory, open_files};
@@ -226,6 +228,58 @@ fn a_crowd_at_the_doors_of_a_recorder_keeps_nobody_out_and_costs_no_more_than_it
     assert_eq!(recorder.end(), Some(0));
     let stored = telereel(folder.path(), &["cat", "latest", "--kind", "message"], 0);
     assert_eq!(stored.lines().count(), posted);
+}
+
+/// The first record of a handshake, of 16 KiB, and half a request after a whole one.
+#[test]
+fn a_crowd_at_encrypted_doors_keeps_nobody_out_and_costs_no_more_than_its_places() {
+    let _alone = ALONE.lock();
+    raise_open_files();
+    let folder = tempfile::tempdir().unwrap();
+    let webhooks = free_port();
+    self_signed(folder.path(), &["localhost".to_owned()]).unwrap();
+    let config = format!(
+        "[limits]\nmemory = \"{}MiB\"\n[webhooks]\nlisten = \"127.0.0.1:{webhooks}\"\n\
+         tls = {{ cert = \"self-signed-cert.pem\", key = \"self-signed-key.pem\" }}\n\
+         [[source]]\nname = \"hooks\"\nvendor = \"generic\"\ntransport = \"webhook\"\npath = \"/in\"\n",
+        MEMORY / MIB
+    );
+    std::fs::write(folder.path().join("telereel.toml"), config).unwrap();
+    let recorder = Program::start(folder.path(), &["record"], &[webhooks]);
+    let trust = client_config(&Trust::Anybody).unwrap();
+    let encrypted = || {
+        let tls = ClientConnection::new(Arc::clone(&trust), "localhost".try_into().unwrap()).unwrap();
+        StreamOwned::new(tls, honest(webhooks))
+    };
+    let serve = || {
+        let mut stream = encrypted();
+        let request = "POST /in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+    };
+    serve();
+    let before = recorder.open_files();
+    let places = Shares::of(MEMORY, &[]).places_with_tls();
+    let hello = [&[0x16, 3, 1, 0x40, 0, 1, 0, 0x3F, 0xFC, 3, 3][..], &[0; 16_000]].concat();
+    let crowd = Crowd::gather(webhooks, CROWD / 2, &hello);
+    serve();
+    let begun: Vec<_> = (0..CROWD / 20)
+        .map(|_| {
+            let mut stream = encrypted();
+            stream.write_all(b"POST /in HTTP/1.1\r\nHost: local").unwrap();
+            stream
+        })
+        .collect();
+    serve();
+    let open = recorder.open_files();
+    assert!(open <= before + places + 8, "{open} descriptors, {places} places");
+    let peak = memory(recorder.0.id(), "VmHWM");
+    println!("{open} descriptors, {places} places, {} MiB", peak / MIB);
+    assert!(peak <= MEMORY, "{} MiB were in memory", peak / MIB);
+    drop((crowd, begun));
+    assert_eq!(recorder.end(), Some(0));
 }
 
 #[test]

@@ -71,7 +71,15 @@ fn what_is_imported_is_a_session_like_any_other() {
     let clip =
         json_of(path, &["clip", "tuesday", "fall", "--from", "+1s", "--to", "+2s", "--note", "n", "--json"]);
     assert_eq!((&clip["seq_from"], &clip["seq_to"], &clip["note"]), (&json!(100), &json!(200), &json!("n")));
+    for refused in ["../x", "/etc/x", "a/b", "..", ".x", "latest", "x.reel", "a b"] {
+        telereel(path, &["clip", "tuesday", refused, "--from", "+1s"], 2);
+    }
     telereel(path, &["mark", "light on", "tuesday", "--at", "+1500ms"], 0);
+    for (option, file) in [("--report", "archive/archive.json"), ("--trace", "archive/data/x.jsonl")] {
+        let listen = "http://127.0.0.1:0";
+        telereel(path, &["replay", "tuesday", "--no-wait", "--listen", listen, option, file], 2);
+    }
+    telereel(path, &["export", "tuesday", "--to", "archive/archive.json", "--format", "jsonl"], 2);
     let info = json_of(path, &["info", "tuesday", "--json"]);
     assert_eq!(info["clips"][0]["name"], "fall");
     assert_eq!(
@@ -96,6 +104,19 @@ fn what_is_imported_is_a_session_like_any_other() {
     assert_eq!(telereel(path, &other, 0), telereel(path, &kept, 0));
     telereel(path, &["--archive", "third", "import", "fall.reel", "tuesday.jsonl"], 0);
     assert_eq!(json_of(path, &["--archive", "third", "list", "--json"]).as_array().unwrap().len(), 2);
+
+    // The same bytes come in once, under whatever name, unless it is meant.
+    std::fs::copy(path.join("fall.reel"), path.join("copy.reel")).unwrap();
+    for file in ["fall.reel", "copy.reel", "tuesday.jsonl"] {
+        assert_eq!(telereel(path, &["--archive", "third", "import", "--session", "x", file], 2), "");
+    }
+    std::fs::write(path.join("new.jsonl"), lines(3)).unwrap();
+    telereel(path, &["--archive", "third", "import", "new.jsonl", "new.jsonl"], 2);
+    telereel(path, &["--archive", "third", "import", "new.jsonl", "tuesday.jsonl"], 2);
+    assert_eq!(json_of(path, &["--archive", "third", "list", "--json"]).as_array().unwrap().len(), 2);
+    telereel(path, &["--archive", "third", "import", "fall.reel", "--again"], 0);
+    assert_eq!(json_of(path, &["--archive", "third", "list", "--json"]).as_array().unwrap().len(), 3);
+    telereel(path, &["--archive", "third", "verify"], 0);
 
     telereel(path, &["clip", "--remove", "fall"], 0);
     telereel(path, &["replay", "fall", "--no-wait"], 1);
@@ -152,7 +173,7 @@ fn a_killed_import_leaves_a_session_or_none() {
     telereel(path, &["import", "x.jsonl", "--session", "first"], 0);
     for round in 0..9_u64 {
         let mut import = Command::new(env!("CARGO_BIN_EXE_telereel"))
-            .args(["import", "x.jsonl", "--session", &format!("round-{round}")])
+            .args(["import", "x.jsonl", "--again", "--session", &format!("round-{round}")])
             .current_dir(path)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

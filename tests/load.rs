@@ -76,7 +76,7 @@ fn at_overload_memory_stays_in_its_bounds_and_nothing_acknowledged_is_lost() {
 
     let began = Instant::now();
     let recorder = Recorder::start(folder.path(), console);
-    let idle = recorder.rss();
+    let (idle, own_idle) = (recorder.rss(), recorder.own());
     on_one_processor(recorder.pid());
     hold_back(recorder.pid(), "journal");
     let is_over = AtomicBool::new(false);
@@ -140,10 +140,11 @@ fn at_overload_memory_stays_in_its_bounds_and_nothing_acknowledged_is_lost() {
     let sent: u64 = streams.iter().map(|stream| stream.sent.load(Ordering::Relaxed)).sum();
     println!(
         "{sent} sent by streams, {dropped} of them dropped; {} pushed, {refused} times refused; {published} by the bus; \
-         in {:.1} s; memory {} MiB idle, {} at the most ({samples} samples), {} after, {} of it its own",
+         in {:.1} s; memory {} MiB idle ({} of it its own), {} at the most ({samples} samples), {} after ({} its own)",
         pushed.iter().map(|pushed| pushed.tries.len()).sum::<usize>(),
         took.as_secs_f64(),
         idle / MIB,
+        own_idle / MIB,
         peak / MIB,
         after / MIB,
         own_after / MIB
@@ -151,6 +152,12 @@ fn at_overload_memory_stays_in_its_bounds_and_nothing_acknowledged_is_lost() {
     assert!(dropped > 0 && refused > 0, "it was not too much");
     assert!(metrics.of_source("telereel_refused_messages_total", "hooks") > 0);
     assert!(peak <= MEMORY, "{} MiB were in memory", peak / MIB);
+    assert!(
+        own_after <= own_idle + MEMORY / 3,
+        "{} MiB do not come back: {} before",
+        own_after / MIB,
+        own_idle / MIB
+    );
 }
 
 fn write_config(folder: &Path, (webhooks, console): (u16, u16), streams: &[Stream], bus: u16) {

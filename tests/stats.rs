@@ -118,8 +118,11 @@ fn a_reel_and_a_clip_have_the_figures_of_what_they_are_of() {
     let root = folder.path();
     archive(root);
     telereel(root, &["--archive", ".", "clip", "late", "part", "--from", "+10s", "--to", "+30s"], 0);
-    telereel(root, &["--archive", ".", "export", "late", "--to", "late.reel"], 0);
-    let mut of_reel = stats(root, &["late.reel"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let reel = elsewhere.path().join("late.reel");
+    let reel = reel.to_str().unwrap();
+    telereel(root, &["--archive", ".", "export", "late", "--to", reel], 0);
+    let mut of_reel = stats(root, &[reel]);
     let of_session = stats(root, &["late"]);
     // Here, this recording had no declaration of what else Pontosense sends, and a reel has.
     let declared = |found: &Value| {
@@ -157,9 +160,13 @@ fn an_empty_selection_says_what_there_is_and_nothing_is_written() {
         assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(code), true), "{args:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let told = refused(&["late", "--kind", "alarms", "--plot", "x.svg"], 1);
+    let told = refused(&["late", "--plot", "views/x.svg"], 2);
+    assert!(told.contains("--plot views/x.svg is within the archive"), "{told}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let plot = elsewhere.path().join("x.svg");
+    let told = refused(&["late", "--kind", "alarms", "--plot", plot.to_str().unwrap()], 1);
     assert!(told.contains("did you mean `alarm`") && told.contains("there is:"), "{told}");
-    assert!(!folder.path().join("x.svg").exists());
+    assert!(!plot.exists());
     let told = refused(&["early", "late", "--bucket", "1s"], 2);
     assert!(told.contains("2000") && told.contains("d`"), "{told}");
     let told = refused(&["--from", "+10s"], 2);
@@ -200,5 +207,8 @@ fn people_read_tables() {
     );
     let told =
         telereel(folder.path(), &["--archive", ".", "stats", "late", "--by", "device", "--top", "2"], 0);
-    assert!(told.lines().any(|line| line.contains(" others ")), "{told}");
+    // In the table of rates and in that of sizes.
+    assert_eq!(told.lines().filter(|line| line.contains(" others ")).count(), 2, "{told}");
+    telereel(folder.path(), &["--archive", ".", "stats", "late", "--plot", "x.png"], 2);
+    assert!(!folder.path().join("x.png").exists());
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those in the groups above its own, and its own.
 const LAYERS: &[&[&str]] = &[
-    &["fuzz"],
+    &["allocator", "fuzz"],
     &["clock", "secret", "printable", "disk", "units"],
     &["message", "section"],
     &["envelope", "journal", "decode", "index"],

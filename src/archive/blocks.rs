@@ -146,6 +146,8 @@ struct Inner {
     /// None where the whole has been checked.
     blocks: Option<Blocks>,
     is_damaged: AtomicBool,
+    /// Why the disk or the system did not give it; a reader makes a text of that, which says nothing to programs.
+    failed: Mutex<Option<io::Error>>,
 }
 
 #[derive(Debug)]
@@ -178,16 +180,31 @@ impl CheckedFile {
             None if checksum(path).doing("read", path)? == named.blake3 => None,
             None => return Err(damaged(NOT_OF_MANIFEST)),
         };
-        let is_damaged = AtomicBool::new(false);
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), file, bytes, blocks, is_damaged })))
+        Ok(Self::new(path, file, bytes, blocks))
+    }
+
+    /// Opens a segment that is to be read as it is: all of it has been checked, or there is nothing to check it by.
+    pub(super) fn open_unchecked(path: &Path) -> Result<Self, ArchiveError> {
+        let file = File::open(path).doing("open", path)?;
+        let bytes = file.metadata().doing("look at", path)?.len();
+        Ok(Self::new(path, file, bytes, None))
+    }
+
+    fn new(path: &Path, file: File, bytes: u64, blocks: Option<Blocks>) -> Self {
+        let (is_damaged, failed) = (AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(Inner { path: path.to_owned(), file, bytes, blocks, is_damaged, failed }))
     }
 
     pub(super) fn damaged(&self, what: String) -> ArchiveError {
         ArchiveError::DamagedSegment { path: self.0.path.clone(), what }
     }
 
-    /// Why reading failed: damage, if any was found, else what the reader says.
+    /// Why reading failed: damage, if any was found, what the system said, else what the reader says.
     pub(super) fn failed(&self, source: ParquetError) -> ArchiveError {
+        let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(source) = failed {
+            return ArchiveError::Io { action: "read", path: self.0.path.clone(), source };
+        }
         match self.0.is_damaged.load(Ordering::Relaxed) {
             true => self.damaged(NOT_OF_MANIFEST.to_owned()),
             false => ArchiveError::ReadSegment { path: self.0.path.clone(), source },
@@ -224,7 +241,14 @@ impl Inner {
 
     fn read_as_it_is(&self, start: u64, end: u64) -> io::Result<Bytes> {
         let mut bytes = vec![0; (end - start) as usize];
-        self.file.read_exact_at(&mut bytes, start)?;
+        self.file.read_exact_at(&mut bytes, start).map_err(|error| {
+            let kind = error.kind();
+            // Shorter than it says: that is damage.
+            if kind != ErrorKind::UnexpectedEof {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+            io::Error::from(kind)
+        })?;
         Ok(bytes.into())
     }
 }

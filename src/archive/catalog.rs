@@ -1,13 +1,13 @@
 //! Which index readers use: the one on disk if it is whole and complete, else one made on the spot.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use super::Archive;
 use super::durable::files_in;
 use super::error::ArchiveError;
 use super::layout::PartName;
-use super::manifest::{Manifest, split_covered};
+use super::manifest::Manifest;
+use super::manifests::ManifestFolder;
 use super::sidecar::{Sidecar, session_rows};
 use crate::index::{Index, IndexError, PartRow};
 
@@ -22,8 +22,6 @@ impl Archive {
                 tracing::debug!("the index is behind the manifests, reading those");
                 self.catalog_in_memory()
             }
-            // The recorder's index, in a folder that only the recorder may write to.
-            Err(IndexError::Open { .. }) if self.is_locked() => self.catalog_in_memory(),
             Err(error) => {
                 if !files_in(&*self.disk, &self.layout.manifests(), "json")?.is_empty() {
                     tracing::warn!(%error, "reading the manifests, which takes longer");
@@ -33,16 +31,9 @@ impl Archive {
         }
     }
 
-    /// The index on disk, for reading. Where the folder may not be written to, SQLite can only read a
-    /// database that nobody else has open, and none of whose rows are still in its log.
+    /// The index on disk, for reading.
     pub(super) fn open_index(&self) -> Result<Index, IndexError> {
-        let path = self.layout.index();
-        Index::open_read_only(&path).or_else(|error| match error {
-            IndexError::Open { .. } if !self.is_locked() && !has_log(&path) => {
-                Index::open_immutable(&path).map_err(|_| error)
-            }
-            error => Err(error),
-        })
+        Index::open_read_only(&self.layout.index())
     }
 
     /// The permissions of what is not written through the disk: those of what is.
@@ -72,13 +63,11 @@ impl Archive {
     }
 
     /// Whether the index can be read, knows all parts, and says of the sessions what the sidecars say. What it knows of
-    /// a part whose manifest cannot be read it may keep.
-    pub(super) fn index_is_whole(&self) -> Result<bool, ArchiveError> {
+    /// a part whose manifest cannot be read it may keep. `folder` holds those that count.
+    pub(super) fn index_is_whole(&self, folder: &ManifestFolder) -> Result<bool, ArchiveError> {
         let Ok(index) = self.open_index() else { return Ok(false) };
-        let folder = self.look_into_manifests(|_| true)?;
-        let (manifests, _) = split_covered(folder.manifests);
         let sidecars = self.read_sidecars()?;
-        let differs = difference(&index, &sidecars, &manifests, &folder.damaged);
+        let differs = difference(&index, &sidecars, &folder.manifests, &folder.damaged);
         Ok(differs.is_ok_and(|differs| differs.is_none()))
     }
 
@@ -194,10 +183,4 @@ fn is_of(row: &PartRow, manifest: &Manifest) -> bool {
         ..exact
     });
     *row == exact || Some(*row) == about
-}
-
-fn has_log(index: &Path) -> bool {
-    let mut log = index.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
 }

@@ -12,10 +12,17 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use parquet::basic::{Compression, Type};
+use parquet::column::reader::ColumnReader;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::schema::types::ColumnPath;
 
 /// A page ends with the batch of rows in which it became long enough: 4 MiB and a row, whose payload is 64 MiB at most.
 const PAGE_BYTES_MAX: u64 = 128 << 20;
+
+/// Of a column in a row group: pages that are not the last one have 256 KiB, and so many of these no segment has.
+const PAGES_MAX: usize = 1 << 16;
 
 /// A page has at most 20,000 rows, whose lists have five hundred elements each on the whole. Elements of one bit fill
 /// few bytes, and so end no page.
@@ -24,8 +31,13 @@ const PAGE_VALUES_MAX: u64 = 1 << 24;
 /// Elements of all lists of a row group: five hundred for each of its rows.
 const ELEMENTS_MAX: u64 = 1 << 26;
 
-/// Of what stands in dictionaries: a batch of a thousand rows that mean the same is 256 MiB then.
+/// Of what stands in dictionaries: a batch of a thousand rows that mean the same is 256 MiB then. Of longer texts each
+/// row's is counted.
 const REPEATED_BYTES_MAX: usize = 256 << 10;
+
+/// What the rows of a group may mean of such a column in any case. More has been taken out of payloads, which are no
+/// shorter, and who reads rows has room for those.
+const MEANT_BYTES_MAX: u64 = 16 << 20;
 
 /// A page's head holds a few numbers, and perhaps the least and the greatest value.
 const HEAD_BYTES_MAX: u64 = 64 << 10;
@@ -53,7 +65,13 @@ pub fn check_claims(path: &Path) -> Result<(), Claim> {
                 return Err(format!("a column claims {values} values; {ELEMENTS_MAX} are the most"));
             }
             check_index(&metadata, (group, column), &pages)?;
-            check_dictionary(&file, chunk, &pages)?;
+            if has_long_texts(&file, chunk, &pages)? {
+                let meant = meant(&file, group, |path| path == chunk.column_path())?;
+                let received = |path: &ColumnPath| ["payload", "clear"].contains(&&*path.string());
+                if meant > MEANT_BYTES_MAX && meant > self::meant(&file, group, received)? {
+                    return Err(format!("a column means {meant} bytes, more than was received"));
+                }
+            }
         }
     }
     Ok(())
@@ -82,6 +100,10 @@ fn pages(file: &File, length: u64, chunk: &ColumnChunkMetaData) -> Result<Vec<Pa
     let mut pages = Vec::new();
     while at < end {
         let page = head(file, at, end)?.ok_or_else(|| format!("the head of a page at {at} is none"))?;
+        // A dictionary comes first, and is the only one.
+        if pages.len() == PAGES_MAX || !(page.is_data || pages.is_empty()) {
+            return Err(format!("a column has a page at {at} that telereel does not write"));
+        }
         let all = [
             ("bytes", page.bytes, PAGE_BYTES_MAX),
             ("values", page.values, PAGE_VALUES_MAX),
@@ -128,10 +150,11 @@ fn check_index(
     if told.eq(found) { Ok(()) } else { Err("its page index tells of other pages than it has".to_owned()) }
 }
 
-fn check_dictionary(file: &File, chunk: &ColumnChunkMetaData, pages: &[Page]) -> Result<(), Claim> {
-    let Some(page) = pages.iter().find(|page| !page.is_data) else { return Ok(()) };
+/// Whether a text in its dictionary is so long that many rows together must not mean it.
+fn has_long_texts(file: &File, chunk: &ColumnChunkMetaData, pages: &[Page]) -> Result<bool, Claim> {
+    let Some(page) = pages.iter().find(|page| !page.is_data) else { return Ok(false) };
     if chunk.column_type() != Type::BYTE_ARRAY || page.bytes <= REPEATED_BYTES_MAX as u64 {
-        return Ok(());
+        return Ok(false);
     }
     let mut packed = vec![0; page.packed_bytes as usize];
     file.read_exact_at(&mut packed, page.at + page.head_bytes).map_err(|error| error.to_string())?;
@@ -148,11 +171,34 @@ fn check_dictionary(file: &File, chunk: &ColumnChunkMetaData, pages: &[Page]) ->
         rest = after.get(length..).ok_or("a dictionary is cut short")?;
         longest = longest.max(length);
     }
-    if longest > REPEATED_BYTES_MAX {
-        let most = format!("{REPEATED_BYTES_MAX} are the most");
-        return Err(format!("a dictionary has a text of {longest} bytes; {most}"));
+    Ok(longest > REPEATED_BYTES_MAX)
+}
+
+/// How many bytes the rows of a group mean in these columns, each row's counted. Read row by row: values are borrowed
+/// from their pages, of which one is there at a time.
+fn meant(file: &File, group: usize, wanted: impl Fn(&ColumnPath) -> bool) -> Result<u64, Claim> {
+    let said = |error: ParquetError| error.to_string();
+    let file = file.try_clone().map_err(|error| error.to_string())?;
+    let reader = SerializedFileReader::new(file).map_err(said)?;
+    let group = reader.get_row_group(group).map_err(said)?;
+    let mut bytes = 0_u64;
+    for (column, chunk) in group.metadata().columns().iter().enumerate() {
+        if !wanted(chunk.column_path()) {
+            continue;
+        }
+        let ColumnReader::ByteArrayColumnReader(mut values) =
+            group.get_column_reader(column).map_err(said)?
+        else {
+            continue;
+        };
+        let (mut row, mut nulls, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+        while values.read_records(1, Some(&mut nulls), Some(&mut lists), &mut row).map_err(said)?.0 > 0 {
+            bytes += row.drain(..).map(|value| value.len() as u64).sum::<u64>();
+            nulls.clear();
+            lists.clear();
+        }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Thrift's compact protocol, as far as heads of pages use it. What comes twice, or is not known, is no head of ours:
@@ -161,32 +207,35 @@ struct Thrift<'a>(&'a [u8]);
 
 impl Thrift<'_> {
     fn page(&mut self) -> Option<Page> {
-        let (mut page, mut sort) = (Page::default(), None);
+        let (mut page, mut sort, mut told) = (Page::default(), None, None);
         self.members(|thrift, id, kind| {
             match (id, kind) {
                 (1, I32) => sort = Some(thrift.number()?),
                 (2, I32) => page.bytes = thrift.number()?,
                 (3, I32) => page.packed_bytes = thrift.number()?,
                 (4, I32) => drop(thrift.varint()?),
-                (5 | 7 | 8, STRUCT) => thrift.members(|thrift, inner, kind| {
-                    let encoding = if id == 8 { 4 } else { 2 };
-                    match (inner, kind) {
-                        (1, I32) => page.values = thrift.number()?,
-                        (inner, I32) if inner == encoding => page.encoding = thrift.number()?,
-                        (_, I32) => drop(thrift.varint()?),
-                        (_, TRUE | FALSE) => {}
-                        (_, STRUCT) => thrift.members(|thrift, _, kind| thrift.skip(kind))?,
-                        _ => return None,
-                    }
-                    Some(())
-                })?,
-                (6, STRUCT) => thrift.members(|_, _, _| None)?,
+                (5 | 7, STRUCT) if told.is_none() => {
+                    told = Some(id);
+                    thrift.members(|thrift, inner, kind| {
+                        match (inner, kind) {
+                            (1, I32) => page.values = thrift.number()?,
+                            (2, I32) => page.encoding = thrift.number()?,
+                            (_, I32) => drop(thrift.varint()?),
+                            (_, TRUE | FALSE) => {}
+                            (_, STRUCT) => thrift.members(|thrift, _, kind| thrift.skip(kind))?,
+                            _ => return None,
+                        }
+                        Some(())
+                    })?;
+                }
                 _ => return None,
             }
             Some(())
         })?;
-        page.is_data = [0, 3].contains(&sort?);
-        Some(page)
+        // Of the first version only, as segments are written, and each with the member that is its own.
+        let is_known = [(0, 5), (2, 7)].contains(&(sort?, told?));
+        page.is_data = sort == Some(0);
+        is_known.then_some(page)
     }
 
     /// The members of a struct, in the order of their ids.
@@ -199,7 +248,8 @@ impl Thrift<'_> {
                 return Some(());
             }
             let id = if step == 0 { unzigzag(self.varint()?) } else { last + step };
-            if id <= last {
+            // Other readers keep 16 bits of it.
+            if id <= last || id > i64::from(i16::MAX) {
                 return None;
             }
             last = id;

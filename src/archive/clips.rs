@@ -11,8 +11,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::error::ArchiveError;
-use super::scan::{Bound, seq_range};
+use super::scan::{Bound, Skipped, seq_range};
 use super::session::{SessionSummary, summarise};
+use super::sessions::id_begun_by;
 use super::sidecar::Sidecar;
 use super::time::rfc3339_us;
 use super::{Archive, session};
@@ -104,7 +105,11 @@ impl Archive {
             if clip.name.is_empty() || clip.name == "latest" || clip.name.ends_with(".reel") {
                 return refused("a SESSION means something else by it".into());
             }
-            for sidecar in self.read_sidecars()? {
+            let sidecars = self.read_sidecars()?;
+            if let Some(begun) = id_begun_by(&sidecars, &clip.name, None) {
+                return refused(format!("the id of a session begins so ({begun})"));
+            }
+            for sidecar in sidecars {
                 if sidecar.name == clip.name {
                     return refused(format!("session {} is called so", sidecar.session_id));
                 }
@@ -157,9 +162,10 @@ impl Archive {
         session_id: SessionId,
         from: Option<Bound>,
         to: Option<Bound>,
+        skipped: Option<&Skipped>,
     ) -> Result<Range<u64>, ArchiveError> {
         let segments = self.catalog()?.segments(session_id)?;
-        let range = seq_range(self, &segments, from, to)?;
+        let range = seq_range(self, &segments, from, to, skipped)?;
         let start = segments.iter().map(|s| s.seq_min).min().unwrap_or(0);
         let end = segments.iter().map(|s| s.seq_max + 1).max().unwrap_or(0);
         let end = range.end.min(end);

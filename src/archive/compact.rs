@@ -4,9 +4,9 @@
 //! kind. Compacted, rows are in the order of `seq` in few files with whole row groups, which readers skip by.
 //!
 //! Files of one kind and day whose columns differ only in that some have more become one file with all of them.
-//! Where a name has another type or field id, they stay apart as variants (`….2.parquet`).
+//! Where a name has another type or field id, they stay apart as variants (`….2.parquet`). What would be no smaller than
+//! it is stays as it is, and the manifest remembers that it was tried.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -14,11 +14,13 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use serde::Serialize;
 
 use super::Archive;
+use super::encoding::Effort;
 use super::error::{ArchiveError, IoContext};
-use super::layout::generation_of;
 use super::manifest::ManifestFile;
 use super::redecode::STAMP;
-use super::rewrite::{Rewrite, Rewritten, Target, Targets, Terms, Watch, run, schema_of, stamp_of};
+use super::rewrite::{
+    Rewrite, Rewritten, Target, Targets, Terms, Watch, effort_of, run, schema_of, stamp_of,
+};
 use super::sidecar::Sidecar;
 use crate::message::{SessionId, SourceHeader};
 
@@ -70,8 +72,9 @@ impl Archive {
         };
         let mut report = before(&files);
         report.segments_after = targets.len() as u64;
-        let (targets, kept) = self.without_alone(targets)?;
-        let derived = targets.iter().filter(|target| target.derive.is_some());
+        let is_compact = matches!(&manifests[..], [one] if one.is_compact);
+        let (targets, kept) = self.without_compact(targets, is_compact)?;
+        let derived = targets.iter().filter(|target| target.derive.is_some() && !target.only_if_smaller);
         report.redecoded = derived.flat_map(|target| &target.inputs).map(|file| file.rows).sum();
         report.already = targets.is_empty() && manifests.len() <= 1;
         if report.already {
@@ -116,16 +119,22 @@ impl Archive {
         Ok(())
     }
 
-    /// Files that upkeep has made stay as they are, if they have nothing to be merged with and nothing to be derived.
-    fn without_alone<'a>(
+    /// Files stay as they are if nothing is to be derived and they have been compacted: all of them together, or those
+    /// that were written to stay and have nothing to be merged with. Others stay if it would save nothing, which is only
+    /// known when it is done: a small file of many columns takes less as it was recorded than with what describes it.
+    fn without_compact<'a>(
         &self,
         targets: Targets<'a>,
+        is_compact: bool,
     ) -> Result<(Targets<'a>, Vec<ManifestFile>), ArchiveError> {
-        let is_made = |file: &ManifestFile| generation_of(Path::new(&file.path)) > 0;
         let (mut rest, mut kept) = (Targets::new(), Vec::new());
-        for target in targets {
-            let alone = target.inputs.len() == 1;
-            if alone && is_made(&target.inputs[0]) && self.is_derived(&target)? {
+        for mut target in targets {
+            target.only_if_smaller = self.is_derived(&target)?;
+            let is_made = match &target.inputs[..] {
+                [alone] => effort_of(self, alone)? == Effort::Keep,
+                _ => false,
+            };
+            if target.only_if_smaller && (is_compact || is_made) {
                 kept.extend(target.inputs);
             } else {
                 rest.push(target);
@@ -138,6 +147,7 @@ impl Archive {
 impl Compacted {
     pub(super) fn done(&mut self, rewritten: &Rewritten) {
         self.segments_after = rewritten.manifest.files.len() as u64;
+        self.already = !rewritten.is_other;
         self.bytes_after = Some(rewritten.manifest.files.iter().map(|file| file.bytes).sum());
     }
 }
@@ -174,6 +184,8 @@ pub(super) fn merged<'a>(archive: &Archive, files: &[ManifestFile]) -> Result<Ta
                 sources: None,
                 derive: None,
                 metadata: stamp_of(archive, file)?.map(|stamp| (STAMP, stamp)).into_iter().collect(),
+                effort: Effort::Keep,
+                only_if_smaller: false,
             }),
         }
     }

@@ -39,7 +39,9 @@ impl Archive {
     fn readable_declaration(&self, path: &Path) -> Result<Option<String>, ArchiveError> {
         match self.read_declaration(path) {
             Err(error @ ArchiveError::Damaged { .. }) => {
-                tracing::warn!("{error}; it is passed over");
+                if self.is_news(path) {
+                    tracing::warn!("{error}; it is passed over");
+                }
                 Ok(None)
             }
             read => read,

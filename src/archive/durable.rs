@@ -24,12 +24,18 @@ pub(super) fn replace(
     disk.create_dir_all(&layout.tmp()).doing("create", &layout.tmp())?;
     disk.create_dir_all(folder).doing("create", folder)?;
     remove_if_there(disk, &tmp)?;
-    let mut file = disk.create_new(&tmp).doing("create", &tmp)?;
-    file.write_all(bytes).doing("write", &tmp)?;
-    file.flush().doing("write", &tmp)?;
-    file.sync_data().doing("sync", &tmp)?;
-    drop(file);
-    disk.rename(&tmp, path).doing("rename to", path)?;
+    let placed = || {
+        let mut file = disk.create_new(&tmp).doing("create", &tmp)?;
+        file.write_all(bytes).doing("write", &tmp)?;
+        file.flush().doing("write", &tmp)?;
+        file.sync_data().doing("sync", &tmp)?;
+        drop(file);
+        disk.rename(&tmp, path).doing("rename to", path)
+    };
+    placed().inspect_err(|_| {
+        // Of a full disk it would keep what others need, until the next recovery.
+        let _ = remove_if_there(disk, &tmp);
+    })?;
     disk.sync_dir(folder).doing("sync", folder)
 }
 
@@ -73,6 +79,15 @@ pub(super) fn files_in(
     Ok(files)
 }
 
+/// Whether there is such a file. Where that cannot be said it is an error: for what is not there, something is made
+/// anew, or goes.
+pub(super) fn is_there(disk: &dyn Disk, path: &Path) -> Result<bool, ArchiveError> {
+    match disk.len(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        length => length.doing("look at", path).map(|_| true),
+    }
+}
+
 /// Removes what an earlier attempt may have left.
 pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), ArchiveError> {
     match disk.remove_file(path) {
@@ -88,7 +103,11 @@ pub(super) fn set_aside(disk: &dyn Disk, path: &Path) -> Result<PathBuf, Archive
         name.push(if nth < 2 { ".damaged".to_owned() } else { format!(".{nth}.damaged") });
         PathBuf::from(name)
     };
-    let aside = (1..u32::MAX).map(named).find(|aside| disk.len(aside).is_err()).unwrap_or_else(|| named(1));
+    let mut nth = 1;
+    while is_there(disk, &named(nth))? {
+        nth += 1;
+    }
+    let aside = named(nth);
     disk.rename(path, &aside).doing("rename to", &aside)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     disk.sync_dir(folder).doing("sync", folder)?;

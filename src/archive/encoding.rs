@@ -36,6 +36,9 @@ const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 /// The position of `seq` among the columns; no nested column comes before it.
 const SEQ_COLUMN: i32 = 4;
 
+/// Under which a file that is written to stay describes its columns.
+pub(super) const COLUMNS_KEY: &str = "telereel.columns";
+
 /// How much time there is to write a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effort {
@@ -73,7 +76,7 @@ pub(super) fn writer_options(
     let mut pairs: Vec<_> =
         metadata.into_iter().map(|(k, v)| KeyValue::new(format!("telereel.{k}"), v)).collect();
     if effort == Effort::Keep {
-        pairs.push(KeyValue::new("telereel.columns".to_owned(), columns_json(schema)));
+        pairs.push(KeyValue::new(COLUMNS_KEY.to_owned(), columns_json(schema)));
     }
     let sorted = SortingColumn { column_idx: SEQ_COLUMN, descending: false, nulls_first: false };
     let properties = WriterProperties::builder()

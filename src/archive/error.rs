@@ -1,8 +1,10 @@
 //! Why something about an archive failed.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::is_full;
 use crate::index::IndexError;
 use crate::message::SessionId;
 
@@ -34,15 +36,19 @@ pub enum ArchiveError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{path} does not hold what it should")]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("{path} is damaged: {what}; `telereel verify` tells more")]
+    #[error("{path} is damaged: {what}; `telereel recover` mends what can be, `telereel verify` tells more")]
     Damaged { path: PathBuf, what: String },
     #[error("the archive {path} has lost its archive.json ({what}): `telereel recover` writes it anew")]
     LostDescription { path: PathBuf, what: String },
     #[error("cannot write the segment {path}")]
     WriteSegment { path: PathBuf, source: parquet::errors::ParquetError },
-    #[error("the segment {path} is damaged or not one of ours; `telereel verify` tells more")]
+    #[error(
+        "the segment {path} is damaged or not one of ours; `telereel verify` tells more, --skip-damaged reads the others"
+    )]
     ReadSegment { path: PathBuf, source: parquet::errors::ParquetError },
-    #[error("the segment {path} is damaged: {what}; `telereel verify` tells more")]
+    #[error(
+        "the segment {path} is damaged: {what}; `telereel verify` tells more, --skip-damaged reads the others"
+    )]
     DamagedSegment { path: PathBuf, what: String },
     #[error("cannot read the journal part {path}")]
     Journal { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
@@ -91,11 +97,18 @@ impl ArchiveError {
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } | Self::ReadSegment { .. } | Self::DamagedSegment { .. } => true,
-            Self::Io { source, .. } => {
-                source.kind() == io::ErrorKind::NotFound
-                    || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
-            }
+            Self::Io { source, .. } => is_of_file(source),
             _ => false,
+        }
+    }
+
+    /// What is wrong with a file that has been named already.
+    pub(super) fn what(&self) -> String {
+        match self {
+            Self::Damaged { what, .. } | Self::DamagedSegment { what, .. } => what.clone(),
+            Self::ReadSegment { source, .. } => source.to_string(),
+            Self::Io { source, .. } => source.to_string(),
+            _ => self.describe(),
         }
     }
 
@@ -109,6 +122,30 @@ impl ArchiveError {
         }
         text
     }
+}
+
+/// Whether an I/O error says something of the file, and will say so again: that it is gone, or that the disk cannot give
+/// it. Every other (no rights, no descriptors, no memory) is of who asked.
+pub(super) fn is_of_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Whether something has failed for want of room, or since the file system is read-only.
+pub fn is_for_room(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let is_full_for_index = |error: &rusqlite::Error| {
+            matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull))
+        };
+        if error.downcast_ref::<io::Error>().is_some_and(is_full)
+            || error.downcast_ref::<rusqlite::Error>().is_some_and(is_full_for_index)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn nearest_text(nearest: &[String]) -> String {

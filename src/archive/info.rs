@@ -13,8 +13,9 @@ use super::clips::{Clip, Mark};
 use super::error::ArchiveError;
 use super::gaps::Gap;
 use super::link::LINK_KIND;
-use super::scan::Segments;
+use super::scan::{Segments, Skipped, SkippedSegment};
 use super::session::{SessionSummary, summarise};
+use super::sidecar::is_no;
 use super::time::rfc3339_us;
 use super::unknown::{UnknownField, unknown_fields};
 use crate::index::{SegmentRow, SessionRow};
@@ -24,9 +25,9 @@ use crate::message::SessionId;
 pub struct SessionInfo {
     #[serde(flatten)]
     pub summary: SessionSummary,
-    /// Names in it stand for others.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub pseudonymized: bool,
+    /// Names in it stand for others. None (`null`) where that is not known: its sidecar was lost.
+    #[serde(skip_serializing_if = "is_no")]
+    pub pseudonymized: Option<bool>,
     pub source_counts: Vec<SourceCount>,
     pub kinds: Vec<KindCount>,
     pub channels: Vec<ChannelCount>,
@@ -36,6 +37,9 @@ pub struct SessionInfo {
     pub marks: Vec<Mark>,
     /// What payloads hold that the declarations do not know, in a bounded number of messages.
     pub unknown_fields: Vec<UnknownField>,
+    /// Damaged segments: channels, devices and fields that only they have are not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<SkippedSegment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -93,9 +97,12 @@ impl Archive {
             });
         };
         let segments = index.segments(session_id)?;
-        let (channels, devices) = count_channels(self, &segments)?;
-        let sidecar = self.read_sidecar(session_id)?;
-        let pseudonymized = sidecar.as_ref().is_some_and(|sidecar| sidecar.pseudonymized);
+        let skipped = Skipped::default();
+        let (channels, devices) = count_channels(self, &segments, &skipped)?;
+        // Of one that is damaged `verify` tells: what stands beside the messages is not known.
+        let sidecar =
+            self.read_sidecar(session_id).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
+        let pseudonymized = sidecar.as_ref().and_then(|sidecar| sidecar.pseudonymized);
         let (clips, marks) = sidecar.map(|sidecar| (sidecar.clips, sidecar.marks)).unwrap_or_default();
         Ok(SessionInfo {
             clips,
@@ -104,9 +111,10 @@ impl Archive {
             kinds: kind_counts(&segments),
             channels,
             devices,
-            unknown_fields: unknown_fields(self, &segments)?,
-            gaps: self.gaps(session_id)?,
+            unknown_fields: unknown_fields(self, &segments, &skipped)?,
+            gaps: self.gaps(session_id).or_else(|e| if e.is_damage() { Ok(Vec::new()) } else { Err(e) })?,
             pseudonymized,
+            unreadable: skipped.segments(),
             summary: summarise(&index, session)?,
         })
     }
@@ -155,11 +163,13 @@ type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 fn count_channels(
     archive: &Archive,
     segments: &[SegmentRow],
+    skipped: &Skipped,
 ) -> Result<(Vec<ChannelCount>, Vec<DeviceCount>), ArchiveError> {
     let (mut channels, mut devices) = (Counts::new(), Counts::new());
     let mut files = Segments::new(archive);
     for segment in segments.iter().filter(|segment| segment.kind != LINK_KIND) {
-        count_in(&files.open(segment)?, &mut channels, &mut devices)?;
+        let counted = files.open(segment).and_then(|file| count_in(&file, &mut channels, &mut devices));
+        counted.or_else(|error| Skipped::add(Some(skipped), segment, 0, error))?;
     }
     let channels =
         flat(channels).map(|(source, channel, messages)| ChannelCount { source, channel, messages });

@@ -29,7 +29,6 @@ use super::layout::PartName;
 use super::manifest::SeqRange;
 use super::rewrite::Seqs;
 use super::seal::{commit, in_stages};
-use super::session::unique_name;
 use super::sidecar::{Ended, Sidecar};
 use super::sorting::{Finished, Sorting};
 use super::verify::segment_files;
@@ -75,7 +74,7 @@ impl Intake {
         mut header: SessionHeader,
         verb: &'static str,
     ) -> Result<Self, ArchiveError> {
-        header.name = unique_name(&header.name, &archive.names_taken()?);
+        header.name = archive.names_taken()?.take(&header.name);
         let tmp = archive.layout.tmp();
         archive.disk.create_dir_all(&tmp).doing("create", &tmp)?;
         Ok(Self {
@@ -164,8 +163,7 @@ impl Intake {
         complete(&mut sidecar);
         let mut taken = archive.names_taken()?;
         for clip in &mut sidecar.clips {
-            clip.name = unique_name(&clip.name, &taken);
-            taken.insert(clip.name.clone());
+            clip.name = taken.take(&clip.name);
         }
         // Before the end is written: a recovery that takes the session back makes the index again.
         archive.update_index(|index| {
@@ -175,8 +173,8 @@ impl Intake {
                 index.put_part(&manifest.to_part_row(), &manifest.to_rows(), &part.links)
             })
         })?;
-        archive.write_sidecar(&sidecar)?;
         archive.write_segment_list()?;
+        archive.write_sidecar(&sidecar)?;
         archive.write_views()?;
         Ok(session_id)
     }
@@ -324,6 +322,6 @@ pub(super) fn take_back(archive: &Archive) -> Result<Vec<Sidecar>, ArchiveError>
     }
     let sessions = archive.layout.sessions();
     disk.sync_dir(&sessions).doing("sync", &sessions)?;
-    super::reindex::reindex(archive)?;
+    super::reindex::index_anew(archive)?;
     Ok(cut)
 }

@@ -77,6 +77,11 @@ impl Layout {
         self.sessions().join(format!("{session_id}.removed"))
     }
 
+    /// There while files of a session are being replaced.
+    pub(super) fn rewriting(&self, session_id: SessionId) -> PathBuf {
+        self.sessions().join(format!("{session_id}.rewriting"))
+    }
+
     /// Locked in the place of its folder, where folders cannot be locked.
     pub(super) fn sidecars_lock(&self) -> PathBuf {
         self.sessions().join("lock")

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::Archive;
 use super::error::{ArchiveError, IoContext};
+use super::kept_index::KeepsIndex;
 use super::time::format_us;
 use crate::clock::Clock;
+use crate::disk::{create_new_with_mode, is_full};
 
 /// How long a writer tries to get past readers, who hold a lock for microseconds.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -22,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Held by whoever writes to the archive: `record`, `recover`, `reindex`. Dropping it lets others in.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    _keeps_index: Option<KeepsIndex>,
+    _file: Option<File>,
     _folder: Option<File>,
 }
 
@@ -40,10 +43,14 @@ impl Archive {
         let file = match &folder {
             // The file may be of a program that knows nothing of the folder's lock.
             Some(_) if is_shown() => return Err(self.refusal()),
-            Some(_) => self.show()?,
-            None => self.take_file()?,
+            Some(_) => match self.show() {
+                // The folder's lock is what counts. Who has it, nobody can be told then.
+                Err(ArchiveError::Io { source, .. }) if is_full(&source) => self.show_without_room(),
+                shown => Some(shown?),
+            },
+            None => Some(self.take_file()?),
         };
-        Ok(Lock { _file: file, _folder: folder })
+        Ok(Lock { _keeps_index: Some(self.keep_index_open()), _file: file, _folder: folder })
     }
 
     /// A new `lock`, held from the moment that it can be seen.
@@ -54,9 +61,7 @@ impl Archive {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             removed => removed.doing("remove", &new)?,
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(self.file_mode());
-        let file = options.open(&new).doing("create", &new)?;
+        let file = create_new_with_mode(&new, self.file_mode()).doing("create", &new)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(self.refusal()),
@@ -67,6 +72,15 @@ impl Archive {
         writeln!(&file, "{}", us()).doing("write", &new)?;
         std::fs::rename(&new, &path).doing("rename", &new)?;
         Ok(file)
+    }
+
+    /// The `lock` of before, held and emptied, for that takes no room; none where there is none.
+    fn show_without_room(&self) -> Option<File> {
+        let path = self.layout.lock();
+        let _ = std::fs::remove_file(path.with_extension("new"));
+        let emptied = OpenOptions::new().write(true).truncate(true).open(&path);
+        let file = emptied.or_else(|_| File::open(&path)).ok()?;
+        try_for_a_while(&file).is_ok().then_some(file)
     }
 
     /// The lock where folders cannot be locked.
@@ -116,7 +130,7 @@ impl Archive {
                 Err(_) => break self.lock_sidecars_file()?,
             }
         };
-        Ok(Lock { _file: lock, _folder: None })
+        Ok(Lock { _keeps_index: None, _file: Some(lock), _folder: None })
     }
 
     /// The same where folders cannot be locked.
@@ -178,6 +192,23 @@ mod tests {
         drop(lock);
         archive.lock().unwrap();
     }
+
+    #[test]
+    fn without_room_for_a_lock_file_the_folder_is_locked_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+        assert!(archive.show_without_room().is_none(), "there has been none");
+        drop(archive.lock().unwrap());
+        let folder = File::open(archive.root()).unwrap();
+        folder.lock().unwrap();
+        let shown = archive.show_without_room();
+        assert!(shown.is_some() && archive.is_locked());
+        let refused = archive.lock().unwrap_err().to_string();
+        assert!(refused.contains("does not say"), "nobody else is named: {refused}");
+        drop((shown, folder));
+        archive.lock().unwrap();
+    }
+
     #[test]
     fn a_removed_lock_file_lets_nobody_in() {
         let dir = tempfile::tempdir().unwrap();

@@ -30,10 +30,17 @@ pub struct Manifest {
     /// How often upkeep has written it anew.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
+    /// Compaction has made of its files what can be made of them: trying again would only take time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_compact: bool,
     #[serde(rename = "sealed_at", with = "rfc3339_us")]
     pub sealed_at_us: i64,
     /// Which telereel sealed it.
     pub telereel: String,
+    /// It was lost, and made anew of its segments at `sealed_at` ([`rebuild`](mod@super::rebuild)): checksums are of
+    /// what was found, and of what has the verb `unknown` in `removed`, some may have been lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuilt: bool,
     pub seq_start: u64,
     /// Exclusive.
     pub seq_end: u64,
@@ -216,6 +223,10 @@ fn place(row: &SegmentRow) -> (u32, &str, &str, &str, &str) {
     (row.part, &row.vendor, &row.kind, &row.date, &row.path)
 }
 
+fn is_false(is: &bool) -> bool {
+    !is
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -284,8 +295,10 @@ mod tests {
             part,
             part_last,
             generation,
+            is_compact: false,
             sealed_at_us: 0,
             telereel: String::new(),
+            rebuilt: false,
             seq_start: 0,
             seq_end: 0,
             rows: 0,

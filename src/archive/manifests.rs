@@ -32,6 +32,21 @@ pub(super) struct ManifestFolder {
 }
 
 impl ManifestFolder {
+    /// Those that count; the log tells of what cannot be read.
+    pub(super) fn counted_telling(&self) -> Vec<Manifest> {
+        for problem in &self.problems {
+            tracing::warn!("{problem}; what it was about is left out (`telereel verify` tells more)");
+        }
+        split_covered(self.manifests.clone()).0
+    }
+
+    /// A part's manifest is this one now.
+    pub(super) fn renew(&mut self, name: PartName, manifest: Option<Manifest>) {
+        self.manifests.retain(|known| known.name() != name);
+        self.manifests.extend(manifest);
+        self.manifests.sort_by_key(Manifest::name);
+    }
+
     /// Sessions of which not all is known: nothing of theirs may be taken for superfluous.
     pub(super) fn doubtful(&self) -> HashSet<SessionId> {
         self.damaged.iter().map(|name| name.session_id).collect()
@@ -52,11 +67,7 @@ impl Archive {
 
     /// All manifests that count and can be read; the others are told in the log.
     pub(super) fn readable_manifests(&self) -> Result<Vec<Manifest>, ArchiveError> {
-        let folder = self.look_into_manifests(|_| true)?;
-        for problem in &folder.problems {
-            tracing::warn!("{problem}; what it was about is left out (`telereel verify` tells more)");
-        }
-        Ok(split_covered(folder.manifests).0)
+        Ok(self.look_into_manifests(|_| true)?.counted_telling())
     }
 
     /// The numbers of a session that damage took, in their order.
@@ -78,12 +89,34 @@ impl Archive {
         match self.read_manifest(name)? {
             // Nothing before it can cover the first.
             Some(manifest) if name.part == 0 => Ok(Some(manifest)),
-            _ => {
-                let of_session =
-                    |path: &Path| PartName::of(path).is_some_and(|p| p.session_id == name.session_id);
-                let (counted, _) = split_covered(self.look_into_manifests(of_session)?.manifests);
-                Ok(counted.into_iter().find(|m| m.covers(name)))
-            }
+            None => match self.last_manifest_before(name)? {
+                Some(before) => Ok(before.filter(|manifest| manifest.covers(name))),
+                None => self.manifest_among(name),
+            },
+            Some(_) => self.manifest_among(name),
+        }
+    }
+
+    /// The same by a look at all of the session.
+    fn manifest_among(&self, name: PartName) -> Result<Option<Manifest>, ArchiveError> {
+        let of_session = |path: &Path| PartName::of(path).is_some_and(|p| p.session_id == name.session_id);
+        let (counted, _) = split_covered(self.look_into_manifests(of_session)?.manifests);
+        Ok(counted.into_iter().find(|m| m.covers(name)))
+    }
+
+    /// The manifest of the last part before this one that has its own, none where nothing is before it: all that sealing
+    /// asks of earlier parts, however many there are. Nothing (the outer) if that cannot be said by it alone.
+    pub(super) fn last_manifest_before(
+        &self,
+        name: PartName,
+    ) -> Result<Option<Option<Manifest>>, ArchiveError> {
+        let paths = files_in(&*self.disk, &self.layout.manifests(), "json")?;
+        let names = paths.iter().filter_map(|path| self.manifest_name(path));
+        let last = names.filter(|p| p.session_id == name.session_id && p.part < name.part).max();
+        let Some(last) = last else { return Ok(Some(None)) };
+        match self.read_manifest(last) {
+            Err(ArchiveError::Damaged { .. }) | Ok(None) => Ok(None),
+            read => read.map(Some),
         }
     }
 
@@ -116,7 +149,10 @@ impl Archive {
                     // together they would be no whole set.
                     Ok(None) => continue 'look,
                     Err(ArchiveError::Damaged { path, what }) => {
-                        folder.damaged.extend(self.manifest_name(&path));
+                        let name = self.manifest_name(&path);
+                        let anew = "`telereel recover` makes it anew of its segments where that is safe";
+                        let what = if name.is_some() { format!("{what}; {anew}") } else { what };
+                        folder.damaged.extend(name);
                         let path = relative(self, &path);
                         folder.problems.push(Problem::Unreadable { path, what });
                     }

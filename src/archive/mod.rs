@@ -45,8 +45,10 @@
 //! What never happens here: a payload parsed and printed again; a file in `data/` changed after its
 //! manifest was written; a write outside [`crate::disk::Disk`], but for the index and the lock.
 
+mod at_hand;
 mod blocks;
 mod catalog;
+pub(crate) mod caught;
 mod claims;
 mod clips;
 mod columns;
@@ -60,19 +62,23 @@ mod erase;
 mod error;
 mod filter;
 mod gaps;
+mod headers;
 mod info;
 mod intake;
+mod kept_index;
 mod kinds;
 mod layout;
 mod link;
 mod lock;
 mod manifest;
 mod manifests;
+mod mend;
 mod open;
 mod own_checksum;
 mod passage;
 mod prune;
 mod questions;
+mod rebuild;
 mod recover;
 mod redecode;
 mod reindex;
@@ -102,7 +108,7 @@ pub use claims::check_claims;
 pub use clips::{Clip, Mark};
 pub use compact::{CompactOptions, Compacted};
 pub use erase::{EraseOptions, ErasePlan, Erased, Found, Proof};
-pub use error::ArchiveError;
+pub use error::{ArchiveError, is_for_room};
 pub use filter::{ColumnTypes, Filter, FilterError, Predicate};
 pub use gaps::Gap;
 pub use info::{ChannelCount, DeviceCount, KindCount, SessionInfo, SourceCount};
@@ -110,23 +116,28 @@ pub use intake::{Intake, PartIntake};
 pub use layout::{Layout, PartName};
 pub use lock::Lock;
 pub use manifest::{Manifest, ManifestFile, ManifestSource, Removed, SEQ_END_MAX, SeqRange};
+pub use mend::Mended;
 pub use open::Archive;
 pub use passage::SealingBytes;
-pub use prune::{PruneOptions, Pruned};
+pub use prune::{Left, PruneOptions, Pruned};
 pub use questions::questions;
-pub use recover::{Lost, RecoverReport, recover, recover_telling};
+pub use rebuild::Rebuilt;
+pub use recover::{Lost, RecoverReport, recover, recover_as_room_allows, recover_telling};
 pub use reindex::{ReindexReport, reindex, reindex_telling};
 pub use rewrite::{Terms, Watch};
 pub use row_columns::RowColumns;
-pub use scan::{Bound, Scan, ScanOptions, ScanSummary, end_of, envelopes, last_rows_from, scan, summarize};
+pub use scan::{
+    Bound, Scan, ScanOptions, ScanSummary, Skipped, SkippedSegment, end_of, envelopes, last_rows_from, scan,
+    summarize,
+};
 pub use schema::{FORMAT, envelope_fields};
 pub use seal::{Sealed, seal};
 pub use session::SessionSummary;
-pub use sidecar::{Ended, Sidecar, SidecarSource};
+pub use sidecar::{CameFrom, Ended, Sidecar, SidecarSource};
 pub use stats::{
     Gaps, GroupStats, Lag, Outage, Series, Sizes, SourceStats, Stats, StatsOptions, Window, stats,
 };
 pub use time::format_us;
 pub use unknown::UnknownField;
-pub use verify::{Problem, VerifyOptions, VerifyReport, verify, verify_telling};
+pub use verify::{Problem, VerifyOptions, VerifyReport, check_segments, verify, verify_telling};
 pub use views::View;

@@ -1,5 +1,6 @@
 //! Making an archive and opening one.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable::{files_in, read_json, replace, replace_json};
 use super::error::{ArchiveError, IoContext};
+use super::kept_index::Derived;
 use super::layout::Layout;
 use super::own_checksum::{Form, with_checksum};
 use super::passage::SealingBytes;
@@ -24,7 +26,9 @@ pub struct Archive {
     site: String,
     pub(super) sealing: SealingBytes,
     /// Held by whichever thread of this process writes the index or `segments.jsonl`; clones share it.
-    derived: Arc<Mutex<()>>,
+    pub(super) derived: Arc<Mutex<Derived>>,
+    /// Damaged declarations that the log has been told of; clones share it.
+    told: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// `archive.json`.
@@ -72,7 +76,30 @@ impl Archive {
             let path = root.as_ref().to_owned();
             return Err(ArchiveError::NewerFormat { path, found: json.format, known: FORMAT });
         }
-        Ok(Self { layout, disk, site: json.site, sealing: SealingBytes::default(), derived: Arc::default() })
+        Ok(Self {
+            layout,
+            disk,
+            site: json.site,
+            sealing: SealingBytes::default(),
+            derived: Arc::default(),
+            told: Arc::default(),
+        })
+    }
+
+    /// Opens an archive to verify it, also one that has lost its `archive.json`: that is damage like any other.
+    pub fn open_damaged(root: impl AsRef<Path>) -> Result<(Self, Option<Problem>), ArchiveError> {
+        let what = match Self::open(&root) {
+            Err(ArchiveError::LostDescription { what, .. }) => what,
+            opened => return opened.map(|archive| (archive, None)),
+        };
+        let what = format!("{what}; `telereel recover` writes it anew");
+        let problem = Problem::Unreadable { path: "archive.json".to_owned(), what };
+        let (layout, disk) = (Layout::new(root.as_ref()), Arc::new(RealDisk::default()));
+        let (site, sealing) = (String::new(), SealingBytes::default());
+        Ok((
+            Self { layout, disk, site, sealing, derived: Arc::default(), told: Arc::default() },
+            Some(problem),
+        ))
     }
 
     /// Writes `archive.json` anew where it is missing or broken and what lies beside it is an archive's; tells what was
@@ -92,6 +119,7 @@ impl Archive {
             site: String::new(),
             sealing: SealingBytes::default(),
             derived: Arc::default(),
+            told: Arc::default(),
         };
         let _lock = archive.lock()?;
         let newest = archive.read_sidecars()?.into_iter().max_by_key(|sidecar| sidecar.started_at_us);
@@ -123,8 +151,13 @@ impl Archive {
 
     /// What is derived is written by one thread at a time: the sealer and upkeep beside it both come here, and what one
     /// has read must not be written over what the other has written since. Taken after the sidecars' lock, if both are.
-    pub(super) fn hold_derived(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn hold_derived(&self) -> MutexGuard<'_, Derived> {
         self.derived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the log is to be told of what is damaged at `path`: once.
+    pub(super) fn is_news(&self, path: &Path) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
     }
 
     /// The site that the archive was made for; a recording's own may differ.

@@ -10,6 +10,7 @@ use arrow::error::ArrowError;
 
 use super::Archive;
 use super::compact::{MEANING, is_together, merged};
+use super::encoding::Effort;
 use super::error::ArchiveError;
 use super::manifest::ManifestFile;
 use super::rewrite::{Derive, Target, Targets, described_as, schema_of, stamp_of};
@@ -68,6 +69,8 @@ impl Archive {
                     sources: (choices.len() > 1).then(|| of.clone()),
                     derive: Some(Box::new(derive)),
                     metadata: vec![(STAMP, stamp(text))],
+                    effort: Effort::Keep,
+                    only_if_smaller: false,
                 });
             }
         }

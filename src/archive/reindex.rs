@@ -1,12 +1,13 @@
 //! Making the index again from sidecars, manifests and link segments.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::Archive;
+use super::at_hand::AtHand;
 use super::durable::remove_if_there;
-use super::error::{ArchiveError, IoContext};
+use super::error::{ArchiveError, IoContext, is_for_room};
+use super::kept_index::Derived;
+use super::rebuild::{Rebuilding, Rebuilt, rebuild_manifests};
 use super::sidecar::session_rows;
 use super::verify::{Problem, survey};
 use crate::index::{Index, IndexError};
@@ -20,6 +21,9 @@ pub struct ReindexReport {
     pub links: u64,
     /// Segments that could not be read for their link events; `verify` tells more.
     pub unreadable: Vec<String>,
+    /// Manifests that were lost, and were made anew of their segments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rebuilt: Vec<Rebuilt>,
     /// What is missing or cannot be read, as far as that can be seen without looking into segments; `verify` does.
     pub problems: Vec<Problem>,
 }
@@ -31,31 +35,50 @@ pub fn reindex(archive: &Archive) -> Result<ReindexReport, ArchiveError> {
 
 /// The same, and `tell` is told how many sealed parts of how many are done.
 pub fn reindex_telling(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<ReindexReport, ArchiveError> {
-    let _held = archive.hold_derived();
-    make_again(archive, tell)
+    let (folder, at_hand) = (archive.look_into_manifests(|_| true)?, AtHand::of(archive)?);
+    let Rebuilding { rebuilt, refused } = rebuild_manifests(archive, &folder, &at_hand)?;
+    let mut report = make_again(archive, &mut archive.hold_derived(), tell)?;
+    report.rebuilt = rebuilt;
+    report.problems.extend(refused);
+    Ok(report)
+}
+
+/// The index alone.
+pub(super) fn index_anew(archive: &Archive) -> Result<(), ArchiveError> {
+    make_again(archive, &mut archive.hold_derived(), &|_, _| ()).map(drop)
 }
 
 /// For who holds what is derived already.
-fn make_again(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<ReindexReport, ArchiveError> {
+fn make_again(
+    archive: &Archive,
+    held: &mut Derived,
+    tell: &dyn Fn(u64, u64),
+) -> Result<ReindexReport, ArchiveError> {
+    held.close_index();
     let (layout, disk) = (&archive.layout, &*archive.disk);
     let tmp = layout.tmp().join("index.sqlite");
     disk.create_dir_all(&layout.tmp()).doing("create", &layout.tmp())?;
     remove_database(archive, &tmp)?;
     let mut report = ReindexReport::default();
     let mut index = archive.writable_index(&tmp)?;
-    let manifests = archive.readable_manifests()?;
+    let refused = |error: IndexError| error.or_refused(&tmp);
+    let folder = archive.look_into_manifests(|_| true)?;
+    let manifests = folder.counted_telling();
     for session in session_rows(&archive.read_sidecars()?, &manifests) {
-        index.put_session(&session)?;
+        index.put_session(&session).map_err(refused)?;
         report.sessions += 1;
     }
     let total = manifests.len() as u64;
-    for (done, manifest) in (0_u64..).zip(manifests) {
+    for (done, manifest) in (0_u64..).zip(&manifests) {
         tell(done, total);
-        let links = archive.read_links(&manifest).unwrap_or_else(|error| {
-            report.unreadable.push(error.to_string());
-            Vec::new()
-        });
-        index.put_part(&manifest.to_part_row(), &manifest.to_rows(), &links)?;
+        let links = match archive.read_links(manifest) {
+            Err(error) if error.is_damage() => {
+                report.unreadable.push(error.to_string());
+                Vec::new()
+            }
+            links => links?,
+        };
+        index.put_part(&manifest.to_part_row(), &manifest.to_rows(), &links).map_err(refused)?;
         report.segments += manifest.files.len() as u64;
         report.links += links.len() as u64;
     }
@@ -66,12 +89,12 @@ fn make_again(archive: &Archive, tell: &dyn Fn(u64, u64)) -> Result<ReindexRepor
     disk.rename(&tmp, &layout.index()).doing("rename to", &layout.index())?;
     disk.sync_dir(layout.root()).doing("sync", layout.root())?;
     archive.write_segment_list_held()?;
-    report.problems = survey(archive)?;
+    report.problems = survey(archive, folder)?;
     Ok(report)
 }
 
 fn remove_database(archive: &Archive, path: &Path) -> Result<(), ArchiveError> {
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         remove_if_there(&*archive.disk, name.as_ref())?;
@@ -80,26 +103,15 @@ fn remove_database(archive: &Archive, path: &Path) -> Result<(), ArchiveError> {
 }
 
 impl Archive {
-    /// Opens an index for writing, and makes it with the permissions of everything else: SQLite gives
-    /// what it keeps beside it the same.
-    fn writable_index(&self, path: &Path) -> Result<Index, IndexError> {
-        // If this fails, so does SQLite, and says why.
-        let _ = OpenOptions::new().append(true).create(true).mode(self.file_mode()).open(path);
-        Index::open(path)
-    }
-
-    /// The same for who does not hold the archive's lock: of what is beside a recorder, which writes to the index all
+    /// Writes to the index for who does not hold the archive's lock: of what is beside a recorder, which writes to the index all
     /// the time, none may be made in its place. What is not in it then stands in the sidecar, and comes into it when
     /// the recorder next finds it broken, or with the next `record`, `recover` or `reindex`.
     pub(super) fn update_index_unlocked(
         &self,
         write: impl Fn(&mut Index) -> Result<(), IndexError>,
     ) -> Result<(), ArchiveError> {
-        let attempt = || {
-            let _held = self.hold_derived();
-            self.writable_index(&self.layout.index()).and_then(|mut index| write(&mut index))
-        };
-        match attempt() {
+        let attempt = self.hold_derived().write_index(self, &write);
+        match attempt {
             Err(error @ IndexError::Newer { .. }) => return Err(error.into()),
             Err(error) => tracing::debug!(%error, "the index cannot be written to"),
             Ok(()) => return Ok(()),
@@ -123,16 +135,21 @@ impl Archive {
         &self,
         write: impl Fn(&mut Index) -> Result<(), IndexError>,
     ) -> Result<(), ArchiveError> {
-        let _held = self.hold_derived();
-        let attempt = || self.writable_index(&self.layout.index()).and_then(|mut index| write(&mut index));
-        match attempt() {
+        let mut held = self.hold_derived();
+        match held.write_index(self, &write) {
             Err(IndexError::Newer { path, found, known }) => {
                 Err(IndexError::Newer { path, found, known }.into())
             }
             Err(error) => {
                 tracing::warn!(%error, "making the index again");
-                make_again(self, &|_, _| ())?;
-                Ok(attempt()?)
+                match make_again(self, &mut held, &|_, _| ()) {
+                    // Nor may it be replaced: the file is what is to be mended, not the step that failed.
+                    Err(again) if matches!(error, IndexError::Refused { .. }) && !is_for_room(&again) => {
+                        return Err(error.into());
+                    }
+                    made => made?,
+                };
+                Ok(held.write_index(self, &write)?)
             }
             Ok(()) => Ok(()),
         }

@@ -3,12 +3,16 @@
 //! No manifest names them, so the BLAKE3 of what follows lies between `PAR1`, with which a Parquet file begins, and what
 //! the file says of itself, which readers find from its end. What an early version wrote has none.
 
-use arrow::datatypes::Field;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
 use super::Archive;
 use super::error::{ArchiveError, IoContext};
-use super::layout::schema_path;
+use super::layout::{is_plain, schema_path};
 use super::schema::segment_schema;
 use super::segment::write_schema_file;
 use crate::message::COMMON_KINDS;
@@ -84,18 +88,50 @@ impl Archive {
         Ok(Some(segment_schema(&typed).fields().iter().map(|f| (**f).clone()).collect()))
     }
 
-    /// Makes the zero-row files again that cannot be read or are missing. What is in them stands in the declarations.
+    /// Makes the zero-row files again that cannot be read or are missing. What is in them stands in the declarations;
+    /// of a kind that has none, in its segments: nothing but the envelope, where it never had one.
     pub(super) fn mend_schema_files(&self) -> Result<(), ArchiveError> {
-        for (vendor, kind) in self.kind_folders()? {
-            let Err(error) = self.schema_file_columns(&vendor, &kind) else { continue };
-            let Some(columns) = self.declared_columns(&vendor, &kind)? else {
-                tracing::warn!("{error}; no declaration tells its columns");
-                continue;
+        let mut kinds: BTreeSet<(String, String)> = self.kind_folders()?.into_iter().collect();
+        for source in self.read_sidecars()?.into_iter().flat_map(|sidecar| sidecar.sources) {
+            let of_source = source.kinds.into_iter().map(|kind| (source.vendor.clone(), kind));
+            kinds.extend(of_source.filter(|(vendor, kind)| is_plain(vendor) && is_plain(kind)));
+        }
+        for (vendor, kind) in kinds {
+            let error = match self.schema_file_columns(&vendor, &kind) {
+                Ok(_) => continue,
+                Err(error) if error.is_damage() => error,
+                Err(error) => return Err(error),
             };
             tracing::warn!("{error}; it is made again");
-            let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(columns));
+            let schema = match self.declared_columns(&vendor, &kind)? {
+                Some(columns) => Arc::new(Schema::new(columns)),
+                None => segment_schema(&self.typed_columns_of_segments(&vendor, &kind)?),
+            };
             write_schema_file(self, &vendor, &kind, schema)?;
         }
         Ok(())
+    }
+
+    /// What a kind's segments have beside the envelope; those that cannot be read are told of elsewhere.
+    fn typed_columns_of_segments(&self, vendor: &str, kind: &str) -> Result<Vec<Field>, ArchiveError> {
+        let (envelope, mut typed) = (segment_schema(&[]), Vec::<Field>::new());
+        let manifests = self.readable_manifests()?;
+        let files = manifests.iter().flat_map(|manifest| &manifest.files);
+        for file in files.filter(|file| file.vendor == vendor && file.kind == kind) {
+            let metadata = File::open(self.root().join(&file.path))
+                .ok()
+                .and_then(|segment| ArrowReaderMetadata::load(&segment, ArrowReaderOptions::new()).ok());
+            let columns = metadata.iter().flat_map(|metadata| metadata.schema().fields());
+            let is_new = |field: &Field, typed: &[Field]| {
+                envelope.field_with_name(field.name()).is_err()
+                    && typed.iter().all(|known| known.name() != field.name())
+            };
+            for field in columns {
+                if is_new(field, &typed) {
+                    typed.push((**field).clone());
+                }
+            }
+        }
+        Ok(typed)
     }
 }

@@ -10,9 +10,10 @@ use super::decoding::decode_batches;
 use super::durable::{checksum, remove_if_there, replace_json};
 use super::error::{ArchiveError, IoContext};
 use super::layout::PartName;
-use super::manifest::{Manifest, ManifestFile, SeqRange};
+use super::manifest::{Manifest, SeqRange};
 use super::segment::{FinishedSegment, write_schema_files};
 use super::sorting::{Finished, Sorting};
+use super::verify::look_at;
 use super::writers::write_files;
 use crate::index::LinkRow;
 use crate::journal::{JournalError, PartEnd, PartReader, parse_part_file_name};
@@ -50,7 +51,7 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
         || ArchiveError::DamagedPart { path: part.to_owned(), what: "it is not named as a part".into() };
     let name = PartName::of(part).ok_or_else(unnamed)?;
     if let Some(manifest) = archive.manifest_of(name)?
-        && archive.is_committed(&manifest)
+        && archive.is_committed(&manifest)?
     {
         return release_again(archive, part, &manifest);
     }
@@ -68,7 +69,7 @@ pub fn seal(archive: &Archive, part: &Path) -> Result<Sealed, ArchiveError> {
         return Err(ArchiveError::DamagedPart { path: part.to_owned(), what });
     }
     write_schema_files(archive, &header.session)?;
-    let start = archive.seq_end_before(name)?.unwrap_or(u64::MAX).min(header.first_seq);
+    let start = archive.start_of(name, header.first_seq)?;
     let finished = in_stages(archive, name, &header.session, start, part, |sorting| {
         sorting.take_all(&mut reader, part)
     })?;
@@ -205,23 +206,55 @@ pub(super) fn journal_error(path: &Path) -> impl Fn(JournalError) -> ArchiveErro
 
 impl Archive {
     /// Whether all files of a manifest are in place, by their lengths.
-    pub(super) fn has_files_of(&self, manifest: &Manifest) -> bool {
-        let is_there =
-            |path: &str, bytes| std::fs::metadata(self.root().join(path)).is_ok_and(|m| m.len() == bytes);
-        manifest.files.iter().all(|file| is_there(&file.path, file.bytes))
+    pub(super) fn has_files_of(&self, manifest: &Manifest) -> Result<bool, ArchiveError> {
+        for file in &manifest.files {
+            if look_at(self, file)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether what a manifest names is all there as it was written, so that the part which it was sealed from, and
-    /// which is still in the journal, is not needed any more. That is rare enough to read it all.
-    pub(super) fn is_committed(&self, manifest: &Manifest) -> bool {
-        let is_whole =
-            |file: &ManifestFile| checksum(&self.root().join(&file.path)).is_ok_and(|sum| sum == file.blake3);
-        manifest.generation > 0 || (self.has_files_of(manifest) && manifest.files.iter().all(is_whole))
+    /// which is still in the journal, is not needed any more. That is rare enough to read it all. What cannot be read is
+    /// an error: it is not to be removed for that.
+    pub(super) fn is_committed(&self, manifest: &Manifest) -> Result<bool, ArchiveError> {
+        if manifest.generation > 0 {
+            return Ok(true);
+        }
+        if !self.has_files_of(manifest)? {
+            return Ok(false);
+        }
+        for file in &manifest.files {
+            let path = self.root().join(&file.path);
+            if checksum(&path).doing("read", &path)? != file.blake3 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first `seq` that a part's manifest has to account for: where the sealed parts before it end, so that what is
+    /// missing between them is told as lost; but where the part itself begins if a manifest of one of those is lost, which
+    /// is damage to be told and mended, and costs no message.
+    fn start_of(&self, name: PartName, first_seq: u64) -> Result<u64, ArchiveError> {
+        match self.manifests_end_before(name)? {
+            Some(end) if end < first_seq && !self.has_lost_manifest_before(name)? => Ok(end),
+            _ => Ok(first_seq),
+        }
     }
 
     /// Where the sealed parts before `name` end: the first `seq` that they do not account for. None if that cannot be
-    /// said, because the manifest of the last of them cannot be read.
+    /// said, because the manifest of the last of them is lost or cannot be read.
     pub(super) fn seq_end_before(&self, name: PartName) -> Result<Option<u64>, ArchiveError> {
+        if self.has_lost_manifest_before(name)? { Ok(None) } else { self.manifests_end_before(name) }
+    }
+
+    /// The same by the manifests that are there, which is quick.
+    fn manifests_end_before(&self, name: PartName) -> Result<Option<u64>, ArchiveError> {
+        if let Some(last) = self.last_manifest_before(name)? {
+            return Ok(Some(last.map_or(0, |manifest| manifest.seq_end)));
+        }
         let of_session = |path: &Path| PartName::of(path).is_some_and(|p| p.session_id == name.session_id);
         let folder = self.look_into_manifests(of_session)?;
         let before = folder.manifests.iter().filter(|m| m.part < name.part).max_by_key(|m| m.last_part());

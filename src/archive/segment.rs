@@ -12,7 +12,7 @@ use super::columns::{Constants, EnvelopeBatch, EnvelopeColumns};
 use super::decoding::DecodeErrors;
 use super::durable::replace;
 use super::encoding::{Effort, writer_options};
-use super::error::ArchiveError;
+use super::error::{ArchiveError, IoContext};
 use super::layout::{SCHEMA_DATE, schema_path};
 use super::manifest::{ManifestFile, ManifestSource};
 use super::schema::{FORMAT, segment_schema};
@@ -209,7 +209,9 @@ pub(super) fn write_schema_file(
     let bytes = schema_file_bytes(vendor, kind, schema)
         .map_err(|source| ArchiveError::WriteSegment { path: target.clone(), source })?;
     if archive.disk.read(&target).is_ok_and(|known| known == bytes) {
-        return Ok(());
+        // Whoever wrote it may have been killed before its name was durable.
+        let folder = target.parent().unwrap_or(archive.root());
+        return archive.disk.sync_dir(folder).doing("sync", folder);
     }
     replace(&archive.layout, &*archive.disk, &target, &bytes)
 }

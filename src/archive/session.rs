@@ -47,11 +47,24 @@ pub struct SessionSummary {
 
 impl Archive {
     /// Begins a session: makes its name unique in the archive (`-2`, `-3`, …, also in `header`), and
-    /// writes its sidecar, its declarations, the zero-row files of its kinds and the views.
+    /// writes its sidecar, its declarations, the zero-row files of its kinds and the views. Where that fails, there is
+    /// no such session. The caller holds the archive's lock.
     pub fn begin_session(&self, header: &mut SessionHeader) -> Result<(), ArchiveError> {
+        self.try_to_begin(header).inspect_err(|_| self.take_back_session(header.session_id))
+    }
+
+    /// Takes back a session of which there is no message. What cannot be removed now, recovery removes.
+    pub fn take_back_session(&self, session_id: SessionId) {
+        if self.disk.len(&self.layout.sidecar(session_id)).is_ok()
+            && let Err(error) = self.remove_session(session_id)
+        {
+            tracing::debug!(%error, "a session that could not begin is not wholly removed");
+        }
+    }
+
+    fn try_to_begin(&self, header: &mut SessionHeader) -> Result<(), ArchiveError> {
         let _lock = self.lock_sidecars()?;
-        let taken = self.names_taken()?;
-        header.name = unique_name(&header.name, &taken);
+        header.name = self.names_taken()?.take(&header.name);
         let sidecar = Sidecar::of(header);
         self.write_declarations(header)?;
         segment::write_schema_files(self, header)?;
@@ -63,6 +76,16 @@ impl Archive {
     /// Ends a session whose parts are all sealed, at `ended_at_us`.
     pub fn end_session(&self, session_id: SessionId, ended_at_us: i64) -> Result<(), ArchiveError> {
         self.end_session_as(session_id, Some(ended_at_us), Ended::Stopped)
+    }
+
+    /// Notes down that so many `seq` of a session under way are on disk.
+    pub fn note_reached(&self, session_id: SessionId, seqs: u64) -> Result<(), ArchiveError> {
+        self.edit_sidecar_locked(session_id, |sidecar| {
+            if sidecar.ended.is_none() {
+                sidecar.reached = sidecar.reached.max(seqs);
+            }
+            Ok(())
+        })
     }
 
     /// `ended_at_us`: none means when the last message arrived.
@@ -80,14 +103,22 @@ impl Archive {
         // How many there are stands in the last manifest.
         let last_part = manifests.iter().map(Manifest::last_part).max();
         let is_known = folder.damaged.iter().all(|damaged| Some(damaged.part) < last_part);
+        let has_journal = self.has_journal();
         self.edit_sidecar_locked(session_id, |sidecar| {
             if is_known {
-                sidecar.messages = Some(manifests.iter().map(|m| m.seq_end).max().unwrap_or(0));
+                let sealed = manifests.iter().map(|m| m.seq_end).max().unwrap_or(0);
+                let reached = if has_journal { sidecar.reached } else { 0 };
+                sidecar.messages = Some(sealed.max(reached));
             }
             sidecar.ended_at_us = ended_at_us.or(last).or(Some(sidecar.started_at_us));
             sidecar.ended = Some(ended);
             Ok(())
         })
+    }
+
+    /// Whether there is a journal at all: a backup is made without what is not sealed, and misses nothing.
+    pub(super) fn has_journal(&self) -> bool {
+        self.layout.journal().is_dir()
     }
 
     /// Whether anything is known of a session, or left of it.
@@ -97,10 +128,18 @@ impl Archive {
         Ok(is_known || self.parts()?.iter().any(|part| part.session_id == session_id))
     }
 
-    /// The names of sessions and clips, which no other session may have.
-    pub(super) fn names_taken(&self) -> Result<HashSet<String>, ArchiveError> {
-        let sidecars = self.read_sidecars()?.into_iter();
-        Ok(sidecars.flat_map(|s| s.clips.into_iter().map(|clip| clip.name).chain([s.name])).collect())
+    /// The names which no other session or clip may have.
+    pub(super) fn names_taken(&self) -> Result<Taken, ArchiveError> {
+        let sidecars = self.read_sidecars()?;
+        let ids = sidecars.iter().map(|sidecar| sidecar.session_id.to_string()).collect();
+        let names = sidecars.into_iter();
+        let names = names.flat_map(|s| s.clips.into_iter().map(|clip| clip.name).chain([s.name])).collect();
+        Ok(Taken { names, ids })
+    }
+
+    /// Whether a name could be taken for the id of a session that the archive has.
+    pub fn is_as_an_id(&self, name: &str) -> Result<bool, ArchiveError> {
+        Ok(self.names_taken()?.begins_id(name))
     }
 
     /// All sessions, oldest first.
@@ -109,7 +148,7 @@ impl Archive {
         index.sessions()?.into_iter().map(|session| summarise(&index, session)).collect()
     }
 
-    /// The session that a user means: `latest`, a name, an id, or the beginning of an id.
+    /// The session that a user means: `latest`, an id, a name, or the beginning of an id.
     pub fn resolve(&self, wanted: &str) -> Result<SessionSummary, ArchiveError> {
         let index = self.catalog()?;
         let sessions = index.sessions()?;
@@ -157,12 +196,35 @@ impl Archive {
     }
 }
 
-pub(super) fn unique_name(wanted: &str, taken: &HashSet<String>) -> String {
-    if !taken.contains(wanted) {
-        return wanted.to_owned();
-    }
-    (2u64..).map(|n| format!("{wanted}-{n}")).find(|name| !taken.contains(name)).unwrap_or_default()
+/// The names of sessions and clips; and whatever is the beginning of a session's id, which would be meant no more.
+#[derive(Default)]
+pub(super) struct Taken {
+    names: HashSet<String>,
+    ids: Vec<String>,
 }
+
+impl Taken {
+    fn has(&self, name: &str) -> bool {
+        self.names.contains(name) || self.begins_id(name)
+    }
+
+    fn begins_id(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        !name.is_empty() && self.ids.iter().any(|id| id.starts_with(&name))
+    }
+
+    /// `wanted`, or with a number behind it; taken from now on.
+    pub(super) fn take(&mut self, wanted: &str) -> String {
+        let numbered = (2_u64..).map(|n| format!("{wanted}-{n}"));
+        let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
+        let name = names.find(|name| !self.has(name)).unwrap_or_default();
+        self.names.insert(name.clone());
+        name
+    }
+}
+
+/// So many characters of an id may be meant for one, though a session is called so.
+const ID_CHARS_MIN: usize = 8;
 
 /// The position of the session that `wanted` names.
 pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, ArchiveError> {
@@ -170,13 +232,22 @@ pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, Archi
     if wanted == "latest" && !sessions.is_empty() {
         return Ok(latest(sessions));
     }
-    if let Some(named) = sessions.iter().rposition(|s| s.name == wanted) {
-        return Ok(named);
-    }
     let wanted_id = wanted.to_ascii_lowercase();
-    let matches: Vec<usize> = (0..sessions.len())
-        .filter(|&i| !wanted.is_empty() && sessions[i].session_id.to_string().starts_with(&wanted_id))
-        .collect();
+    // Whatever others are called: an id is one session's for ever.
+    if let Some(own) = sessions.iter().position(|s| s.session_id.to_string() == wanted_id) {
+        return Ok(own);
+    }
+    let named = sessions.iter().rposition(|s| s.name == wanted);
+    let begun = |i: &usize| !wanted.is_empty() && sessions[*i].session_id.to_string().starts_with(&wanted_id);
+    let mut matches: Vec<usize> = (0..sessions.len()).filter(begun).collect();
+    if let Some(named) = named {
+        matches.retain(|at| *at != named);
+        // Fewer are no id's that anybody types, and a session may well be called `0`.
+        if wanted.len() < ID_CHARS_MIN || matches.is_empty() {
+            return Ok(named);
+        }
+        matches.push(named);
+    }
     match matches[..] {
         [one] => Ok(one),
         [] => Err(not_found(wanted, sessions)),
@@ -187,10 +258,14 @@ pub(super) fn pick(sessions: &[SessionRow], wanted: &str) -> Result<usize, Archi
     }
 }
 
-/// The one that began last. By their ids, which follow one another though a clock is set back; of sessions that came in,
-/// by their starts.
+/// The one that began last. By their ids, which follow one another though a clock is set back; an id of another sort,
+/// which an early version took in as it came, counts as one of its session's start.
 fn latest(sessions: &[SessionRow]) -> usize {
-    (0..sessions.len()).max_by_key(|&at| sessions[at].session_id).unwrap_or(0)
+    let id = |session: &SessionRow| match session.session_id {
+        id if id.is_timed() => id,
+        _ => SessionId::new(session.started_at_us, [0; 10]),
+    };
+    (0..sessions.len()).max_by_key(|&at| id(&sessions[at])).unwrap_or(0)
 }
 
 fn not_found(wanted: &str, sessions: &[SessionRow]) -> ArchiveError {
@@ -252,11 +327,39 @@ mod tests {
     }
 
     #[test]
+    fn no_name_hides_another_session_s_id() {
+        let ids = [session("", 1), session("", 2)].map(|session| session.session_id.to_string());
+        let all = [session("monday", 1), session(&ids[0], 2)];
+        assert_eq!(pick(&all, &ids[0]).unwrap(), 0);
+        let all = [session("monday", 1), session(&ids[0][..12], 2)];
+        assert!(matches!(pick(&all, &ids[0][..12]), Err(ArchiveError::SessionAmbiguous { .. })));
+        assert_eq!(pick(&all, &ids[0][..13]).unwrap(), 0);
+        // Its own it may be called by, and few characters are nobody's.
+        let all = [session("monday", 1), session(&ids[1][..12], 2), session("0", 3)];
+        assert_eq!(pick(&all, &ids[1][..12]).unwrap(), 1);
+        assert_eq!(pick(&all, "0").unwrap(), 2);
+    }
+
+    #[test]
     fn the_latest_is_the_one_that_began_last_whatever_its_clock_said() {
         let mut all = [session("after", 2), session("before", 1)];
         (all[0].started_at_us, all[0].ended_at_us) = (1, Some(2));
         (all[1].started_at_us, all[1].ended_at_us) = (8, Some(9));
         assert_eq!(pick(&all, "latest").unwrap(), 0);
+    }
+
+    #[test]
+    fn an_id_that_tells_no_time_is_not_the_latest_for_its_digits() {
+        let id = |text: &str| text.parse::<SessionId>().unwrap();
+        let mut all = [session("old", 1), session("strange", 2), session("new", 3)];
+        let second = |n: i64| 1_800_000_000_000_000 + n * 1_000_000;
+        for (n, session) in (0..).zip(&mut all) {
+            session.started_at_us = second(n);
+            session.session_id = SessionId::new(second(n), [7; 10]);
+        }
+        all[1].session_id = id("fc6a1d9e-0a57-4c1d-9d3b-5a0d7f0e9b11");
+        assert_eq!(pick(&all, "latest").unwrap(), 2);
+        assert_eq!(pick(&all[..2], "latest").unwrap(), 1);
     }
 
     #[test]
@@ -270,8 +373,11 @@ mod tests {
 
     #[test]
     fn names_are_numbered_from_2() {
-        let taken = HashSet::from(["a".to_owned(), "a-2".to_owned()]);
-        assert_eq!(unique_name("a", &taken), "a-3");
-        assert_eq!(unique_name("b", &taken), "b");
+        let names = ["a", "a-2"].map(str::to_owned).into();
+        let mut taken = Taken { names, ids: vec!["0199-2".to_owned()] };
+        assert_eq!(taken.take("a"), "a-3");
+        assert_eq!(taken.take("a"), "a-4");
+        assert_eq!(taken.take("b"), "b");
+        assert_eq!(taken.take("0199"), "0199-3", "nor the beginning of an id");
     }
 }

@@ -8,7 +8,7 @@ use super::error::ArchiveError;
 use super::layout::PartName;
 use super::rewrite;
 use super::sidecar::Sidecar;
-use super::verify::segment_files;
+use super::verify::{look_at, segment_files};
 use crate::message::SessionId;
 
 impl Archive {
@@ -18,9 +18,10 @@ impl Archive {
         Ok(segments.iter().map(|segment| segment.received_max_us).max())
     }
 
-    /// The session that began last.
+    /// The session that began last, of those whose ids tell.
     pub fn newest_session(&self) -> Result<Option<SessionId>, ArchiveError> {
-        Ok(self.catalog()?.sessions()?.into_iter().map(|session| session.session_id).max())
+        let ids = self.catalog()?.sessions()?.into_iter().map(|session| session.session_id);
+        Ok(ids.filter(SessionId::is_timed).max())
     }
 
     /// The names of a session's clips, as far as they can be read: damage must not keep a session from being removed.
@@ -32,6 +33,13 @@ impl Archive {
         Ok(sidecar.into_iter().flat_map(|sidecar| sidecar.clips).map(|clip| clip.name).collect())
     }
 
+    /// The sessions that came in from a file: which of its own each is, and what it is called here.
+    pub fn came_from(&self, blake3: &str) -> Result<Vec<(usize, String)>, ArchiveError> {
+        let sidecars = self.read_sidecars()?.into_iter().filter(|sidecar| !sidecar.importing);
+        let nth = |sidecar: &Sidecar| Some(sidecar.came_from.as_ref().filter(|of| of.blake3 == blake3)?.nth);
+        Ok(sidecars.filter_map(|sidecar| Some((nth(&sidecar)?, sidecar.name))).collect())
+    }
+
     /// Whether files are there that are called after a session, whatever is in them.
     pub fn has_files_called(&self, session_id: SessionId) -> Result<bool, ArchiveError> {
         let is_called = |path: &PathBuf| PartName::of(path).is_some_and(|name| name.session_id == session_id);
@@ -40,7 +48,25 @@ impl Archive {
             || segment_files(self)?.iter().any(is_called))
     }
 
-    /// Removes a session with all that belongs to it. The caller holds the archive's lock, and has recovered it.
+    /// What is wrong with a session's sidecar, manifests and segments, without a look into these.
+    pub fn damage_of(&self, session_id: SessionId) -> Result<Vec<String>, ArchiveError> {
+        let mut found = Vec::new();
+        match self.read_sidecar(session_id) {
+            Err(error) if error.is_damage() => found.push(error.describe()),
+            read => drop(read?),
+        }
+        let folder = self.look_into_manifests(|path| {
+            PartName::of(path).is_some_and(|name| name.session_id == session_id)
+        })?;
+        found.extend(folder.problems.iter().map(ToString::to_string));
+        for file in folder.manifests.iter().flat_map(|manifest| &manifest.files) {
+            found.extend(look_at(self, file)?.map(|problem| problem.to_string()));
+        }
+        Ok(found)
+    }
+
+    /// Removes a session with all that belongs to it, also what is not sealed of it. The caller holds the archive's lock,
+    /// and has recovered it as far as there was room.
     pub fn remove_session(&self, session_id: SessionId) -> Result<(), ArchiveError> {
         rewrite::remove_session(self, session_id)
     }
@@ -56,6 +82,10 @@ impl Archive {
         if sidecars.iter().any(taken) {
             return Err(ArchiveError::NameTaken { name: name.to_owned() });
         }
+        if let Some(other) = id_begun_by(&sidecars, name, Some(session_id)) {
+            let why = format!("the id of another session begins so ({other}), which would be meant no more");
+            return Err(ArchiveError::NameRefused { name: name.to_owned(), why });
+        }
         let known = sidecars.into_iter().find(|sidecar| sidecar.session_id == session_id);
         let mut sidecar = known.unwrap_or_else(|| Sidecar::stub(session_id));
         if sidecar.sources.is_empty() && sidecar.name == session_id.to_string() {
@@ -68,4 +98,11 @@ impl Archive {
         self.write_sidecar(&sidecar)?;
         self.update_index_unlocked(|index| index.put_session(&sidecar.to_row()))
     }
+}
+
+/// A session (another than `own`) whose id a name is the beginning of: a name comes before that wherever a session is named.
+pub(super) fn id_begun_by(sidecars: &[Sidecar], name: &str, own: Option<SessionId>) -> Option<SessionId> {
+    let name = name.to_ascii_lowercase();
+    let mut others = sidecars.iter().map(|sidecar| sidecar.session_id).filter(|id| Some(*id) != own);
+    others.find(|id| id.to_string().starts_with(&name))
 }

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Archive;
 use super::clips::{Clip, Mark};
 use super::durable::{files_in, read_json, replace_json, set_aside};
 use super::error::ArchiveError;
+use super::headers::declaration_hash;
 use super::layout::is_plain;
 use super::manifest::Manifest;
 use super::time::{rfc3339_us, rfc3339_us_option};
@@ -32,17 +34,42 @@ pub struct Sidecar {
     /// last part is noticed.
     #[serde(default)]
     pub messages: Option<u64>,
+    /// At least so many `seq` were on disk: noted down with the first message of each journal part, so that a part is
+    /// missed that is gone after a crash, and is the last or the only one.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub reached: u64,
     /// The session is coming in (`import`) and not yet whole: readers may see some of it, recovery takes it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub importing: bool,
-    /// It came in from a file that was exported with pseudonyms.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pseudonymized: bool,
+    /// From which file it came in, so that the same bytes do not come in twice unnoticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_from: Option<CameFrom>,
+    /// It came in from a file that was exported with pseudonyms. None (`null`) where that is not known any more, since the
+    /// sidecar was lost and made anew.
+    #[serde(default = "no", skip_serializing_if = "is_no")]
+    pub pseudonymized: Option<bool>,
     pub sources: Vec<SidecarSource>,
     #[serde(default)]
     pub clips: Vec<Clip>,
     #[serde(default)]
     pub marks: Vec<Mark>,
+}
+
+pub(super) fn no() -> Option<bool> {
+    Some(false)
+}
+
+pub(super) fn is_no(is: &Option<bool>) -> bool {
+    *is == no()
+}
+
+/// A file, and which of its sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameFrom {
+    /// Of the whole file, in hexadecimal.
+    pub blake3: String,
+    /// Counted from 0, in the order of the file.
+    pub nth: usize,
 }
 
 /// How a session came to its end.
@@ -71,6 +98,10 @@ pub struct SidecarSource {
     pub kinds: Vec<String>,
     /// The effective options, without secrets.
     pub settings: serde_json::Value,
+    /// By kind, the beginning of the BLAKE3 of the declaration that it is decoded by, whose text lies in `schema/`; a
+    /// kind without one is not named. None in sidecars of early versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<BTreeMap<String, String>>,
 }
 
 impl From<SidecarSource> for SourceHeader {
@@ -81,6 +112,14 @@ impl From<SidecarSource> for SourceHeader {
     }
 }
 
+fn is_none_yet(reached: &u64) -> bool {
+    *reached == 0
+}
+
+fn declared(kind: &KindHeader) -> Option<(String, String)> {
+    Some((kind.name.clone(), declaration_hash(kind.declaration.as_deref()?)))
+}
+
 impl Sidecar {
     pub(super) fn of(header: &SessionHeader) -> Self {
         let source = |s: &crate::message::SourceHeader| SidecarSource {
@@ -88,6 +127,7 @@ impl Sidecar {
             vendor: s.vendor.clone(),
             kinds: s.kinds.iter().map(|k| k.name.clone()).collect(),
             settings: s.settings.clone(),
+            declared: Some(s.kinds.iter().filter_map(declared).collect()),
         };
         Self {
             session_id: header.session_id,
@@ -97,8 +137,10 @@ impl Sidecar {
             ended_at_us: None,
             ended: None,
             messages: None,
+            reached: 0,
             importing: false,
-            pseudonymized: false,
+            came_from: None,
+            pseudonymized: no(),
             sources: header.sources.iter().map(source).collect(),
             clips: Vec::new(),
             marks: Vec::new(),

@@ -1,22 +1,33 @@
 //! Whole archives: recorded through the journal, sealed, cut, recovered, verified, scanned.
 
+mod beside;
 mod clips;
+mod compact;
 mod cut;
 mod damage;
+mod damage_journal;
 mod damaged;
 mod doubt;
 mod erase;
 mod erase_damaged;
 mod every_byte;
 mod format;
+mod full;
+mod gone;
 mod hostile;
 mod intake;
+mod io_errors;
 mod lookup;
+mod mended;
 mod order;
 mod prune;
 mod published;
+mod reads;
+mod rebuild;
+mod refused;
 mod rewrite;
 mod seek;
+mod skipped;
 mod stages;
 pub(crate) mod support;
 mod unknown;

@@ -21,9 +21,10 @@ pub(super) fn date_of_day(day: i64) -> String {
     at(day.saturating_mul(DAY_US)).format("%Y-%m-%d").to_string()
 }
 
-/// A clock that is wrong by more than chrono can show is as good as one that was never set.
+/// A clock that is wrong by more than RFC 3339 has years for is as good as one that was never set.
 fn at(us: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(us).unwrap_or(DateTime::UNIX_EPOCH)
+    let shown = crate::decode::time_in_range(us).and_then(DateTime::from_timestamp_micros);
+    shown.unwrap_or(DateTime::UNIX_EPOCH)
 }
 
 /// For `#[serde(with = "rfc3339_us")]`.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::Archive;
 use super::blocks::CheckedFile;
 use super::error::ArchiveError;
-use super::scan::Segments;
+use super::scan::{Segments, Skipped};
 use crate::decode::KnownPaths;
 use crate::index::SegmentRow;
 
@@ -60,6 +60,7 @@ pub(super) struct Examined {
 pub(super) fn unknown_fields(
     archive: &Archive,
     segments: &[SegmentRow],
+    skipped: &Skipped,
 ) -> Result<Vec<UnknownField>, ArchiveError> {
     let mut kinds: BTreeMap<(&str, &str), Vec<&SegmentRow>> = BTreeMap::new();
     for segment in segments {
@@ -72,7 +73,9 @@ pub(super) fn unknown_fields(
         let share = (EXAMINED_MAX / segments.len() as u64).max(1);
         let step = segments.len().div_ceil(EXAMINED_MAX as usize).max(1);
         for segment in segments.into_iter().step_by(step) {
-            examine(&files.open(segment)?, segment.rows, share, &known, &mut examined)?;
+            let looked = files.open(segment);
+            let looked = looked.and_then(|file| examine(&file, segment.rows, share, &known, &mut examined));
+            looked.or_else(|error| Skipped::add(Some(skipped), segment, 0, error))?;
         }
         let messages = examined.messages;
         fields.extend(examined.unknown.into_iter().map(|(path, (count, json_type))| UnknownField {

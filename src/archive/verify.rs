@@ -1,27 +1,32 @@
 //! Verification: whether everything that the manifests promise is there, once, unchanged.
 
+mod files;
+mod index;
 mod journal;
+pub(super) mod rows;
 mod schema_files;
-mod seqs;
+mod segments;
+pub(super) mod seqs;
+mod steady;
 mod texts;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
-use self::seqs::{Seen, is_credible, known, length, read_seqs};
+use self::index::check_index;
+use self::segments::check_part;
+use self::seqs::is_credible;
 use super::Archive;
-use super::blocks;
-use super::catalog::difference;
-use super::durable::{checksum, files_in};
-use super::error::{ArchiveError, IoContext};
-use super::layout::{PartName, SCHEMA_FILE};
-use super::manifest::{Manifest, ManifestFile, SeqRange, split_covered};
+use super::durable::files_in;
+use super::error::ArchiveError;
+use super::layout::PartName;
+use super::manifest::{Manifest, SeqRange, split_covered};
+use super::manifests::ManifestFolder;
 use super::recover::Lost;
 use super::rewrite::is_explained;
 use super::sidecar::Sidecar;
-use crate::index::IndexError;
 use crate::message::SessionId;
 
 /// What looks damaged while the archive changes is looked at again; a recorder changes it for ever.
@@ -45,8 +50,14 @@ pub struct VerifyReport {
     pub problems: Vec<Problem>,
     /// Losses that recovery found and reported, written down in the manifests.
     pub known_lost: Vec<Lost>,
+    /// Numbers without a message of manifests that were made anew: lost, or removed before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unknown: u64,
     /// No damage: journal parts that wait to be sealed, sessions without an end.
     pub leftovers: Vec<String>,
+    /// Neither damage nor left over, and worth knowing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// A recorder is at work: what it has not sealed yet was left out.
     pub recording: bool,
 }
@@ -67,8 +78,10 @@ pub enum Problem {
     Extremes { path: String, what: String, expected: String },
     #[error("{path} cannot be read: {what}")]
     Unreadable { path: String, what: String },
-    #[error("{path} is named by no manifest")]
+    #[error("{path} is named by no manifest: `telereel recover` makes one where one was lost")]
     Unnamed { path: String },
+    #[error("session {session_id}: no manifest is made of {segments} segments whose own is lost: {why}")]
+    NotRebuilt { session_id: SessionId, segments: u64, why: String },
     #[error("session {session_id}: seq {} to {} are missing", range.seq_start, range.seq_end.saturating_sub(1))]
     SeqMissing { session_id: SessionId, range: SeqRange },
     #[error("session {session_id}: seq {} to {} are there more than once", range.seq_start, range.seq_end.saturating_sub(1))]
@@ -91,12 +104,20 @@ pub enum Problem {
     SegmentList,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl VerifyReport {
     /// Whether there is no damage but what is already known.
     pub fn is_content(&self) -> bool {
         self.problems.is_empty()
     }
 }
+
+pub(super) use self::files::{damaged_segments, data_folders, segment_files};
+pub use self::segments::check_segments;
+pub(super) use self::segments::look_at;
 
 /// Checks the whole archive.
 pub fn verify(archive: &Archive, options: VerifyOptions) -> Result<VerifyReport, ArchiveError> {
@@ -109,20 +130,13 @@ pub fn verify_telling(
     options: VerifyOptions,
     tell: &dyn Fn(u64, u64),
 ) -> Result<VerifyReport, ArchiveError> {
-    for _ in 1..PASSES_MAX {
-        let before = archive.generations()?;
-        let report = look(archive, options, tell, archive.is_locked())?;
-        // What upkeep has replaced in the meantime is not missing.
-        if report.problems.is_empty() || archive.generations()? == before {
-            return Ok(report);
-        }
-    }
-    look(archive, options, tell, archive.is_locked())
+    steady::look_steadily(archive, options, tell)
 }
 
-/// What is missing or cannot be read, without a look into segments or index. The caller holds the archive's lock.
-pub(super) fn survey(archive: &Archive) -> Result<Vec<Problem>, ArchiveError> {
-    Ok(look(archive, VerifyOptions { quick: true }, &|_, _| (), true)?.problems)
+/// What is missing or cannot be read, without a look into segments or index. The caller holds the archive's lock, and
+/// has read its manifests.
+pub(super) fn survey(archive: &Archive, folder: ManifestFolder) -> Result<Vec<Problem>, ArchiveError> {
+    Ok(look(archive, VerifyOptions { quick: true }, &|_, _| (), true, || Ok(folder))?.problems)
 }
 
 fn look(
@@ -130,6 +144,7 @@ fn look(
     options: VerifyOptions,
     tell: &dyn Fn(u64, u64),
     recording: bool,
+    manifests: impl FnOnce() -> Result<ManifestFolder, ArchiveError>,
 ) -> Result<VerifyReport, ArchiveError> {
     // In this order a seal that goes on at the same time is seen as waiting or as done, never as damage.
     let on_disk = segment_files(archive)?;
@@ -137,7 +152,7 @@ fn look(
     let mut report = VerifyReport { recording, ..VerifyReport::default() };
     let (sidecars, problems) = archive.look_into_sidecars()?;
     report.problems.extend(problems);
-    let folder = archive.look_into_manifests(|_| true)?;
+    let folder = manifests()?;
     report.problems.extend(folder.problems);
     let (mut manifests, damaged) = (folder.manifests, folder.damaged);
     // Half imported: what there is of them says nothing yet.
@@ -149,7 +164,7 @@ fn look(
 
     let total = manifests.iter().map(|manifest| manifest.files.len() as u64).sum();
     for manifest in &manifests {
-        check_part(archive, manifest, options, &mut report, &|done| tell(done, total));
+        check_part(archive, manifest, options, &mut report, &|done| tell(done, total))?;
     }
     check_sessions(&manifests, &sidecars, &waiting, &mut report);
     let named: std::collections::HashSet<&str> =
@@ -196,6 +211,13 @@ fn look(
         }
         if cut.is_empty() {
             check_index(archive, (&manifests, &damaged), &sidecars, options, &mut report);
+            // Who renames or clips beside us writes the sidecar first: the index is looked at again when that is done.
+            if report.problems.iter().any(|problem| matches!(problem, Problem::Index { .. })) {
+                drop(archive.lock_sidecars());
+                report.problems.retain(|problem| !matches!(problem, Problem::Index { .. }));
+                let sidecars = archive.look_into_sidecars()?.0;
+                check_index(archive, (&manifests, &damaged), &sidecars, options, &mut report);
+            }
             if !archive.segment_list_is_right(&manifests, &damaged) {
                 report.problems.push(Problem::SegmentList);
             }
@@ -203,118 +225,24 @@ fn look(
         for part in &waiting {
             report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
         }
-        texts::check(archive, &mut report);
+        texts::check(archive, &mut report)?;
+        for path in files_in(&*archive.disk, &archive.layout.manifests(), "damaged")? {
+            let path = relative(archive, &path);
+            report.leftovers.push(format!("{path} was made anew of its segments: compare, and remove it"));
+        }
+        for path in damaged_segments(archive)? {
+            report.problems.push(Problem::SetAside { path: relative(archive, &path) });
+        }
         for folder in [archive.layout.journal(), archive.layout.sessions()] {
             for path in files_in(&*archive.disk, &folder, "damaged")? {
                 report.problems.push(Problem::SetAside { path: relative(archive, &path) });
             }
         }
         if !options.quick {
-            journal::check(archive, &waiting, &mut report)?;
+            journal::check(archive, &waiting, (&manifests, &damaged), &sidecars, &mut report)?;
         }
     }
     Ok(report)
-}
-
-fn check_part(
-    archive: &Archive,
-    manifest: &Manifest,
-    options: VerifyOptions,
-    report: &mut VerifyReport,
-    tell: &dyn Fn(u64),
-) {
-    let mut seen = Seen::new(manifest);
-    if seen.is_none() {
-        let path = relative(archive, &archive.layout.manifest(manifest.name()));
-        let claimed = length(manifest);
-        report.problems.push(Problem::Claims { path, claimed, known: known(manifest) });
-    }
-    let mut complete = true;
-    for file in &manifest.files {
-        report.segments += 1;
-        report.messages = report.messages.saturating_add(file.rows);
-        report.bytes_stored = report.bytes_stored.saturating_add(file.bytes);
-        let problems = report.problems.len();
-        check_file(archive, file, options, seen.as_mut(), report);
-        complete &= report.problems.len() == problems;
-        tell(report.segments);
-    }
-    let lost = manifest.lost.iter();
-    report.known_lost.extend(lost.map(|&range| Lost { session_id: manifest.session_id, range }));
-    let Some(mut seen) = seen else { return };
-    for range in manifest
-        .lost
-        .iter()
-        .chain(manifest.removed.iter().filter(|r| r.rows.is_none()).flat_map(|r| &r.ranges))
-    {
-        seen.mark_range(*range);
-    }
-    let counted = seen.mark_counted(&manifest.removed);
-    // A file that is missing or broken has been named: its seqs need not be listed as well.
-    if !options.quick && complete {
-        let session_id = manifest.session_id;
-        report.problems.extend(seen.missing().map(|range| Problem::SeqMissing { session_id, range }));
-        let repeated = seen.repeated.into_iter();
-        report.problems.extend(repeated.map(|range| Problem::SeqRepeated { session_id, range }));
-        let removed = manifest.removed.iter().filter_map(|removed| removed.rows).sum();
-        if counted != removed {
-            report.problems.push(Problem::RemovedCount { session_id, expected: removed, found: counted });
-        }
-    }
-}
-
-fn check_file(
-    archive: &Archive,
-    file: &ManifestFile,
-    options: VerifyOptions,
-    seen: Option<&mut Seen>,
-    report: &mut VerifyReport,
-) {
-    if let Some(problem) = look_at(archive, file) {
-        return report.problems.push(problem);
-    }
-    if options.quick {
-        return;
-    }
-    let full = archive.root().join(&file.path);
-    let path = file.path.clone();
-    match checksum(&full) {
-        Ok(found) if found == file.blake3 => {}
-        Ok(found) => {
-            let expected = file.blake3.clone();
-            return report.problems.push(Problem::Changed { path, expected, found });
-        }
-        Err(error) => return report.problems.push(Problem::Unreadable { path, what: error.to_string() }),
-    }
-    // What is read through them would be refused.
-    if let Some(sums) = &file.blocks
-        && !blocks::are_of(sums, &full).is_ok_and(|are_of| are_of)
-    {
-        let what = "its blocks are not those of its manifest's checksums, though the whole is".to_owned();
-        return report.problems.push(Problem::Unreadable { path, what });
-    }
-    match read_seqs(&full, seen) {
-        Ok(found) if found.rows != file.rows => {
-            report.problems.push(Problem::Rows { path, expected: file.rows, found: found.rows });
-        }
-        // Scans go by them, and leave out what they say is not there.
-        Ok(found) => {
-            if let Some((what, expected)) = found.differs_from(file) {
-                report.problems.push(Problem::Extremes { path, what, expected });
-            }
-        }
-        Err(what) => report.problems.push(Problem::Unreadable { path, what }),
-    }
-}
-
-/// What is wrong with a file, without reading it.
-pub(super) fn look_at(archive: &Archive, file: &ManifestFile) -> Option<Problem> {
-    let path = file.path.clone();
-    match std::fs::metadata(archive.root().join(&path)) {
-        Ok(metadata) if metadata.len() == file.bytes => None,
-        Ok(metadata) => Some(Problem::Length { path, expected: file.bytes, found: metadata.len() }),
-        Err(_) => Some(Problem::Missing { path }),
-    }
 }
 
 fn check_sessions(
@@ -364,91 +292,6 @@ fn check_step(session_id: SessionId, expected: Option<u64>, found: u64, report: 
     } else if found < expected {
         report.problems.push(Problem::SeqRepeated { session_id, range: (found..expected).into() });
     }
-}
-
-/// What it knows of parts whose manifest cannot be read is not held against it.
-fn check_index(
-    archive: &Archive,
-    (manifests, damaged): (&[Manifest], &[PartName]),
-    sidecars: &[Sidecar],
-    options: VerifyOptions,
-    report: &mut VerifyReport,
-) {
-    let complaint = (|| {
-        let index = archive.open_index()?;
-        if let Some(said) = if options.quick { index.integrity()? } else { index.whole_integrity()? } {
-            return Ok(Some(said));
-        }
-        let mut differs = difference(&index, sidecars, manifests, damaged)?;
-        if differs.is_none() && !options.quick {
-            differs = archive.link_difference(&index, manifests, damaged)?;
-        }
-        Ok::<_, IndexError>(differs.map(str::to_owned))
-    })();
-    match complaint {
-        Ok(None) => {}
-        Ok(Some(what)) => report.problems.push(Problem::Index { what }),
-        Err(IndexError::Older { .. }) => {
-            let what =
-                "index.sqlite is an older telereel's: it is brought up to date by the next that writes to it";
-            report.leftovers.push(format!("{what}, or by `telereel reindex`"));
-        }
-        // An archive in which nothing was ever recorded has none.
-        Err(_) if !archive.layout.index().exists() && sidecars.is_empty() => {}
-        Err(error) => {
-            if error.lacks_room() && archive.layout.index().exists() {
-                let what = format!(
-                    "index.sqlite could not be looked into, {}: make room, and verify again",
-                    error.what()
-                );
-                return report.leftovers.push(what);
-            }
-            report.problems.push(Problem::Index { what: error.what() });
-        }
-    }
-}
-
-/// All Parquet files in `data/` that hold messages, relative to the archive, sorted.
-pub(super) fn segment_files(archive: &Archive) -> Result<Vec<PathBuf>, ArchiveError> {
-    let mut found = Vec::new();
-    walk_data(archive, |path, is_folder| {
-        let is_segment = path.extension().is_some_and(|e| e == "parquet")
-            && path.file_name().is_some_and(|n| n != SCHEMA_FILE);
-        if !is_folder && is_segment {
-            found.push(path.strip_prefix(archive.root()).unwrap_or(path).to_owned());
-        }
-    })?;
-    found.sort();
-    Ok(found)
-}
-
-/// All folders within `data/`.
-pub(super) fn data_folders(archive: &Archive) -> Result<Vec<PathBuf>, ArchiveError> {
-    let mut found = Vec::new();
-    walk_data(archive, |path, is_folder| found.extend(is_folder.then(|| path.to_owned())))?;
-    Ok(found)
-}
-
-/// Tells of all that lies within `data/`, and whether it is a folder.
-fn walk_data(archive: &Archive, mut tell: impl FnMut(&Path, bool)) -> Result<(), ArchiveError> {
-    let mut folders = vec![archive.layout.data()];
-    while let Some(folder) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries.doing("list", &folder)?,
-        };
-        for entry in entries {
-            let entry = entry.doing("list", &folder)?;
-            let path = entry.path();
-            // What a link leads to is not the archive's.
-            let is_folder = entry.file_type().doing("look at", &path)?.is_dir();
-            tell(&path, is_folder);
-            if is_folder {
-                folders.push(path);
-            }
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn relative(archive: &Archive, path: &Path) -> String {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use arrow::datatypes::{DataType, Field};
@@ -197,6 +198,16 @@ impl Archive {
         }
         Ok(kinds)
     }
+
+    /// The folders that have partitions within: all in `data/` but those of days.
+    pub(super) fn partition_folders(&self) -> Result<Vec<PathBuf>, ArchiveError> {
+        let mut folders = vec![self.layout.data()];
+        for (_, vendor) in partitions(&self.layout.data(), "vendor=")? {
+            folders.extend(partitions(&vendor, "kind=")?.into_iter().map(|(_, kind)| kind));
+            folders.push(vendor);
+        }
+        Ok(folders)
+    }
 }
 
 /// Vendor, name and columns of every built-in kind. They never change, so their declarations are read once.
@@ -220,10 +231,7 @@ fn built_in() -> Result<&'static [BuiltIn], ArchiveError> {
 }
 
 /// The folders `key=value` in `folder`.
-fn partitions(
-    folder: &std::path::Path,
-    key: &str,
-) -> Result<Vec<(String, std::path::PathBuf)>, ArchiveError> {
+fn partitions(folder: &std::path::Path, key: &str) -> Result<Vec<(String, PathBuf)>, ArchiveError> {
     let entries = match std::fs::read_dir(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.doing("list", folder)?,

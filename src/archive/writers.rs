@@ -4,7 +4,7 @@
 //! faster. Only this one writes to the disk until all files are synced.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
 use arrow::datatypes::SchemaRef;
@@ -95,9 +95,21 @@ pub(super) struct SegmentFile {
 impl SegmentFile {
     /// Starts a file, replacing what an earlier attempt may have left there.
     pub(super) fn create(disk: &dyn Disk, new: NewFile) -> Result<Self, ArchiveError> {
+        // It may have been left out of a copy, or somebody has tidied up.
+        let folder = new.tmp.parent().unwrap_or(Path::new("."));
+        disk.create_dir_all(folder).doing("create", folder)?;
+        remove_if_there(disk, &new.tmp)?;
+        let inner = disk.create_new(&new.tmp).doing("create", &new.tmp)?;
+        Self::onto(inner, new)
+    }
+
+    /// A file of which only its length and checksums are wanted.
+    pub(super) fn nowhere(new: NewFile) -> Result<Self, ArchiveError> {
+        Self::onto(Box::new(Nowhere), new)
+    }
+
+    fn onto(inner: Box<dyn DiskFile>, new: NewFile) -> Result<Self, ArchiveError> {
         let NewFile { tmp, path, schema, options } = new;
-        remove_if_there(disk, &tmp)?;
-        let inner = disk.create_new(&tmp).doing("create", &tmp)?;
         let file = HashingFile { inner, sums: Summing::default() };
         match ArrowWriter::try_new_with_options(file, schema, options) {
             Ok(writer) => Ok(Self { tmp, path, writer }),
@@ -124,12 +136,33 @@ impl SegmentFile {
     }
 
     pub(super) fn finish(self) -> Result<WrittenFile, ArchiveError> {
-        let Self { tmp, path, writer } = self;
-        let mut file = writer.into_inner().map_err(|source| ArchiveError::WriteSegment { path, source })?;
+        let Self { tmp, path, mut writer } = self;
+        // Its `into_inner` makes a text of what the disk says, of which nobody can tell that it is full.
+        writer.finish().map_err(|source| ArchiveError::WriteSegment { path, source })?;
+        let file = writer.inner_mut();
         file.inner.sync_data().doing("sync", &tmp)?;
         let bytes = file.sums.bytes();
-        let (blake3, blocks) = file.sums.finish();
+        let (blake3, blocks) = std::mem::take(&mut file.sums).finish();
         Ok(WrittenFile { bytes, blake3, blocks })
+    }
+}
+
+/// Forgets what is written to it.
+struct Nowhere;
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DiskFile for Nowhere {
+    fn sync_data(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Clip {
     /// What there is to say about it
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// Leave out what cannot be read of damaged segments, say what is missing, and end with 3
+    #[arg(long)]
+    pub skip_damaged: bool,
     /// Forget this clip
     #[arg(long, value_name = "NAME", conflicts_with_all = ["session", "name", "from", "to", "note"])]
     pub remove: Option<String>,
@@ -91,6 +94,9 @@ pub struct Export {
     /// What to write, where the name does not say it [default on standard output: jsonl]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<FileFormat>,
+    /// Leave out what cannot be read of damaged segments, say what is missing, and end with 3
+    #[arg(long)]
+    pub skip_damaged: bool,
     #[command(flatten)]
     pub privacy: Privacy,
     #[command(flatten)]
@@ -110,7 +116,8 @@ from received_at. Original times are kept; the session is replayed like any othe
 called as in the archive, or mapped; without one for the payload, the others become a JSON object.
 Payloads of any bytes from mosquitto: -F '{\"tst\":\"%U\",\"topic\":\"%t\",\"qos\":%q,\"retain\":%r,\"payload_hex\":\"%x\"}'
 
-Nothing is written where a line is bad; with --skip-bad all others are, and the exit code is 3.")]
+Nothing is written where a line is bad; with --skip-bad all others are, and the exit code is 3. A file whose very bytes
+have come in before is refused, unless --again is given; of one whose import was cut, what is missing comes in.")]
 pub struct Import {
     /// .reel, .jsonl, .mcap or .csv
     #[arg(value_name = "FILE", required = true)]
@@ -133,6 +140,9 @@ pub struct Import {
     /// What the files are, where their names do not say it
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<FileFormat>,
+    /// Take in what has come in before, too: its messages are there twice then
+    #[arg(long)]
+    pub again: bool,
     /// Leave out what cannot be taken in, and count it
     #[arg(long)]
     pub skip_bad: bool,

@@ -7,6 +7,13 @@ use clap::{Args, ValueEnum};
 
 use super::{Filters, positive_duration};
 
+/// What is drawn is SVG: under another name programs would take it for something else.
+fn svg(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_svg = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
+    if is_svg { Ok(path) } else { Err("it is drawn as SVG: expected a name that ends in .svg".to_owned()) }
+}
+
 /// What there is a line for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum By {
@@ -48,8 +55,11 @@ pub struct Stats {
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub bucket: Option<Duration>,
     /// Draw rates, outages and lag over time into this file, which is replaced when the new one is whole
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = svg)]
     pub plot: Option<PathBuf>,
+    /// Leave out what cannot be read of damaged segments, say what is missing, and end with 3
+    #[arg(long)]
+    pub skip_damaged: bool,
     #[command(flatten)]
     pub filters: Filters,
 }

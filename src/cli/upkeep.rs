@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{Filters, positive_duration};
 use crate::units::parse_size;
@@ -108,16 +108,17 @@ pub struct Rename {
 }
 
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("what").args(["older_than", "max_bytes"]).required(true).multiple(true)))]
 #[command(after_help = "Examples:
   telereel prune --older-than 400d
   telereel prune --max-bytes 500GiB --dry-run
   telereel prune --older-than 30d --vendor pontosense --kind location
 
 Clips are kept, and so are link events and configurations of a session of which something is left: they say how the
-rest was recorded. What goes is written down in the manifests, by its place and not by its content.")]
+rest was recorded: where they keep more than --max-bytes, that is said. What goes is written down in the manifests, by its place and not by its content.")]
 pub struct Prune {
     /// Remove what was received longer ago than this, as in 30d
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration, required_unless_present = "max_bytes")]
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub older_than: Option<Duration>,
     /// Remove the oldest until what is selected takes no more than this, as in 500GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]

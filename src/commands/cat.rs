@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::output::Out;
-use super::selection::{self, Chosen, choose, unsealed};
+use super::selection::{self, Chosen, choose, skipped_told, unsealed};
 use super::{Outcome, Usage};
 use crate::archive::{Archive, Bound, scan};
 use crate::cli::Cat;
@@ -23,10 +23,13 @@ pub(super) fn run(context: &Context, args: Cat) -> anyhow::Result<Outcome> {
     selection::check(&names, &args.filters)?;
     let opened = selection::open(context, &names)?;
     let archive = opened.archive.clone();
-    let chosen = choose(&archive, &opened.names, args.filters, Clock::System.now())?;
+    let mut chosen = choose(&archive, &opened.names, args.filters, Clock::System.now())?;
+    chosen.skip_damaged(args.skip_damaged);
     let mut out = Out::new();
     if args.follow {
-        return follow(&archive, chosen, &mut out);
+        let skipped = chosen.options.skipped.clone();
+        follow(&archive, chosen, &mut out)?;
+        return Ok(skipped_told(context, &skipped.map(|skipped| skipped.segments()).unwrap_or_default()));
     }
     if print(&archive, &chosen, &mut out)?.is_none() {
         chosen.require_some(&archive)?;
@@ -34,7 +37,7 @@ pub(super) fn run(context: &Context, args: Cat) -> anyhow::Result<Outcome> {
     if let Some(unsealed) = unsealed(&archive, &chosen.sessions)? {
         context.screen.note(unsealed);
     }
-    Ok(Outcome::Done)
+    Ok(skipped_told(context, &chosen.skipped()))
 }
 
 /// Prints what is selected; the place after the last message, if there was one.

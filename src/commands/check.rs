@@ -2,6 +2,8 @@
 
 mod connect;
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::Outcome;
@@ -9,6 +11,8 @@ use super::context::Context;
 use super::output::{Out, Table, print};
 use crate::cli::Check;
 use crate::config::Config;
+use crate::disk::total_bytes;
+use crate::units::human_size;
 use crate::vendors::Source;
 use connect::Attempt;
 
@@ -17,6 +21,9 @@ use connect::Attempt;
 struct Report {
     config: String,
     archive: String,
+    /// What is allowed and most likely not meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     sources: Vec<SourceReport>,
 }
 
@@ -36,6 +43,9 @@ pub(super) fn run(context: &Context, args: &Check) -> anyhow::Result<Outcome> {
     let attempts = if args.connect { connect(context, &config)? } else { Vec::new() };
     let failed = attempts.iter().filter(|attempt| matches!(attempt, Attempt::Failed { .. })).count();
     let report = report(context, &config, attempts);
+    for warning in &report.warnings {
+        context.screen.note(format!("warning: {warning}"));
+    }
     for source in &report.sources {
         for warning in &source.warnings {
             context.screen.note(format!("warning: {}: {warning}", source.name));
@@ -83,6 +93,33 @@ fn report(context: &Context, config: &Config, attempts: Vec<Attempt>) -> Report 
     Report {
         config: context.config_path().display().to_string(),
         archive: config.archive.path.display().to_string(),
+        warnings: disk_warning(&config.archive.path, config.archive.min_free_disk).into_iter().collect(),
         sources: config.sources.iter().map(&mut source).collect(),
+    }
+}
+
+/// A disk that is never as free as it has to be takes nothing.
+fn disk_warning(archive: &Path, min_free_disk: u64) -> Option<String> {
+    let total = total_bytes(archive).ok()?;
+    (min_free_disk >= total).then(|| {
+        format!(
+            "min_free_disk is {}, and the disk of {} holds {} in all: nothing would be recorded",
+            human_size(min_free_disk),
+            archive.display(),
+            human_size(total)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_can_never_be_free_enough_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = dir.path().join("not/yet/there");
+        assert_eq!(disk_warning(&archive, 1), None);
+        assert!(disk_warning(&archive, i64::MAX as u64).unwrap().contains("nothing would be recorded"));
     }
 }

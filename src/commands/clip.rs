@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::output::print;
-use super::selection::{bound, reversed};
+use super::record::session_name;
+use super::selection::{bound, reversed, skipped_told};
 use super::{Outcome, Usage};
-use crate::archive;
+use crate::archive::{self, Skipped, SkippedSegment};
 use crate::cli::Clip;
 use crate::clock::Clock;
 use crate::message::SessionId;
@@ -20,6 +21,9 @@ struct Told<'a> {
     session: &'a str,
     #[serde(flatten)]
     clip: &'a archive::Clip,
+    /// Damaged segments that could not be asked where the stretch begins and ends.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    skipped: &'a [SkippedSegment],
 }
 
 pub(super) fn run(context: &Context, args: Clip) -> anyhow::Result<Outcome> {
@@ -27,7 +31,7 @@ pub(super) fn run(context: &Context, args: Clip) -> anyhow::Result<Outcome> {
     if let Some(name) = &args.remove {
         let (session_id, clip) = archive.remove_clip(name)?;
         let session = archive.resolve(&session_id.to_string())?.name;
-        print(context.json, &Told { session_id, session: &session, clip: &clip }, |out| {
+        print(context.json, &Told { session_id, session: &session, clip: &clip, skipped: &[] }, |out| {
             out.line(format!("{name} is no clip of {session} any more; its messages stay"))
         })?;
         return Ok(Outcome::Done);
@@ -35,6 +39,7 @@ pub(super) fn run(context: &Context, args: Clip) -> anyhow::Result<Outcome> {
     let (Some(session), Some(name)) = (args.session, args.name) else {
         return Err(Usage("which session, and what to call the clip?".into()).into());
     };
+    session_name("NAME", &name)?;
     if args.from.is_none() && args.to.is_none() {
         return Err(Usage("a clip is a stretch: give --from, --to or both".into()).into());
     }
@@ -44,8 +49,10 @@ pub(super) fn run(context: &Context, args: Clip) -> anyhow::Result<Outcome> {
         return Err(Usage("--to is not after --from: nothing lies between them".into()).into());
     }
     let session = archive.resolve(&session)?;
-    let seqs = archive.seqs_between(session.session_id, from, to)?;
-    let sealed = archive.seqs_between(session.session_id, None, None)?;
+    let skipped = args.skip_damaged.then(Skipped::default);
+    let seqs = archive.seqs_between(session.session_id, from, to, skipped.as_ref())?;
+    let sealed = archive.seqs_between(session.session_id, None, None, None)?;
+    let skipped = skipped.map(|skipped| skipped.segments()).unwrap_or_default();
     if session.ended_at_us.is_none() && seqs.end == sealed.end {
         bail!(
             "{} is not over, and what follows its message {} is not sealed yet: a clip would end there. Try again \
@@ -59,7 +66,8 @@ pub(super) fn run(context: &Context, args: Clip) -> anyhow::Result<Outcome> {
     }
     let clip = archive::Clip { name, seq_from: seqs.start, seq_to: seqs.end, note: args.note };
     archive.add_clip(session.session_id, clip.clone())?;
-    let told = Told { session_id: session.session_id, session: &session.name, clip: &clip };
+    let told =
+        Told { session_id: session.session_id, session: &session.name, clip: &clip, skipped: &skipped };
     print(context.json, &told, |out| {
         let count = human_count(seqs.end - seqs.start);
         out.line(format!(
@@ -70,5 +78,5 @@ pub(super) fn run(context: &Context, args: Clip) -> anyhow::Result<Outcome> {
             session.name
         ))
     })?;
-    Ok(Outcome::Done)
+    Ok(skipped_told(context, &skipped))
 }

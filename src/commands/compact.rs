@@ -10,7 +10,7 @@ use super::upkeep::Upkeep;
 use crate::archive::{ArchiveError, CompactOptions, Compacted, Watch};
 use crate::cli::Compact;
 use crate::message::{SessionId, SourceHeader};
-use crate::units::{human_count, human_size};
+use crate::units::{counted, human_count, human_size};
 use crate::vendors;
 
 #[derive(Debug, Default, Serialize)]
@@ -72,7 +72,7 @@ pub(super) fn run(context: &Context, args: Compact) -> anyhow::Result<Outcome> {
     drop(upkeep);
     print(context.json, &report, |out| for_people(out, &report))?;
     if left > 0 {
-        bail!("interrupted: {left} sessions are as they were");
+        bail!("interrupted, and as before: {}", counted(left, "session"));
     }
     Ok(if report.damaged.is_empty() { outcome } else { Outcome::Lossy })
 }
@@ -86,9 +86,13 @@ fn for_people(out: &mut Out, report: &Report) -> anyhow::Result<()> {
             out.line(format!("{session}: compact already"))?;
             continue;
         }
-        let (messages, before) = (human_count(compacted.messages), human_count(compacted.segments_before));
+        let (messages, before) = (compacted.messages, compacted.segments_before);
+        let (messages, before) = (counted(messages, "message"), counted(before, "segment"));
         let after = human_count(compacted.segments_after);
-        let mut line = format!("{session}: {messages} messages, {before} segments become {after}");
+        let mut line = format!("{session}: {messages}, {before} become {after}");
+        if compacted.bytes_after.is_none() {
+            line.push_str(" where that takes less");
+        }
         if let Some(bytes) = compacted.bytes_after {
             line.push_str(&format!(", {} become {}", human_size(compacted.bytes_before), human_size(bytes)));
         }

@@ -5,13 +5,15 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::output::{Out, print};
-use super::selection::{choose, require_known, unsealed};
+use super::selection::{Chosen, choose, require_known, unsealed};
 use super::upkeep::Upkeep;
 use super::{Outcome, Usage};
-use crate::archive::{ArchiveError, EraseOptions, ErasePlan, Erased, Proof, Watch};
+use crate::archive::{
+    Archive, ArchiveError, EraseOptions, ErasePlan, Erased, Proof, ScanOptions, SessionSummary, Watch,
+};
 use crate::cli::{Erase, Filters};
 use crate::clock::Clock;
-use crate::units::human_count;
+use crate::units::{counted, human_count};
 
 /// So many sessions, or devices, are named; more are counted.
 const NAMED_MAX: usize = 5;
@@ -37,16 +39,14 @@ struct Report {
 
 pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
     require_filter(&args.sessions, &args.filters)?;
-    let upkeep = Upkeep::begin(context, args.dry_run)?;
+    let upkeep = Upkeep::begin_to_remove(context, args.dry_run)?;
     let archive = &upkeep.archive;
     require_known(archive, &args.filters.vendor, &args.filters.source, &args.filters.kind)?;
     let now = Clock::System.now();
     let by_device = !args.filters.device.is_empty();
-    let options = EraseOptions {
-        scan: choose(archive, &args.sessions, args.filters, now)?.options,
-        all_sessions: args.sessions.is_empty(),
-        at_us: now.wall_us,
-    };
+    let Chosen { sessions, options: mut scan } = choose(archive, &args.sessions, args.filters, now)?;
+    let waiting = if args.dry_run { Vec::new() } else { take_out_unsealed(archive, &sessions, &mut scan)? };
+    let options = EraseOptions { scan, all_sessions: args.sessions.is_empty(), at_us: now.wall_us };
     let goes_on = || upkeep.goes_on();
     let looking = |done, total| upkeep.progress().count(done, total, "messages looked at");
     let plan = match archive.plan_erase(options, &Watch { tell: &looking, goes_on: &goes_on }) {
@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
         devices_lines: plan.devices_lines,
         other_devices: plan.others.clone(),
         also_devices: plan.alike.clone(),
-        unreadable: plan.unreadable.clone(),
+        unreadable: plan.unreadable.iter().cloned().chain(waiting).collect(),
         proof: None,
     };
     tell_limits(context, &plan);
@@ -109,6 +109,25 @@ pub(super) fn run(context: &Context, args: Erase) -> anyhow::Result<Outcome> {
     let outcome = upkeep.outcome;
     drop(upkeep);
     end(context, report, by_device, &plan, outcome)
+}
+
+/// Leaves out the sessions of which some waits in the journal, where recovery found no room to seal it: sealed later, it
+/// would bring back what is erased now. Says what they are.
+fn take_out_unsealed(
+    archive: &Archive,
+    sessions: &[SessionSummary],
+    scan: &mut ScanOptions,
+) -> anyhow::Result<Vec<String>> {
+    let mut waiting = Vec::new();
+    for SessionSummary { session_id, name, .. } in sessions {
+        if archive.unsealed_bytes(&[*session_id])? > 0 {
+            scan.sessions.retain(|id| id != session_id);
+            waiting.push(format!(
+                "{name}: waits in the journal for room to be sealed; make some, `telereel recover`, and erase again"
+            ));
+        }
+    }
+    Ok(waiting)
 }
 
 /// Without a filter it would be all that there is, which is not what anybody means by it.
@@ -169,13 +188,13 @@ fn question(sessions: &[Erased]) -> String {
     let messages: u64 = sessions.iter().map(|erased| erased.messages).sum();
     let mut words: Vec<String> = sessions.iter().take(NAMED_MAX).map(words).collect();
     if sessions.len() > NAMED_MAX {
-        words.push(format!("and of {} sessions more", sessions.len() - NAMED_MAX));
+        words.push(format!("and of {} more", counted((sessions.len() - NAMED_MAX) as u64, "session")));
     }
-    format!("erase {} messages, {}", human_count(messages), words.join("; "))
+    format!("erase {}, {}", counted(messages, "message"), words.join("; "))
 }
 
 fn words(erased: &Erased) -> String {
-    let mut text = format!("{}: {} messages", erased.session, human_count(erased.messages));
+    let mut text = format!("{}: {}", erased.session, counted(erased.messages, "message"));
     let mut parts: Vec<String> =
         erased.kinds.iter().map(|(kind, count)| format!("{kind} {}", human_count(*count))).collect();
     if erased.only_name_it > 0 {
@@ -227,26 +246,25 @@ fn for_people(out: &mut Out, report: &Report, by_device: bool) -> anyhow::Result
         out.line(format!("{verb} {}", words(erased)))?;
     }
     if report.devices_lines > 0 {
-        out.line(format!("{verb} {} lines of devices.csv", report.devices_lines))?;
+        out.line(format!("{verb} {} of devices.csv", counted(report.devices_lines, "line")))?;
     }
     if report.sessions.is_empty() && report.devices_lines == 0 {
         out.line("nothing is selected: there is nothing to erase")?;
     }
     if let Some(proof) = &report.proof {
-        let (messages, segments) = (human_count(proof.messages), human_count(proof.segments));
+        let (messages, segments) = (counted(proof.messages, "message"), counted(proof.segments, "segment"));
         let searched = if proof.whole {
             format!(
-                "searched every text of {messages} messages in {segments} segments, and every byte of {} other files, \
-                 the index among them",
-                human_count(proof.files)
+                "searched every text of {messages} in {segments}, and every byte of {}, the index among them",
+                counted(proof.files, "other file")
             )
         } else {
-            format!("searched {messages} messages in {segments} segments for what the filter selects")
+            format!("searched {messages} in {segments} for what the filter selects")
         };
         out.line(match proof.found.len() {
             0 if report.unreadable.is_empty() => format!("{searched}: nothing is left"),
             0 => format!("{searched}: nothing is left in these"),
-            count => format!("{searched}: something is left in {count} places"),
+            count => format!("{searched}: something is left in {}", counted(count as u64, "place")),
         })?;
         if by_device && !proof.whole {
             out.line("what lies outside of these sessions, times or filters was not searched")?;
@@ -261,4 +279,30 @@ fn for_people(out: &mut Out, report: &Report, by_device: bool) -> anyhow::Result
         out.line("a dry run: nothing was changed")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::tests::support::{header, message, quick_dir, record};
+
+    #[test]
+    fn a_session_of_which_some_is_not_sealed_is_left_out_and_told() {
+        let dir = quick_dir();
+        let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+        for id in [1, 2] {
+            let mut header = header(id);
+            archive.begin_session(&mut header).unwrap();
+            if id == 2 {
+                let waits = message(&header, 0, "other", 0, "{}");
+                record(archive.disk(), &archive, &header, &[waits], 1_000);
+            }
+        }
+        let sessions = archive.list().unwrap();
+        let ids: Vec<_> = sessions.iter().map(|session| session.session_id).collect();
+        let mut scan = ScanOptions { sessions: ids.clone(), ..ScanOptions::default() };
+        let told = take_out_unsealed(&archive, &sessions, &mut scan).unwrap();
+        assert_eq!(scan.sessions, ids[..1]);
+        assert!(told.len() == 1 && told[0].starts_with("walk-2: waits in the journal"), "{told:?}");
+    }
 }

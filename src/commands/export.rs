@@ -7,11 +7,12 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::context::Context;
+use super::destination::outside_archives;
 use super::output::{StdoutClosed, print};
 use super::progress::Progress;
-use super::selection::{self, choose, unsealed};
+use super::selection::{self, choose, skipped_told, unsealed};
 use super::{Outcome, Usage};
-use crate::archive::Archive;
+use crate::archive::{Archive, SkippedSegment};
 use crate::cli::{Export, FileFormat, Privacy, PrivacyKey};
 use crate::clock::Clock;
 use crate::decode::Role;
@@ -19,7 +20,7 @@ use crate::exchange::export::{Change, Exported, Unchanged, export, sensitive, st
 use crate::exchange::pseudonymize::{Pseudonymize, Told as Hidden, Wanted};
 use crate::exchange::{ExchangeError, Format};
 use crate::secret::Secret;
-use crate::units::{human_count, human_size};
+use crate::units::{counted, human_count, human_size};
 
 /// A shorter key is soon found by trying.
 const KEY_BYTES_MIN: usize = 12;
@@ -32,6 +33,8 @@ struct Told<'a> {
     sessions: Vec<&'a str>,
     #[serde(flatten)]
     exported: Exported,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    skipped: &'a [SkippedSegment],
     #[serde(skip_serializing_if = "Option::is_none")]
     pseudonymized: Option<&'a Hidden>,
 }
@@ -61,10 +64,14 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
     if to_stdout && !matches!(format, Format::Jsonl | Format::Csv) {
         return Err(Usage(format!("a .{} goes to a file, not to standard output", format.name())).into());
     }
+    if !to_stdout {
+        outside_archives("--to", &args.file)?;
+    }
     let opened = selection::open(context, &args.sessions)?;
     let archive = &opened.archive;
     let mut chosen = choose(archive, &opened.names, filters, Clock::System.now())?;
     chosen.options.data_only = false;
+    chosen.skip_damaged(args.skip_damaged);
     chosen.require_some(archive)?;
     let mut hidden = match args.privacy {
         Privacy { pseudonymize: Some(key), shift_time: time, shift_place: place, keep_text } => {
@@ -82,7 +89,7 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
     let progress = Progress::spinner(context);
     let tell = |messages, bytes| {
         if progress.is_shown() {
-            progress.say(&format!("{} messages, {}", human_count(messages), human_size(bytes)));
+            progress.say(&format!("{}, {}", counted(messages, "message"), human_size(bytes)));
         }
     };
     // What becomes of each row on its way out.
@@ -113,18 +120,27 @@ pub(super) fn run(context: &Context, args: Export) -> anyhow::Result<Outcome> {
             "nothing was selected"
         });
     }
+    let skipped = chosen.skipped();
+    let outcome = skipped_told(context, &skipped);
     if to_stdout {
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     let sessions = chosen.sessions.iter().map(|session| session.name.as_str()).collect();
-    let (messages, bytes) = (human_count(exported.messages), human_size(exported.bytes));
+    let (messages, bytes) = (counted(exported.messages, "message"), human_size(exported.bytes));
     let size = human_size(exported.file_bytes.unwrap_or(0));
     let pseudonymized = hidden.as_ref().map(Pseudonymize::told);
-    let told = Told { file: &args.file, format: format.name(), sessions, exported, pseudonymized };
+    let told = Told {
+        file: &args.file,
+        format: format.name(),
+        sessions,
+        exported,
+        skipped: &skipped,
+        pseudonymized,
+    };
     print(context.json, &told, |out| {
-        out.line(format!("{messages} messages, {bytes} as received, {size} in {}", args.file.display()))
+        out.line(format!("{messages}, {bytes} as received, {size} in {}", args.file.display()))
     })?;
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 /// A word where people may be in what leaves the archive.
@@ -178,15 +194,15 @@ fn read_key(context: &Context, key: &PrivacyKey) -> anyhow::Result<Secret> {
 fn tell_hidden(context: &Context, hidden: &Pseudonymize) {
     let told = hidden.told();
     context.screen.note(format!(
-        "{} values replaced, {} left out that no declaration names",
-        human_count(told.replaced),
+        "{} replaced, {} left out that no declaration names",
+        counted(told.replaced, "value"),
         human_count(told.dropped_values)
     ));
     if told.dropped_times > 0 {
-        let times = human_count(told.dropped_times);
+        let times = counted(told.dropped_times, "time");
         context
             .screen
-            .note(format!("{times} times left out, which cannot be written as they are spelled once moved"));
+            .note(format!("{times} left out, which cannot be written as they are spelled once moved"));
     }
     if !told.left_out.is_empty() {
         let kinds = told.left_out.iter().map(|(kind, rows)| format!("{} of {kind}", human_count(*rows)));

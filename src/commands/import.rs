@@ -1,18 +1,20 @@
 //! `telereel import FILE…`: files into the archive.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::bail;
 use serde::Serialize;
 
-use super::Outcome;
 use super::context::Context;
 use super::output::print;
 use super::progress::Progress;
+use super::record::session_name;
+use super::{Outcome, Usage};
 use crate::cli::Import;
 use crate::exchange::Format;
 use crate::exchange::import::{ImportOptions, Imported, Plan, plan};
-use crate::units::{human_count, human_size};
+use crate::units::{counted, human_count, human_size};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -24,6 +26,9 @@ struct Told {
 }
 
 pub(super) fn run(context: &Context, args: Import) -> anyhow::Result<Outcome> {
+    if let Some(name) = &args.session {
+        session_name("--session", name)?;
+    }
     let options = ImportOptions {
         format: args.format.map(Format::from),
         session: args.session,
@@ -56,8 +61,8 @@ pub(super) fn run(context: &Context, args: Import) -> anyhow::Result<Outcome> {
     }
     if bad > 0 && !args.skip_bad {
         bail!(
-            "{} records cannot be taken in, so none was: mend them, or leave them out with --skip-bad",
-            human_count(bad)
+            "cannot be taken in: {}; so none was: mend what is bad, or leave it out with --skip-bad",
+            counted(bad, "record")
         );
     }
     for (file, plan) in &plans {
@@ -75,6 +80,27 @@ pub(super) fn run(context: &Context, args: Import) -> anyhow::Result<Outcome> {
     }
     let archive = context.archive_to_fill()?;
     let _lock = archive.lock()?;
+    let mut seen = HashSet::new();
+    for (file, plan) in plans.iter_mut().filter(|_| !args.again) {
+        let there = plan.blake3.as_deref().map(|sum| archive.came_from(sum)).transpose()?.unwrap_or_default();
+        plan.leave_out = there.iter().map(|(nth, _)| *nth).collect();
+        let is_repeated = plan.blake3.clone().is_some_and(|sum| !seen.insert(sum));
+        if is_repeated || (!there.is_empty() && plan.leave_out.len() >= plan.sessions()?) {
+            let (file, mut names) = (file.display(), there.into_iter().map(|(_, name)| name));
+            let first =
+                names.next().map_or("in this command".to_owned(), |name| format!("as session {name}"));
+            return Err(Usage(format!(
+                "{file} has come in before, {first}: nothing was taken in; with --again its messages are there twice"
+            ))
+            .into());
+        }
+        if !there.is_empty() {
+            let left_out = counted(there.len() as u64, "session");
+            context
+                .screen
+                .note(format!("{} has come in before in part: {left_out} left out", file.display()));
+        }
+    }
     let mut sessions = Vec::new();
     for (file, plan) in &plans {
         let tell = |done, all| say("taking in", file, done, all);
@@ -86,15 +112,19 @@ pub(super) fn run(context: &Context, args: Import) -> anyhow::Result<Outcome> {
     print(context.json, &told, |out| {
         for session in &told.sessions {
             let Imported { session_id, session: name, messages, was, called } = session;
-            let new = was.map(|was| format!("; the archive has {was} already")).unwrap_or_default();
+            let new = match was {
+                None => String::new(),
+                Some(was) if was.is_timed() => format!("; the archive has {was} already"),
+                Some(was) => format!("; {was} in the file, which is no UUIDv7"),
+            };
             let called =
                 called.as_ref().map(|called| format!("; the file calls it {called:?}")).unwrap_or_default();
-            let messages = human_count(*messages);
-            out.line(format!("{messages} messages as session {name} ({session_id}){new}{called}"))?;
+            let messages = counted(*messages, "message");
+            out.line(format!("{messages} as session {name} ({session_id}){new}{called}"))?;
         }
         match told.bad {
             0 => Ok(()),
-            bad => out.line(format!("left out: {} records, see above", human_count(bad))),
+            bad => out.line(format!("left out: {}, see above", counted(bad, "record"))),
         }
     })?;
     Ok(if bad > 0 { Outcome::Lossy } else { Outcome::Done })

@@ -5,10 +5,10 @@ use anyhow::bail;
 use super::Outcome;
 use super::context::Context;
 use super::output::{Out, Table, print};
-use super::selection::{open, unsealed};
+use super::selection::{open, skipped_told, unsealed};
 use crate::archive::SessionInfo;
 use crate::cli::Info;
-use crate::units::{format_time_s, format_time_us, human_count, human_duration, human_size};
+use crate::units::{counted, format_time_s, format_time_us, human_count, human_duration, human_size};
 
 /// Channels and devices that people are shown; `--json` has all.
 const SHOWN_MAX: usize = 20;
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &Info) -> anyhow::Result<Outcome> {
     if let Some(unsealed) = unsealed(archive, &[session])? {
         context.screen.note(unsealed);
     }
-    Ok(Outcome::Done)
+    Ok(skipped_told(context, &info.unreadable))
 }
 
 fn for_people(out: &mut Out, info: &SessionInfo) -> anyhow::Result<()> {
@@ -40,18 +40,20 @@ fn for_people(out: &mut Out, info: &SessionInfo) -> anyhow::Result<()> {
     if !summary.site.is_empty() {
         out.line(format!("site      {}", summary.site))?;
     }
-    if info.pseudonymized {
-        out.line("names     pseudonyms: exported with --pseudonymize")?;
+    match info.pseudonymized {
+        Some(true) => out.line("names     pseudonyms: exported with --pseudonymize")?,
+        Some(false) => {}
+        None => out.line("names     perhaps pseudonyms: its sidecar was lost, which would tell")?,
     }
     out.line(format!("started   {}", format_time_us(summary.started_at_us)))?;
     out.line(format!("ended     {ended}"))?;
     out.line(format!("duration  {}", human_duration(summary.duration_ns)))?;
     out.line(format!(
-        "messages  {}, {} as received, {} stored in {} segments",
+        "messages  {}, {} as received, {} stored in {}",
         human_count(summary.messages),
         human_size(summary.bytes),
         human_size(summary.bytes_stored),
-        human_count(summary.segments)
+        counted(summary.segments, "segment")
     ))?;
 
     let mut sources =

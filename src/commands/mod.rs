@@ -11,6 +11,7 @@ mod compact;
 mod completions;
 mod context;
 mod demo;
+mod destination;
 mod erase;
 mod export;
 mod import;

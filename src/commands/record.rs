@@ -12,17 +12,23 @@ use super::progress::Progress;
 use super::service::Service;
 use super::signals::{Caught, Signals};
 use super::{Outcome, Usage, inherited};
+use crate::archive::is_for_room;
 use crate::cli::Record;
 use crate::clock::Clock;
 use crate::config::{Config, is_source_name};
 use crate::console;
+use crate::message::SessionId;
 use crate::recorder::{Inherited, Recorder, Reloaded, StartOptions, Status, Summary};
 use crate::transport::dial::chain;
-use crate::units::{human_count, human_duration, human_size};
+use crate::units::{counted, human_count, human_duration, human_size};
 
 /// How long a stop by SIGTERM may take: then what is not sealed stays in the journal, for the next start. A service
 /// manager ends what takes longer by force, some after ten seconds.
 const STOP_MAX: Duration = Duration::from_secs(9);
+
+/// How long a start that is told to end may take for what it has begun. Sealing what an earlier recording left can take
+/// minutes, and can be cut wherever it is: then the process ends, and with it that work.
+const START_STOP_MAX: Duration = Duration::from_secs(3);
 
 /// How often the line at the terminal is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(500);
@@ -34,7 +40,11 @@ pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
     let config = context.config_with_sources()?;
     // Before there are other threads: it changes the environment.
     let inherited = inherited::take()?;
-    let (summary, failed) = super::runtime()?.block_on(record(context, &config, args, inherited))?;
+    let runtime = super::runtime()?;
+    let recorded = runtime.block_on(record(context, &config, args, inherited));
+    // A start that was left alone may be at work still, at what an earlier recording left: it can be cut.
+    runtime.shutdown_background();
+    let Some(Recorded { summary, failed, found_damage }) = recorded? else { return Ok(Outcome::Done) };
     print(context.json, &summary, |out| for_people(out, &summary))?;
     if let Some(reason) = failed {
         bail!("the recording was ended: {reason}");
@@ -42,14 +52,16 @@ pub(super) fn run(context: &Context, args: Record) -> anyhow::Result<Outcome> {
     if let Some(reason) = &summary.seal_error {
         bail!("not everything could be sealed, it is kept in the journal for `telereel recover`: {reason}");
     }
-    Ok(if summary.dropped() > 0 { Outcome::Lossy } else { Outcome::Done })
+    Ok(if summary.has_loss() || found_damage { Outcome::Lossy } else { Outcome::Done })
 }
 
-/// Refuses what could not be told from other ways to name a session, or from a path; `what` the user calls it.
+/// Refuses what could not be told from other ways to name a session or a clip, or from a path; `what` the user calls it.
 pub(super) fn session_name(what: &str, name: &str) -> Result<(), Usage> {
     let refused = |why| Err(Usage(format!("{what} {name:?}: {why}")));
     match name {
         "latest" => refused("`latest` means the latest session: choose another name"),
+        _ if name.parse::<SessionId>().is_ok() => refused("it is a session's id: choose another name"),
+        _ if name.ends_with(".reel") => refused("SESSION is a file where it ends so: choose another name"),
         _ if name.starts_with('.') || !is_source_name(name) => {
             refused("expected 1 to 64 of A-Z a-z 0-9 _ . - and no dot at the start")
         }
@@ -57,13 +69,22 @@ pub(super) fn session_name(what: &str, name: &str) -> Result<(), Usage> {
     }
 }
 
-/// The summary, and why the recording ended if nobody had asked it to.
+/// What came of a recording.
+struct Recorded {
+    summary: Summary,
+    /// Why it ended, if nobody had asked it to.
+    failed: Option<String>,
+    /// What an earlier recording had left was damaged.
+    found_damage: bool,
+}
+
+/// None: it was ended before it could begin, and has taken nothing.
 async fn record(
     context: &Context,
     config: &Config,
     args: Record,
     inherited: Inherited,
-) -> anyhow::Result<(Summary, Option<String>)> {
+) -> anyhow::Result<Option<Recorded>> {
     // Caught before anything is begun: an interrupted start must seal what it has, too.
     let mut signals = Signals::catch()?;
     let options = StartOptions {
@@ -72,13 +93,63 @@ async fn record(
         console: Some(console::status::routes),
         inherited,
         disk: None,
+        give_up: CancellationToken::new(),
     };
-    let mut recorder = Recorder::start(config, options).await?;
-    announce(context, config, args.session.as_deref(), &recorder);
+    let give_up = options.give_up.clone();
+    let start = Recorder::start(config, options);
+    tokio::pin!(start);
+    // The time counts while a start waits for room, too: it would never be over.
+    let over = give_up.clone();
+    let timer = args.duration.map(|time| {
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            over.cancel();
+        })
+    });
     let service = Service::start();
+    // A signal ends the start where it waits for room or has much to seal; else what has been begun ends in good order.
+    let (recorder, asked) = tokio::select! {
+        recorder = &mut start => (recorder, None),
+        caught = signals.end() => {
+            give_up.cancel();
+            service.stopping();
+            let started = tokio::select! {
+                recorder = &mut start => Some(recorder),
+                () = tokio::time::sleep(START_STOP_MAX) => None,
+                _ = signals.end() => None,
+            };
+            let Some(recorder) = started else {
+                context.screen.note(
+                    "ended before it could begin: what an earlier recording left is kept in the journal, and the next \
+                     start goes on with it",
+                );
+                service.end();
+                return Ok(None);
+            };
+            (recorder, Some(caught))
+        }
+    };
+    if let Some(timer) = timer {
+        timer.abort();
+    }
+    let is_over = asked == Some(Caught::Terminate) || asked.is_none() && give_up.is_cancelled();
+    let mut recorder = match recorder {
+        Err(error) if is_over && is_for_room(&error) => {
+            context.screen.note("ended before it could begin: the disk is full or read-only");
+            return Ok(None);
+        }
+        recorder => recorder?,
+    };
+    announce(context, config, args.session.as_deref(), &recorder);
     service.attend(recorder.status_source());
-    service.ready();
-    let end = until_asked_to_stop(context, &mut recorder, &mut signals, &service, args.duration).await;
+    if asked.is_none() {
+        service.ready();
+    }
+    let found_damage = recorder.recovered().has_loss();
+    let end = match asked {
+        Some(caught) => ending(context, caught),
+        None => until_asked_to_stop(context, &mut recorder, &mut signals, &service, args.duration).await,
+    };
     service.stopping();
     let abort = CancellationToken::new();
     let stop = recorder.stop(abort.clone());
@@ -101,16 +172,15 @@ async fn record(
         }
     };
     service.end();
-    Ok((summary?, if let End::Failed(reason) = end { Some(reason) } else { None }))
+    let failed = if let End::Failed(reason) = end { Some(reason) } else { None };
+    Ok(Some(Recorded { summary: summary?, failed, found_damage }))
 }
 
 fn announce(context: &Context, config: &Config, wanted: Option<&str>, recorder: &Recorder) {
     let recovered = recorder.recovered();
     if recovered.parts > 0 {
-        let messages = human_count(recovered.messages);
-        context
-            .screen
-            .note(format!("sealed {messages} messages that an earlier recording had left in the journal"));
+        let messages = counted(recovered.messages, "message");
+        context.screen.note(format!("sealed {messages} that an earlier recording had left in the journal"));
     }
     if recovered.has_loss() {
         tracing::error!("{}; `telereel verify` tells more", recovered.loss());
@@ -137,6 +207,11 @@ enum End {
     Terminated,
     /// By itself.
     Failed(String),
+}
+
+fn ending(context: &Context, caught: Caught) -> End {
+    context.screen.note("sealing everything; Ctrl-C again leaves the rest in the journal");
+    if caught == Caught::Terminate { End::Terminated } else { End::Wanted }
 }
 
 async fn until_asked_to_stop(
@@ -167,8 +242,7 @@ async fn until_asked_to_stop(
                     caught => caught,
                 };
                 drop(progress);
-                context.screen.note("sealing everything; Ctrl-C again leaves the rest in the journal");
-                return if caught == Caught::Terminate { End::Terminated } else { End::Wanted };
+                return ending(context, caught);
             }
             () = &mut over => return End::Wanted,
             reason = recorder.failed() => return End::Failed(reason),
@@ -215,7 +289,7 @@ fn line(status: &Status) -> String {
         .iter()
         .map(|source| format!("{} {}", source.name, state(source.state).unwrap_or_default()))
         .collect();
-    format!("{} messages, {rate:.1}/s; {}", human_count(messages), sources.join(", "))
+    format!("{}, {rate:.1}/s; {}", counted(messages, "message"), sources.join(", "))
 }
 
 fn for_people(out: &mut Out, summary: &Summary) -> anyhow::Result<()> {
@@ -248,10 +322,14 @@ fn for_people(out: &mut Out, summary: &Summary) -> anyhow::Result<()> {
     table.print(out)?;
     let sessions: Vec<String> = summary.session_ids.iter().map(ToString::to_string).collect();
     out.line(format!(
-        "\n{} in {} segments; session {}",
+        "\n{} in {}; session {}",
         human_size(summary.bytes_stored),
-        human_count(summary.segments),
+        counted(summary.segments, "segment"),
         sessions.join(" ")
     ))?;
+    if summary.lost > 0 {
+        let lost = counted(summary.lost, "message");
+        out.line(format!("lost: {lost}, by damage to the journal before they were sealed"))?;
+    }
     out.line(format!("recorded for {}", human_duration(summary.duration_ns)))
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::binding::bind_options;
 use self::keyboard::{Keyboard, Restore};
 use super::context::Context;
+use super::destination::outside_archives;
 use super::output::Out;
 use super::selection::{self, Chosen, choose, unsealed};
 use super::signals::{INTERRUPTED, Signals};
@@ -52,11 +53,15 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         return Err(Usage(what.into()).into());
     }
     check_pace(&args)?;
+    for (option, file) in [("--report", &args.report), ("--trace", &args.trace)] {
+        file.as_deref().map_or(Ok(()), |file| outside_archives(option, file))?;
+    }
     // A reel is there for as long as this.
     let opened = selection::open(context, &args.sessions)?;
     let archive = opened.archive.clone();
     let mut chosen = choose(&archive, &opened.names, args.filters.clone(), Clock::System.now())?;
     chosen.options.emitted_only = true;
+    chosen.skip_damaged(args.skip_damaged);
     let first = chosen.require_some(&archive)?;
     if let Some(unsealed) = unsealed(&archive, &chosen.sessions)? {
         context.screen.note(unsealed);
@@ -105,6 +110,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
     if let Some((path, file)) = report_file {
         report::write(file, &full).with_context(|| format!("cannot write the report {}", path.display()))?;
     }
+    let skipped = selection::skipped_told(context, &chosen.skipped());
     Ok(match code {
         Some(0) if report.clients.is_empty() => {
             context.screen.note("error: the command of --exec ended before it was ready to receive anything");
@@ -112,7 +118,7 @@ pub(super) fn run(context: &Context, args: Replay) -> anyhow::Result<Outcome> {
         }
         Some(code) => Outcome::Code(code),
         None if report.has_loss() => Outcome::Lossy,
-        None => Outcome::Done,
+        None => skipped,
     })
 }
 

@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::bail;
 
-use super::Usage;
 use super::context::Context;
+use super::{Outcome, Usage};
 use crate::archive::{
-    Archive, ArchiveError, Bound, Filter, Predicate, ScanOptions, SessionSummary, end_of, envelopes, scan,
+    Archive, ArchiveError, Bound, Filter, Predicate, ScanOptions, SessionSummary, SkippedSegment, end_of,
+    envelopes, scan,
 };
 use crate::cli::Filters;
 use crate::clock::Now;
@@ -17,7 +19,7 @@ use crate::exchange::reel::{self, Unpacked};
 use crate::message::{COMMON_KINDS, Row, Selection, SessionId};
 use crate::player::Position;
 use crate::section::nearest;
-use crate::units::{Moment, format_time_s, human_duration, human_size};
+use crate::units::{Moment, format_time_s, human_count, human_duration, human_size};
 use crate::vendors::VENDORS;
 
 /// Names that are listed where nothing is selected.
@@ -61,6 +63,7 @@ pub(super) fn choose(
         predicate,
         data_only: true,
         emitted_only: false,
+        skipped: None,
     };
     if reversed(options.from, options.to) {
         return Err(Usage("--to is not after --from: nothing lies between them".into()).into());
@@ -116,6 +119,8 @@ fn sessions(archive: &Archive, names: &[String]) -> anyhow::Result<(Vec<SessionS
                 let last = ScanOptions {
                     sessions: vec![session.session_id],
                     ranges: vec![(session.session_id, clip.seq_to.saturating_sub(1)..clip.seq_to)],
+                    // Who scans it says what is damaged.
+                    skipped: Some(Arc::default()),
                     ..ScanOptions::default()
                 };
                 // What is left of the session when the clip is over is nobody's business.
@@ -155,6 +160,15 @@ pub(super) fn open(context: &Context, names: &[String]) -> anyhow::Result<Opened
     let archive = unpacked.archive().clone();
     let names = archive.list()?.iter().map(|session| session.session_id.to_string()).collect();
     Ok(Opened { archive, names, _reel: Some(unpacked) })
+}
+
+/// Tells what was left out, and with what that ends.
+pub(super) fn skipped_told(context: &Context, skipped: &[SkippedSegment]) -> Outcome {
+    for SkippedSegment { path, messages, what } in skipped {
+        let count = human_count(*messages);
+        context.screen.note(format!("damage: {count} messages of {path} are left out: {what}"));
+    }
+    if skipped.is_empty() { Outcome::Done } else { Outcome::Lossy }
 }
 
 /// Refuses what names neither a session nor, by its times alone, a stretch of the archive; needs no
@@ -233,6 +247,16 @@ pub(super) fn unsealed(archive: &Archive, sessions: &[SessionSummary]) -> anyhow
 }
 
 impl Chosen {
+    /// Leaves out what is damaged, if that is asked for.
+    pub(super) fn skip_damaged(&mut self, skip: bool) {
+        self.options.skipped = skip.then(Arc::default);
+    }
+
+    /// Of what was left out; see [`skipped_told`].
+    pub(super) fn skipped(&self) -> Vec<SkippedSegment> {
+        self.options.skipped.as_ref().map(|skipped| skipped.segments()).unwrap_or_default()
+    }
+
     /// The first message; if there is none, the error says what there is. For before anything is done.
     pub(super) fn require_some(&self, archive: &Archive) -> anyhow::Result<Row> {
         match scan(archive, &self.options)?.next() {

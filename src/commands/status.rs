@@ -11,7 +11,7 @@ use super::context::Context;
 use super::output::{Out, Table, print};
 use super::recorder_api::ask;
 use crate::cli::Status;
-use crate::units::{human_count, human_duration, human_size};
+use crate::units::{counted, human_count, human_duration, human_size};
 
 /// What is shown of the answer; there is more in it, which `--json` passes on.
 #[derive(Deserialize)]
@@ -25,9 +25,15 @@ struct Answer {
     bytes_stored: u64,
     segments: u64,
     seal_error: Option<String>,
+    damage: Option<DamageAnswer>,
     upkeep: Option<UpkeepAnswer>,
     disk_free_bytes: Option<u64>,
     disk_left_days: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct DamageAnswer {
+    detail: String,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +45,7 @@ struct UpkeepAnswer {
     pruned_messages: u64,
     pruned_bytes: u64,
     compacted_sessions: u64,
+    above_max: Option<String>,
     error: Option<String>,
 }
 
@@ -101,12 +108,14 @@ fn upkeep(upkeep: &UpkeepAnswer) -> String {
     let waits = if upkeep.waits { ", waits" } else { "" };
     let at =
         |text: &str, at: &Option<String>| at.as_ref().map(|at| format!("; {text} {at}")).unwrap_or_default();
+    let above = upkeep.above_max.as_ref();
+    let above = above.map(|above| format!("; above retain_max_bytes: {above}")).unwrap_or_default();
     let error = upkeep.error.as_ref().map(|error| format!("; {error}")).unwrap_or_default();
     format!(
-        "upkeep {}{waits}: {} sessions compacted, {} messages ({}) pruned{}{}{error}",
+        "upkeep {}{waits}: {} compacted, {} ({}) pruned{}{}{above}{error}",
         upkeep.state,
-        human_count(upkeep.compacted_sessions),
-        human_count(upkeep.pruned_messages),
+        counted(upkeep.compacted_sessions, "session"),
+        counted(upkeep.pruned_messages, "message"),
         human_size(upkeep.pruned_bytes),
         at("last", &upkeep.last_run_at),
         at("next", &upkeep.next_run_at)
@@ -127,11 +136,11 @@ fn durable(journal: &JournalAnswer) -> String {
 
 fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
     out.line(format!(
-        "session {} since {} ({}), archive {}",
+        "session {} is being recorded into {}\nsince the recorder was started, {} ago at {}:",
         answer.session,
-        answer.started_at,
+        answer.archive,
         human_duration(answer.duration_ns),
-        answer.archive
+        answer.started_at
     ))?;
     let mut table = Table::new(&[
         "source",
@@ -173,13 +182,16 @@ fn for_people(out: &mut Out, answer: &Answer) -> anyhow::Result<()> {
     };
     let free = answer.disk_free_bytes.map_or("unknown".to_owned(), human_size);
     out.line(format!(
-        "{} in {} segments stored; {free} of disk left{left}",
+        "{} in {} stored; {free} of disk left{left}",
         human_size(answer.bytes_stored),
-        human_count(answer.segments)
+        counted(answer.segments, "segment")
     ))?;
     out.line(durable(&answer.journal))?;
     if let Some(told) = &answer.upkeep {
         out.line(upkeep(told))?;
+    }
+    if let Some(damage) = &answer.damage {
+        out.line(format!("damage: {}; `telereel verify` tells more", damage.detail))?;
     }
     if let Some(error) = &answer.journal.error {
         out.line(format!("nothing is recorded: {error}"))?;

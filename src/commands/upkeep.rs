@@ -13,8 +13,11 @@ use super::context::Context;
 use super::progress::Progress;
 use super::signals::{INTERRUPTED, Signals};
 use super::{Outcome, Usage};
-use crate::archive::{Archive, Lock, SessionSummary, recover};
-use crate::units::human_count;
+use crate::archive::{
+    Archive, ArchiveError, Lock, RecoverReport, SessionSummary, recover, recover_as_room_allows,
+};
+use crate::transport::dial::chain;
+use crate::units::counted;
 
 /// How soon Ctrl-C is noticed while a question waits.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -33,6 +36,19 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// Locks the archive and does what a crash left to be done. A dry run changes nothing and needs no lock.
     pub(super) fn begin(context: &Context, dry_run: bool) -> anyhow::Result<Self> {
+        Self::begin_after(context, dry_run, recover)
+    }
+
+    /// The same for a verb that removes: on a full disk it makes the room that the rest of a recovery needs.
+    pub(super) fn begin_to_remove(context: &Context, dry_run: bool) -> anyhow::Result<Self> {
+        Self::begin_after(context, dry_run, recover_or_postpone)
+    }
+
+    fn begin_after(
+        context: &Context,
+        dry_run: bool,
+        recover: fn(&Archive) -> Result<RecoverReport, ArchiveError>,
+    ) -> anyhow::Result<Self> {
         let mut outcome = Outcome::Done;
         let (archive, lock) = if dry_run {
             (context.archive()?, None)
@@ -41,8 +57,8 @@ impl Upkeep {
             let lock = archive.lock()?;
             let recovered = recover(&archive)?;
             if recovered.parts > 0 {
-                let messages = human_count(recovered.messages);
-                context.screen.note(format!("sealed {messages} messages that were left in the journal"));
+                let messages = counted(recovered.messages, "message");
+                context.screen.note(format!("sealed {messages} that were left in the journal"));
             }
             if recovered.has_loss() {
                 outcome = Outcome::Lossy;
@@ -117,6 +133,18 @@ impl Upkeep {
         }
         Ok(sessions)
     }
+}
+
+fn recover_or_postpone(archive: &Archive) -> Result<RecoverReport, ArchiveError> {
+    let (recovered, postponed) = recover_as_room_allows(archive)?;
+    if let Some(error) = postponed {
+        tracing::warn!(
+            "{}: what waits in the journal is not sealed yet, nor do its sessions end; when there is room, \
+             `telereel recover` does it",
+            chain(&error)
+        );
+    }
+    Ok(recovered)
 }
 
 /// The first signal asks for an end, the second does not wait for it.

@@ -6,12 +6,12 @@
 //!
 //! | 1/48 | for | held to it by |
 //! |---|---|---|
-//! | 9 | messages accepted and not yet written | the journal's queue, by the byte |
+//! | 8 | messages accepted and not yet written | the journal's queue, by the byte |
 //! | 2 | the journal's write buffer | the longest message |
 //! | 3 + 2 | messages in the making beyond 64 KiB each, and large ones on their way to the queue | `transport::quota`, the second for the one that goes on when the first is used up |
 //! | 1.5 | smaller messages on their way to the queue | `transport::quota` |
 //! | 1.5 | messages that are held back for want of room | `transport::quota` |
-//! | 3 | bodies of webhooks under way, a quarter of it or two of the longest for each source | `recorder::webhook` |
+//! | 4.5 | bodies of webhooks under way, a quarter of it or two of the longest for each source, and always room for one of another | `recorder::webhook` |
 //! | 2 | the record that is being sealed | the longest message |
 //! | 1.5 | rows that wait to become a batch | sealing |
 //! | 3 | batches between sealing's stages | sealing |
@@ -19,7 +19,7 @@
 //! | 3 | upkeep's open row group: it stands still while there is much to do, and keeps what it has | `recorder::upkeep` |
 //! | 7 | connections to the webhooks and the console | places: [`PLACE_BYTES`] each, and no head longer than 8 KiB |
 //!
-//! What is left, more than a tenth, is for typed columns in the making and for the allocator. The kernel's socket
+//! What is left, a twelfth, is for typed columns in the making and for the allocator. The kernel's socket
 //! buffers are not the program's.
 //!
 //! A message is at most 1/24 of it long: some seven of the largest are in memory once or twice each on the way. The least
@@ -34,11 +34,15 @@ const PROGRAM_BYTES: u64 = 40 << 20;
 /// 256 small messages on their way, and what is known of it.
 const SOURCE_BYTES: u64 = 320 << 10;
 
-/// 64 KiB of a message in the making, which may be there twice while its buffer grows, the line's own buffers and TLS.
-const CONNECTION_BYTES: u64 = 192 << 10;
+/// 64 KiB of a message in the making, which may be there twice while its buffer grows, and some that wait behind it; the
+/// line's own buffers, 64 KiB, and TLS, 40.
+const CONNECTION_BYTES: u64 = 256 << 10;
 
 /// A connection that was accepted, with its head and its task.
 const PLACE_BYTES: u64 = 16 << 10;
+
+/// What TLS takes of it beside that, in the worst state that a client can leave it in.
+pub const TLS_PLACE_BYTES: u64 = 48 << 10;
 
 /// Below this nothing can be split.
 const SPLIT_BYTES_MIN: u64 = 23 << 20;
@@ -69,19 +73,24 @@ impl Shares {
         let split = memory.saturating_sub(fixed_bytes(sources)).max(SPLIT_BYTES_MIN / 3);
         let of = |halves: u64| usize::try_from(split / 96 * halves).unwrap_or(usize::MAX);
         Self {
-            queue: of(18),
+            queue: of(16),
             // A journal holds 64 MiB of one, with its channel.
             message: of(4).min(63 << 20),
             large: of(6),
             queued: of(3),
             held: of(3),
-            bodies: of(6),
+            bodies: of(9),
             rows_waiting: (of(3) / 2).min(4 << 20),
             batches: of(6).min(64 << 20),
             row_groups: of(10).min(64 << 20),
             upkeep: of(6).clamp(1 << 20, 64 << 20),
             places: of(14) / PLACE_BYTES as usize,
         }
+    }
+
+    /// How many connections there may be where they may be encrypted.
+    pub fn places_with_tls(&self) -> usize {
+        self.places * PLACE_BYTES as usize / (PLACE_BYTES + TLS_PLACE_BYTES) as usize
     }
 }
 

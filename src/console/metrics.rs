@@ -15,7 +15,7 @@ use super::guard;
 use super::status::Console;
 use crate::recorder::StatusSource;
 use crate::recorder::health;
-use crate::recorder::stats::{SourceStatus, State as Stand, Status};
+use crate::recorder::stats::{DamageStatus, SourceStatus, State as Stand, Status};
 use crate::recorder::upkeep::{Doing, UpkeepStatus};
 
 const DAY_NS: f64 = 86_400e9;
@@ -38,6 +38,7 @@ fn page(recorder: &StatusSource) -> Exposition {
     page.single(Gauge, "telereel_start_time_seconds", "When the recorder was started.", started);
     let is_ready = health::risks(&status).is_empty();
     page.single(Gauge, "telereel_ready", "0 while data is at risk, as /readyz says.", is_ready);
+    of_damage(&mut page, &status.damage.clone().unwrap_or_default());
     of_journal(&mut page, &status);
     of_segments(&mut page, &status, recorder.min_free_disk());
     if let Some(upkeep) = &status.upkeep {
@@ -46,6 +47,15 @@ fn page(recorder: &StatusSource) -> Exposition {
     of_sources(&mut page, &status.sources);
     of_devices(&mut page, recorder);
     page
+}
+
+fn of_damage(page: &mut Exposition, damage: &DamageStatus) {
+    let help = "What was found damaged, at the start and while recording: messages, or files.";
+    page.family(Counter, "telereel_damage_total", help)
+        .sample(&[("what", "lost_messages")], damage.lost_messages)
+        .sample(&[("what", "set_aside")], damage.set_aside)
+        .sample(&[("what", "made_anew")], damage.made_anew)
+        .sample(&[("what", "problems")], damage.problems);
 }
 
 fn of_journal(page: &mut Exposition, status: &Status) {
@@ -235,5 +245,25 @@ mod tests {
         for (state, name) in STATES {
             assert_eq!(serde_json::to_value(state).unwrap(), name);
         }
+    }
+
+    #[tokio::test]
+    async fn damage_is_counted_by_what_became_of_it() {
+        let mut page = Exposition::default();
+        let damage = DamageStatus { lost_messages: 7, set_aside: 2, made_anew: 3, ..DamageStatus::default() };
+        of_damage(&mut page, &damage);
+        let body = axum::body::to_bytes(page.respond().into_body(), 1 << 20).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let sample = |what: &str, value: u64| format!("telereel_damage_total{{what=\"{what}\"}} {value}");
+        assert_eq!(
+            samples,
+            [
+                sample("lost_messages", 7),
+                sample("set_aside", 2),
+                sample("made_anew", 3),
+                sample("problems", 0)
+            ]
+        );
     }
 }

@@ -91,4 +91,5 @@ pub use describe::{FieldDescription, KindDescription, VendorDescription, describ
 pub use rebase::Rebase;
 pub use state::StateKeyReader;
 pub use time::TimeFormat;
+pub(crate) use time::in_range as time_in_range;
 pub use unknown::{KnownPaths, Unknown};

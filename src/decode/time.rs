@@ -46,7 +46,7 @@ impl TimeFormat {
 const RANGE_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// The moment in microseconds, if every reader can show it.
-pub(super) fn in_range(us: i64) -> Option<i64> {
+pub(crate) fn in_range(us: i64) -> Option<i64> {
     RANGE_US.contains(&us).then_some(us)
 }
 

@@ -19,8 +19,15 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-pub use real::{RealDisk, create_private, create_private_dir};
+pub use real::{RealDisk, create_new_with_mode, create_private, create_private_dir, total_bytes};
 pub use sim::{Fault, Operation, SimDisk};
+
+/// Whether a write, or the making of a file, has taken nothing for want of room, or since the disk is read-only: it can be
+/// tried again when somebody has mended that.
+pub fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
 
 /// A file being written, append only.
 pub trait DiskFile: io::Write + Send {

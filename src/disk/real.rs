@@ -1,8 +1,8 @@
 //! The operating system's disk.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -25,6 +25,14 @@ impl RealDisk {
     fn dir_mode(self) -> u32 {
         if self.group_readable { 0o750 } else { 0o700 }
     }
+}
+
+/// A new file with just these permissions: the umask of whoever starts the program is not asked, since what may be read
+/// and by whom is configured.
+pub fn create_new_with_mode(path: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).append(true).create_new(true).mode(mode).open(path)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(file)
 }
 
 /// A new file at `path` that only its owner may read, as all that may hold what was recorded; an older one is emptied.
@@ -55,10 +63,17 @@ impl DiskFile for RealFile {
     }
 }
 
+/// Bytes that the file system of `path`, or of the nearest folder above it that there is, holds in all.
+pub fn total_bytes(path: &Path) -> io::Result<u64> {
+    let path = std::path::absolute(path)?;
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(&path);
+    let stat = rustix::fs::statvfs(there)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 impl Disk for RealDisk {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().append(true).create_new(true).mode(self.file_mode()).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile(create_new_with_mode(path, self.file_mode())?)))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -70,7 +85,8 @@ impl Disk for RealDisk {
         match DirBuilder::new().mode(self.dir_mode()).create(path) {
             // Somebody else was faster; their name may not be durable yet, so sync all the same.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-            other => other?,
+            Err(error) => return Err(error),
+            Ok(()) => fs::set_permissions(path, Permissions::from_mode(self.dir_mode()))?,
         }
         self.sync_dir(parent)
     }
@@ -132,7 +148,6 @@ impl Disk for RealDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn files_grow_by_appending_and_are_private() {

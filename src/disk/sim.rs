@@ -66,6 +66,8 @@ struct State {
     power_off_at: Option<u64>,
     scripted: Vec<(Operation, u64, Fault)>,
     any_order: bool,
+    /// How often each file was read from its start.
+    reads: BTreeMap<PathBuf, u64>,
     /// Files opened before the last crash are dead.
     generation: u64,
 }
@@ -98,6 +100,7 @@ impl Default for State {
             power_off_at: None,
             scripted: Vec::new(),
             any_order: false,
+            reads: BTreeMap::new(),
             generation: 0,
         }
     }
@@ -147,6 +150,20 @@ impl SimDisk {
     /// All files, sorted.
     pub fn files(&self) -> Vec<PathBuf> {
         self.lock().names.keys().cloned().collect()
+    }
+
+    /// How often files in this folder have been read.
+    pub fn reads_in(&self, folder: &Path) -> u64 {
+        let state = self.lock();
+        state.reads.iter().filter(|(path, _)| path.parent() == Some(folder)).map(|(_, reads)| reads).sum()
+    }
+
+    /// How many bytes of the files in this folder a crash may take.
+    pub fn unsynced_in(&self, folder: &Path) -> u64 {
+        let state = self.lock();
+        let here = state.names.iter().filter(|(path, _)| path.parent() == Some(folder));
+        let files = here.filter_map(|(_, id)| state.files.get(id));
+        files.map(|file| (file.bytes.len() - file.synced) as u64).sum()
     }
 
     /// How many bytes fit in total; unlimited at first.
@@ -358,6 +375,7 @@ impl Disk for SimDisk {
     fn read(&self, path: &Path) -> io::Result<Bytes> {
         let mut state = self.lock();
         let id = state.id(path)?;
+        *state.reads.entry(path.to_owned()).or_default() += 1;
         state.content(id).map(|c| Bytes::copy_from_slice(&c.bytes))
     }
 

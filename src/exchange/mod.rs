@@ -25,7 +25,6 @@
 //!
 //! What never happens here: a payload parsed and printed again; a path out of a file used as it stands.
 
-mod caught;
 mod csv;
 mod error;
 pub mod export;

@@ -18,12 +18,12 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::caught::caught;
 use super::error::{ExchangeError, IoContext};
 use super::export::{Change, Exported, Tell};
 use super::header::session_header;
 use super::tar::{pad, read_head, skip_padding, write_end, write_head};
 use super::target::{Target, beside};
+use crate::archive::caught::caught;
 use crate::archive::{
     Archive, Clip, Intake, ScanOptions, VerifyOptions, check_claims, reindex, scan, verify,
 };
@@ -108,7 +108,10 @@ fn take(
         })?;
     }
     intake.commit(|own| {
-        let Some(sidecar) = sidecar else { return };
+        let Some(sidecar) = sidecar else {
+            own.pseudonymized = None;
+            return;
+        };
         // Of a session that goes on, the reel's is over with its last message.
         if let Some(ended) = sidecar.ended {
             own.ended = Some(ended);

@@ -173,6 +173,33 @@ fn a_reader_sees_commits_while_the_writer_stays_open() {
 }
 
 #[test]
+fn a_reader_who_never_ends_is_in_no_writers_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let endless = || {
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM session").unwrap();
+        reader
+    };
+    let mut writer = Index::open(&path).unwrap();
+    writer.put_session(&session("a", 1_000_000)).unwrap();
+    let beside = endless();
+    writer.put_session(&session("b", 2_000_000)).unwrap();
+    drop(writer);
+    // What is still read stays as it is, for the next writer; at rest it is in nobody's log.
+    Index::open(&path).unwrap().put_session(&session("c", 3_000_000)).unwrap();
+    drop(beside);
+    drop(Index::open(&path).unwrap());
+    let mode: String =
+        Connection::open(&path).unwrap().pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete");
+    let before = endless();
+    assert!(matches!(Index::open(&path), Err(IndexError::Open { .. })), "to be made again elsewhere");
+    drop(before);
+    assert_eq!(Index::open(&path).unwrap().sessions().unwrap().len(), 3);
+}
+
+#[test]
 fn nobody_leaves_files_beside_the_index() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("50% #1?.sqlite");
@@ -181,8 +208,6 @@ fn nobody_leaves_files_beside_the_index() {
     assert_eq!(files(), 1);
     Index::open_read_only(&path).unwrap().sessions().unwrap();
     assert_eq!(files(), 1);
-    let unwritten = Index::open_immutable(&path).unwrap();
-    assert_eq!((unwritten.sessions().unwrap().len(), files()), (1, 1));
     let mut reader = Index::open_read_only(&path).unwrap();
     assert!(reader.put_session(&session("b", 2)).is_err(), "reading only");
 }
@@ -200,4 +225,21 @@ fn a_newer_index_is_refused_and_a_broken_one_named() {
     assert!(matches!(Index::open_read_only(&broken), Err(IndexError::Open { .. })));
     let missing = Index::open_read_only(&dir.path().join("missing.sqlite")).unwrap_err();
     assert!(missing.to_string().contains("telereel reindex"), "{missing}");
+}
+
+#[test]
+fn whose_file_it_is_that_may_not_be_written_to_is_said() {
+    let path = Path::new("archive/index.sqlite");
+    let theirs = whose(path, 0, 1000);
+    assert!(
+        theirs.contains("belongs to user 0") && theirs.contains("`chown 1000 archive/index.sqlite`"),
+        "{theirs}"
+    );
+    assert!(whose(path, 1000, 1000).contains("see the permissions"));
+    let dir = tempfile::tempdir().unwrap();
+    let is_told = |kind: io::ErrorKind| match IndexError::refused(dir.path(), kind.into()) {
+        IndexError::Refused { whose, .. } => whose.is_some(),
+        _ => false,
+    };
+    assert!(is_told(io::ErrorKind::PermissionDenied) && !is_told(io::ErrorKind::ReadOnlyFilesystem));
 }

@@ -74,7 +74,7 @@ impl Index {
         let failed = |source| IndexError::Query { action, source };
         let tx = self.connection.transaction().map_err(failed)?;
         body(&tx).map_err(failed)?;
-        tx.commit().map_err(failed)
+        tx.commit().and_then(|()| self.let_all_read()).map_err(failed)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::message::{Headers, Message, Mqtt, SessionHeader, SessionId};
 
 pub(super) const MAGIC: [u8; 8] = *b"\x89TRJ\r\n\x1a\n";
 pub(super) const VERSION: u16 = 1;
-pub(super) const FILE_HEAD_BYTES: usize = 20;
+pub const FILE_HEAD_BYTES: usize = 20;
 /// Far more than any set of sources and declarations; a bound for what a damaged length may ask.
 pub(super) const MAX_HEADER_BYTES: usize = 64 << 20;
 
@@ -256,14 +256,18 @@ pub(super) struct RecordHead {
 impl RecordHead {
     /// `None` if this is not a head of the file that `salt` stands for.
     pub(super) fn parse(salt: u32, head: &[u8]) -> Option<Self> {
+        let sum = take_u32(&mut head.get(4..)?)?;
+        Self::of_any_file(head).filter(|_| sum == head_crc(salt, head))
+    }
+
+    /// What looks like a head, of whichever file: whether it is right, only its body can say.
+    pub(super) fn of_any_file(head: &[u8]) -> Option<Self> {
         let mut rest = head;
         let rest = &mut rest;
-        if head.len() < RECORD_HEAD_BYTES
-            || take::<4>(rest)? != MARKER
-            || take_u32(rest)? != head_crc(salt, head)
-        {
+        if head.len() < RECORD_HEAD_BYTES || take::<4>(rest)? != MARKER {
             return None;
         }
+        take_u32(rest)?;
         let body_len = usize::try_from(take_u32(rest)?).ok().filter(|len| *len <= MAX_BODY_BYTES)?;
         let body_crc = take_u32(rest)?;
         let seq = u64::from_le_bytes(take(rest)?);

@@ -6,7 +6,7 @@
 //!
 //! What never happens here: a payload is looked into; a byte is overwritten; a failed write or sync
 //! is tried again (the kernel may have dropped the bytes, so the writer refuses all work instead). Only a
-//! write that finds the disk full, which takes no byte, goes on when there is room; until then nothing is accepted.
+//! write that finds the disk full or read-only, which takes no byte, goes on when it can; until then nothing is accepted.
 //!
 //! # Format, version 1
 //!
@@ -94,11 +94,13 @@
 //! events have [`RESERVE_BYTES`] besides. The write buffer is [`WRITE_BYTES`] or one message.
 
 mod format;
+mod free_disk;
 mod progress;
 mod queue;
 mod reader;
 #[cfg(test)]
 mod stepped;
+mod stop;
 mod writer;
 
 #[cfg(test)]
@@ -114,8 +116,8 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::message::{Message, SessionHeader, SessionId};
 
-pub use format::{HeadersRef, MAX_BODY_BYTES, PartHeader, RecordRef};
-pub use progress::{DurableMark, Progress};
+pub use format::{FILE_HEAD_BYTES, HeadersRef, MAX_BODY_BYTES, PartHeader, RecordRef};
+pub use progress::{DurableMark, LATE_NS, Progress};
 pub use queue::{JournalHandle, RESERVE_BYTES};
 pub use reader::{Damage, PartEnd, PartReader};
 #[cfg(test)]
@@ -143,6 +145,9 @@ pub enum Sync {
 pub struct Durable {
     /// Every message up to this ticket is on disk; 0 is none.
     pub up_to: Ticket,
+    /// Why the disk takes nothing at the moment: it is full or read-only. What is accepted and beyond `up_to` waits, and
+    /// nobody knows for how long.
+    pub stuck: Option<Arc<str>>,
     /// Set once a write or sync has failed: nothing beyond `up_to` will ever be durable.
     pub error: Option<Arc<str>>,
 }
@@ -206,6 +211,9 @@ pub enum JournalError {
     /// a part of them that can be read.
     #[error("{} has a damaged header: {what}; the first record is at byte {first_record}", path.display())]
     HeaderDamaged { path: PathBuf, what: String, first_record: u64 },
+    /// Its header is damaged, and it holds whole records of another part than its name says: nothing tells of which.
+    #[error("{} has a damaged header: {what}; its records are those of another part than it is called", path.display())]
+    NotItsOwn { path: PathBuf, what: String },
     #[error("{} has version {found} of the journal format, this program knows up to {known}", path.display())]
     NewerFormat { path: PathBuf, found: u16, known: u16 },
     #[error("the journal has failed: {reason}")]

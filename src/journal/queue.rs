@@ -2,14 +2,14 @@
 //! whole, and what is told back (durable, room, failure).
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use super::format::{MAX_BODY_BYTES, PartHeader, body_bytes, encode_file_header};
-use super::progress::{DurableMark, Ledger, Progress};
+use super::progress::{DurableMark, LATE_NS, Ledger, Progress};
 use super::{AppendError, Durable, JournalError, JournalOptions, Sync, Ticket};
 use crate::clock::Clock;
 use crate::message::{Message, SessionHeader};
@@ -70,6 +70,8 @@ pub(super) struct Shared {
     durable: watch::Sender<Durable>,
     accepting: AtomicBool,
     sync_interval_ns: u64,
+    /// What the queue may take at the moment, and at the most.
+    queue_bytes: AtomicUsize,
     queue_max_bytes: usize,
 }
 
@@ -112,6 +114,7 @@ impl Shared {
             durable: watch::Sender::new(Durable::default()),
             accepting: AtomicBool::new(true),
             sync_interval_ns: saturating_ns(options.sync_interval),
+            queue_bytes: AtomicUsize::new(options.queue_max_bytes),
             queue_max_bytes: options.queue_max_bytes,
         }
     }
@@ -186,12 +189,26 @@ impl Shared {
 
     /// Everything up to `up_to`, which is the message of `mark`, is on disk.
     pub(super) fn publish(&self, up_to: Ticket, mark: Option<DurableMark>) {
-        self.lock().ledger.durable(up_to, mark);
+        let now_ns = self.now_ns();
+        self.lock().ledger.durable(up_to, mark, now_ns, self.sync_interval_ns);
         self.durable.send_if_modified(|durable| {
             let moved = durable.up_to < up_to;
             durable.up_to = durable.up_to.max(up_to);
             moved
         });
+    }
+
+    /// The queue takes no more than this until it is told otherwise: what is accepted must have its place on the disk.
+    pub(super) fn limit_queue(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.queue_max_bytes);
+        if self.queue_bytes.swap(bytes, Ordering::Relaxed) < bytes {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// What has been accepted waits for room on the disk, and why; none: it does not any more.
+    pub(super) fn stuck(&self, why: Option<Arc<str>>) {
+        self.durable.send_modify(|durable| durable.stuck = why);
     }
 
     pub(super) fn set_accepting(&self, accepting: bool) {
@@ -224,6 +241,7 @@ impl Shared {
             durable: ledger.durable,
             waiting_messages: queue.last_ticket - ledger.durable_ticket,
             waiting_since_ns: ledger.taken_since_ns.or(queue.oldest_ns),
+            late_ns: ledger.late_ns,
             at_work_since_ns: ledger.at_work_since_ns,
             part_since_ns: ledger.part_since_ns,
             closed_parts: ledger.closed_parts,
@@ -265,7 +283,9 @@ impl Shared {
         if queue.closing {
             return Err(AppendError::Closed(Box::new(message)));
         }
-        let charge = if queue.charged.queue == 0 || queue.charged.queue + bytes <= self.queue_max_bytes {
+        let charge = if queue.charged.queue == 0
+            || queue.charged.queue + bytes <= self.queue_bytes.load(Ordering::Relaxed)
+        {
             // What is larger than the whole queue is let in alone; it would wait for ever otherwise.
             Charge { queue: bytes, reserve: 0 }
         } else if from_reserve && queue.charged.reserve + bytes <= RESERVE_BYTES {
@@ -378,6 +398,11 @@ impl JournalHandle {
     /// False while the disk has less free than `min_free_disk`.
     pub fn accepting(&self) -> bool {
         self.shared.accepting()
+    }
+
+    /// For how long a message is not yet late that is not on disk.
+    pub fn lag_max_ns(&self) -> u64 {
+        self.shared.sync_interval_ns.saturating_add(LATE_NS)
     }
 
     /// How far the writer is.

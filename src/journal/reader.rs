@@ -118,6 +118,11 @@ impl PartReader {
         &self.header
     }
 
+    /// All before this `seq` had been on disk when a record was written that has been read so far.
+    pub fn durable_seq(&self) -> u64 {
+        self.durable_seq
+    }
+
     /// The next readable record; `None` at the end, for good.
     #[allow(clippy::should_implement_trait, reason = "an Iterator cannot lend from its own buffer")]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, JournalError> {
@@ -242,19 +247,24 @@ fn read_header(source: &mut Source) -> io::Result<Result<PartHeader, HeaderFault
 }
 
 /// Tells a header that was never completed from one that was damaged later: by whether any record
-/// follows. The file's name says what its records' checksums start from.
+/// follows. The file's name says what its records' checksums start from; whole records that start from another are
+/// those of a part that was given this name.
 fn unreadable(mut source: Source, path: &Path, what: String) -> JournalError {
     let salt = parse_part_file_name(path).map(|(session, part)| salt(session, part));
-    let found = match salt {
-        Some(salt) => source.search(salt, 0, 0),
-        None => source.skip_to_end().map(|()| None),
-    };
+    let found = source.search_any(salt);
     let path = path.to_owned();
     match found {
-        Ok(Some(_)) => JournalError::HeaderDamaged { path, what, first_record: source.offset },
+        Ok(Some(Whose::Own)) => JournalError::HeaderDamaged { path, what, first_record: source.offset },
+        Ok(Some(Whose::Anothers)) => JournalError::NotItsOwn { path, what },
         Ok(None) => JournalError::HeaderTorn { path, bytes: source.offset },
         Err(error) => JournalError::io("read", &path)(error),
     }
+}
+
+/// Whose the records of a part are.
+enum Whose {
+    Own,
+    Anothers,
 }
 
 enum Look {
@@ -336,13 +346,40 @@ impl Source {
         }
     }
 
-    fn skip_to_end(&mut self) -> io::Result<()> {
+    /// Moves to the first record of the part that `salt` stands for; to the end if there is none, and says whether
+    /// there were whole ones of another.
+    fn search_any(&mut self, salt: Option<u32>) -> io::Result<Option<Whose>> {
+        let mut found = None;
         loop {
-            self.consume(usize::MAX);
-            self.fill(1)?;
-            if self.buffered().is_empty() {
-                return Ok(());
+            self.fill(RECORD_HEAD_BYTES)?;
+            let window = self.buffered();
+            let to_marker = window.iter().position(|byte| *byte == MARKER[0]);
+            self.consume(to_marker.unwrap_or(window.len()));
+            let look = match salt {
+                Some(salt) => self.look(salt, 0)?,
+                None if self.buffered().is_empty() => Look::End,
+                None => Look::Nothing(1),
+            };
+            match look {
+                Look::Record(_) => return Ok(Some(Whose::Own)),
+                Look::End => return Ok(found),
+                Look::Nothing(skip) => {
+                    if found.is_none() && self.is_anothers()? {
+                        found = Some(Whose::Anothers);
+                    }
+                    self.consume(skip);
+                }
             }
         }
+    }
+
+    /// Whether a whole record of any file is at the window's start.
+    fn is_anothers(&mut self) -> io::Result<bool> {
+        let Some(head) = self.buffered().get(..RECORD_HEAD_BYTES).and_then(RecordHead::of_any_file) else {
+            return Ok(false);
+        };
+        self.fill(head.record_bytes())?;
+        let body = self.buffered().get(RECORD_HEAD_BYTES..head.record_bytes());
+        Ok(body.is_some_and(|body| head.vouches_for(body) && head.decode(body).is_some()))
     }
 }

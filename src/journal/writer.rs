@@ -3,21 +3,23 @@
 //! [`Writer::run`] only waits and takes turns; a turn ([`Writer::turn`]) neither waits nor reads a
 //! clock of its own, so that tests take turns where and when they like.
 //!
-//! A write that finds the disk full has taken nothing of what it was given, so that it is no failure: the writer keeps
-//! what it has in its hands, accepts nothing, and goes on from the same byte when there is room. Any other error of a
-//! write, and each of a sync, is the end.
+//! A write that finds the disk full or read-only has taken nothing of what it was given, so that it is no failure: the
+//! writer syncs what was written before, since nobody knows how long it takes, keeps what it has in its hands, accepts
+//! nothing, and goes on from the same byte when it can. Any other error of a write, and each of a sync, is the end.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use super::format::{
     PartHeader, Place, RECORD_HEAD_BYTES, body_bytes, encode_file_header, encode_record, salt,
 };
+use super::free_disk::FreeDisk;
 use super::progress::DurableMark;
 use super::queue::{Charge, Entry, Shared, saturating_ns};
+use super::stop::{Stop, describe, stop};
 use super::{JournalError, JournalOptions, Ticket, part_file_name};
 use crate::disk::{Disk, DiskFile};
 use crate::message::{Message, SessionHeader};
@@ -30,7 +32,9 @@ pub const WRITE_BYTES: usize = 256 << 10;
 /// How often free space is looked at, in time and in bytes. In time also while nothing arrives: a
 /// recorder that will refuse its next input is to say so before.
 const DISK_CHECK_INTERVAL_NS: u64 = 1_000_000_000;
-const DISK_CHECK_BYTES: u64 = 16 << 20;
+
+/// So little is waited for at the least, however near the floor is: it is passed by no more than that, and one message.
+const DISK_MARGIN_BYTES: u64 = 1 << 20;
 
 /// A batch that was larger once must not hold its memory for ever.
 const KEPT_ENTRIES: usize = 8 << 10;
@@ -55,13 +59,20 @@ pub(super) struct Writer {
     sync_now: bool,
     /// When the disk was found full; none while it is not.
     full_ns: Option<u64>,
-    /// The last message that has been encoded.
-    last_ticket: Ticket,
-    /// The same as whoever looks on is told it.
-    last: Option<DurableMark>,
+    encoded: Last,
+    /// What is in the buffer is not written, though the first of it may be.
+    written: Last,
     /// When the oldest message that is not durable was accepted.
     oldest_unsynced_ns: Option<u64>,
     free_disk: FreeDisk,
+}
+
+/// The last message up to which something has been done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    ticket: Ticket,
+    /// The same as whoever looks on is told it.
+    mark: Option<DurableMark>,
 }
 
 pub(super) struct Session {
@@ -81,36 +92,10 @@ struct OpenPart {
     salt: u32,
     /// With what is still in the buffer.
     bytes: u64,
-    /// Those in the file.
+    /// Those in the file, and those of them that are sure to stay.
     written_bytes: u64,
+    synced_bytes: u64,
     first_record_ns: Option<u64>,
-}
-
-#[derive(Default)]
-struct FreeDisk {
-    low: bool,
-    checked_ns: u64,
-    bytes_since: u64,
-}
-
-/// Why a turn does not get on.
-enum Stop {
-    /// The disk is full. What was begun is as it was before, and can be begun again.
-    Full(JournalError),
-    Failed(JournalError),
-}
-
-impl From<JournalError> for Stop {
-    fn from(error: JournalError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<Stop> for JournalError {
-    fn from(stop: Stop) -> Self {
-        let (Stop::Full(error) | Stop::Failed(error)) = stop;
-        error
-    }
 }
 
 impl Session {
@@ -158,8 +143,8 @@ impl Writer {
             in_buffer: Charge::default(),
             sync_now: false,
             full_ns: None,
-            last_ticket: 0,
-            last: None,
+            encoded: Last::default(),
+            written: Last::default(),
             oldest_unsynced_ns: None,
             free_disk: FreeDisk::default(),
         };
@@ -205,8 +190,16 @@ impl Writer {
         if self.full_ns.is_none_or(is_due) || taken.closing {
             match self.work(now_ns, taken.closing) {
                 Ok(()) => self.has_room(),
-                Err(Stop::Full(error)) if !taken.closing => self.is_full(&error, now_ns),
-                Err(stop) => return Err(stop.into()),
+                Err(Stop::Full(error)) => {
+                    if self.part.as_ref().is_some_and(|part| part.synced_bytes < part.written_bytes) {
+                        self.sync()?;
+                    }
+                    if taken.closing {
+                        return Err(error);
+                    }
+                    self.is_full(&error, now_ns);
+                }
+                Err(Stop::Failed(error)) => return Err(error),
             }
         }
         if taken.closing {
@@ -231,14 +224,17 @@ impl Writer {
 
     fn is_full(&mut self, error: &JournalError, now_ns: u64) {
         if self.full_ns.replace(now_ns).is_none() {
-            tracing::warn!("{}: nothing is accepted until there is room", describe(error));
+            tracing::warn!("{}: nothing is accepted until that can be done", describe(error));
         }
         self.tell_accepting();
+        // Each time: what was accepted at the very moment is not to wait either.
+        self.shared.stuck(Some(describe(error).into()));
     }
 
     fn has_room(&mut self) {
         if self.full_ns.take().is_some() {
-            tracing::info!("there is room on the disk: input is accepted again");
+            tracing::info!("the disk can be written to: input is accepted again");
+            self.shared.stuck(None);
             self.tell_accepting();
         }
     }
@@ -275,6 +271,7 @@ impl Writer {
             }
             if self.buffer.len() >= WRITE_BYTES {
                 self.write()?;
+                self.check_free_disk(now_ns, false);
             }
         }
         self.backlog.shrink_to(KEPT_ENTRIES);
@@ -292,7 +289,7 @@ impl Writer {
             }
             Entry::Roll { header, started_ns } => {
                 self.close_part()?;
-                self.session = Session::new((**header).clone(), *started_ns, self.last_ticket);
+                self.session = Session::new((**header).clone(), *started_ns, self.encoded.ticket);
             }
         }
         Ok(())
@@ -325,9 +322,11 @@ impl Writer {
         session.next_seq += 1;
         session.last_elapsed_ns = elapsed_ns;
         self.free_disk.bytes_since += record_bytes;
-        self.last_ticket += 1;
         let session_id = self.session.header.session_id;
-        self.last = Some(DurableMark { session_id, seq, received_at_us: message.at.wall_us });
+        // The part that is open is the one before the next.
+        let part = self.session.next_part.saturating_sub(1);
+        let mark = Some(DurableMark { session_id, part, seq, received_at_us: message.at.wall_us });
+        self.encoded = Last { ticket: self.encoded.ticket + 1, mark };
         Ok(())
     }
 
@@ -355,7 +354,8 @@ impl Writer {
         self.disk.sync_dir(&self.options.dir).map_err(JournalError::io("sync the folder of", &path))?;
         session.next_part += 1;
         let salt = salt(id, header.part);
-        self.part = Some(OpenPart { path, file, salt, bytes, written_bytes: 0, first_record_ns: None });
+        let (written_bytes, synced_bytes, first_record_ns) = (0, 0, None);
+        self.part = Some(OpenPart { path, file, salt, bytes, written_bytes, synced_bytes, first_record_ns });
         Ok(())
     }
 
@@ -387,6 +387,7 @@ impl Writer {
         self.buffer.drain(..written);
         done.map_err(|error| stop(error, "write", &part.path))?;
         self.buffer.shrink_to(2 * WRITE_BYTES);
+        self.written = self.encoded;
         self.shared.release(mem::take(&mut self.in_buffer));
         Ok(())
     }
@@ -395,10 +396,15 @@ impl Writer {
     fn sync(&mut self) -> Result<(), JournalError> {
         if let Some(part) = &mut self.part {
             part.file.sync_data().map_err(JournalError::io("sync", &part.path))?;
+            part.synced_bytes = part.written_bytes;
         }
-        self.session.durable_seq = self.session.next_seq;
-        self.oldest_unsynced_ns = None;
-        self.shared.publish(self.last_ticket, self.last);
+        let Last { ticket, mark } = self.written;
+        let mark_of_session = mark.filter(|mark| mark.session_id == self.session.header.session_id);
+        self.session.durable_seq = mark_of_session.map_or(0, |mark| mark.seq + 1);
+        if self.buffer.is_empty() {
+            self.oldest_unsynced_ns = None;
+        }
+        self.shared.publish(ticket, mark);
         Ok(())
     }
 
@@ -426,13 +432,16 @@ impl Writer {
         let state = &mut self.free_disk;
         let due = first
             || now_ns.saturating_sub(state.checked_ns) >= DISK_CHECK_INTERVAL_NS
-            || state.bytes_since >= DISK_CHECK_BYTES;
+            || state.bytes_since >= state.look_after_bytes();
         if self.options.min_free_disk == 0 || !due {
             return;
         }
         (state.checked_ns, state.bytes_since) = (now_ns, 0);
         match self.disk.free_bytes(&self.options.dir) {
             Ok(free) => {
+                let left = free.saturating_sub(self.options.min_free_disk);
+                state.left = Some(left);
+                self.shared.limit_queue((left / 2).max(DISK_MARGIN_BYTES));
                 let was_low = std::mem::replace(&mut state.low, free < self.options.min_free_disk);
                 let (free, least) = (human_size(free), human_size(self.options.min_free_disk));
                 match (was_low, state.low) {
@@ -463,23 +472,4 @@ impl Drop for Fuse {
             self.shared.fail("its thread panicked".into());
         }
     }
-}
-
-/// An error of an operation that takes nothing where it finds the disk full.
-fn stop(error: io::Error, action: &'static str, path: &Path) -> Stop {
-    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    let error = JournalError::io(action, path)(error);
-    if is_full { Stop::Full(error) } else { Stop::Failed(error) }
-}
-
-/// The whole chain in one line, for those who get no error value.
-fn describe(error: &JournalError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

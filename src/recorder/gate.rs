@@ -2,7 +2,7 @@
 //!
 //! | what arrived | when the journal takes nothing |
 //! |---|---|
-//! | a webhook | 503 with Retry-After; the vendor pushes again |
+//! | a webhook | 503 with Retry-After, also where one was taken and is not stored yet; the vendor pushes again |
 //! | MQTT, QoS 1 and 2 | held back, unacknowledged; reading stops when too much is held |
 //! | WebSocket, MQTT QoS 0 | reading pauses for up to a second, then the newest are dropped |
 //!
@@ -38,6 +38,8 @@ const TELL_AGAIN_NS: u64 = 1_000_000_000;
 
 /// While the disk is nearly full: how long a vendor is asked to wait. Room does not come by itself.
 const DISK_RETRY_S: u32 = 30;
+
+const TOO_LONG: &str = "longer than a message may be, see [limits] memory";
 
 type Waiting = BoxFuture<'static, Result<Ticket, AppendError>>;
 
@@ -156,7 +158,7 @@ impl Gate {
             }
             Err(AppendError::TooLarge { message, .. }) => {
                 // It would come again and again: it is acknowledged like the one before it.
-                self.dropped(&message, "larger than a message may be");
+                self.dropped(&message, TOO_LONG);
                 self.settle_behind(ack);
                 Outcome::Dropped
             }
@@ -181,7 +183,7 @@ impl Gate {
             }
             AppendError::QueueFull(message) => self.dropped(&message, "the queue is full"),
             AppendError::DiskLow(message) => self.dropped(&message, "the disk is nearly full"),
-            AppendError::TooLarge { message, .. } => self.dropped(&message, "larger than a message may be"),
+            AppendError::TooLarge { message, .. } => self.dropped(&message, TOO_LONG),
             AppendError::Closed(message) => self.dropped(&message, "the journal is closed"),
             AppendError::Poisoned(_) => {}
         }
@@ -189,8 +191,8 @@ impl Gate {
     }
 
     fn hold(&mut self, message: Message, ack: Option<Ack>, charge: &mut Charge) {
-        self.held_bytes += message.payload.len();
-        let charge = self.quota.hold(message.payload.len()).unwrap_or_else(|| {
+        self.held_bytes += bytes_of(&message);
+        let charge = self.quota.hold(bytes_of(&message)).unwrap_or_else(|| {
             // It keeps what it came with, and is the last one for now.
             self.is_overdrawn = true;
             std::mem::take(charge)
@@ -205,7 +207,7 @@ impl Gate {
             return;
         }
         if let Some(Held { message, ack, charge }) = self.held.pop_front() {
-            self.held_bytes -= message.payload.len();
+            self.held_bytes -= bytes_of(&message);
             self.is_overdrawn &= !self.held.is_empty();
             let journal = self.journal.clone();
             let sync = if ack.is_some() { Sync::Now } else { Sync::Later };
@@ -247,6 +249,17 @@ impl Gate {
         self.owed.pop_front().map(|(_, ack)| ack)
     }
 
+    /// Takes out the webhooks whose messages wait for a disk that takes nothing: their senders are not to wait with it.
+    /// The messages stay, and are stored when there is room; that they are sent again costs a duplicate.
+    pub fn give_back(&mut self) -> impl Iterator<Item = (Ack, Refusal)> + use<> {
+        let is_webhook = |(_, ack): &(Ticket, Ack)| matches!(ack, Ack::Http { .. });
+        let (webhooks, others): (VecDeque<_>, _) =
+            std::mem::take(&mut self.owed).into_iter().partition(is_webhook);
+        self.owed = others;
+        let why = Refusal::Busy { retry_after_s: DISK_RETRY_S };
+        webhooks.into_iter().map(move |(_, ack)| (ack, why))
+    }
+
     /// Whether an acknowledgement is owed, or a message on its way in.
     pub fn is_idle(&self) -> bool {
         self.owed.is_empty() && self.waiting.is_none() && self.held.is_empty()
@@ -271,19 +284,22 @@ impl Gate {
         self.owed.retain(|(_, ack)| !matches!(ack, Ack::Mqtt { conn, .. } if *conn == over));
     }
 
+    /// Counts a message that was not even read.
+    pub fn drop_too_long(&mut self, at: Now, bytes: u64) {
+        self.count_dropped(at, bytes, TOO_LONG);
+    }
+
     /// Counts a message that could not be taken.
     fn dropped(&mut self, message: &Message, reason: &'static str) {
-        let overflow = self.overflow.get_or_insert(Overflow {
-            dropped: 0,
-            bytes: 0,
-            first: message.at,
-            last: message.at,
-            told_ns: message.at.steady_ns,
-            reason,
-        });
+        self.count_dropped(message.at, message.payload.len() as u64, reason);
+    }
+
+    fn count_dropped(&mut self, at: Now, bytes: u64, reason: &'static str) {
+        let first = Overflow { dropped: 0, bytes: 0, first: at, last: at, told_ns: at.steady_ns, reason };
+        let overflow = self.overflow.get_or_insert(first);
         overflow.dropped += 1;
-        overflow.bytes += message.payload.len() as u64;
-        overflow.last = message.at;
+        overflow.bytes += bytes;
+        overflow.last = at;
         overflow.reason = reason;
     }
 
@@ -341,6 +357,11 @@ impl Gate {
     pub fn is_overflowing(&self) -> bool {
         self.overflow.is_some()
     }
+}
+
+/// What a message that is held back takes of the memory: a topic may be longer than what it is about.
+fn bytes_of(message: &Message) -> usize {
+    message.channel.len() + message.payload.len() + message.clear.as_ref().map_or(0, |clear| clear.len())
 }
 
 impl std::fmt::Debug for Gate {

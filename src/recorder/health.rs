@@ -1,7 +1,9 @@
 //! When the data is at risk: what `/readyz` says, and the watchdog.
 //!
 //! A vendor that cannot be reached puts nothing at risk that the recorder could save, and is no reason; it is seen in
-//! the source's state. A source that has given up is one: it needs somebody.
+//! the source's state. A source that has given up is one: it needs somebody. Damage that the start found is none: it is
+//! over, nothing that comes now is at risk for it, and whoever sends only to a recorder that is ready would be turned
+//! away for ever. `status` and `/metrics` tell of it.
 
 use serde::Serialize;
 
@@ -13,6 +15,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// A write and its sync take milliseconds; on a busy disk, a second.
 const TURN_NS_MAX: u64 = 5 * SECOND_NS;
+
+/// For how long it is told that a message was late: a disk that is slow at each sync is not well between two of them.
+const LATE_TOLD_NS: u64 = 10 * SECOND_NS;
 
 /// One that lasts so long does not come back by itself: a service manager may start the recorder anew, and what was
 /// acknowledged is on the disk.
@@ -54,6 +59,15 @@ pub fn risks(status: &Status) -> Vec<Risk> {
     if journal.turn_ns > TURN_NS_MAX {
         let lasts = human_duration(journal.turn_ns);
         add("disk_slow", format!("the journal's writer has been waiting for the disk for {lasts}"));
+    } else if journal.lag_ns > journal.lag_max_ns {
+        let (lag, max) = (human_duration(journal.lag_ns), human_duration(journal.lag_max_ns));
+        let detail =
+            format!("a message has been waiting for {lag} to get to the disk, {max} at the most is well");
+        add("disk_slow", detail);
+    } else if journal.late_ago_ns.is_some_and(|ago_ns| ago_ns < LATE_TOLD_NS) {
+        let (ago, max) =
+            (human_duration(journal.late_ago_ns.unwrap_or(0)), human_duration(journal.lag_max_ns));
+        add("disk_slow", format!("{ago} ago a message had to wait for longer than {max} to get to the disk"));
     }
     if journal.queue_bytes_max > 0 && journal.queue_bytes * 100 / journal.queue_bytes_max >= QUEUE_PERCENT_MAX
     {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 
+use super::begin::new_header;
 use super::source::Order;
-use super::start::{RecordError, new_header, run_blocking};
+use super::start::{RecordError, run_blocking};
 use super::status::StatusSource;
 use crate::message::{SessionHeader, SourceHeader};
 

@@ -4,7 +4,7 @@
 //! the end; the error is shown in log, status and summary until it is over, and the recording goes on. What is left at the
 //! end is for `recover` or the next start, which then ends its session as well.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::stats::SealStats;
-use crate::archive::{self, Archive, Lock};
+use crate::archive::{self, Archive, Lock, Sealed};
 use crate::clock::Clock;
 use crate::journal::parse_part_file_name;
 use crate::message::SessionId;
@@ -24,6 +24,9 @@ const END_LOOK: Duration = Duration::from_millis(500);
 
 /// How long after a failure a part is tried again, should no other come.
 const AGAIN_NS: u64 = 60_000_000_000;
+
+/// How many stretches of lost messages the log names: where there are more, the first tell where to look.
+const RANGES_TOLD: usize = 8;
 
 /// A session that gets no further messages.
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +161,7 @@ impl Sealer {
                     stats.messages += sealed.messages;
                     stats.parts += 1;
                     stats.last_sealed_ns = Some(sealing.clock.now().steady_ns);
+                    tell_damage(part, &sealed, &mut stats);
                     false
                 }
                 Err(failed) => {
@@ -211,6 +215,33 @@ impl Sealer {
         let text = chain(error);
         tracing::error!("sealing failed, the data stays in the journal: {text}");
         lock(&self.sealing.stats).last_error = Some(text);
+    }
+}
+
+/// Counts and tells what a part should have held and did not, or what else was not as it had been written: the journal
+/// closed it whole, so that the disk has changed it since.
+fn tell_damage(part: &Path, sealed: &Sealed, stats: &mut SealStats) {
+    let lost: u64 = sealed.lost.iter().map(|range| range.messages()).sum();
+    stats.lost += lost;
+    stats.set_aside += u64::from(sealed.set_aside.is_some());
+    if let Some(kept) = &sealed.set_aside {
+        tracing::error!("a session's sidecar could not be read, and is kept as {}", kept.display());
+    }
+    let part = part.display();
+    if lost > 0 || sealed.promised_lost > 0 || sealed.torn_tail_bytes > 0 {
+        stats.damaged_parts += 1;
+        let ranges = sealed.lost.iter().take(RANGES_TOLD);
+        let seqs = ranges.map(|range| format!("{} to {}", range.seq_start, range.seq_end.saturating_sub(1)));
+        let seqs = seqs.collect::<Vec<_>>().join(", ");
+        match lost {
+            0 => tracing::error!(
+                "the journal part {part} was damaged while recording: nothing behind its last whole message can be read"
+            ),
+            _ => tracing::error!(
+                "lost: {lost} messages, seq {seqs}: the journal was damaged before {part} was sealed; \
+                 `telereel info` tells which are missing"
+            ),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! collector needs no lock, and no source waits for another. What it writes about itself, and how it
 //! is seen from outside, is in [`link`].
 
+mod answers;
 mod link;
 mod strands;
 
@@ -21,17 +22,17 @@ use tokio_rustls::rustls::ClientConfig;
 
 use self::strands::Strands;
 use super::deliveries::Deliveries;
-use super::gate::{Gate, Outcome, Refusal};
+use super::gate::{Gate, Outcome};
 use super::redact::Redaction;
 use super::stats::{SourceStats, State};
-use super::webhook::{Answer, Push};
+use super::webhook::{Answer, Held, Push};
 use crate::clock::Clock;
 use crate::journal::{Durable, JournalHandle};
 use crate::message::{Message, SourceHeader};
 use crate::transport::intake::{Arrival, Intake};
 use crate::transport::quota::{Charge, Quota};
 use crate::transport::{ConnHandle, http_client, mqtt_client, websocket_client};
-use crate::vendors::{Ack, Collector, Conn, Effect, Inbound, Input, LinkEvent, Record};
+use crate::vendors::{Ack, Collector, Conn, Effect, Frame, Inbound, Input, LinkEvent, Record};
 
 /// Inputs taken at a time; between two lots timers and acknowledgements have their turn.
 const LOT: usize = 64;
@@ -127,7 +128,8 @@ struct Source {
     durable: watch::Receiver<Durable>,
     intake: Intake,
     conns: HashMap<Conn, ConnHandle>,
-    answers: HashMap<Inbound, oneshot::Sender<Answer>>,
+    /// Pushes that are not answered, and what their bodies take.
+    answers: HashMap<Inbound, (oneshot::Sender<Answer>, Held)>,
     next_inbound: Inbound,
     /// The collector's number of the connection that is 0 in this session.
     first_conn: Conn,
@@ -186,10 +188,28 @@ impl Source {
         }
     }
 
-    async fn arrived(&mut self, Arrival { input, charge }: Arrival) {
+    async fn arrived(&mut self, Arrival { input, charge, too_long_bytes }: Arrival) {
+        if let Some(bytes) = too_long_bytes {
+            return self.too_long(input, bytes);
+        }
         self.charge = charge;
         self.input(input).await;
         drop(std::mem::take(&mut self.charge));
+    }
+
+    /// Counts and tells a message that was not kept. Who waits for its acknowledgement gets it, in its turn: else it
+    /// would come again and again, and nothing behind it.
+    fn too_long(&mut self, input: Input, bytes: u64) {
+        let Input::Frame { conn, at, frame } = input else { return };
+        self.heard(conn, at);
+        let is_first = !self.gate.is_overflowing();
+        self.gate.drop_too_long(at, bytes);
+        if let Frame::Publish { ack: Some(id), .. } = frame {
+            self.gate.settle_behind(Ack::Mqtt { conn, id });
+        }
+        self.task.stats.lock().drop_one(bytes, at.steady_ns);
+        self.tell_overflow(is_first);
+        self.acknowledge();
     }
 
     /// How long until a timer is due.
@@ -304,12 +324,12 @@ impl Source {
     async fn push(&mut self, push: Push) {
         let inbound = self.next_inbound;
         self.next_inbound += 1;
-        self.answers.insert(inbound, push.answer);
+        self.answers.insert(inbound, (push.answer, push.held));
         self.input(Input::Pushed { inbound, at: push.at, request: push.request }).await;
     }
 
     fn answer(&mut self, inbound: Inbound, answer: Answer) {
-        if let Some(waiting) = self.answers.remove(&inbound) {
+        if let Some((waiting, _)) = self.answers.remove(&inbound) {
             // A client that is gone is not told; its message counts all the same.
             let _ = waiting.send(answer);
         }
@@ -355,15 +375,7 @@ impl Source {
                 // A message that is too large is acknowledged all the same, and no sync follows it.
                 self.acknowledge();
             }
-            Outcome::Refused { ack: Ack::Http { inbound, .. }, why } => {
-                let answer = match why {
-                    Refusal::Busy { retry_after_s } => Answer::Busy { retry_after_s },
-                    Refusal::TooLarge => Answer::TooLarge,
-                };
-                self.task.stats.lock().refuse_one(at.steady_ns);
-                self.answer(inbound, answer);
-            }
-            Outcome::Refused { .. } => {}
+            Outcome::Refused { ack, why } => self.refuse(ack, why, at.steady_ns),
         }
     }
 
@@ -381,21 +393,6 @@ impl Source {
             duplicate_of: None,
             payload: record.payload,
             clear: record.clear,
-        }
-    }
-
-    /// Carries out the acknowledgements that have become due.
-    fn acknowledge(&mut self) {
-        let up_to = self.durable.borrow_and_update().up_to;
-        while let Some(ack) = self.gate.next_due(up_to) {
-            match ack {
-                Ack::Mqtt { conn, id } => {
-                    if let Some(handle) = self.conns.get(&conn) {
-                        handle.ack(id);
-                    }
-                }
-                Ack::Http { inbound, reply } => self.answer(inbound, Answer::Reply(reply)),
-            }
         }
     }
 

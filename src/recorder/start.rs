@@ -3,30 +3,34 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
-use rand::{RngExt, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::Recorder;
+use super::begin::{Begun, begin};
 use super::lineup::{self, Lineup, Rooms};
+use super::reached;
 use super::sealer::{self, Sealing};
+use super::stats::DamageStatus;
 use super::status::{Running, Sessions, Sources, StatusSource};
 use super::upkeep::{self, Calendar, Keeping, Plan, Upkeep};
+use super::waiting::Waiting;
 use super::webhook::{self, Doors, Room};
-use crate::archive::{self, Archive, ArchiveError, Lock, RecoverReport, SealingBytes};
-use crate::clock::{Clock, Now};
+use crate::archive::{Archive, ArchiveError, is_for_room};
+use crate::clock::Clock;
 use crate::config::memory::Shares;
 use crate::config::{Config, TlsFiles};
-use crate::disk::{Disk, RealDisk};
-use crate::journal::{self, JournalError, JournalOptions};
-use crate::message::{SessionHeader, SessionId, SourceHeader};
+use crate::disk::Disk;
+use crate::journal::JournalError;
+use crate::message::SourceHeader;
 use crate::secret::Secret;
+use crate::transport::dial::chain;
 use crate::transport::http_server::{self, ListenError, Places, ServerTls};
 use crate::transport::quota::{Quota, QuotaBytes};
 use crate::transport::tls::{self, TlsError};
@@ -46,6 +50,8 @@ pub struct StartOptions {
     pub inherited: Inherited,
     /// None: the system's. A test's own may be full, slow or read-only.
     pub disk: Option<Arc<dyn Disk>>,
+    /// Cancelled, a start that waits for room on the disk ends, with what it could not write.
+    pub give_up: CancellationToken,
 }
 
 /// Listeners that are open already and are served in place of the configured addresses.
@@ -99,7 +105,8 @@ pub enum RecordError {
 
 impl Recorder {
     /// Starts recording. Listeners are bound and files of the configuration read first; then the
-    /// archive is opened (or made) and locked, what a crash left is sealed, and the session begins.
+    /// archive is opened (or made) and locked, what a crash left is sealed, and the session begins. While the disk is full
+    /// or read-only, it listens and waits.
     pub async fn start(config: &Config, options: StartOptions) -> Result<Self, RecordError> {
         if config.sources.is_empty() {
             return Err(RecordError::NoSources);
@@ -130,28 +137,37 @@ impl Recorder {
 
         // From here on something is written.
         let shares = Shares::of(config.limits.memory, &config.sources);
-        let Opened { archive, lock, recovered, newest_us, before } =
-            open_archive(config, &shares, options.disk).await?;
-        let lock = Arc::new(lock);
         let headers: Vec<SourceHeader> = config.sources.iter().map(vendors::source_header).collect();
-        let started = clock.now();
-        let site = &config.archive.site;
-        let mut header = new_header(options.session.as_deref(), site, headers.clone(), started, before)?;
-        let begun = archive.clone();
-        let header = run_blocking(move || begun.begin_session(&mut header).map(|()| header)).await??;
-
-        let journal_options = JournalOptions {
-            dir: archive.layout().journal(),
-            sync_interval: config.archive.sync_interval,
-            part_max_bytes: config.archive.segment_max_bytes,
-            part_max_age: config.archive.segment_max_age,
-            queue_max_bytes: shares.queue,
-            min_free_disk: config.archive.min_free_disk,
+        let is_encrypted = config.webhooks.tls.is_some() || config.console.tls.is_some();
+        let places = Places::at_most(if is_encrypted { shares.places_with_tls() } else { shares.places });
+        let begin =
+            || begin(config, &shares, &headers, options.session.as_deref(), &clock, options.disk.clone());
+        let mut waiting: Option<Waiting> = None;
+        let begun = loop {
+            let error = match begin().await {
+                Err(error) if is_for_room(&error) => error,
+                // Somebody makes room.
+                Err(error @ RecordError::Archive(ArchiveError::Locked { .. })) if waiting.is_some() => error,
+                begun => break begun,
+            };
+            let waits = match &mut waiting {
+                Some(waits) => waits,
+                None => {
+                    tracing::error!("{}: the recording begins when there is room", chain(&error));
+                    let console = console.as_ref().map(|(bound, _)| bound);
+                    let answers = Waiting::answer(webhooks.as_ref(), console, &places);
+                    waiting.insert(answers.map_err(|source| RecordError::Thread { source })?)
+                }
+            };
+            if !waits.wait(&options.give_up).await {
+                break Err(error);
+            }
         };
-        let disk = Arc::clone(archive.disk());
-        let (mut journal, handle) =
-            journal::start(disk, clock.clone(), journal_options, header.clone(), started.steady_ns)
-                .map_err(|source| RecordError::Journal { source })?;
+        if let Some(waiting) = waiting {
+            waiting.end().await;
+        }
+        let Begun { archive, lock, recovered, newest_us, started, header, mut journal, handle } = begun?;
+        let lock = Arc::new(lock);
         let sealing = Arc::new(Sealing::new(clock.clone()));
         let parts = journal.closed_parts().ok_or(RecordError::SealerDied)?;
         let sealed = sealer::start(archive.clone(), Arc::clone(&lock), parts, Arc::clone(&sealing))
@@ -171,6 +187,7 @@ impl Recorder {
             sources: Mutex::new(Sources::new(&headers)),
             sessions: Mutex::new(Sessions::new(header, started.steady_ns)),
             keeping,
+            damage: DamageStatus::of(&recovered),
         });
         let looked_at = running.clone();
         let upkeep = upkeep::start(upkeep, lock, clock.clone(), move || looked_at.load())
@@ -187,11 +204,12 @@ impl Recorder {
         let started = Lineup::start(running.clone(), options.session, setups, doors.clone(), rooms, rng);
         let (requests, asked) = mpsc::channel(1);
         let end = CancellationToken::new();
+        tokio::spawn(reached::note(running.clone(), end.clone()));
         let lineup = tokio::spawn(started.run(config.archive.session_roll, asked, end.clone()));
 
         let mut recorder = Self {
             recovered,
-            places: Places::at_most(shares.places),
+            places,
             bodies: Room::of(shares.bodies),
             webhooks_at: None,
             console_at: None,
@@ -242,10 +260,16 @@ impl Recorder {
 pub(super) struct Bound {
     listener: TcpListener,
     at: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Arc<ServerConfig>>,
 }
 
 impl Bound {
+    /// A second listener on the same socket.
+    pub(super) fn another(&self) -> std::io::Result<TcpListener> {
+        let socket = std::os::fd::AsFd::as_fd(&self.listener).try_clone_to_owned()?;
+        TcpListener::from_std(socket.into())
+    }
+
     async fn new(
         listen: &str,
         inherited: Option<StdTcpListener>,
@@ -311,46 +335,11 @@ pub(super) fn server_tls(
     config.map(Some).map_err(|source| RecordError::Tls { of: of.to_owned(), source })
 }
 
-/// An archive that is ours, and as good as it gets.
-struct Opened {
-    archive: Archive,
-    lock: Lock,
-    recovered: RecoverReport,
-    /// When the newest of what it holds was received.
-    newest_us: Option<i64>,
-    /// The session that began last.
-    before: Option<SessionId>,
-}
-
-async fn open_archive(
-    config: &Config,
-    shares: &Shares,
-    disk: Option<Arc<dyn Disk>>,
-) -> Result<Opened, RecordError> {
-    let root: PathBuf = config.archive.path.clone();
-    let site = config.archive.site.clone();
-    let group_readable = config.archive.group_readable;
-    let disk = disk.unwrap_or_else(|| Arc::new(RealDisk { group_readable }));
-    let sealing = SealingBytes {
-        rows_waiting: shares.rows_waiting,
-        batches: shares.batches,
-        row_groups: shares.row_groups,
-    };
-    run_blocking(move || {
-        let archive = Archive::create_or_open_on(disk, &root, &site)?.sealing_within(sealing);
-        let lock = archive.lock()?;
-        let recovered = archive::recover(&archive)?;
-        let newest_us = archive.newest_received_us()?;
-        let before = archive.newest_session()?;
-        Ok(Opened { archive, lock, recovered, newest_us, before })
-    })
-    .await?
-}
-
-/// What the bodies under way to one source may take of what all may: a quarter, and two of the longest in any case.
+/// What the bodies under way to one source may take of what all may: a quarter, or two of the longest; but another
+/// source's longest has room beside them.
 fn bodies_of_source(config: &Config, bodies: usize) -> usize {
     let longest = usize::try_from(config.webhooks.max_body).unwrap_or(usize::MAX);
-    (bodies / 4).max(longest.saturating_mul(2)).min(bodies)
+    (bodies / 4).max(longest.saturating_mul(2)).min(bodies.saturating_sub(longest)).max(1)
 }
 
 /// Runs what waits for the disk where it holds up no connection.
@@ -359,34 +348,4 @@ pub async fn run_blocking<T: Send + 'static>(
 ) -> Result<T, RecordError> {
     let thread = |error: tokio::task::JoinError| RecordError::Thread { source: error.into() };
     tokio::task::spawn_blocking(work).await.map_err(thread)
-}
-
-/// A session that begins now, after all others. Without a name of the user's it is named after its start.
-pub fn new_header(
-    name: Option<&str>,
-    site: &str,
-    sources: Vec<SourceHeader>,
-    now: Now,
-    before: Option<SessionId>,
-) -> Result<SessionHeader, RecordError> {
-    let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(|source| RecordError::Random { source })?;
-    let name = match name {
-        Some(name) => name.to_owned(),
-        None => named_after(now.wall_us),
-    };
-    Ok(SessionHeader {
-        session_id: SessionId::after(before, now.wall_us, rng.random()),
-        name,
-        site: site.to_owned(),
-        started_at_us: now.wall_us,
-        sources,
-    })
-}
-
-/// `2026-11-22T014951Z`: sorts, and needs no quotes in a shell or a file name.
-fn named_after(wall_us: i64) -> String {
-    match chrono::DateTime::from_timestamp_micros(wall_us) {
-        Some(time) => time.format("%Y-%m-%dT%H%M%SZ").to_string(),
-        None => "session".to_owned(),
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::upkeep::UpkeepStatus;
+use crate::archive::RecoverReport;
 use crate::message::SessionId;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -137,8 +138,21 @@ pub struct SealStats {
     /// When the last one was, and since when the oldest that is not has been waiting, on the steady clock.
     pub last_sealed_ns: Option<u64>,
     pub waiting_since_ns: Option<u64>,
+    /// Messages that parts should have held and did not, because they were damaged while the recording went on.
+    pub lost: u64,
+    /// Parts that were not as they had been written, though nothing that was counted may be missing.
+    pub damaged_parts: u64,
+    /// Sidecars that could not be read, and were made anew.
+    pub set_aside: u64,
     /// Per source, in the configuration's order.
     pub decode_errors: Vec<u64>,
+}
+
+impl SealStats {
+    /// Whether the disk has changed what was written in this recording.
+    pub fn has_damage(&self) -> bool {
+        self.damaged_parts > 0 || self.set_aside > 0
+    }
 }
 
 /// A recording when it is over: `record --json`.
@@ -149,6 +163,11 @@ pub struct Summary {
     pub sources: Vec<SourceSummary>,
     pub segments: u64,
     pub bytes_stored: u64,
+    /// Messages that had been stored, and that damage to the journal took before they were sealed.
+    pub lost: u64,
+    /// Whether the disk has changed what was written meanwhile.
+    #[serde(skip)]
+    pub is_damaged: bool,
     /// Why parts were left in the journal, for `recover` or the next `record`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_error: Option<String>,
@@ -176,19 +195,26 @@ pub struct SourceSummary {
 }
 
 impl Summary {
-    /// Input that reached the recorder and was not stored, of all sources: exit code 3 if any.
+    /// Input that reached the recorder and was not stored, of all sources.
     pub fn dropped(&self) -> u64 {
         self.sources.iter().map(|source| source.dropped).sum()
     }
+
+    /// Whether something that reached the recorder is not in the archive, or damage was found: exit code 3.
+    pub fn has_loss(&self) -> bool {
+        self.dropped() > 0 || self.lost > 0 || self.is_damaged
+    }
 }
 
-/// A running recorder: `GET /api/v1/status`.
+/// A running recorder: `GET /api/v1/status`. But for the session's id and name all of it is about the process: counts
+/// are from its start on, over all its sessions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     pub session_id: SessionId,
     pub session: String,
     /// RFC 3339, of the first session of this recorder.
     pub started_at: String,
+    /// Since then.
     pub duration_ns: u64,
     pub archive: String,
     pub sources: Vec<SourceStatus>,
@@ -200,6 +226,9 @@ pub struct Status {
     pub rows_stored: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_error: Option<String>,
+    /// What was found damaged, at the start and while recording; none where all was well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<DamageStatus>,
     /// None where the configuration asks for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upkeep: Option<UpkeepStatus>,
@@ -207,6 +236,52 @@ pub struct Status {
     /// How long the disk lasts at the rate of the last ten seconds, down to `min_free_disk`; none
     /// while nothing comes.
     pub disk_left_days: Option<f64>,
+}
+
+/// What the recovery at a start, or sealing since, could not leave as it was. Neither looks into sealed segments: `verify`
+/// does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DamageStatus {
+    /// From the journal.
+    pub lost_messages: u64,
+    /// Files that cannot be read, kept as `*.damaged`.
+    pub set_aside: u64,
+    /// Manifests, sidecars, declarations and heads of journal parts that were lost or damaged, and are made anew.
+    pub made_anew: u64,
+    /// What is missing or cannot be read, and was left; and journal parts that were damaged while recording.
+    pub problems: u64,
+    /// All of it in a line, for people.
+    pub detail: String,
+}
+
+impl DamageStatus {
+    pub(super) fn of(recovered: &RecoverReport) -> Option<Self> {
+        let aside_of_rebuilt = recovered.rebuilt.iter().map(|one| one.set_aside.len()).sum::<usize>();
+        let aside_of_mended = recovered.mended.iter().filter(|one| one.set_aside.is_some()).count();
+        recovered.has_loss().then(|| Self {
+            lost_messages: recovered.lost_messages(),
+            set_aside: (recovered.set_aside.len() + aside_of_rebuilt + aside_of_mended) as u64,
+            made_anew: (recovered.rebuilt.len() + recovered.mended.len()) as u64,
+            problems: recovered.problems.len() as u64,
+            detail: recovered.loss(),
+        })
+    }
+
+    /// The same with what was found since; `found` is what the start did.
+    pub(super) fn since(found: Option<Self>, sealed: &SealStats) -> Option<Self> {
+        if !sealed.has_damage() {
+            return found;
+        }
+        let mut all = found.unwrap_or_default();
+        all.lost_messages += sealed.lost;
+        all.set_aside += sealed.set_aside;
+        all.problems += sealed.damaged_parts;
+        if !all.detail.is_empty() {
+            all.detail.push_str("; ");
+        }
+        all.detail += &format!("while recording: {} messages lost from the journal", sealed.lost);
+        Some(all)
+    }
 }
 
 /// One source's share of a [`Status`].
@@ -253,6 +328,10 @@ pub struct JournalStatus {
     pub waiting_messages: u64,
     /// For how long the oldest of these has been waiting.
     pub lag_ns: u64,
+    /// More than this is too long: two seconds beyond `sync_interval`.
+    pub lag_max_ns: u64,
+    /// Since a message got to the disk that had been waiting for longer than that.
+    pub late_ago_ns: Option<u64>,
     /// For how long the writer has been at its present write or sync.
     pub turn_ns: u64,
     pub queue_bytes: u64,

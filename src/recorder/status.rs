@@ -9,7 +9,8 @@ use super::health::{self, Risk};
 use super::latest::Latest;
 use super::sealer::Sealing;
 use super::stats::{
-    DurableStatus, JournalStatus, SealingStatus, SourceStats, SourceStatus, State, Status, Summary,
+    DamageStatus, DurableStatus, JournalStatus, SealingStatus, SourceStats, SourceStatus, State, Status,
+    Summary,
 };
 use super::upkeep::{Keeping, Load};
 use super::{rfc3339, summarise};
@@ -40,6 +41,8 @@ pub struct Running {
     pub sources: Mutex<Sources>,
     pub sessions: Mutex<Sessions>,
     pub keeping: Arc<Keeping>,
+    /// What the start found.
+    pub damage: Option<DamageStatus>,
 }
 
 /// The sessions of this recorder. Of those that are over only the ids: a header holds all declarations, and the recorder
@@ -272,6 +275,8 @@ impl StatusSource {
                 }),
                 waiting_messages: progress.waiting_messages,
                 lag_ns: progress.waiting_since_ns.map_or(0, ago_ns),
+                lag_max_ns: running.journal.lag_max_ns(),
+                late_ago_ns: progress.late_ns.map(ago_ns),
                 turn_ns: progress.at_work_since_ns.map_or(0, ago_ns),
                 failed: durable.error.is_some(),
                 queue_bytes: running.journal.queued_bytes() as u64,
@@ -279,9 +284,12 @@ impl StatusSource {
                 accepting: accepting && durable.error.is_none(),
                 error: match durable.error {
                     Some(error) => Some(error.to_string()),
-                    None => (!accepting).then(|| {
-                        let least = human_size(running.min_free_disk);
-                        format!("less than min_free_disk ({least}) is free: nothing is accepted")
+                    None => (!accepting).then(|| match durable.stuck {
+                        Some(why) => format!("{why}: nothing is accepted"),
+                        None => {
+                            let least = human_size(running.min_free_disk);
+                            format!("less than min_free_disk ({least}) is free: nothing is accepted")
+                        }
                     }),
                 },
             },
@@ -294,6 +302,7 @@ impl StatusSource {
             segments: sealed.segments,
             bytes_stored: sealed.bytes_stored,
             rows_stored: sealed.messages,
+            damage: DamageStatus::since(running.damage.clone(), &sealed),
             seal_error: sealed.last_error,
             upkeep: running.keeping.status(),
             disk_free_bytes: free,
@@ -319,6 +328,8 @@ impl StatusSource {
             sources: all.iter().map(source).collect(),
             segments: sealed.segments,
             bytes_stored: sealed.bytes_stored,
+            lost: sealed.lost,
+            is_damaged: sealed.has_damage(),
             seal_error: sealed.last_error,
             session_ids,
         }

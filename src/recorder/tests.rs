@@ -19,6 +19,7 @@ use crate::vendors::generic::config::{GenericConfig, GenericTransport};
 use crate::vendors::sensoro::config::SensoroConfig;
 use crate::vendors::{Source, TlsOptions, VendorConfig};
 
+mod damage;
 mod disk;
 mod numbers;
 mod options;
@@ -26,6 +27,7 @@ mod options;
 mod peer;
 mod reload;
 mod seeds;
+mod too_long;
 
 /// Guards a test that would otherwise hang for ever.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -194,7 +196,7 @@ async fn a_webhook_is_answered_once_it_is_durable_and_wrong_ones_are_told() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
     }
     let summary = stop(recorder).await;
-    assert_eq!(summary.sources.iter().map(|s| s.messages).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(summary.sources.iter().map(|s| (s.messages, s.refused)).collect::<Vec<_>>(), [(1, 1), (1, 0)]);
 
     let mut messages = stored(&root, "message");
     messages.sort();
@@ -286,6 +288,34 @@ async fn bodies_that_do_not_come_keep_nobody_out() {
         slow.push(stream);
     }
     assert!(post(&recorder, "POST /", &vec![b'x'; 1 << 20]).await.starts_with("HTTP/1.1 200"));
+    drop(slow);
+    stop(recorder).await;
+}
+
+/// The least memory that is allowed, and as long bodies as that allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bodies_of_one_source_keep_no_other_s_out() {
+    const LONGEST: usize = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let sources = vec![webhook("greedy", "/greedy"), webhook("other", "/other")];
+    let mut config = config(&dir.path().join("archive"), sources);
+    config.webhooks.max_body = LONGEST as u64;
+    config.limits.memory = crate::config::memory::LEAST_BYTES;
+    let recorder = start(&config).await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(recorder.webhooks_at().unwrap()).await.unwrap();
+        let head = format!("POST /greedy HTTP/1.1\r\nHost: x\r\nContent-Length: {LONGEST}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // All but the last byte, as far as it is read: what is refused is not.
+        let _ = stream.write_all(&vec![b'x'; LONGEST - 1]).await;
+        slow.push(stream);
+    }
+    until(&recorder, "the greedy one has all it may have", |status| status.sources[0].refused > 0).await;
+    for _ in 0..3 {
+        let answer = post(&recorder, "POST /other", &vec![b'x'; LONGEST]).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
     drop(slow);
     stop(recorder).await;
 }

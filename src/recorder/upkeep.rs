@@ -64,6 +64,9 @@ pub struct UpkeepStatus {
     pub pruned_messages: u64,
     pub pruned_bytes: u64,
     pub compacted_sessions: u64,
+    /// Why more is kept than `retain_max_bytes` allows; none where it fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub above_max: Option<String>,
     /// Sessions that upkeep passed over, for their errors, the last time.
     pub failed_sessions: u64,
     /// The first of these errors, or another.

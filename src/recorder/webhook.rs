@@ -28,8 +28,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use self::body::{Held, Refused};
-pub use self::body::{Patience, Room};
+use self::body::Refused;
+pub use self::body::{Held, Patience, Room, read_off};
 use super::stats::SourceStats;
 use crate::clock::{Clock, Now};
 use crate::message::{Headers, has_dot_segment};
@@ -39,8 +39,9 @@ use crate::vendors::{HttpReply, HttpRequest};
 /// Requests under way to one source. Each holds a body of up to `max_body`.
 pub const PUSHES_MAX: usize = 64;
 
-/// A disk that does not sync for so long is in trouble; the vendor may push again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A disk that does not sync for so long is in trouble; the vendor may push again. Less than the least patient of them
+/// waits for an answer, which is five seconds (SENSORO).
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A request on its way to its source, and where its answer is awaited.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct Push {
     pub at: Now,
     pub request: HttpRequest,
     pub answer: oneshot::Sender<Answer>,
+    /// What the body takes of the room for all, also once its sender is told to come again.
+    pub held: Held,
 }
 
 /// What becomes of a request.
@@ -150,28 +153,27 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
         let unread = webhooks.pass_on(&route, head, None).await;
         return webhooks.turn_away(body, unread).await;
     }
-    // Held until the answer: so long the body is in memory.
-    let (body, _held) = match webhooks.body(&route, &head.headers, body).await {
-        Ok(read) => read,
-        Err(refusal) => return closing(refusal),
-    };
-    webhooks.pass_on(&route, head, Some(body)).await
+    match webhooks.body(&route, &head.headers, body).await {
+        Ok(read) => webhooks.pass_on(&route, head, Some(read)).await,
+        Err(refusal) => closing(refusal),
+    }
 }
 
 impl Webhooks {
     /// Hands a request to its source and waits for the answer. Without a body, only to the one that has to refuse it.
-    async fn pass_on(&self, route: &Route, head: Parts, body: Option<Bytes>) -> Response {
+    async fn pass_on(&self, route: &Route, head: Parts, body: Option<(Bytes, Held)>) -> Response {
         let at = self.clock.now();
         let path_and_query = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         let is_whole = body.is_some();
+        let (body, held) = body.unwrap_or_default();
         let request = HttpRequest {
             method: head.method.as_str().to_owned(),
             path_and_query,
             headers: joined(&head.headers),
-            body: body.unwrap_or_default(),
+            body,
         };
         let (answer, answered) = oneshot::channel();
-        let push = Push { at, request, answer };
+        let push = Push { at, request, answer, held };
         let is_taken = if is_whole {
             self.doors.hand_in(route, head.uri.path(), push)
         } else {
@@ -183,8 +185,12 @@ impl Webhooks {
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
             Ok(Ok(answer)) => respond(answer),
-            // The source has stopped, or the disk is stuck: without durability there is no 200.
-            Ok(Err(_)) | Err(_) => respond(Answer::Busy { retry_after_s: 5 }),
+            // The source has stopped, or the disk is slow: without durability there is no 200. The message may be stored
+            // all the same; that it is sent again costs a duplicate.
+            Ok(Err(_)) | Err(_) => {
+                route.stats.lock().refuse_one(self.clock.now().steady_ns);
+                respond(Answer::Busy { retry_after_s: 5 })
+            }
         }
     }
 
@@ -195,11 +201,12 @@ impl Webhooks {
         } else {
             body::whole(body, max, (&self.room, &route.room), self.patience).await
         };
+        // Whatever the reason, it is not recorded, and whoever pushed it may not come again.
+        if read.is_err() {
+            route.stats.lock().refuse_one(self.clock.now().steady_ns);
+        }
         read.map_err(|refused| match refused {
-            Refused::NoRoom => {
-                route.stats.lock().refuse_one(self.clock.now().steady_ns);
-                respond(Answer::Busy { retry_after_s: 1 })
-            }
+            Refused::NoRoom => respond(Answer::Busy { retry_after_s: 1 }),
             Refused::TooLarge => {
                 let words = format!("the body is longer than {max} bytes (webhooks.max_body)");
                 (StatusCode::PAYLOAD_TOO_LARGE, words).into_response()
@@ -310,6 +317,29 @@ mod tests {
         for _ in 0..PUSHES_MAX {
             assert_eq!(answers.recv().await, Some(StatusCode::PAYLOAD_TOO_LARGE));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_push_that_is_given_up_keeps_its_room_as_long_as_its_body_waits() {
+        let (pushes, mut waiting) = mpsc::channel(PUSHES_MAX);
+        let stats = Arc::new(SourceStats::new("hook", "generic"));
+        let room = Room::of(1_000);
+        let route = Route { path: "/".to_owned(), header: None, room: Room::of(1 << 20), pushes, stats };
+        let doors = Doors::default();
+        doors.exchange(vec![route]);
+        let service = TowerToHyperService::new(router(doors, 1_000, room, Clock::System));
+        let pushed = async || {
+            let request = axum::http::Request::post("/").body(Body::from(vec![b'x'; 600])).unwrap();
+            let begun = tokio::time::Instant::now();
+            assert_eq!(service.call(request).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+            begun.elapsed()
+        };
+        assert_eq!(pushed().await, ANSWER_TIMEOUT);
+        assert_eq!(pushed().await, Duration::ZERO, "there is no room");
+        let push = waiting.recv().await.unwrap();
+        assert_eq!(push.request.body.len(), 600);
+        drop(push);
+        assert_eq!(pushed().await, ANSWER_TIMEOUT);
     }
 
     #[test]

@@ -179,6 +179,32 @@ enum Line {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Line {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+
+    /// Reads no more than `meter` has room for.
+    fn poll_metered(
+        &mut self,
+        meter: &Meter,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = ready!(meter.poll_room(cx))?.min(buf.remaining());
+        // A WebSocket's buffer has been written to before: nothing is zeroed here.
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+        let read = self.poll_read(cx, &mut part);
+        let bytes = part.filled().len();
+        buf.advance(bytes);
+        meter.read(bytes);
+        read
+    }
+}
+
 impl Stream {
     fn new(line: Line) -> Self {
         Self { line, write_error: None, meter: None }
@@ -187,28 +213,6 @@ impl Stream {
     /// Reads only what `meter` has room for.
     pub(super) fn metered(self, meter: Meter) -> Self {
         Self { meter: Some(meter), ..self }
-    }
-
-    fn poll_line(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.line {
-            Line::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Line::Tls(s) => Pin::new(s).poll_read(cx, buf),
-        }
-    }
-
-    fn poll_metered(
-        &mut self,
-        meter: &Meter,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let room = ready!(meter.poll_room(cx))?.min(buf.remaining());
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-        let read = self.poll_line(cx, &mut part);
-        let bytes = part.filled().len();
-        buf.advance(bytes);
-        meter.read(bytes);
-        read
     }
 
     /// `written`, or `instead` where that is an error: the reading will tell it.
@@ -227,9 +231,9 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let read = match this.meter.clone() {
-            Some(meter) => this.poll_metered(&meter, cx, buf),
-            None => this.poll_line(cx, buf),
+        let read = match &this.meter {
+            Some(meter) => this.line.poll_metered(meter, cx, buf),
+            None => this.line.poll_read(cx, buf),
         };
         // The system tells a broken line once, be it to a write: the reading would seem to end in order.
         let is_end = matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before;

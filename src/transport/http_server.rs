@@ -8,6 +8,8 @@
 //! request's extensions, keeps a [`Life::hold`] for as long as it runs and ends when
 //! [`Life::stopped`] says so. The peer's address is there too, as [`ConnectInfo`].
 
+mod addressed;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -31,7 +33,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::dial;
 use super::misbehave::{Conduct, Misbehaviour, Wire};
 pub use super::places::Places;
-use super::places::{Heard, Place, Stage};
+use super::places::{Heard, Place, Share, Stage};
 
 /// A TLS handshake on a bad line takes two or three seconds; beyond this nobody is there.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -211,11 +213,7 @@ async fn serve_until(
             tracing::debug!("{peer}: too many connections from this address");
             continue;
         };
-        let place = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            place = share.place() => Arc::new(place),
-        };
+        let Some(place) = seat(share, &stop).await.map(Arc::new) else { break };
         if let Err(error) = dial::notice_the_end(&stream)
             .and_then(|()| if is_strict { dial::expect_to_be_read(&stream) } else { Ok(()) })
         {
@@ -241,6 +239,16 @@ async fn serve_until(
     if tokio::time::timeout(STOP_GRACE, tasks.wait()).await.is_err() {
         tracing::debug!("{} connections were still open and are dropped", tasks.len());
         abort.cancel();
+    }
+}
+
+/// A place for a connection that was accepted, or none if there is none before the stop. A free one it has even then:
+/// a stop between accepting and here would drop a request that its sender may not send again.
+async fn seat(share: Share, stop: &CancellationToken) -> Option<Place> {
+    tokio::select! {
+        biased;
+        place = share.place() => Some(place),
+        () = stop.cancelled() => None,
     }
 }
 
@@ -307,9 +315,13 @@ impl Connection {
                 request.extensions_mut().insert(Arc::clone(conduct));
             }
             place.set(Stage::Busy);
-            let (place, answering) = (Arc::clone(&place), router.call(request));
+            let answering = addressed::settle(&mut request).map(|()| router.call(request));
+            let place = Arc::clone(&place);
             async move {
-                let answer = answering.await;
+                let answer = match answering {
+                    Ok(answering) => answering.await,
+                    Err(why) => Ok(addressed::refused(why)),
+                };
                 let is_upgraded =
                     answer.as_ref().is_ok_and(|a| a.status() == StatusCode::SWITCHING_PROTOCOLS);
                 place.set(if is_upgraded { Stage::Settled } else { Stage::Answered });

@@ -15,6 +15,7 @@ pub mod http_server;
 pub mod intake;
 pub mod misbehave;
 pub mod mqtt_client;
+pub mod mqtt_over_websocket;
 pub mod mqtt_publisher;
 pub mod mqtt_server;
 pub(crate) mod places;

@@ -8,28 +8,35 @@
 //! QoS 2. Should a broker deliver the same packet identifier again before that, only the latest
 //! delivery is acknowledged, once.
 
+mod line;
+mod pieces;
+mod sieve;
+
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
+use futures_util::FutureExt as _;
 use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck,
     MqttOptions, NetworkOptions, Packet, PubAck, PubRec, Publish, QoS, StateError, SubAck, SubscribeFilter,
     SubscribeReasonCode, Transport,
 };
+use tokio::io::{join, split};
 use tokio::sync::Notify;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::http::header::{HOST, HeaderValue};
-use url::Url;
 
-use super::dial::{DialError, Target, chain, dial};
+use self::line::NotOpened;
+use self::sieve::{PACKET_BYTES_MAX, Payload, Payloads, Sieve};
+use super::dial::chain;
 use super::intake::{Gone, Intake};
-use super::quota::Meter;
+use super::quota::{Meter, Quota};
 use super::{Command, ConnHandle, ConnTask};
 use crate::clock::Clock;
 use crate::vendors::{AckId, CloseCause, Closed, Conn, Frame, Input, MqttDial};
@@ -43,13 +50,13 @@ const CONNECT_TIMEOUT_S: u64 = 25;
 /// Acknowledgements that the client has not sent yet; more of them wait in the command queue.
 const REQUESTS_MAX: usize = 1_024;
 
-/// How long a DISCONNECT may take, with what comes before it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a DISCONNECT may take, with what comes before it. Longer in tests, which a slow machine is not to fail.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 3 });
 
 /// MQTT's end is not answered, so that what is under way can only be waited for: until nothing has
 /// come for so long, or as long as this at the most on a stream that never pauses.
 const QUIET: Duration = Duration::from_millis(50);
-const QUIET_TIMEOUT: Duration = Duration::from_secs(1);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 1 });
 
 /// Opens an MQTT connection in a task of its own and subscribes, also where the broker still has the
 /// session (that is harmless, and a filter may be new). Its inputs go to `intake`, the last of them
@@ -66,9 +73,8 @@ pub fn spawn(
 
 async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: Clock) {
     let close = task.close.clone();
-    let meter = task.intake.quota().meter();
-    let message_bytes_max = task.intake.quota().message_bytes_max();
-    let options = match options(&dial, tls, message_bytes_max, &meter) {
+    let (payloads, meter) = (Payloads::default(), task.intake.quota().meter());
+    let options = match options(&dial, tls, task.intake.quota(), &payloads, &meter) {
         Ok(options) => options,
         Err(detail) => return task.closed(CloseCause::Unreachable, detail).await,
     };
@@ -102,7 +108,8 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
     let filters = dial.subscriptions.iter().map(|(filter, _)| filter.clone()).collect();
     let heard = Notify::new();
     let intake = task.intake.clone();
-    let reader = Reader { conn: task.conn, clock, intake, meter, owed: &owed, heard: &heard, filters };
+    let (conn, owed, heard) = (task.conn, &owed, &heard);
+    let reader = Reader { conn, clock, intake, payloads, meter, owed, heard, filters };
     let why = {
         let reading = reader.read(&mut events);
         tokio::pin!(reading);
@@ -110,16 +117,16 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
             ended = reading.as_mut() => ended,
             // Polled beside the reading, never within it: a full request queue needs the event loop to
             // be drained, and the event loop is not to wait for that.
-            () = acknowledge(&client, &mut task, &owed) => Ok(broken("the client takes no more requests")),
+            () = acknowledge(&client, &mut task, owed) => Ok(broken("the client takes no more requests")),
             () = close.cancelled() => {
                 let goodbye = async {
                     // The library sends a DISCONNECT before it reads what lies in the socket, and
                     // what is read meanwhile is to be acknowledged, or it will be delivered again.
                     tokio::select! {
-                        _ = tokio::time::timeout(QUIET_TIMEOUT, quiet(&heard)) => {}
-                        () = acknowledge(&client, &mut task, &owed) => {}
+                        _ = tokio::time::timeout(QUIET_TIMEOUT, quiet(heard)) => {}
+                        () = acknowledge(&client, &mut task, owed) => {}
                     }
-                    send_what_is_queued(&client, &mut task, &owed).await;
+                    send_what_is_queued(&client, &mut task, owed).await;
                     let _ = client.disconnect_with_timeout(CLOSE_TIMEOUT).await;
                     std::future::pending::<()>().await;
                 };
@@ -144,28 +151,22 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
 fn options(
     dial_to: &MqttDial,
     tls: Arc<ClientConfig>,
-    message_bytes_max: usize,
+    quota: &Quota,
+    payloads: &Payloads,
     meter: &Meter,
 ) -> Result<MqttOptions, String> {
-    let url = Url::parse(&dial_to.url).map_err(|e| format!("not a usable address: {e}"))?;
-    let target =
-        Target::of(&url, &[("mqtt", 1883), ("tcp", 1883), ("ws", 80)], &[("mqtts", 8883), ("wss", 443)])
-            .map_err(|e| e.to_string())?;
-    let mut options = if matches!(url.scheme(), "ws" | "wss") {
-        over_websocket(&dial_to.client_id, &url, &target)?
-    } else {
-        let broker = Broker::tcp(target.host.clone(), target.port);
-        let mut options = MqttOptions::new(dial_to.client_id.clone(), broker);
-        options.set_transport(Transport::Tcp);
-        options
-    };
-    // TLS, too, is made here and not in the library.
-    let meter = meter.clone();
+    let line = line::Line::of(&dial_to.url, tls)?;
+    let broker = Broker::tcp(line.target().host.clone(), line.target().port);
+    let mut options = MqttOptions::new(dial_to.client_id.clone(), broker);
+    options.set_transport(Transport::Tcp);
+    // TLS and WebSocket, too, are made here and not in the library.
+    let (payloads, meter, bytes_max) = (payloads.clone(), meter.clone(), quota.message_bytes_max());
     options.set_socket_connector(move |_address, _network| {
-        let (target, tls, meter) = (target.clone(), Arc::clone(&tls), meter.clone());
+        let (line, payloads, meter) = (line.clone(), payloads.clone(), meter.clone());
         async move {
-            let dialled = dial(&target, &tls).await;
-            dialled.map(|stream| stream.metered(meter)).map_err(std::io::Error::other)
+            let stream = line.connect().await?;
+            let (read, write) = split(stream);
+            Ok(join(Sieve::new(read, meter, payloads, bytes_max), write))
         }
     });
     options
@@ -174,7 +175,7 @@ fn options(
     options
         .set_keep_alive(dial_to.keep_alive_s)
         .set_ack_mode(AckMode::Manual)
-        .set_max_packet_size(message_bytes_max, OUTGOING_BYTES_MAX);
+        .set_max_packet_size(PACKET_BYTES_MAX, OUTGOING_BYTES_MAX);
     match (&dial_to.username, &dial_to.password) {
         (Some(user), Some(password)) => {
             options.set_credentials(user.clone(), password.clone().into_bytes());
@@ -188,28 +189,6 @@ fn options(
         }
         (None, None) => {}
     }
-    Ok(options)
-}
-
-fn over_websocket(client_id: &str, url: &Url, target: &Target) -> Result<MqttOptions, String> {
-    let unusable = || "not a usable address: a WebSocket URL is expected".to_owned();
-    // The library is to see plain WebSocket, since the stream below it is encrypted already; a server
-    // is to see the host that the user wrote.
-    let authority = match url.port() {
-        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-        None => url.host_str().unwrap_or_default().to_owned(),
-    };
-    let host = HeaderValue::try_from(authority).map_err(|_| unusable())?;
-    let mut plain = url.clone();
-    plain.set_scheme("ws").map_err(|()| unusable())?;
-    plain.set_port(Some(target.port)).map_err(|()| unusable())?;
-    let broker = Broker::websocket(plain.as_str()).map_err(|_| unusable())?;
-    let mut options = MqttOptions::new(client_id, broker);
-    options.set_transport(Transport::Ws);
-    options.set_request_modifier(move |mut request| {
-        request.headers_mut().insert(HOST, host.clone());
-        std::future::ready(request)
-    });
     Ok(options)
 }
 
@@ -269,6 +248,7 @@ struct Reader<'a> {
     conn: Conn,
     clock: Clock,
     intake: Intake,
+    payloads: Payloads,
     meter: Meter,
     owed: &'a Owed,
     /// Notified of each event.
@@ -282,15 +262,14 @@ impl Reader<'_> {
         loop {
             match events.poll().await {
                 Ok(event) => {
-                    let rest = !events.state.events.is_empty();
-                    if let Some(why) = self.hand_over(event, rest).await? {
+                    if let Some(why) = self.hand_over(event).await? {
                         return Ok(why);
                     }
                 }
                 Err(error) => {
                     // The library reads in batches, and an error at the end of one overtakes the packets before it.
                     while let Some(event) = events.state.events.pop_front() {
-                        if let Some(why) = self.hand_over(event, true).await? {
+                        if let Some(why) = self.hand_over(event).await? {
                             return Ok(why);
                         }
                     }
@@ -300,25 +279,43 @@ impl Reader<'_> {
         }
     }
 
-    /// Passes one event on; answers with why the connection must end, if it must.
-    /// `rest`: others have been read with it.
-    async fn hand_over(&self, event: Event, rest: bool) -> Result<Option<Closed>, Gone> {
+    /// Passes one event on; answers with why the connection must end, if it must. Nothing is read until there is room.
+    async fn hand_over(&self, event: Event) -> Result<Option<Closed>, Gone> {
+        self.meter.meanwhile(self.pass_on(event)).await
+    }
+
+    async fn pass_on(&self, event: Event) -> Result<Option<Closed>, Gone> {
         let at = self.clock.now();
         self.heard.notify_one();
         match event {
-            Event::Incoming(Packet::Publish(publish)) => {
+            Event::Incoming(Packet::Publish(mut publish)) => {
+                let Some((payload, charge)) = self.payloads.take(&publish.payload) else {
+                    return Ok(Some(broken("a message without its payload")));
+                };
+                let too_long_bytes = match payload {
+                    Payload::Whole(payload) => {
+                        publish.payload = payload;
+                        None
+                    }
+                    Payload::TooLong(bytes) => {
+                        publish.payload = Bytes::new();
+                        Some(bytes)
+                    }
+                };
                 let Some(frame) = self.frame(publish) else {
                     return Ok(Some(broken("a topic that is not UTF-8")));
                 };
                 let input = Input::Frame { conn: self.conn, at, frame };
-                self.intake.deliver_metered(input, &self.meter, rest).await?;
+                match too_long_bytes {
+                    Some(bytes) => self.intake.deliver_too_long(input, bytes).await?,
+                    None => self.intake.deliver_charged(input, charge).await?,
+                }
             }
             Event::Incoming(Packet::SubAck(answer)) => {
                 let granted = self.granted(&answer);
                 self.intake.deliver(Input::Subscribed { conn: self.conn, granted }).await?;
             }
-            Event::Incoming(_) => drop(self.meter.finished(0, rest)),
-            Event::Outgoing(_) => {}
+            Event::Incoming(_) | Event::Outgoing(_) => {}
         }
         Ok(None)
     }
@@ -344,7 +341,15 @@ impl Reader<'_> {
 
 /// Resolves when nothing has been heard for a while.
 async fn quiet(heard: &Notify) {
-    while tokio::time::timeout(QUIET, heard.notified()).await.is_ok() {}
+    loop {
+        if tokio::time::timeout(QUIET, heard.notified()).await.is_err() {
+            // Who had no time itself has heard nothing. After this the reading has had its turn.
+            tokio::task::yield_now().await;
+            if heard.notified().now_or_never().is_none() {
+                return;
+            }
+        }
+    }
 }
 
 /// Carries out acknowledgements; returns only when the client takes none any more.
@@ -384,16 +389,15 @@ fn broken(detail: &str) -> Closed {
 fn not_opened(error: &ConnectionError) -> Closed {
     let (cause, detail) = match error {
         ConnectionError::ConnectionRefused(code) => refused(*code),
-        ConnectionError::Websocket(WebSocketError::Http(answer)) => {
-            let status = answer.status();
-            (CloseCause::HttpStatus(status.as_u16()), format!("the upgrade was answered with {status}"))
-        }
         ConnectionError::NetworkTimeout => (CloseCause::Unreachable, "no CONNACK in time".to_owned()),
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
             (CloseCause::Unreachable, "closed by the broker in place of a CONNACK".to_owned())
         }
         // Ours, passed through the library as it is.
-        ConnectionError::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref::<DialError>()) {
+        ConnectionError::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref::<NotOpened>()) {
+            Some(NotOpened::Http(status)) => {
+                (CloseCause::HttpStatus(*status), format!("the upgrade was answered with {status}"))
+            }
             Some(error) => (CloseCause::Unreachable, chain(error)),
             None => (CloseCause::Unreachable, chain(error)),
         },
@@ -443,12 +447,11 @@ fn line_ended(error: &std::io::Error) -> (CloseCause, String) {
         Some(_) => false,
         None => error.kind() == ErrorKind::UnexpectedEof,
     };
+    if cause.is_some_and(|cause| cause.is::<sieve::EndedWithin>()) {
+        return (CloseCause::ByPeer(None), "closed by the broker in the middle of a packet".to_owned());
+    }
     if is_dropped {
         return (CloseCause::ByPeer(None), "closed by the broker".to_owned());
-    }
-    // What the framing of `tokio-util` says of an end within a packet, with no kind to tell it by.
-    if cause.is_some_and(|cause| cause.to_string() == "bytes remaining on stream") {
-        return (CloseCause::ByPeer(None), "closed by the broker in the middle of a packet".to_owned());
     }
     (CloseCause::Broken, chain(error))
 }

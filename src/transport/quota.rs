@@ -8,7 +8,8 @@
 //! | a message that the journal has no room for, and that will be acknowledged | `held`, shared |
 //!
 //! So many connections may each be in the middle of a large message, and however they take turns one of them comes to
-//! its end: it needs no more than [`QuotaBytes::message`], which is kept for it. It has [`LAST_TIMEOUT`] for that.
+//! its end: it needs no more than [`QuotaBytes::message`], which is kept for it. It has [`patience`] for that, without
+//! the time in which nothing of it is read.
 
 use std::fmt;
 use std::future::Future;
@@ -30,8 +31,12 @@ const STEP_BYTES: usize = 32 << 10;
 /// Frames up to this size are bounded by their number alone.
 const SMALL_BYTES: usize = 1 << 10;
 
-/// How long whoever goes on without a share may take: meanwhile no other large message does.
-const LAST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long somebody whom others wait for may take before anything comes, and ...
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// ... for how many bytes a second more. A limit on the whole alone cuts a slow line in each attempt, one on the pause
+/// between two pieces alone lets a byte now and then keep others out for days.
+const SLOWEST_BYTES_PER_S: usize = 4 << 10;
 
 /// What a message takes on the wire beside its payload: topic, heads of packets, frames and fragments.
 const AROUND_BYTES: usize = 256 << 10;
@@ -137,12 +142,17 @@ impl Quota {
     }
 }
 
+/// How long `bytes` may take to come where others wait for them.
+pub fn patience(bytes: usize) -> Duration {
+    PATIENCE + Duration::from_secs((bytes / SLOWEST_BYTES_PER_S) as u64)
+}
+
 fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Charge {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 }
@@ -160,10 +170,15 @@ struct Metered {
     unfinished: usize,
     charge: Charge,
     waiting: Option<Pin<Box<dyn Future<Output = Charge> + Send>>>,
-    /// Nothing was handed over since so much had been read that nothing more was.
-    is_full: bool,
-    /// Until when the message has to be whole, for whoever goes on without a share.
-    until: Option<Pin<Box<Sleep>>>,
+    /// For whoever goes on without a share.
+    last_since: Option<Last>,
+}
+
+struct Last {
+    began: Instant,
+    /// What had been read then.
+    unfinished: usize,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Meter {
@@ -171,25 +186,22 @@ impl Meter {
         self.metered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message of `bytes` has been handed over; `rest` says whether there may be others behind it that have been read
-    /// with it. What it was charged with.
-    pub(super) fn finished(&self, bytes: usize, rest: bool) -> Charge {
+    /// A message has come to its end, and is handed over with what it was charged with.
+    pub(super) fn finished(&self) -> Charge {
         let mut metered = self.lock();
-        metered.is_full = false;
-        if !rest {
-            metered.unfinished = 0;
-            metered.until = None;
-            return std::mem::take(&mut metered.charge);
+        metered.unfinished = 0;
+        metered.last_since = None;
+        std::mem::take(&mut metered.charge)
+    }
+
+    /// Waits for `held_up`, while which nothing is read: whoever sends is not to be told that it was too slow then.
+    pub(super) async fn meanwhile<T>(&self, held_up: impl Future<Output = T>) -> T {
+        let since = self.lock().last_since.is_some().then(Instant::now);
+        let done = held_up.await;
+        if let (Some(since), Some(last)) = (since, &mut self.lock().last_since) {
+            last.began += since.elapsed();
         }
-        metered.unfinished = metered.unfinished.saturating_sub(bytes);
-        if metered.unfinished <= OWN_BYTES {
-            // What is behind it needs no share: a line that is silent from now on keeps none from others.
-            metered.until = None;
-            return std::mem::take(&mut metered.charge);
-        }
-        let share = bytes.min(metered.charge.bytes());
-        let part = metered.charge.bytes.as_mut().and_then(|charge| charge.split(share));
-        Charge { bytes: part, ..Charge::default() }
+        done
     }
 
     /// How many bytes may be read now.
@@ -197,19 +209,19 @@ impl Meter {
         let mut metered = self.lock();
         let metered = &mut *metered;
         if metered.unfinished > self.quota.bytes.message.saturating_add(AROUND_BYTES) {
-            // Several messages, perhaps, that a library reads in one go: what it has it will hand over now.
-            if !std::mem::replace(&mut metered.is_full, true) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
             let words = format!("a message of more than {} bytes", self.quota.bytes.message);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)));
         }
-        if let Some(until) = &mut metered.until
-            && until.as_mut().poll(context).is_ready()
-        {
-            let words = format!("a message stood still for {} s", LAST_TIMEOUT.as_secs());
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)));
+        if let Some(last) = &mut metered.last_since {
+            // Less than then, where what was read of a ping has been taken off since.
+            let until = last.began + patience(metered.unfinished.saturating_sub(last.unfinished));
+            if last.timer.deadline() != until {
+                last.timer.as_mut().reset(until);
+            }
+            if last.timer.as_mut().poll(context).is_ready() {
+                let words = format!("a message came too slowly: more than {PATIENCE:?} and 1 s per 4 KiB");
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)));
+            }
         }
         let covered = OWN_BYTES + metered.charge.bytes();
         if metered.charge.last.is_none() && metered.unfinished >= covered {
@@ -221,10 +233,11 @@ impl Meter {
             }
             if last.is_some() {
                 metered.charge.last = last;
-                let mut until = Box::pin(sleep_until(Instant::now() + LAST_TIMEOUT));
+                let began = Instant::now();
+                let mut timer = Box::pin(sleep_until(began + PATIENCE));
                 // For the waker; it is not due.
-                let _ = until.as_mut().poll(context);
-                metered.until = Some(until);
+                let _ = timer.as_mut().poll(context);
+                metered.last_since = Some(Last { began, unfinished: metered.unfinished, timer });
             }
         }
         Poll::Ready(Ok(STEP_BYTES))
@@ -296,22 +309,10 @@ mod tests {
         assert!(beyond <= 128 << 10, "{read:?}");
         for _ in 0..8 {
             let whole = meters.iter().find(|meter| read_up_to(meter, 512 << 10) >= 512 << 10);
-            drop(whole.expect("one comes to its end").finished(512 << 10, false));
+            drop(whole.expect("one comes to its end").finished());
         }
         drop(meters);
         assert_eq!((quota.large.available_permits(), quota.last.available_permits()), (128 << 10, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_behind_a_large_message_keeps_no_share_of_it() {
-        let quota = quota();
-        let meter = quota.meter();
-        assert_eq!(read_up_to(&meter, 512 << 10), 512 << 10);
-        assert_eq!(quota.last.available_permits(), 0);
-        drop(meter.finished(500 << 10, true));
-        assert_eq!((quota.large.available_permits(), quota.last.available_permits()), (128 << 10, 1));
-        tokio::time::advance(2 * LAST_TIMEOUT).await;
-        assert_eq!(read_up_to(&meter, STEP_BYTES), STEP_BYTES, "nobody waits for it");
     }
 
     #[tokio::test(start_paused = true)]
@@ -325,48 +326,65 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_nothing_is_read_is_nobodys_delay() {
+        let meter = quota().meter();
+        assert!(read_up_to(&meter, 300 << 10) >= 300 << 10, "it has the last place");
+        let held_up = tokio::time::sleep(10 * PATIENCE);
+        meter.meanwhile(held_up).await;
+        tokio::time::advance(PATIENCE - Duration::from_secs(1)).await;
+        assert!(poll_fn(|context| meter.poll_room(context)).await.is_ok());
+        tokio::time::advance(patience(300 << 10)).await;
+        let error = poll_fn(|context| meter.poll_room(context)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_stands_still_in_the_way_of_all_is_ended() {
         let quota = quota();
         let (first, second) = (quota.meter(), quota.meter());
-        assert!(read_up_to(&first, 300 << 10) >= 300 << 10, "it has the last place");
+        let read = read_up_to(&first, 300 << 10);
+        assert!(read >= 300 << 10, "it has the last place");
         assert_eq!(read_up_to(&second, 300 << 10), OWN_BYTES);
         let began = Instant::now();
+        // 4 KiB a second, for as long as that takes.
+        for _ in 0..40 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(poll_fn(|context| first.poll_room(context)).await.is_ok());
+            first.read(SLOWEST_BYTES_PER_S);
+        }
         let error = poll_fn(|context| match first.poll_room(context) {
             Poll::Ready(Ok(_)) => Poll::Pending,
             other => other,
         });
         assert_eq!(error.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(began.elapsed(), LAST_TIMEOUT);
+        let beyond_shares = read - OWN_BYTES - (128 << 10) + 40 * SLOWEST_BYTES_PER_S;
+        assert_eq!(began.elapsed(), patience(beyond_shares));
         drop(first);
         assert!(read_up_to(&second, 300 << 10) >= 300 << 10);
         assert!(read_up_to(&second, 2 << 20) < 1 << 20, "longer than a message may be");
     }
 
-    #[tokio::test]
-    async fn of_messages_that_are_read_together_no_more_is_read_than_one_may_have() {
+    #[tokio::test(start_paused = true)]
+    async fn of_a_ping_within_a_message_that_was_read_in_two_pieces_the_first_is_forgotten_too() {
         let meter = quota().meter();
-        for _ in 0..20 {
-            let read = read_up_to(&meter, 8 << 20);
-            assert!(read <= (1 << 20) + AROUND_BYTES + STEP_BYTES, "{read}");
-            drop(meter.finished(100 << 10, true));
-        }
         let mut context = Context::from_waker(std::task::Waker::noop());
-        while let Poll::Ready(Ok(room)) = meter.poll_room(&mut context) {
-            meter.read(room);
+        // All shares are used up, and what was read last is half of a ping.
+        assert_eq!(read_up_to(&meter, 192 << 10), 192 << 10);
+        assert!(meter.poll_room(&mut context).is_ready(), "goes on without one");
+        meter.read(60);
+        meter.beside(120);
+        for _ in 0..2 {
+            assert!(matches!(meter.poll_room(&mut context), Poll::Ready(Ok(_))));
         }
-        assert!(matches!(meter.poll_room(&mut context), Poll::Ready(Err(_))), "none comes to its end");
     }
 
-    #[tokio::test]
-    async fn what_is_read_with_others_gives_back_its_own_share() {
-        let quota = quota();
-        let meter = quota.meter();
-        let read = read_up_to(&meter, 128 << 10);
-        let first = meter.finished(16 << 10, true);
-        assert_eq!((first.bytes(), quota.large.available_permits()), (16 << 10, (192 << 10) - read));
-        let rest = meter.finished(1 << 10, false);
-        assert_eq!(rest.bytes(), (128 << 10) - ((192 << 10) - read) - (16 << 10));
-        drop((first, rest));
-        assert_eq!(quota.large.available_permits(), 128 << 10);
+    #[tokio::test(start_paused = true)]
+    async fn the_next_message_has_its_time_of_its_own() {
+        let meter = quota().meter();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(read_up_to(&meter, 300 << 10) >= 300 << 10, "the last place");
+        drop(meter.finished());
+        tokio::time::advance(patience(1 << 20)).await;
+        assert!(matches!(meter.poll_room(&mut context), Poll::Ready(Ok(_))));
     }
 }

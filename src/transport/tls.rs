@@ -201,3 +201,68 @@ impl ServerCertVerifier for AcceptAny {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::{ClientConnection, Stream};
+
+    use super::*;
+
+    /// As `[limits] memory` is split.
+    const TLS_PLACE_BYTES: i64 = 48 << 10;
+
+    /// A connection over which all but the end of the longest record has come.
+    fn most_of_a_record(at: std::net::SocketAddr, config: Arc<ClientConfig>) -> std::net::TcpStream {
+        let mut tcp = std::net::TcpStream::connect(at).unwrap();
+        let mut tls = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+        Stream::new(&mut tls, &mut tcp).flush().unwrap();
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(&mut tcp).unwrap();
+        }
+        tls.writer().write_all(&[b'x'; 16 << 10]).unwrap();
+        let mut record = Vec::new();
+        tls.write_tls(&mut record).unwrap();
+        tcp.write_all(&record[..record.len() - 1]).unwrap();
+        tcp
+    }
+
+    #[test]
+    fn an_encrypted_connection_takes_no_more_than_its_place_has() {
+        const NUMBER: usize = 20;
+        let dir = tempfile::tempdir().unwrap();
+        let server = self_signed(dir.path(), &["localhost".to_owned()]).unwrap();
+        let config = client_config(&Trust::Anybody).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let at = listener.local_addr().unwrap();
+        let clients = std::thread::spawn(move || {
+            (0..NUMBER).map(|_| most_of_a_record(at, Arc::clone(&config))).collect::<Vec<_>>()
+        });
+        let mut held = Vec::with_capacity(NUMBER);
+        let acceptor = TlsAcceptor::from(server.config);
+        let counted = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                for _ in 0..NUMBER {
+                    let (tcp, _) = listener.accept().await.unwrap();
+                    let mut stream = acceptor.accept(tcp).await.unwrap();
+                    // Until all that was sent has been read, and no byte of it can be given out.
+                    let mut byte = [0];
+                    let read =
+                        tokio::time::timeout(std::time::Duration::from_millis(50), stream.read(&mut byte));
+                    assert!(read.await.is_err());
+                    held.push(stream);
+                }
+            });
+        });
+        let each = counted.bytes_current / NUMBER as i64;
+        eprintln!("{each} bytes each, at most {} at a time", counted.bytes_max);
+        assert!(each <= TLS_PLACE_BYTES, "{each}");
+        drop((held, clients.join().unwrap()));
+    }
+}

@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytestring::ByteString;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncReadExt;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
@@ -41,6 +42,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a peer may take to answer our close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The end of a connection on which such a message comes: its rest is not read.
+const TOO_LONG: &str = "a message that is longer than one may be, see [limits] memory";
+
 /// Opens a WebSocket in a task of its own. Its inputs go to `intake`, the last of them being
 /// [`Input::Closed`].
 pub fn spawn(
@@ -68,7 +72,7 @@ async fn run(mut task: ConnTask, dial: WebSocketDial, tls: Arc<ClientConfig>, cl
         return;
     }
     let (mut sink, mut frames) = stream.split();
-    let reader = Reader { conn: task.conn, clock, intake: task.intake.clone(), meter };
+    let reader = Reader { conn: task.conn, clock, intake: task.intake.clone(), meter: meter.clone() };
     let why = {
         let reading = reader.read(&mut frames);
         tokio::pin!(reading);
@@ -77,7 +81,7 @@ async fn run(mut task: ConnTask, dial: WebSocketDial, tls: Arc<ClientConfig>, cl
             failed = write(&mut sink, &mut task) => Ok(failed),
             () = close.cancelled() => {
                 write_what_is_queued(&mut sink, &mut task).await;
-                say_goodbye(&mut sink).await;
+                say_goodbye(&mut sink, CloseCode::Normal).await;
                 // What is under way still counts: it is read until the peer has closed too.
                 match tokio::time::timeout(CLOSE_TIMEOUT, reading).await {
                     Ok(Err(Gone)) => Err(Gone),
@@ -87,6 +91,13 @@ async fn run(mut task: ConnTask, dial: WebSocketDial, tls: Arc<ClientConfig>, cl
         }
     };
     if let Ok(why) = why {
+        if why.detail == TOO_LONG {
+            say_goodbye(&mut sink, CloseCode::Size).await;
+            if let Ok(socket) = sink.reunite(frames) {
+                // An end with bytes unread would take the goodbye with it.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, read_off(socket, &meter)).await;
+            }
+        }
         task.closed(why.cause, why.detail).await;
     }
 }
@@ -174,12 +185,20 @@ impl Reader {
                     continue;
                 }
                 Some(Ok(Message::Frame(_))) => continue,
+                Some(Err(Error::Capacity(CapacityError::MessageTooLong { size, .. })))
+                    if goodbye.is_none() =>
+                {
+                    let input =
+                        Input::Frame { conn: self.conn, at, frame: Frame::Binary(bytes::Bytes::new()) };
+                    self.intake.deliver_too_long(input, size as u64).await?;
+                    return Ok(broken(TOO_LONG));
+                }
                 Some(Err(error)) if goodbye.is_none() => return Ok(ended(&error)),
                 Some(Err(_)) | None => return Ok(by_peer(goodbye.flatten())),
             };
             let input = Input::Frame { conn: self.conn, at, frame };
             // What is read with it of the next ones is less than a connection has room for.
-            self.intake.deliver_metered(input, &self.meter, false).await?;
+            self.intake.deliver_charged(input, self.meter.finished()).await?;
         }
     }
 }
@@ -220,10 +239,18 @@ async fn write_what_is_queued(sink: &mut SplitSink<WebSocket, Message>, task: &m
     }
 }
 
-async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>) {
-    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, code: CloseCode) {
+    let frame = CloseFrame { code, reason: "".into() };
     // A peer that is gone cannot be told; the reading finds out.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
+}
+
+/// Reads what still comes, and keeps none of it.
+async fn read_off(mut socket: WebSocket, meter: &Meter) {
+    let mut piece = vec![0; READ_BUFFER_BYTES];
+    while matches!(socket.get_mut().read(&mut piece).await, Ok(1..)) {
+        drop(meter.finished());
+    }
 }
 
 fn broken(detail: &str) -> Closed {

@@ -5,27 +5,15 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::support::copy_folder;
 use super::{folder, run, telereel};
 
 /// A copy of the archive that is kept of a release.
 fn archive() -> TempDir {
     let folder = folder();
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/archives/0.1.0");
-    copy(&kept, &folder.path().join("archive"));
+    copy_folder(&kept, &folder.path().join("archive"));
     folder
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(path, target).unwrap();
-        }
-    }
 }
 
 /// Exit code and all that is said.
@@ -55,6 +43,14 @@ fn find(folder: &Path, word: &str, end: &str) -> PathBuf {
     found.remove(0)
 }
 
+/// One bit in the middle.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn an_archive_that_is_whole_ends_with_0() {
     let folder = archive();
@@ -66,14 +62,14 @@ fn an_archive_that_is_whole_ends_with_0() {
 #[test]
 fn damage_ends_with_3_and_is_named() {
     type Damage = fn(&Path);
-    let cases: [(&str, &str, &str, Damage); 3] = [
-        ("a segment that is gone", "data", ".parquet", |path| fs::remove_file(path).unwrap()),
-        ("a segment that is cut", "data", ".parquet", |path| fs::write(path, "PAR1").unwrap()),
-        ("a manifest that cannot be read", "manifests", ".json", |path| fs::write(path, "{").unwrap()),
+    let cases: [(&str, Damage); 3] = [
+        ("a segment that is gone", |path| fs::remove_file(path).unwrap()),
+        ("a segment that is cut", |path| fs::write(path, "PAR1").unwrap()),
+        ("a segment with a flipped bit", flip),
     ];
-    for (what, word, end, damage) in cases {
+    for (what, damage) in cases {
         let folder = archive();
-        let path = find(&folder.path().join("archive").join(word), word, end);
+        let path = find(&folder.path().join("archive/data"), "kind=", ".parquet");
         damage(&path);
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         for verb in ["verify", "recover", "reindex", "verify"] {
@@ -90,10 +86,7 @@ fn damage_ends_with_3_and_is_named() {
 fn a_flipped_byte_of_link_events_ends_verify_and_reindex_with_3() {
     let folder = archive();
     let path = find(&folder.path().join("archive/data"), "kind=link", ".parquet");
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    flip(&path);
     for verb in ["verify", "reindex"] {
         let (code, said) = said(&folder, &[verb]);
         assert!(
@@ -108,7 +101,7 @@ fn a_lost_description_is_written_anew_by_recover_alone() {
     let folder = archive();
     fs::remove_file(folder.path().join("archive/archive.json")).unwrap();
     let (code, told) = said(&folder, &["verify"]);
-    assert!(code == 1 && told.contains("archive.json") && told.contains("telereel recover"), "{code} {told}");
+    assert!(code == 3 && told.contains("archive.json") && told.contains("telereel recover"), "{code} {told}");
     let (code, told) = said(&folder, &["recover"]);
     assert!(code == 3 && told.contains("archive.json"), "{code} {told}");
     for verb in ["recover", "verify"] {
@@ -148,7 +141,7 @@ fn a_session_goes_whatever_of_it_is_damaged() {
     fs::write(&sidecar, "{").unwrap();
     fs::write(&manifest, "{").unwrap();
     let (code, told) = said(&folder, &["rm", &id, "--yes"]);
-    assert!(code == 3 && told.contains("of which nothing can be read"), "{code} {told}");
+    assert!(code == 3 && told.contains("is made anew"), "{code} {told}");
     assert!(!sidecar.exists() && !manifest.exists());
     let (code, told) = said(&folder, &["verify"]);
     assert_eq!(code, 0, "{told}");
@@ -179,4 +172,43 @@ fn what_removes_refuses_names_that_nothing_has() {
     }
     let (code, said) = said(&folder, &["prune", "--older-than=1s", "--kind", "link", "--dry-run"]);
     assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_lost_manifest_is_made_anew_and_a_damaged_segment_is_read_past() {
+    let folder = archive();
+    let manifest = find(&folder.path().join("archive/manifests"), "", ".json");
+    fs::remove_file(&manifest).unwrap();
+    let (code, said_of_it) = said(&folder, &["verify"]);
+    assert!(code == 3 && said_of_it.contains("telereel recover"), "{said_of_it}");
+    let (code, said_of_it) = said(&folder, &["recover"]);
+    assert!(code == 3 && said_of_it.contains("is made anew"), "{said_of_it}");
+    assert_eq!(said(&folder, &["verify"]).0, 0);
+    fs::remove_file(&manifest).unwrap();
+    let (code, said_of_it) = said(&folder, &["reindex"]);
+    assert!(code == 3 && said_of_it.contains("is made anew"), "{said_of_it}");
+    assert_eq!(said(&folder, &["verify"]).0, 0);
+
+    let segment = find(&folder.path().join("archive/data"), "kind=location", ".parquet");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    let session = &name[..36];
+    let out = folder.path().join("out.jsonl").display().to_string();
+    let export = ["export", session, "--to", &out];
+    for reading in [&["cat", session][..], &["stats", session], &export] {
+        let (code, said_of_it) = said(&folder, reading);
+        assert!(code == 1 && said_of_it.contains("--skip-damaged"), "{reading:?}: {code} {said_of_it}");
+        let (code, said_of_it) = said(&folder, &[reading, &["--skip-damaged"]].concat());
+        assert!(code == 3 && said_of_it.contains(name), "{reading:?}: {code} {said_of_it}");
+    }
+    let (code, said_of_it) = said(&folder, &[&["--json"], &export[..], &["--skip-damaged"]].concat());
+    assert!(code == 3 && said_of_it.contains("\"skipped\""), "{said_of_it}");
+    let (code, said_of_it) = said(&folder, &["info", session]);
+    assert!(code == 3 && said_of_it.contains(name), "{said_of_it}");
+
+    fs::write(folder.path().join("archive/archive.json"), "{").unwrap();
+    let (code, said_of_it) = said(&folder, &["verify"]);
+    assert!(code == 3 && said_of_it.contains("archive.json"), "{said_of_it}");
 }

@@ -2,13 +2,15 @@
 //! numbers.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_tungstenite::tungstenite::{Message, accept};
+
+use crate::support::read_answer;
 
 /// One vendor's side: bodies numbered from 0, each pushed until it is answered with 200.
 #[derive(Debug, Default)]
@@ -89,24 +91,7 @@ fn post(connection: &mut BufReader<TcpStream>, path: &str, body: &str) -> Option
     let request =
         format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     connection.get_mut().write_all(request.as_bytes()).ok()?;
-    let (mut line, mut length, mut status) = (String::new(), 0, None);
-    loop {
-        line.clear();
-        if connection.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if status.is_none() {
-            status = Some(line.split(' ').nth(1)?.parse().ok()?);
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    connection.read_exact(&mut vec![0; length]).ok()?;
-    status
+    read_answer(connection).map(|(status, _)| status)
 }
 
 /// A WebSocket server that sends `[connection, 0]`, `[connection, 1]`, … to each client until it goes away.

@@ -1,7 +1,7 @@
 //! Vendors' sides that send as fast as it is taken: WebSocket, MQTT at QoS 0, and webhooks that are pushed again until
 //! they are acknowledged.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::{Message, accept};
 
 use crate::message::message;
+use crate::support::read_answer;
 
 /// How many messages, or for how long.
 #[derive(Clone, Copy, Debug)]
@@ -179,23 +180,5 @@ pub fn exchange(
         }
         _ => {}
     }
-    let (mut line, mut length, mut status) = (String::new(), 0, None);
-    loop {
-        line.clear();
-        if connection.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if status.is_none() {
-            status = Some(line.split(' ').nth(1)?.parse().ok()?);
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).ok()?;
-    Some((status?, String::from_utf8(body).ok()?))
+    read_answer(connection)
 }

@@ -71,8 +71,8 @@ assert seen["telereel_received_messages_total", *of] == 30, seen
 assert seen["telereel_received_bytes_total", *of] == 30 * len(alarm % "device-0")
 assert seen["telereel_dropped_messages_total", *of] == 0
 assert seen["telereel_durable_rows_total",] >= 30
-# Nine forty-eighths of what the program, sources and connections leave of 256 MiB.
-assert 38 << 20 < seen["telereel_journal_queue_limit_bytes",] < 42 << 20
+# Eight forty-eighths of what the program, sources and connections leave of 256 MiB.
+assert 34 << 20 < seen["telereel_journal_queue_limit_bytes",] < 38 << 20
 assert seen["telereel_durable_lag_seconds",] < 60
 assert seen["telereel_durable_timestamp_seconds",] > 1.7e9
 assert seen["telereel_open_part_age_seconds",] > 0

@@ -140,7 +140,7 @@ async fn upkeep_beside_a_recording_prunes_compacts_tells_and_disturbs_nothing() 
     fs::write(&segment, whole).unwrap();
     // The sealer may have looked for sessions that are over just before this one was, and looks again in a minute.
     let is_over = || sessions(&archive)["live"].ended.is_some();
-    time.until_after("the session before it over", Duration::from_secs(1), 200, is_over).await;
+    time.until_after("the session before it over", Duration::from_secs(1), 10, is_over).await;
     // From now on there is room for this one and for two of the old days.
     let bytes = |name: &str| sessions(&archive)[name].bytes_stored;
     let room = bytes("live") + bytes(&name(8)) + bytes(&name(9));

@@ -4,7 +4,8 @@
 pub mod process;
 pub mod python;
 
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -33,4 +34,24 @@ pub fn copy_folder(from: &Path, to: &Path) {
             std::fs::copy(&path, &target).unwrap();
         }
     }
+}
+
+/// The status and body of an HTTP answer, if it came whole.
+pub fn read_answer(connection: &mut BufReader<TcpStream>) -> Option<(u16, String)> {
+    let (mut line, mut length, mut status) = (String::new(), 0, None);
+    while line != "\r\n" {
+        line.clear();
+        if connection.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if status.is_none() {
+            status = Some(line.split(' ').nth(1)?.parse().ok()?);
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).ok()?;
+    Some((status?, String::from_utf8(body).ok()?))
 }

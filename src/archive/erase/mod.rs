@@ -40,7 +40,7 @@ use super::Archive;
 use super::error::ArchiveError;
 use super::manifest::{Manifest, ManifestFile, split_covered};
 use super::prune::alone;
-use super::reindex::reindex;
+use super::reindex::index_anew;
 use super::rewrite::{Merged, Rewrite, Terms, Watch, device_ids, key_values, run, schema_of};
 use super::scan::ScanOptions;
 use super::sidecar::Sidecar;
@@ -443,7 +443,7 @@ impl Archive {
 
     /// Makes the index again, in a file that never held what is gone. The caller holds the archive's lock.
     pub fn forget_erased(&self) -> Result<(), ArchiveError> {
-        reindex(self).map(drop)
+        index_anew(self)
     }
 }
 

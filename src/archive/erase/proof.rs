@@ -110,6 +110,7 @@ impl Archive {
         watch: &Watch<'_>,
         proof: &mut Proof,
     ) -> Result<(), ArchiveError> {
+        self.hold_derived().close_index();
         let identifiers: Vec<&Identifier> =
             plan.identifiers.iter().filter(|identifier| identifier.is_distinct()).collect();
         let mut unlisted = Vec::new();
@@ -139,6 +140,11 @@ impl Archive {
                 (proof.segments + u64::from(is_segment), proof.files + u64::from(!is_segment));
             proof.messages += search.messages;
             match looked {
+                Ok(None) if is_set_aside(&path) => proof.unsearched.push(Found {
+                    path: relative(&path),
+                    what: "what was set aside as damaged cannot be searched: look into it, and remove it"
+                        .into(),
+                }),
                 Ok(found) => whats.extend(found),
                 Err(error @ ArchiveError::Interrupted) => return Err(error),
                 // Somebody's other file, which went meanwhile.
@@ -261,4 +267,10 @@ fn files_below(root: &Path, unlisted: &mut Vec<(PathBuf, ArchiveError)>) -> Vec<
     }
     found.sort();
     found
+}
+
+/// A segment that could not be read when its manifest was made anew.
+fn is_set_aside(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".damaged") && name.contains(".parquet.")
 }

@@ -4,17 +4,18 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::archive::Archive;
-use crate::archive::durable::{remove_if_there, replace_json};
+use crate::archive::durable::{is_there, remove_if_there, replace_json};
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::{PartName, generation_of};
 use crate::archive::manifest::{Manifest, split_covered};
+use crate::archive::manifests::ManifestFolder;
 use crate::archive::recover::RecoverReport;
 use crate::archive::seal::rename_into_place;
 use crate::archive::segment::FinishedSegment;
 use crate::archive::verify::segment_files;
 use crate::index::LinkRow;
 
-/// Steps 2 to 6 of the [module](super).
+/// Steps 2 to 7 of the [module](super).
 pub(super) fn commit(
     archive: &Archive,
     covered: &[Manifest],
@@ -23,6 +24,12 @@ pub(super) fn commit(
     links: &[LinkRow],
 ) -> Result<(), ArchiveError> {
     let disk = &*archive.disk;
+    let rewriting = archive.layout.rewriting(manifest.session_id);
+    // One that is there already tells of an attempt that failed, and stays until recovery has looked.
+    let is_first = !is_there(disk, &rewriting)?;
+    if is_first {
+        archive.begin_rewriting(manifest.session_id)?;
+    }
     rename_into_place(archive, segments)
         .and_then(|()| {
             replace_json(&archive.layout, disk, &archive.layout.manifest(manifest.name()), manifest)
@@ -34,7 +41,13 @@ pub(super) fn commit(
     remove_manifests(archive, others.map(|old| archive.layout.manifest(old.name())))?;
     let named: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     let old = covered.iter().flat_map(|old| &old.files).filter(|file| !named.contains(file.path.as_str()));
-    remove_files(archive, old.map(|file| archive.root().join(&file.path)))
+    remove_files(archive, old.map(|file| archive.root().join(&file.path)))?;
+    if is_first {
+        remove_if_there(disk, &rewriting)?;
+        let sessions = archive.layout.sessions();
+        disk.sync_dir(&sessions).doing("sync", &sessions)?;
+    }
+    Ok(())
 }
 
 /// Removes the segments of a commit that failed, where it is sure that it will never count: its manifest is not there.
@@ -80,22 +93,25 @@ pub(super) fn remove_files(
 
 /// Whether a segment that no manifest names can only be what a rewrite left: one that it made and did not commit,
 /// or one that it replaced. `manifests` are those that count.
-/// A manifest explains nothing where its own files are not there: then what lies beside them may be all that is left.
+/// A manifest explains nothing where its own files are not there, or that cannot be said: then what lies beside them may
+/// be all that is left.
 pub(in crate::archive) fn is_explained(archive: &Archive, path: &Path, manifests: &[Manifest]) -> bool {
     let Some(name) = PartName::of(path) else { return false };
     let made_anew = generation_of(path) > 0;
     manifests.iter().any(|manifest| {
-        manifest.covers(name) && (made_anew || manifest.generation > 0) && archive.has_files_of(manifest)
+        manifest.covers(name)
+            && (made_anew || manifest.generation > 0)
+            && archive.has_files_of(manifest).is_ok_and(|has| has)
     })
 }
 
-/// Cases b, c and e: what a rewrite that was cut has left. Answers with the parts whose manifest cannot be read.
+/// Cases b, c and e: what a rewrite that was cut has left. Answers with the manifests that count.
 pub(in crate::archive) fn finish_rewrites(
     archive: &Archive,
     report: &mut RecoverReport,
-) -> Result<Vec<PartName>, ArchiveError> {
+) -> Result<ManifestFolder, ArchiveError> {
     let folder = archive.look_into_manifests(|_| true)?;
-    let (doubtful, damaged) = (folder.doubtful(), folder.damaged);
+    let doubtful = folder.doubtful();
     let (counted, mut covered) = split_covered(folder.manifests);
     covered.retain(|manifest| !doubtful.contains(&manifest.session_id));
     report.removed_files += covered.len() as u64;
@@ -112,5 +128,6 @@ pub(in crate::archive) fn finish_rewrites(
     });
     report.removed_files += left.len() as u64;
     remove_files(archive, left.iter().map(|path| archive.root().join(path)))?;
-    Ok(damaged)
+    archive.end_rewriting(&counted, &doubtful)?;
+    Ok(ManifestFolder { manifests: counted, ..folder })
 }

@@ -15,6 +15,7 @@ use super::output::Output;
 use super::seqs::{Seqs, joined};
 use crate::archive::Archive;
 use crate::archive::durable::remove_if_there;
+use crate::archive::encoding::Effort;
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::kind_dir;
 use crate::archive::link::{LINK_KIND, push_links};
@@ -46,6 +47,9 @@ pub(in crate::archive) struct Target<'a> {
     pub derive: Option<Box<dyn Derive + 'a>>,
     /// Further key-value metadata of the file.
     pub metadata: Vec<(&'static str, String)>,
+    pub effort: Effort,
+    /// Made to save room: where it is no smaller than its inputs, they stay in its place.
+    pub only_if_smaller: bool,
 }
 
 pub(in crate::archive) type Targets<'a> = Vec<Target<'a>>;
@@ -73,6 +77,8 @@ pub(in crate::archive) struct Rewrite<'a> {
 #[derive(Debug)]
 pub(in crate::archive) struct Rewritten {
     pub manifest: Manifest,
+    /// Whether any file is new, or gone.
+    pub is_other: bool,
     pub removed_rows: u64,
     /// Of these, how many were in damaged files that went whole: nobody has read them.
     pub unread_rows: u64,
@@ -93,15 +99,15 @@ pub(in crate::archive) fn run(
         return Err(ArchiveError::DamagedSegment { path, what });
     }
     let targets = std::mem::take(&mut rewrite.targets);
-    let mut making =
-        Making { archive, rewrite: &rewrite, watch, tmp: Vec::new(), done: 0, total: 0, unread_rows: 0 };
+    let mut making = Making::new(archive, &rewrite, watch, false);
     let made = making.all(targets);
-    let (tmp, unread_rows) = (making.tmp, making.unread_rows);
+    let (tmp, unread_rows, stayed) = (making.tmp, making.unread_rows, making.stayed);
     let finish = |(segments, removed, links): Made| {
-        let manifest = manifest(&rewrite, &segments, &removed);
+        let is_other = !segments.is_empty() || removed.rows() > 0;
+        let manifest = manifest(&rewrite, stayed, &segments, &removed);
         let _held = rewrite.agree.map(|agree| agree()).transpose()?;
         commit(archive, &rewrite.manifests, &manifest, &segments, &links)?;
-        Ok(Rewritten { manifest, removed_rows: removed.rows(), unread_rows })
+        Ok(Rewritten { manifest, is_other, removed_rows: removed.rows(), unread_rows })
     };
     made.and_then(finish).inspect_err(|_| {
         for path in &tmp {
@@ -109,6 +115,20 @@ pub(in crate::archive) fn run(
             let _ = remove_if_there(&*archive.disk, path);
         }
     })
+}
+
+/// What [`run`] would make of them, to the byte, without writing anything.
+pub(in crate::archive) fn measure(
+    archive: &Archive,
+    mut rewrite: Rewrite<'_>,
+    watch: &Watch<'_>,
+) -> Result<Rewritten, ArchiveError> {
+    let targets = std::mem::take(&mut rewrite.targets);
+    let mut making = Making::new(archive, &rewrite, watch, true);
+    let (segments, removed, _) = making.all(targets)?;
+    let is_other = !segments.is_empty() || removed.rows() > 0;
+    let manifest = manifest(&rewrite, making.stayed, &segments, &removed);
+    Ok(Rewritten { manifest, is_other, removed_rows: removed.rows(), unread_rows: making.unread_rows })
 }
 
 /// How many rows of a file would go; `columns` are those that `keep` looks at, `seq` among them.
@@ -135,22 +155,37 @@ struct Making<'a> {
     archive: &'a Archive,
     rewrite: &'a Rewrite<'a>,
     watch: &'a Watch<'a>,
+    /// Nothing is written.
+    is_dry: bool,
     tmp: Vec<PathBuf>,
     done: u64,
     total: u64,
     unread_rows: u64,
+    /// Inputs that stay after all.
+    stayed: Vec<ManifestFile>,
 }
 
-impl Making<'_> {
+impl<'a> Making<'a> {
+    fn new(archive: &'a Archive, rewrite: &'a Rewrite<'a>, watch: &'a Watch<'a>, is_dry: bool) -> Self {
+        let (tmp, stayed) = (Vec::new(), Vec::new());
+        Self { archive, rewrite, watch, is_dry, tmp, done: 0, total: 0, unread_rows: 0, stayed }
+    }
+
     fn all(&mut self, targets: Targets<'_>) -> Result<Made, ArchiveError> {
         let rewrite = self.rewrite;
         // An archive that was copied without its empty folders is whole all the same.
         let tmp = self.archive.layout.tmp();
-        self.archive.disk.create_dir_all(&tmp).doing("create", &tmp)?;
+        if !self.is_dry {
+            self.archive.disk.create_dir_all(&tmp).doing("create", &tmp)?;
+        }
         let dropped: u64 = rewrite.dropped.iter().map(|file| file.rows).sum();
         self.total = dropped + targets.iter().flat_map(|t| &t.inputs).map(|file| file.rows).sum::<u64>();
         let (mut segments, mut removed, mut links) = (Vec::new(), Seqs::default(), Vec::new());
         for file in &rewrite.dropped {
+            if self.is_dry {
+                removed.add(Seqs::of(vec![(file.seq_min..file.seq_max.saturating_add(1)).into()], file.rows));
+                continue;
+            }
             removed.add(match self.seqs(file) {
                 Err(error) if error.is_damage() => self.seqs_unread(file, &error),
                 seqs => seqs?,
@@ -161,7 +196,7 @@ impl Making<'_> {
             segments.extend(segment);
             removed.add(gone);
         }
-        for file in rewrite.kept.iter().filter(|file| file.kind == LINK_KIND) {
+        for file in rewrite.kept.iter().filter(|file| file.kind == LINK_KIND && !self.is_dry) {
             let known = links.len();
             let read = self.archive.read_links_of(file, rewrite.session.session_id, &mut links);
             match read {
@@ -205,8 +240,12 @@ impl Making<'_> {
         let failed = |e: ArrowError| ArchiveError::WriteSegment { path: path.clone(), source: e.into() };
         let tmp = archive.layout.tmp().join(format!("rewrite-{session_id}-{}.parquet", self.tmp.len()));
         self.tmp.push(tmp.clone());
-        let row_group_bytes = self.rewrite.row_group_bytes;
-        let mut output = Output::create(archive, naming, tmp, target.schema.clone(), row_group_bytes)?;
+        let shape = (target.effort, self.rewrite.row_group_bytes);
+        let mut output = if self.is_dry {
+            Output::nowhere(naming, target.schema.clone(), shape)?
+        } else {
+            Output::create(archive, naming, tmp, target.schema.clone(), shape)?
+        };
         let mut removed = Seqs::default();
         let first = target.inputs[0].clone();
         let columns: Option<Vec<String>> =
@@ -240,7 +279,18 @@ impl Making<'_> {
             }
             output.push(&rows)?;
         }
-        Ok((output.finish()?, removed))
+        let made = output.finish()?;
+        let before: u64 = target.inputs.iter().map(|file| file.bytes).sum();
+        if target.only_if_smaller
+            && let Some(larger) = made.as_ref().filter(|made| made.file.bytes >= before)
+        {
+            if !self.is_dry {
+                remove_if_there(&*archive.disk, &larger.tmp)?;
+            }
+            self.stayed.append(&mut target.inputs);
+            return Ok((None, removed));
+        }
+        Ok((made, removed))
     }
 
     fn tell(&mut self, rows: &RecordBatch) -> Result<(), ArchiveError> {
@@ -282,9 +332,15 @@ fn of_sources(rows: &RecordBatch, wanted: &BTreeSet<String>) -> BooleanArray {
     (0..rows.num_rows()).map(|at| Some(is_wanted(at))).collect()
 }
 
-fn manifest(rewrite: &Rewrite<'_>, segments: &[FinishedSegment], removed: &Seqs) -> Manifest {
+fn manifest(
+    rewrite: &Rewrite<'_>,
+    stayed: Vec<ManifestFile>,
+    segments: &[FinishedSegment],
+    removed: &Seqs,
+) -> Manifest {
     let (first, last) = (&rewrite.manifests[0], &rewrite.manifests[rewrite.manifests.len() - 1]);
     let mut files: Vec<ManifestFile> = rewrite.kept.clone();
+    files.extend(stayed);
     files.extend(segments.iter().map(|segment| segment.file.clone()));
     files.sort_by(|a, b| (a.seq_min, &a.path).cmp(&(b.seq_min, &b.path)));
     let all = || rewrite.manifests.iter();
@@ -295,8 +351,11 @@ fn manifest(rewrite: &Rewrite<'_>, segments: &[FinishedSegment], removed: &Seqs)
         part: first.part,
         part_last: (last.last_part() != first.part).then(|| last.last_part()),
         generation: next_generation(&rewrite.manifests),
+        // Rows that go make nothing worth another try.
+        is_compact: rewrite.verb == "compact" || all().all(|manifest| manifest.is_compact),
         sealed_at_us: rewrite.at_us,
         telereel: env!("CARGO_PKG_VERSION").to_owned(),
+        rebuilt: all().any(|manifest| manifest.rebuilt),
         seq_start: first.seq_start,
         seq_end: last.seq_end,
         rows: files.iter().map(|file| file.rows).sum(),

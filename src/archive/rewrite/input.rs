@@ -1,6 +1,7 @@
 //! Segments being copied: the rows of several, merged in the order of `seq`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
@@ -9,6 +10,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use crate::archive::Archive;
 use crate::archive::blocks::CheckedFile;
+use crate::archive::encoding::{COLUMNS_KEY, Effort};
 use crate::archive::error::ArchiveError;
 use crate::archive::manifest::ManifestFile;
 use crate::archive::redecode::STAMP;
@@ -22,7 +24,9 @@ pub(in crate::archive) fn schema_of(
     archive: &Archive,
     file: &ManifestFile,
 ) -> Result<SchemaRef, ArchiveError> {
-    Ok(open(archive, file)?.1.schema().clone())
+    let schema = open(archive, file)?.1.schema().as_ref().clone();
+    // What else the file says of itself comes with its schema, and would stand in the next one twice.
+    Ok(Arc::new(schema.with_metadata(HashMap::new())))
 }
 
 /// By what a segment's columns were derived, if it says so.
@@ -32,6 +36,12 @@ pub(in crate::archive) fn stamp_of(
 ) -> Result<Option<String>, ArchiveError> {
     let key = format!("telereel.{STAMP}");
     Ok(key_values(archive, file)?.into_iter().find(|(known, _)| *known == key).map(|(_, value)| value))
+}
+
+/// How a segment was written: only to stay with its columns described.
+pub(in crate::archive) fn effort_of(archive: &Archive, file: &ManifestFile) -> Result<Effort, ArchiveError> {
+    let is_kept = key_values(archive, file)?.iter().any(|(key, _)| key == COLUMNS_KEY);
+    Ok(if is_kept { Effort::Keep } else { Effort::Seal })
 }
 
 /// What a segment says of itself.

@@ -6,12 +6,14 @@
 //!
 //! 1. the new segments are written to `tmp/` and synced; what is read for it is checked against its checksum,
 //!    so that damage cannot get a new, good checksum;
-//! 2. they are renamed into `data/` as `{session}-{part}.g{generation}.parquet`, and their folders synced;
+//! 2. a file `sessions/{session}.rewriting` says that this is at work, so that of what it replaces nothing comes back
+//!    should the manifest be lost ([`rebuild`](mod@super::rebuild)); then they are renamed into `data/` as `{session}-{part}.g{generation}.parquet`, and their folders synced;
 //! 3. the manifest of the first part is replaced by one of the next generation that covers all the parts: this
 //!    commits;
 //! 4. the index changes in one transaction, then `segments.jsonl`;
 //! 5. the manifests of the other parts are removed: they have not counted since 3;
-//! 6. the old segments are removed, but for those that the new manifest names as well.
+//! 6. the old segments are removed, but for those that the new manifest names as well;
+//! 7. the file of step 2 goes.
 //!
 //! # What a cut leaves, and what is done about it
 //!
@@ -46,13 +48,14 @@
 mod commit;
 mod copy;
 mod input;
+mod mark;
 mod output;
 mod removed;
 mod seqs;
 
 pub(super) use commit::{finish_rewrites, is_explained};
-pub(super) use copy::{Derive, Rewrite, Rewritten, Target, Targets, count_removed, run};
-pub(super) use input::{Merged, device_ids, key_values, schema_of, stamp_of};
+pub(super) use copy::{Derive, Keep, Rewrite, Rewritten, Target, Targets, count_removed, measure, run};
+pub(super) use input::{Merged, device_ids, effort_of, key_values, schema_of, stamp_of};
 pub(super) use output::described_as;
 pub(super) use removed::{finish_removals, remove_session, remove_session_if};
 pub(super) use seqs::Seqs;

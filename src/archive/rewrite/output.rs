@@ -57,13 +57,30 @@ impl Output {
         naming: Naming,
         tmp: PathBuf,
         schema: SchemaRef,
-        row_group_bytes: usize,
+        (effort, row_group_bytes): (Effort, usize),
     ) -> Result<Self, ArchiveError> {
-        let options = writer_options(&schema, naming.pairs(), Effort::Keep);
-        let path = PathBuf::from(&naming.path);
-        let new = NewFile { tmp: tmp.clone(), path, schema: Arc::clone(&schema), options };
-        let file = SegmentFile::create(&*archive.disk, new)?;
-        Ok(Self {
+        let file = SegmentFile::create(&*archive.disk, new_file(&naming, tmp.clone(), &schema, effort))?;
+        Ok(Self::of(file, naming, tmp, schema, row_group_bytes))
+    }
+
+    /// One that is only measured.
+    pub(super) fn nowhere(
+        naming: Naming,
+        schema: SchemaRef,
+        (effort, row_group_bytes): (Effort, usize),
+    ) -> Result<Self, ArchiveError> {
+        let file = SegmentFile::nowhere(new_file(&naming, PathBuf::new(), &schema, effort))?;
+        Ok(Self::of(file, naming, PathBuf::new(), schema, row_group_bytes))
+    }
+
+    fn of(
+        file: SegmentFile,
+        naming: Naming,
+        tmp: PathBuf,
+        schema: SchemaRef,
+        row_group_bytes: usize,
+    ) -> Self {
+        Self {
             naming,
             tmp,
             schema,
@@ -73,7 +90,7 @@ impl Output {
             waiting_rows: 0,
             written_payload_bytes: 0,
             tally: Tally::default(),
-        })
+        }
     }
 
     /// Takes rows of any schema whose columns are among those of the file; what they lack is null.
@@ -124,6 +141,11 @@ impl Output {
     fn failed(&self, source: ArrowError) -> ArchiveError {
         ArchiveError::WriteSegment { path: PathBuf::from(&self.naming.path), source: source.into() }
     }
+}
+
+fn new_file(naming: &Naming, tmp: PathBuf, schema: &SchemaRef, effort: Effort) -> NewFile {
+    let options = writer_options(schema, naming.pairs(), effort);
+    NewFile { tmp, path: PathBuf::from(&naming.path), schema: Arc::clone(schema), options }
 }
 
 impl Tally {

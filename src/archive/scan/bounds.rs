@@ -8,7 +8,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::pages::Rest;
-use super::{Bound, session};
+use super::{Bound, Skipped, session};
 use crate::archive::Archive;
 use crate::archive::error::ArchiveError;
 use crate::index::SegmentRow;
@@ -23,10 +23,11 @@ pub(in crate::archive) fn seq_range(
     segments: &[SegmentRow],
     from: Option<Bound>,
     to: Option<Bound>,
+    skipped: Option<&Skipped>,
 ) -> Result<Range<u64>, ArchiveError> {
     let resolve = |bound| match bound {
         Bound::Seq(seq) => Ok(seq),
-        bound => first_at_or_after(archive, segments, bound),
+        bound => first_at_or_after(archive, segments, bound, skipped),
     };
     let start = from.map_or(Ok(0), resolve)?;
     let end = to.map_or(Ok(u64::MAX), resolve)?;
@@ -34,14 +35,23 @@ pub(in crate::archive) fn seq_range(
 }
 
 /// The first `seq` that is not before `bound`; `u64::MAX` if all are.
-fn first_at_or_after(archive: &Archive, segments: &[SegmentRow], bound: Bound) -> Result<u64, ArchiveError> {
+fn first_at_or_after(
+    archive: &Archive,
+    segments: &[SegmentRow],
+    bound: Bound,
+    skipped: Option<&Skipped>,
+) -> Result<u64, ArchiveError> {
     for part in segments.chunk_by(|a, b| a.part == b.part) {
         let mut first = u64::MAX;
         for segment in part.iter().filter(|s| last_of(s, bound) && s.seq_min < u64::MAX) {
             if starts_within(segment, bound) {
                 first = first.min(segment.seq_min);
             } else if segment.seq_min < first {
-                first = first.min(search(archive, segment, bound)?);
+                match search(archive, segment, bound) {
+                    Ok(found) => first = first.min(found),
+                    // The first row is one of those that can be read.
+                    Err(error) => Skipped::add(skipped, segment, 0, error)?,
+                }
             }
         }
         if first < u64::MAX {

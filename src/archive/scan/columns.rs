@@ -13,7 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::pages::Rest;
-use super::{ScanOptions, bounds, selected, session};
+use super::{ScanOptions, Skipped, bounds, selected, session};
 use crate::archive::Archive;
 use crate::archive::error::ArchiveError;
 use crate::archive::filter::{Folders, Predicate};
@@ -37,18 +37,18 @@ pub(in crate::archive) fn stretches(
     archive: &Archive,
     options: &ScanOptions,
 ) -> Result<Vec<Stretch>, ArchiveError> {
-    let mut found = Vec::new();
+    let (mut found, skipped) = (Vec::new(), options.skipped.as_deref());
     for (session, mut segments) in selected(archive, options)? {
-        let mut range = bounds::seq_range(archive, &segments, options.from, options.to)?;
+        let mut range = bounds::seq_range(archive, &segments, options.from, options.to, skipped)?;
         let elapsed = |merged_ns: i128| {
             let elapsed_ns = merged_ns - i128::from(session.started_at_us) * 1_000;
             Some(super::Bound::Elapsed(u64::try_from(elapsed_ns).unwrap_or(0)))
         };
         if let Some(from) = options.merged_from.map(elapsed) {
-            range.start = range.start.max(bounds::seq_range(archive, &segments, from, None)?.start);
+            range.start = range.start.max(bounds::seq_range(archive, &segments, from, None, skipped)?.start);
         }
         if let Some(to) = options.merged_to.map(elapsed) {
-            range.end = range.end.min(bounds::seq_range(archive, &segments, None, to)?.end);
+            range.end = range.end.min(bounds::seq_range(archive, &segments, None, to, skipped)?.end);
         }
         segments.retain(|segment| options.may_hold(segment));
         for stretch in options.stretches(session.session_id) {
@@ -72,57 +72,72 @@ pub(in crate::archive) fn each_batch(
     let inside = |s: &&SegmentRow| s.seq_max >= seqs.start && s.seq_min < seqs.end;
     let mut segments: Vec<&SegmentRow> = stretch.segments.iter().filter(inside).collect();
     segments.sort_by_key(|segment| (segment.part, segment.seq_min));
-    let mut part = None;
+    let mut files = session::Segments::new(archive);
     for segment in segments {
-        if part.as_ref().is_none_or(|(known, _)| *known != segment.part) {
-            part = Some((segment.part, session::manifest_of(archive, segment)?));
+        let mut read = 0;
+        let seen = each_of_segment(&mut files, segment, seqs, options, columns, &mut |rows| {
+            read += rows.num_rows() as u64;
+            see(segment, rows)
+        });
+        if let Err(error) = seen {
+            Skipped::add(options.skipped.as_deref(), segment, read, error)?;
         }
-        let manifest = part.as_ref().and_then(|(_, manifest)| manifest.as_ref());
-        let file = session::open(archive, segment, manifest)?;
-        let failed = |source| file.failed(source);
-        let is_before = |seq: i64| (seq as u64) < seqs.start;
-        let rest = Rest::of(&file, "seq", &is_before, seqs.start > segment.seq_min).map_err(failed)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), rest.metadata);
-        let mut filter = None;
-        if let Some(predicate) = &options.predicate {
-            let (vendor, kind) = (segment.vendor.as_str().into(), segment.kind.as_str().into());
-            let folders = Folders { vendor, kind, date: segment.date.clone() };
-            filter = predicate.of_segment(folders, |name| builder.schema().index_of(name).is_ok());
-            if filter.is_none() {
-                continue;
-            }
+    }
+    Ok(())
+}
+
+fn each_of_segment(
+    files: &mut session::Segments<'_>,
+    segment: &SegmentRow,
+    seqs: &Range<u64>,
+    options: &ScanOptions,
+    columns: &[&'static str],
+    see: &mut dyn FnMut(&RecordBatch) -> Result<bool, ArchiveError>,
+) -> Result<(), ArchiveError> {
+    let file = files.open(segment)?;
+    let failed = |source| file.failed(source);
+    let is_before = |seq: i64| (seq as u64) < seqs.start;
+    let rest = Rest::of(&file, "seq", &is_before, seqs.start > segment.seq_min).map_err(failed)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), rest.metadata);
+    let mut filter = None;
+    if let Some(predicate) = &options.predicate {
+        let (vendor, kind) = (segment.vendor.as_str().into(), segment.kind.as_str().into());
+        let folders = Folders { vendor, kind, date: segment.date.clone() };
+        filter = predicate.of_segment(folders, |name| builder.schema().index_of(name).is_ok());
+        if filter.is_none() {
+            return Ok(());
         }
-        let mut wanted: Vec<&str> = vec!["seq"];
-        columns.iter().copied().chain(columns_of(&options.selection)).for_each(|name| wanted.push(name));
-        wanted.extend(options.predicate.iter().flat_map(Predicate::columns));
-        let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
-        let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
-        let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
-        let mut builder = builder.with_projection(mask).with_row_groups(rest.groups).with_batch_size(rows);
-        if let Some(selected) = rest.rows {
-            builder = builder.with_row_selection(selected);
+    }
+    let mut wanted: Vec<&str> = vec!["seq"];
+    columns.iter().copied().chain(columns_of(&options.selection)).for_each(|name| wanted.push(name));
+    wanted.extend(options.predicate.iter().flat_map(Predicate::columns));
+    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
+    let row_bytes = (segment.payload_bytes / segment.rows.max(1)).max(1);
+    let rows = (BATCH_BYTES / row_bytes).clamp(16, BATCH_ROWS) as usize;
+    let mut builder = builder.with_projection(mask).with_row_groups(rest.groups).with_batch_size(rows);
+    if let Some(selected) = rest.rows {
+        builder = builder.with_row_selection(selected);
+    }
+    for batch in builder.build().map_err(failed)? {
+        let mut batch = batch.map_err(|e| failed(e.into()))?;
+        let damaged = || file.damaged("its columns are not those of the envelope".to_owned());
+        let seq = batch.column_by_name("seq").and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let seq = seq.ok_or_else(damaged)?.values();
+        let from = seq.partition_point(|&seq| (seq as u64) < seqs.start);
+        let to = seq.partition_point(|&seq| (seq as u64) < seqs.end);
+        let is_last = to < seq.len();
+        batch = batch.slice(from, to.saturating_sub(from));
+        if let Some(filter) = &filter {
+            batch = filter.apply(&batch).map_err(|e| failed(e.into()))?;
         }
-        for batch in builder.build().map_err(failed)? {
-            let mut batch = batch.map_err(|e| failed(e.into()))?;
-            let damaged = || file.damaged("its columns are not those of the envelope".to_owned());
-            let seq = batch.column_by_name("seq").and_then(|c| c.as_primitive_opt::<Int64Type>());
-            let seq = seq.ok_or_else(damaged)?.values();
-            let from = seq.partition_point(|&seq| (seq as u64) < seqs.start);
-            let to = seq.partition_point(|&seq| (seq as u64) < seqs.end);
-            let is_last = to < seq.len();
-            batch = batch.slice(from, to.saturating_sub(from));
-            if let Some(filter) = &filter {
-                batch = filter.apply(&batch).map_err(|e| failed(e.into()))?;
-            }
-            if let Some(keep) = matching(&batch, &options.selection).ok_or_else(damaged)? {
-                batch = filter_record_batch(&batch, &keep).map_err(|e| failed(e.into()))?;
-            }
-            if batch.num_rows() > 0 && !see(segment, &batch)? {
-                return Err(damaged());
-            }
-            if is_last {
-                break;
-            }
+        if let Some(keep) = matching(&batch, &options.selection).ok_or_else(damaged)? {
+            batch = filter_record_batch(&batch, &keep).map_err(|e| failed(e.into()))?;
+        }
+        if batch.num_rows() > 0 && !see(&batch)? {
+            return Err(damaged());
+        }
+        if is_last {
+            break;
         }
     }
     Ok(())

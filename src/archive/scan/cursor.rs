@@ -18,6 +18,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use super::pages::Rest;
 use super::session::Shared;
 use crate::archive::blocks::CheckedFile;
+use crate::archive::caught::caught;
 use crate::archive::error::ArchiveError;
 use crate::archive::filter::{Folders, Predicate, SegmentFilter};
 use crate::archive::schema::envelope_fields;
@@ -44,6 +45,7 @@ const OF_SESSION: [&str; 2] = ["site", "session_id"];
 #[derive(Debug)]
 pub(super) struct Cursor {
     shared: Arc<Shared>,
+    segment: SegmentRow,
     reader: Reader,
     batch: Batch,
     at: usize,
@@ -68,6 +70,8 @@ struct Reader {
     file: CheckedFile,
     batches: ParquetRecordBatchReader,
     filter: Option<SegmentFilter>,
+    /// That were read.
+    rows: u64,
 }
 
 /// What a scan wants of every segment.
@@ -140,7 +144,7 @@ impl Cursor {
         if let Some(selected) = rest.rows {
             builder = builder.with_row_selection(selected);
         }
-        let mut reader = Reader { batches: builder.build().map_err(failed)?, filter, file };
+        let mut reader = Reader { batches: builder.build().map_err(failed)?, filter, file, rows: 0 };
         while let Some(batch) = reader.next()? {
             let at = batch.seq.values().partition_point(|&seq| (seq as u64) < from);
             if at == batch.rows {
@@ -148,7 +152,8 @@ impl Cursor {
             }
             let site = Arc::clone(&shared.site);
             let names = Names { vendor, kind, site, sources: Vec::new(), last: 0, rows: 0 };
-            return Ok(Some(Self { shared, reader, batch, at, names, bytes: BytesMut::new() }));
+            let segment = segment.clone();
+            return Ok(Some(Self { shared, segment, reader, batch, at, names, bytes: BytesMut::new() }));
         }
         Ok(None)
     }
@@ -159,6 +164,15 @@ impl Cursor {
 
     pub(super) fn elapsed_ns(&self) -> u64 {
         self.batch.elapsed_ns.value(self.at) as u64
+    }
+
+    pub(super) fn segment(&self) -> &SegmentRow {
+        &self.segment
+    }
+
+    /// How many of its rows were read, wanted or not.
+    pub(super) fn rows_read(&self) -> u64 {
+        self.reader.rows
     }
 
     /// Moves to the next row; false at the end.
@@ -242,9 +256,13 @@ impl Names {
 impl Reader {
     /// The next batch that has rows; none at the end.
     fn next(&mut self) -> Result<Option<Batch>, ArchiveError> {
-        for batch in &mut self.batches {
+        loop {
             let failed = |source| self.file.failed(source);
+            // Of a reel, whoever made the file has made its checksums as well.
+            let read = caught(|| self.batches.next()).map_err(|what| self.file.damaged(what))?;
+            let Some(batch) = read else { return Ok(None) };
             let mut batch = batch.map_err(|e| failed(e.into()))?;
+            self.rows += batch.num_rows() as u64;
             if let Some(filter) = &self.filter {
                 batch = filter.apply(&batch).map_err(|e| failed(e.into()))?;
             }
@@ -254,7 +272,6 @@ impl Reader {
                 return Ok(Some(batch));
             }
         }
-        Ok(None)
     }
 }
 

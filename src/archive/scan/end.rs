@@ -120,6 +120,7 @@ fn last_of_stretches(
     let last = ScanOptions {
         sessions: vec![session_id],
         ranges: vec![(session_id, end.saturating_sub(1)..end)],
+        skipped: options.skipped.clone(),
         ..ScanOptions::default()
     };
     let row = Scan::open(archive, &last, false)?.next().transpose()?;

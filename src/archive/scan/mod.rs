@@ -19,6 +19,7 @@ mod cursor;
 mod end;
 mod pages;
 mod session;
+mod skipped;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use behind::last_rows_from;
 use cursor::Wanted;
 pub use end::end_of;
 use session::SessionStream;
+pub use skipped::{Skipped, SkippedSegment};
 
 pub(super) use bounds::seq_range;
 pub(super) use columns::{Stretch, each_batch, stretches};
@@ -63,6 +65,8 @@ pub struct ScanOptions {
     pub data_only: bool,
     /// Leave out all that a replay does not emit, unless the selection names kinds.
     pub emitted_only: bool,
+    /// Leave out what cannot be read of a damaged segment, and say so here. None: it is an error.
+    pub skipped: Option<Arc<Skipped>>,
 }
 
 /// A moment of a session: the first message, of whatever kind, that is not before it.

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ScanOptions;
 use super::cursor::{Cursor, Wanted};
+use super::{ScanOptions, Skipped};
 use crate::archive::Archive;
 use crate::archive::blocks::CheckedFile;
 use crate::archive::error::ArchiveError;
@@ -100,8 +100,11 @@ impl SessionStream {
         match self.cursors[at].advance() {
             Ok(true) if self.cursors[at].seq() < self.range.end => {}
             ended => {
-                self.cursors.swap_remove(at);
-                self.failed = ended.err();
+                let cursor = self.cursors.swap_remove(at);
+                if let Err(error) = ended {
+                    let skipped = self.may_hold.skipped.as_deref();
+                    self.failed = Skipped::add(skipped, cursor.segment(), cursor.rows_read(), error).err();
+                }
             }
         }
         Ok(Some(row))
@@ -123,7 +126,7 @@ impl SessionStream {
             match self.unopened.pop_if(|segment| seq.is_none_or(|seq| segment.seq_min <= seq)) {
                 Some(segment) => {
                     if let Err(error) = self.open(&segment) {
-                        self.go_on_after(&segment, error)?;
+                        self.go_on_after(&segment, error).or_else(|error| self.skip(&segment, error))?;
                     }
                 }
                 None if first.is_some() => return Ok(first),
@@ -137,7 +140,16 @@ impl SessionStream {
 
     fn begin(&mut self, mut part: Vec<SegmentRow>) -> Result<(), ArchiveError> {
         let Some(first) = part.first() else { return Ok(()) };
-        self.manifest = manifest_of(&self.archive, first)?;
+        self.manifest = match manifest_of(&self.archive, first) {
+            Err(error) if error.is_damage() && self.may_hold.skipped.is_some() => {
+                let what = error.describe();
+                return part.iter().try_for_each(|segment| {
+                    let path = self.archive.root().join(&segment.path);
+                    self.skip(segment, ArchiveError::Damaged { path, what: what.clone() })
+                });
+            }
+            read => read?,
+        };
         // The index has no checksums: what is otherwise in it than in the manifest is damaged, or was replaced.
         if self.generations.is_none()
             && let Some(manifest) = &self.manifest
@@ -165,13 +177,18 @@ impl SessionStream {
     /// If `segment` was replaced since it was planned for, plans anew from the manifests; else it was damage, or its
     /// session is being removed.
     fn go_on_after(&mut self, segment: &SegmentRow, error: ArchiveError) -> Result<(), ArchiveError> {
-        let manifests = self.archive.read_manifests_of(self.shared.session_id)?;
+        let Ok(manifests) = self.archive.read_manifests_of(self.shared.session_id) else { return Err(error) };
         let is_of = |m: &Manifest| m.seq_start <= segment.seq_min && segment.seq_max < m.seq_end;
         if !manifests.iter().any(is_of) || self.generations.as_ref() == Some(&generations_of(&manifests)) {
             return Err(error);
         }
         self.plan_by(&manifests);
         Ok(())
+    }
+
+    /// Leaves a segment out, if that is asked for.
+    fn skip(&self, segment: &SegmentRow, error: ArchiveError) -> Result<(), ArchiveError> {
+        Skipped::add(self.may_hold.skipped.as_deref(), segment, 0, error)
     }
 
     /// Goes on by what the session's manifests say now.
@@ -228,10 +245,12 @@ pub(super) fn open(
     let path = archive.root().join(&segment.path);
     let named = manifest.and_then(|manifest| manifest.files.iter().find(|file| file.path == segment.path));
     let Some(named) = named else {
-        return Err(ArchiveError::DamagedSegment { path, what: "no manifest names it".into() });
+        return Err(ArchiveError::DamagedSegment { path, what: NO_MANIFEST.into() });
     };
     CheckedFile::open(&path, named)
 }
+
+const NO_MANIFEST: &str = "no manifest names it, and `telereel recover` makes one anew where it was lost";
 
 /// The manifest of the part that a segment is of.
 pub(super) fn manifest_of(archive: &Archive, segment: &SegmentRow) -> Result<Option<Manifest>, ArchiveError> {

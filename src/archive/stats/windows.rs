@@ -66,7 +66,7 @@ pub(super) fn windows(
         let segments = index.segments(session.session_id)?;
         let end_ns = segments.iter().map(|segment| segment.elapsed_max_ns).max().unwrap_or(0);
         let (from_ns, to_ns) = if options.ranges.iter().any(|(of, _)| *of == session.session_id) {
-            let at = |seq| elapsed_at(archive, session.session_id, seq);
+            let at = |seq| elapsed_at(archive, options, session.session_id, seq);
             (at(seqs.start)?.unwrap_or(end_ns), at(seqs.end)?.unwrap_or(end_ns))
         } else {
             let at = |bound| moment_ns(session, bound).min(end_ns);
@@ -89,10 +89,16 @@ pub(super) fn windows(
 }
 
 /// When the first row from `seq` on came.
-fn elapsed_at(archive: &Archive, session_id: SessionId, seq: u64) -> Result<Option<u64>, ArchiveError> {
+fn elapsed_at(
+    archive: &Archive,
+    options: &ScanOptions,
+    session_id: SessionId,
+    seq: u64,
+) -> Result<Option<u64>, ArchiveError> {
     let from = ScanOptions {
         sessions: vec![session_id],
         ranges: vec![(session_id, seq..u64::MAX)],
+        skipped: options.skipped.clone(),
         ..ScanOptions::default()
     };
     envelopes(archive, &from)?.next().map(|row| Ok(row?.elapsed_ns)).transpose()

@@ -21,10 +21,14 @@ fn a_clip_is_found_by_its_name_and_survives_the_index() {
     let dir = quick_dir();
     let (archive, header, _) = sealed(&dir.path().join("a"), 60);
     let id = header.session_id;
-    let seqs =
-        archive.seqs_between(id, Some(Bound::Elapsed(1_000_000_000)), Some(Bound::Elapsed(2_000_000_000)));
+    let seqs = archive.seqs_between(
+        id,
+        Some(Bound::Elapsed(1_000_000_000)),
+        Some(Bound::Elapsed(2_000_000_000)),
+        None,
+    );
     assert_eq!(seqs.unwrap(), 10..20);
-    assert_eq!(archive.seqs_between(id, Some(Bound::Elapsed(u64::MAX)), None).unwrap(), 60..60);
+    assert_eq!(archive.seqs_between(id, Some(Bound::Elapsed(u64::MAX)), None, None).unwrap(), 60..60);
     let fall = Clip { note: Some("in room 3".into()), ..clip("fall", 10..20) };
     archive.add_clip(id, fall.clone()).unwrap();
     archive.add_clip(id, clip("early", 0..3)).unwrap();

@@ -1,4 +1,4 @@
-//! The table of cases in `recover`, one test for each, and what `verify` says about damage.
+//! What lies beside the journal: cases of the table in `recover`, and what `verify` says about damage.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,175 +7,13 @@ use super::support::*;
 use crate::archive::*;
 use crate::message::{Message, Selection, SessionHeader};
 
-/// An archive whose session lies in the journal only.
-fn crashed(root: &std::path::Path, n: u64) -> (Archive, SessionHeader, Vec<Message>, Vec<PathBuf>) {
-    let archive = Archive::create_or_open(root, "home-12").unwrap();
-    let mut header = header(1);
-    archive.begin_session(&mut header).unwrap();
-    let messages = messages(&header, n);
-    let parts = record(archive.disk(), &archive, &header, &messages, 10_000);
-    (archive, header, messages, parts)
-}
-
-fn assert_content(archive: &Archive) {
+pub(super) fn assert_content(archive: &Archive) {
     let report = verify(archive, VerifyOptions::default()).unwrap();
     assert!(report.is_content() && report.leftovers.is_empty(), "{report:?}");
 }
 
-fn all(archive: &Archive) -> Vec<crate::message::Row> {
+pub(super) fn all(archive: &Archive) -> Vec<crate::message::Row> {
     rows(archive, &ScanOptions::default())
-}
-
-#[test]
-fn case_a_l_a_part_without_a_manifest_is_sealed_and_its_session_ended() {
-    let dir = quick_dir();
-    let (archive, header, messages, parts) = crashed(dir.path(), 60);
-    let waiting = verify(&archive, VerifyOptions::default()).unwrap();
-    assert!(waiting.is_content() && !waiting.leftovers.is_empty(), "not sealed is no damage: {waiting:?}");
-    let report = recover(&archive).unwrap();
-    assert_eq!((report.parts, report.messages), (parts.len() as u64, 60));
-    assert_eq!(report.sessions, [header.session_id]);
-    assert!(!report.has_loss());
-    assert_same(&header, &all(&archive), &messages);
-    assert_content(&archive);
-    let session = archive.resolve("latest").unwrap();
-    assert_eq!(session.ended_at_us, Some(messages[59].at.wall_us));
-    assert!(archive.layout().journal().read_dir().unwrap().next().is_none());
-}
-
-#[test]
-fn case_b_k_files_of_a_cut_seal_are_removed_and_sealed_anew() {
-    let dir = quick_dir();
-    let (archive, header, messages, parts) = crashed(dir.path(), 60);
-    let name = PartName::of(&parts[0]).unwrap();
-    let stale = format!("data/vendor=delicode/kind=demographics/date=2026-11-22/{name}.parquet");
-    fs::create_dir_all(dir.path().join(&stale).parent().unwrap()).unwrap();
-    fs::write(dir.path().join(&stale), "half").unwrap();
-    fs::write(archive.layout().tmp().join("x.parquet"), "half").unwrap();
-    let report = recover(&archive).unwrap();
-    assert_eq!(report.removed_files, 2);
-    assert!(!dir.path().join(&stale).exists());
-    assert_same(&header, &all(&archive), &messages);
-    assert_content(&archive);
-}
-
-#[test]
-fn case_c_a_part_that_is_committed_is_only_released() {
-    let dir = quick_dir();
-    let (archive, header, messages, parts) = crashed(dir.path(), 60);
-    let kept = fs::read(&parts[0]).unwrap();
-    seal(&archive, &parts[0]).unwrap();
-    let manifest = archive.layout().manifest(PartName::of(&parts[0]).unwrap());
-    let before = fs::read(&manifest).unwrap();
-    fs::write(&parts[0], kept).unwrap();
-    fs::remove_file(archive.layout().index()).unwrap();
-    recover(&archive).unwrap();
-    assert_eq!(fs::read(&manifest).unwrap(), before);
-    assert_same(&header, &all(&archive), &messages);
-    assert_content(&archive);
-}
-
-#[test]
-fn case_d_a_committed_part_whose_file_is_gone_is_sealed_again() {
-    let dir = quick_dir();
-    let (archive, header, messages, parts) = crashed(dir.path(), 60);
-    let kept = fs::read(&parts[0]).unwrap();
-    seal(&archive, &parts[0]).unwrap();
-    fs::write(&parts[0], kept).unwrap();
-    let file = verify::segment_files(&archive).unwrap().remove(0);
-    fs::remove_file(dir.path().join(file)).unwrap();
-    recover(&archive).unwrap();
-    assert_same(&header, &all(&archive), &messages);
-    assert_content(&archive);
-}
-
-#[test]
-fn case_e_a_torn_tail_is_dropped_and_is_no_loss() {
-    let dir = quick_dir();
-    let (archive, header, messages, parts) = crashed(dir.path(), 60);
-    let last = parts.last().unwrap();
-    let whole = fs::read(last).unwrap();
-    fs::write(last, &whole[..whole.len() - 5]).unwrap();
-    let report = recover(&archive).unwrap();
-    assert!(report.torn_tail_bytes > 0 && !report.has_loss(), "{report:?}");
-    assert_same(&header, &all(&archive), &messages[..59]);
-    assert_content(&archive);
-}
-
-#[test]
-fn case_f_damage_in_the_middle_costs_what_it_hit_and_is_written_down() {
-    let dir = quick_dir();
-    let (archive, _, _, parts) = crashed(dir.path(), 60);
-    let mut bytes = fs::read(&parts[0]).unwrap();
-    let at = bytes.windows(14).position(|w| w == br#""alarmType":40"#).unwrap();
-    bytes[at] ^= 1;
-    fs::write(&parts[0], bytes).unwrap();
-    let report = recover(&archive).unwrap();
-    assert_eq!(report.lost.iter().map(|l| l.range).collect::<Vec<_>>(), [SeqRange::from(2..3)]);
-    let seqs: Vec<u64> = all(&archive).iter().map(|r| r.seq).collect();
-    assert_eq!(seqs, (0..60).filter(|&seq| seq != 2).collect::<Vec<_>>());
-    let verified = verify(&archive, VerifyOptions::default()).unwrap();
-    assert!(verified.is_content(), "{verified:?}");
-    assert_eq!(verified.known_lost, report.lost);
-    assert!(!recover(&archive).unwrap().has_loss(), "said once");
-}
-
-#[test]
-fn case_f_a_part_cut_short_before_another_is_a_loss() {
-    let dir = quick_dir();
-    let (archive, ..) = crashed(dir.path(), 60);
-    let parts = archive.layout().journal();
-    let mut parts: Vec<_> = parts.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
-    parts.sort();
-    let whole = fs::read(&parts[0]).unwrap();
-    fs::write(&parts[0], &whole[..whole.len() - 5]).unwrap();
-    let report = recover(&archive).unwrap();
-    assert!(report.has_loss() && report.lost_messages() == 1, "{report:?}");
-    assert_content(&archive);
-}
-
-#[test]
-fn case_g_a_torn_header_is_removed() {
-    let dir = quick_dir();
-    let (archive, header, messages, parts) = crashed(dir.path(), 60);
-    let name = PartName { session_id: header.session_id, part: parts.len() as u32 };
-    fs::write(archive.layout().part(name), b"\x89TRJ").unwrap();
-    assert!(!recover(&archive).unwrap().has_loss());
-    assert_same(&header, &all(&archive), &messages);
-    assert_content(&archive);
-}
-
-fn break_header(part: &std::path::Path) {
-    let mut bytes = fs::read(part).unwrap();
-    bytes[40] ^= 1;
-    fs::write(part, bytes).unwrap();
-}
-
-#[test]
-fn case_h_a_broken_header_is_made_again_from_another_part() {
-    for nth in [0, 1] {
-        let dir = quick_dir();
-        let (archive, header, messages, parts) = crashed(dir.path(), 60);
-        assert!(parts.len() > nth);
-        break_header(&parts[nth]);
-        let report = recover(&archive).unwrap();
-        assert!(!report.has_loss() && report.lost.is_empty(), "{report:?}");
-        assert_same(&header, &all(&archive), &messages);
-        assert_content(&archive);
-    }
-}
-
-#[test]
-fn case_h_a_part_that_cannot_be_read_is_kept_and_said() {
-    let dir = quick_dir();
-    let (archive, _, _, parts) = crashed(dir.path(), 60);
-    parts.iter().for_each(|part| break_header(part));
-    let report = recover(&archive).unwrap();
-    assert!(report.has_loss() && report.set_aside.len() == parts.len(), "{report:?}");
-    assert!(report.set_aside.iter().all(|path| path.exists()));
-    let verified = verify(&archive, VerifyOptions::default()).unwrap();
-    let is_told = |problem: &Problem| matches!(problem, Problem::SetAside { .. });
-    assert!(verified.problems.len() == parts.len() && verified.problems.iter().all(is_told), "{verified:?}");
 }
 
 #[test]
@@ -188,16 +26,6 @@ fn case_j_a_file_that_no_manifest_names_is_left_and_reported() {
     recover(&archive).unwrap();
     let report = verify(&archive, VerifyOptions::default()).unwrap();
     assert_eq!(report.problems, [Problem::Unnamed { path: stray }]);
-}
-
-#[test]
-fn case_m_a_missing_sidecar_comes_from_the_part() {
-    let dir = quick_dir();
-    let (archive, header, messages, _) = crashed(dir.path(), 30);
-    fs::remove_file(archive.layout().sidecar(header.session_id)).unwrap();
-    recover(&archive).unwrap();
-    assert_same(&header, &all(&archive), &messages);
-    assert_content(&archive);
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::damage_journal::crashed;
 use super::support::*;
 use crate::archive::*;
-use crate::message::{Message, SessionHeader};
+use crate::message::{KindHeader, Message, SessionHeader};
 
 /// A session whose last part is in the journal, the others sealed.
 fn half_sealed(root: &std::path::Path) -> (Archive, SessionHeader, Vec<Message>, Vec<PathBuf>) {
@@ -40,12 +41,72 @@ fn a_part_behind_a_manifest_that_cannot_be_read_is_sealed_and_nothing_claimed_of
         assert_eq!((report.parts, report.lost.len(), report.promised_lost), (1, 0, 0), "{report:?}");
         assert!(report.has_loss() && report.loss().contains(&format!("{name}")), "{}", report.loss());
         assert_eq!(recover(&archive).unwrap().removed_files, 0);
-        // With it all is there again: nothing that it is about was removed, nor said to be lost.
+        assert_same(&header, &rows(&archive, &ScanOptions::default()), &messages);
+        // With it all is as it was: nothing that it is about was removed, nor said to be lost.
         fs::write(&path, whole).unwrap();
+        fs::remove_file(format!("{}.damaged", path.display())).unwrap();
         recover(&archive).unwrap();
         reindex(&archive).unwrap();
         assert_whole(&archive, &header, &messages);
     }
+}
+
+/// During the recording, by the sealing of the next part, and by that of a recovery before and after.
+#[test]
+fn a_part_behind_a_manifest_that_is_gone_says_nothing_of_it_and_recovery_makes_it_anew() {
+    let (recovered, sealed) = ([true, false], [true, false]);
+    for (is_recovered_first, nth) in recovered.into_iter().flat_map(|r| sealed.map(|last| (r, last))) {
+        let dir = quick_dir();
+        let (archive, header, messages, parts) = half_sealed(dir.path());
+        let (last, sealed) = parts.split_last().unwrap();
+        // All of them, or the one right before the part that waits.
+        for part in &sealed[if nth { 0 } else { sealed.len() - 1 }..] {
+            fs::remove_file(archive.layout().manifest(PartName::of(part).unwrap())).unwrap();
+        }
+        if !is_recovered_first {
+            let sealed = seal(&archive, last).unwrap();
+            assert_eq!((sealed.lost.len(), sealed.promised_lost), (0, 0), "{sealed:?}");
+            let told = verify(&archive, VerifyOptions::default()).unwrap();
+            assert!(!told.is_content() && told.known_lost.is_empty(), "{told:?}");
+        }
+        let report = recover(&archive).unwrap();
+        assert!(report.lost.is_empty() && report.rebuilt.len() == 1, "{report:?}");
+        assert_eq!(report.rebuilt[0].unknown, 0);
+        assert_whole(&archive, &header, &messages);
+    }
+}
+
+/// Then the messages are gone, and that is told by the manifest of the part behind it.
+#[test]
+fn a_part_behind_one_that_is_gone_with_its_messages_tells_their_loss() {
+    let dir = quick_dir();
+    let archive = Archive::create_or_open(dir.path(), "home-12").unwrap();
+    let mut header = header(1);
+    archive.begin_session(&mut header).unwrap();
+    let parts = record(archive.disk(), &archive, &header, &messages(&header, 120), 10_000);
+    let end = seal(&archive, &parts[0]).unwrap().messages;
+    fs::remove_file(&parts[1]).unwrap();
+    let sealed = seal(&archive, &parts[2]).unwrap();
+    let [lost] = &sealed.lost[..] else { panic!("{sealed:?}") };
+    assert_eq!((lost.seq_start, lost.messages()), (end, sealed.promised_lost));
+}
+
+/// Where it begins is not known then: what its messages' numbers are is not guessed.
+#[test]
+fn a_broken_header_behind_a_lost_manifest_that_is_not_made_anew_is_not_made_again() {
+    let dir = quick_dir();
+    let (archive, header, _, parts) = half_sealed(dir.path());
+    for part in &parts[..parts.len() - 1] {
+        fs::remove_file(archive.layout().manifest(PartName::of(part).unwrap())).unwrap();
+    }
+    fs::write(archive.layout().rewriting(header.session_id), "{}\n").unwrap();
+    let last = parts.last().unwrap();
+    let mut bytes = fs::read(last).unwrap();
+    bytes[30] ^= 1;
+    fs::write(last, bytes).unwrap();
+    let report = recover(&archive).unwrap();
+    let aside = PathBuf::from(format!("{}.damaged", last.display()));
+    assert_eq!((report.lost.len(), &report.set_aside), (0, &vec![aside]), "{report:?}");
 }
 
 #[test]
@@ -56,19 +117,44 @@ fn what_a_rewrite_left_stays_while_a_manifest_of_its_session_cannot_be_read() {
     let old: Vec<_> =
         before.iter().flat_map(|manifest| &manifest.files).map(|file| file.path.clone()).collect();
     let kept: Vec<_> = old.iter().map(|path| fs::read(dir.path().join(path)).unwrap()).collect();
+    let covered = archive.layout().manifest(before[1].name());
+    let kept_manifest = fs::read(&covered).unwrap();
     archive.compact(header.session_id, CompactOptions::default(), &Watch::NONE).unwrap();
     // As a cut leaves them.
+    fs::write(&covered, &kept_manifest).unwrap();
     for (path, bytes) in old.iter().zip(kept).filter(|(path, _)| !dir.path().join(path).exists()) {
         fs::write(dir.path().join(path), bytes).unwrap();
     }
     let left = verify::segment_files(&archive).unwrap();
-    let path = archive.layout().manifest(PartName { session_id: header.session_id, part: 0 });
-    let whole = fs::read(&path).unwrap();
-    fs::write(&path, b"{").unwrap();
-    assert_eq!(recover(&archive).unwrap().removed_files, 0);
-    assert_eq!(verify::segment_files(&archive).unwrap(), left);
-    fs::write(&path, whole).unwrap();
+    // The one that counts, and one that it covers.
+    for path in [archive.layout().manifest(before[0].name()), covered] {
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, b"{").unwrap();
+        assert_eq!(recover(&archive).unwrap().removed_files, 0, "{path:?}");
+        assert_eq!(verify::segment_files(&archive).unwrap(), left, "{path:?}");
+        fs::write(&path, whole).unwrap();
+    }
     assert!(recover(&archive).unwrap().removed_files > 0);
+    assert_whole(&archive, &header, &messages);
+}
+
+/// A cut came before the part was removed, and then the disk.
+#[test]
+fn a_part_whose_own_manifest_cannot_be_read_waits_and_those_behind_it() {
+    let dir = quick_dir();
+    let (archive, header, messages, parts) = crashed(dir.path(), 240);
+    let kept = fs::read(&parts[0]).unwrap();
+    seal(&archive, &parts[0]).unwrap();
+    fs::write(&parts[0], kept).unwrap();
+    let path = archive.layout().manifest(PartName::of(&parts[0]).unwrap());
+    fs::write(&path, b"{").unwrap();
+    let segments = verify::segment_files(&archive).unwrap();
+    let report = recover(&archive).unwrap();
+    assert!(report.has_loss() && report.parts == 0 && report.rebuilt.is_empty(), "{report:?}");
+    assert!(parts.iter().all(|part| part.exists()), "all wait");
+    assert_eq!(verify::segment_files(&archive).unwrap(), segments);
+    fs::remove_file(path).unwrap();
+    recover(&archive).unwrap();
     assert_whole(&archive, &header, &messages);
 }
 
@@ -121,10 +207,28 @@ fn a_part_whose_segments_are_not_whole_is_sealed_again() {
     assert_whole(&archive, &header, &messages);
 }
 
+/// What no reader of JSON would see.
+#[test]
+fn a_manifest_in_which_a_number_became_another_is_none() {
+    let dir = quick_dir();
+    let (archive, header, messages) = sealed(dir.path(), 60);
+    let path = archive.layout().manifest(archive.read_manifests().unwrap()[0].name());
+    let text = fs::read_to_string(&path).unwrap();
+    let changed = text.replacen("\"decode_errors\": 0", "\"decode_errors\": 7", 1);
+    assert_ne!(changed, text);
+    fs::write(&path, changed).unwrap();
+    let told = verify(&archive, VerifyOptions::default()).unwrap().problems;
+    let name = path.strip_prefix(dir.path()).unwrap().to_str().unwrap();
+    let is_it = |p: &Problem| matches!(p, Problem::Unreadable { path, .. } if path == name);
+    assert!(told.iter().any(is_it), "{told:?}");
+    assert_eq!(recover(&archive).unwrap().rebuilt.len(), 1);
+    assert_same(&header, &rows(&archive, &ScanOptions::default()), &messages);
+}
+
 #[test]
 fn a_manifest_that_names_other_places_is_none() {
     let dir = quick_dir();
-    let (archive, header, _) = sealed(&dir.path().join("a"), 120);
+    let (archive, header, messages) = sealed(&dir.path().join("a"), 120);
     let first = archive.read_manifests_of(header.session_id).unwrap().remove(0);
     let (file, name) = (&first.files[0], first.name());
     let stranger = dir.path().join(format!("{name}.parquet"));
@@ -154,9 +258,8 @@ fn a_manifest_that_names_other_places_is_none() {
         let report = recover(&archive).unwrap();
         assert!(report.has_loss() && report.removed_files == 0, "{path}: {report:?}");
         assert_eq!(verify::segment_files(&archive).unwrap(), segments);
-        let refused =
-            archive.compact(header.session_id, CompactOptions::default(), &Watch::NONE).unwrap_err();
-        assert!(matches!(refused, ArchiveError::Damaged { .. }), "{path}: {refused}");
+        assert_eq!(report.rebuilt.len(), 1, "{path}: {report:?}");
+        assert_same(&header, &rows(&archive, &ScanOptions::default()), &messages);
         assert!(stranger.exists());
     }
 }
@@ -226,4 +329,36 @@ fn no_flipped_byte_of_a_zero_row_file_panics_or_keeps_a_session_from_beginning()
     fs::write(&path, b"PAR1PAR1").unwrap();
     recover(&archive).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole);
+}
+
+#[test]
+fn a_zero_row_file_of_a_kind_without_declaration_is_made_anew() {
+    let dir = quick_dir();
+    let (archive, ..) = sealed(dir.path(), 60);
+    let mut other = header(2);
+    other.sources[0].kinds.push(KindHeader { name: "message".into(), declaration: None });
+    archive.begin_session(&mut other).unwrap();
+    archive.end_session(other.session_id, START_US).unwrap();
+    let path = dir.path().join(layout::schema_path(&other.sources[0].vendor, "message"));
+    let whole = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(!recover(&archive).unwrap().has_loss());
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    // Its folder as well: the sidecar knows of it.
+    fs::remove_dir_all(path.parent().unwrap().parent().unwrap()).unwrap();
+    recover(&archive).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert!(verify(&archive, VerifyOptions::default()).unwrap().is_content());
+
+    // Columns that only the segments tell of any more.
+    let path = dir.path().join(layout::schema_path("jointech", "alarm"));
+    let names = || {
+        let columns = archive.schema_file_columns("jointech", "alarm").unwrap();
+        columns.iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+    };
+    let before = names();
+    fs::remove_file(&path).unwrap();
+    fs::remove_dir_all(dir.path().join("schema")).unwrap();
+    archive.mend_schema_files().unwrap();
+    assert_eq!(names(), before);
 }

@@ -80,6 +80,17 @@ fn damaged_sidecars_and_manifests_are_told_and_all_else_is_erased() {
 }
 
 #[test]
+fn what_was_set_aside_is_told_to_be_unsearched() {
+    let dir = quick_dir();
+    let (archive, ..) = sealed(dir.path(), 60);
+    let aside = find(&archive, &["kind=location"]).with_extension("parquet.2.damaged");
+    fs::write(archive.root().join(&aside), "compressed").unwrap();
+    let (_, _, _, proof) = erase(&archive, device(&archive));
+    let unsearched: Vec<&str> = proof.unsearched.iter().map(|found| &*found.path).collect();
+    assert_eq!((proof.found.len(), unsearched), (0, vec![&*aside.to_string_lossy()]));
+}
+
+#[test]
 fn a_damaged_segment_goes_with_all_that_it_held_and_that_is_told() {
     for by_age in [true, false] {
         let dir = quick_dir();

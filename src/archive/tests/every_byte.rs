@@ -226,10 +226,10 @@ impl Damaged<'_> {
         let is_gone = self.how == How::Delete;
         report.problems.iter().map(ToString::to_string).any(|said| {
             by_path(&said) || (is_gone && of_session.is_some_and(|session| said.contains(session)))
-        }) || (self.is_prose() && report.leftovers.iter().any(|said| by_path(said)))
+        }) || (self.is_prose() && report.leftovers.iter().chain(&report.notes).any(|said| by_path(said)))
     }
 
-    /// What nobody reads but people is told among what is left over.
+    /// What nobody reads but people is told among what is left over, or worth knowing.
     fn is_prose(&self) -> bool {
         self.of.name == "README.md" || (self.of.name == "views/questions.md" && self.how == How::Delete)
     }
@@ -331,7 +331,13 @@ impl Damaged<'_> {
         let unseen = |problem: &Problem| matches!(problem, Problem::Changed { .. });
         assert!(told || left.iter().all(unseen), "{self}: not told: {left:?}");
         let is_lost = self.is_in("data/") && !self.of.name.ends_with("schema.parquet");
-        let is_lost = (is_lost || self.is_in("manifests/")) && self.how != How::Copy;
+        let is_lost = is_lost && self.how != How::Copy;
+        if self.is_in("manifests/") && self.how != How::Copy {
+            assert!(left.is_empty() && !recovered.rebuilt.is_empty(), "{self}: {left:?}");
+            for (session_id, all) in &self.whole.rows {
+                assert_eq!(rows_of(&archive, *session_id).0, *all, "{self}");
+            }
+        }
         assert!(!is_lost || !left.is_empty(), "{self}: forgotten");
     }
 }

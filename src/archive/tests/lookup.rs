@@ -1,6 +1,7 @@
 //! What `list` and `info` say.
 
 use super::support::*;
+use crate::archive::{ArchiveError, Clip};
 
 #[test]
 fn info_counts_sources_kinds_channels_devices_and_gaps() {
@@ -25,4 +26,23 @@ fn info_counts_sources_kinds_channels_devices_and_gaps() {
     assert_eq!(info.gaps.len(), 10);
     assert_eq!(info.gaps[0].duration_ns, Some(600_000_000));
     assert_eq!(info.gaps[0].reason.as_deref(), Some("because"));
+}
+
+#[test]
+fn no_name_takes_the_place_of_another_session_s_id() {
+    let dir = quick_dir();
+    let (archive, first, _) = sealed(&dir.path().join("a"), 12);
+    let (second, _) = add_session(&archive, 2, 12);
+    let id = second.session_id.to_string();
+    let is_refused = |done: Result<(), ArchiveError>| matches!(done, Err(ArchiveError::NameRefused { .. }));
+    // Of all of it, of its beginning, and as it may be typed.
+    for name in [&*id, &id[..30], &id.to_ascii_uppercase()[..30]] {
+        assert!(is_refused(archive.rename_session(first.session_id, name)), "{name}");
+        let clip = Clip { name: name.to_owned(), seq_from: 1, seq_to: 5, note: None };
+        assert!(is_refused(archive.add_clip(first.session_id, clip)), "{name}");
+        assert_eq!(archive.resolve(name).unwrap().session_id, second.session_id);
+    }
+    // Its own it may have, and what only looks like one.
+    archive.rename_session(second.session_id, &id[..30]).unwrap();
+    archive.rename_session(first.session_id, "20261122").unwrap();
 }

@@ -145,6 +145,27 @@ pub(super) fn cut_everywhere(
     change: &dyn Fn(&Archive) -> Result<(), ArchiveError>,
     check: &dyn Fn(&Archive, u64),
 ) -> u64 {
+    cut_everywhere_and(template, change, &mut |root, nth| {
+        let archive = Archive::open(root).unwrap();
+        let verified = verify(&archive, VerifyOptions { quick: true }).unwrap();
+        let damage = verified
+            .problems
+            .iter()
+            .find(|p| !matches!(p, verify::Problem::Index { .. } | verify::Problem::SegmentList));
+        assert_eq!(damage, None, "cut at {nth}: not even before recovery");
+        recover(&archive).unwrap();
+        assert_clean(&archive);
+        check(&archive, nth);
+        assert_eq!(recover(&archive).unwrap(), RecoverReport::default(), "cut at {nth}: done twice");
+    })
+}
+
+/// The same without recovery: `look` at what is left.
+pub(super) fn cut_everywhere_and(
+    template: &Template,
+    change: &dyn Fn(&Archive) -> Result<(), ArchiveError>,
+    look: &mut dyn FnMut(&Path, u64),
+) -> u64 {
     let mut nth = 1;
     loop {
         let dir = template.copy();
@@ -156,18 +177,7 @@ pub(super) fn cut_everywhere(
         let cut = change(&archive).is_err();
         sim.crash(nth);
         restore(&sim, dir.path());
-
-        let archive = Archive::open(dir.path()).unwrap();
-        let verified = verify(&archive, VerifyOptions { quick: true }).unwrap();
-        let damage = verified
-            .problems
-            .iter()
-            .find(|p| !matches!(p, verify::Problem::Index { .. } | verify::Problem::SegmentList));
-        assert_eq!(damage, None, "cut at {nth}: not even before recovery");
-        recover(&archive).unwrap();
-        assert_clean(&archive);
-        check(&archive, nth);
-        assert_eq!(recover(&archive).unwrap(), RecoverReport::default(), "cut at {nth}: done twice");
+        look(dir.path(), nth);
         if !cut {
             return nth;
         }

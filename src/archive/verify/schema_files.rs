@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Problem, VerifyReport, relative};
 use crate::archive::Archive;
-use crate::archive::durable::files_in;
+use crate::archive::durable::{files_in, is_there};
 use crate::archive::error::{ArchiveError, IoContext};
 use crate::archive::layout::schema_path;
 use crate::archive::schema::envelope_fields;
@@ -23,7 +23,7 @@ pub(super) fn check(
         let what = match archive.schema_file_columns(&vendor, &kind) {
             Ok(columns) => {
                 let declaration = archive.layout.schema().join(&vendor).join(format!("{kind}.toml"));
-                if columns.len() > envelope && archive.disk.len(&declaration).is_err() {
+                if columns.len() > envelope && !is_there(&*archive.disk, &declaration)? {
                     report.problems.push(Problem::Missing { path: relative(archive, &declaration) });
                 }
                 continue;
@@ -32,9 +32,8 @@ pub(super) fn check(
                 report.problems.push(Problem::Missing { path });
                 continue;
             }
-            Err(ArchiveError::Damaged { what, .. }) => what,
-            Err(ArchiveError::ReadSegment { source, .. }) => source.to_string(),
-            Err(error) => error.to_string(),
+            Err(error) if error.is_damage() => error.what(),
+            Err(error) => return Err(error),
         };
         let what = format!("{what}; `telereel recover` mends it");
         report.problems.push(Problem::Unreadable { path, what });
@@ -55,7 +54,7 @@ pub(super) fn check(
                     Declaration::parse(&text, "it").map(drop).map_err(|error| error.to_string())
                 }
                 Ok(None) => continue,
-                Err(ArchiveError::Damaged { what, .. }) => Err(what),
+                Err(error) if error.is_damage() => Err(error.what()),
                 Err(error) => return Err(error),
             };
             if let Err(what) = parsed {

@@ -22,8 +22,15 @@ pub(super) fn print(context: &Context, unit: Unit) -> anyhow::Result<Outcome> {
     let text = match unit {
         Unit::Service => {
             let program = std::env::current_exe().context("cannot find out where this program is")?;
-            let (program, config) = (word(&program)?, word(&config)?);
-            SERVICE.replace("{program}", &program).replace("{config}", &config)
+            let archive = absolute(&context.archive_path()?)?;
+            context.screen.note(format!(
+                "the user telereel of the unit must own {} (mode 600) and {} (mode 700): how, the unit says",
+                config.display(),
+                archive.display()
+            ));
+            let (program, config, archive) = (word(&program)?, word(&config)?, word(&archive)?);
+            let unit = SERVICE.replace("{program}", &program).replace("{config}", &config);
+            unit.replace("{archive}", &archive)
         }
         Unit::Socket => SOCKET.replace("{listen}", &listen(&config)?),
     };

@@ -88,8 +88,12 @@ fn device_configs(archive: &Archive, chosen: &Chosen, first: &Row) -> anyhow::Re
         kinds: vec!["config".to_owned()],
         ..Selection::default()
     };
-    let everywhere =
-        ScanOptions { sessions: chosen.options.sessions.clone(), selection, ..Default::default() };
+    let everywhere = ScanOptions {
+        sessions: chosen.options.sessions.clone(),
+        selection,
+        skipped: chosen.options.skipped.clone(),
+        ..Default::default()
+    };
     let mut latest: HashMap<ByteString, Row> = HashMap::new();
     for row in scan(archive, &everywhere)? {
         let row = row?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::archive::Bound;
+use crate::archive::{Bound, SkippedSegment};
 use crate::cli::Replay;
 use crate::commands::output::{Out, Table};
 use crate::commands::selection::Chosen;
@@ -23,6 +23,9 @@ use crate::units::{format_duration, format_time_us, human_count, human_duration,
 pub(super) struct Full<'a> {
     #[serde(flatten)]
     report: &'a Report,
+    /// Damaged segments, and how many of their messages were left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<SkippedSegment>,
     arguments: Arguments,
 }
 
@@ -85,7 +88,7 @@ pub(super) fn full<'a>(report: &'a Report, chosen: &Chosen, args: &Replay) -> Fu
         seed: args.shaping.seed,
         rebase_time: report.rebased_to_us.map(format_time_us),
     };
-    Full { report, arguments }
+    Full { report, skipped: chosen.skipped(), arguments }
 }
 
 pub(super) fn create(path: &Path) -> anyhow::Result<(&Path, File)> {

@@ -24,13 +24,16 @@ pub(super) fn for_people(out: &mut Out, stats: &Stats) -> anyhow::Result<()> {
         out.line(line)?;
     }
     let groups = stats.devices.as_deref().unwrap_or(&stats.groups);
+    // Those that are not told apart come last, one for each source and kind: more than one line for all says nothing.
+    let told = groups.partition_point(|group| group.others.is_none());
+    let (groups, others) = groups.split_at(if groups.len() - told > 1 { told } else { groups.len() });
     // What room is left beside names that are whole is for pictures.
-    let taken = rates(groups, usize::MAX, 0).width() + 2;
+    let taken = rates(groups, others, usize::MAX, 0).width() + 2;
     let room = width.unwrap_or(0).saturating_sub(taken).min(TREND_MAX);
     let trend = if room < TREND_MIN { 0 } else { room };
     let width = width.unwrap_or(usize::MAX);
-    section(out, &fitted(width, |name_max| rates(groups, name_max, trend)))?;
-    section(out, &fitted(width, |name_max| sizes(groups, name_max)))?;
+    section(out, &fitted(width, |name_max| rates(groups, others, name_max, trend)))?;
+    section(out, &fitted(width, |name_max| sizes(groups, others, name_max)))?;
     section(out, &fitted(width, |name_max| lags(groups, name_max)))?;
     section(out, &fitted(width, |name_max| gaps(stats, name_max)))?;
     section(out, &fitted(width, |name_max| unknown(stats, name_max)))?;
@@ -106,7 +109,13 @@ fn table_of(groups: &[GroupStats], columns: &[&'static str]) -> Table {
     Table::new(&header)
 }
 
-fn rates(groups: &[GroupStats], name_max: usize, trend: usize) -> Table {
+/// The names of a line for all others.
+fn others_names(others: &[GroupStats]) -> Vec<String> {
+    let count = others.iter().filter_map(|group| group.others).sum();
+    vec!["all".to_owned(), "all".to_owned(), format!("{} others", human_count(count))]
+}
+
+fn rates(groups: &[GroupStats], others: &[GroupStats], name_max: usize, trend: usize) -> Table {
     let mut columns = vec![">messages", ">rate", ">peak", ">silence"];
     if trend > 0 {
         columns.push("over time");
@@ -125,10 +134,20 @@ fn rates(groups: &[GroupStats], name_max: usize, trend: usize) -> Table {
         }
         table.row(cells);
     }
+    if !others.is_empty() {
+        let mut cells = others_names(others);
+        cells.push(human_count(others.iter().map(|group| group.messages).sum()));
+        cells.push(human_rate(others.iter().filter_map(|group| group.rate_hz).sum()));
+        cells.extend([String::new(), String::new()]);
+        if trend > 0 {
+            cells.push(String::new());
+        }
+        table.row(cells);
+    }
     table
 }
 
-fn sizes(groups: &[GroupStats], name_max: usize) -> Table {
+fn sizes(groups: &[GroupStats], others: &[GroupStats], name_max: usize) -> Table {
     let columns = [">bytes", ">p50 B", ">p99 B", ">max B", ">errors", ">duplicates"];
     let mut table = table_of(groups, &columns);
     for group in groups {
@@ -136,6 +155,15 @@ fn sizes(groups: &[GroupStats], name_max: usize) -> Table {
         let sizes = &group.payload_bytes;
         cells.push(human_size(group.bytes));
         let counts = [sizes.p50, sizes.p99, sizes.max, group.decode_errors, group.duplicates];
+        cells.extend(counts.map(human_count));
+        table.row(cells);
+    }
+    if !others.is_empty() {
+        let sum = |of: fn(&GroupStats) -> u64| others.iter().map(of).sum::<u64>();
+        let longest = others.iter().map(|group| group.payload_bytes.max).max().unwrap_or(0);
+        let mut cells = others_names(others);
+        cells.extend([human_size(sum(|group| group.bytes)), String::new(), String::new()]);
+        let counts = [longest, sum(|group| group.decode_errors), sum(|group| group.duplicates)];
         cells.extend(counts.map(human_count));
         table.row(cells);
     }

@@ -5,7 +5,7 @@
 //! take   the same records again, for each session those between its first and its last: into parts, then in place
 //! ```
 //!
-//! A session that the file names comes in under its id, or where the archive has that, under a new one. Rows without
+//! A session that the file names comes in under its id, or where the archive has that or it is no UUIDv7, under a new one. Rows without
 //! a session make one. Where `seq` is missing it is the order in the file; where `elapsed_ns` is, what `received_at`
 //! says since the first, and never less than the row before.
 //!
@@ -23,6 +23,7 @@ mod table;
 mod tests;
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt as _;
@@ -34,12 +35,12 @@ use self::fields::{Bad, Record};
 use self::name::{name_session, plain_name};
 use self::place::{Placer, PlannedSession};
 use self::records::Records;
-use super::caught::caught;
-use super::error::ExchangeError;
+use super::error::{ExchangeError, IoContext as _};
 use super::header::{Sources, session_header};
 use super::reel::{self, PART_BYTES, Unpacked};
 use super::{Format, export};
-use crate::archive::{Archive, ArchiveError, Intake, ScanOptions, SessionSummary, Sidecar, scan};
+use crate::archive::caught::caught;
+use crate::archive::{Archive, ArchiveError, CameFrom, Intake, ScanOptions, SessionSummary, Sidecar, scan};
 use crate::decode::declaration;
 use crate::message::{SessionHeader, SessionId};
 use crate::printable::printable;
@@ -82,6 +83,10 @@ pub struct Plan {
     /// Payloads that are not the bytes that were received, since whoever wrote the file printed them anew.
     pub reprinted: u64,
     pub messages: u64,
+    /// Which file it is; none where it is none that can be read again.
+    pub blake3: Option<String>,
+    /// Sessions of the file that are not to be taken in.
+    pub leave_out: HashSet<usize>,
 }
 
 #[derive(Debug)]
@@ -117,6 +122,16 @@ pub type Tell<'t> = dyn Fn(u64, u64) + 't;
 
 /// Looks a file through. Only what keeps all of it from being taken in is an error here.
 pub fn plan(path: &Path, options: ImportOptions, tell: &Tell<'_>) -> Result<Plan, ExchangeError> {
+    // Beside it: by itself it would be a thirtieth of an import.
+    std::thread::scope(|scope| {
+        let sum = scope.spawn(|| checksum(path));
+        let plan = of_file(path, options, tell)?;
+        let blake3 = sum.join().unwrap_or_else(|_| checksum(path))?;
+        Ok(Plan { blake3, ..plan })
+    })
+}
+
+fn of_file(path: &Path, options: ImportOptions, tell: &Tell<'_>) -> Result<Plan, ExchangeError> {
     let Some(format) = options.format.or_else(|| Format::of(path)) else {
         let what =
             "its name ends in none of .reel, .jsonl, .mcap, .csv: say which it is with --format".to_owned();
@@ -130,6 +145,8 @@ pub fn plan(path: &Path, options: ImportOptions, tell: &Tell<'_>) -> Result<Plan
         described: Vec::new(),
         reprinted: 0,
         messages: 0,
+        blake3: None,
+        leave_out: HashSet::new(),
     };
     if format == Format::Reel {
         let unpacked = reel::open(path)?;
@@ -148,6 +165,14 @@ pub fn plan(path: &Path, options: ImportOptions, tell: &Tell<'_>) -> Result<Plan
 }
 
 impl Plan {
+    /// How many sessions it has.
+    pub fn sessions(&self) -> Result<usize, ExchangeError> {
+        Ok(match &self.what {
+            What::Reel(unpacked) => unpacked.archive().list()?.len(),
+            What::Rows { sessions, .. } => sessions.len(),
+        })
+    }
+
     fn look_through(
         &mut self,
         format: Format,
@@ -213,17 +238,23 @@ impl Plan {
                 let reel = unpacked.archive();
                 let all = self.messages;
                 let mut done = 0;
-                for session in reel.list()? {
+                for (nth, session) in reel.list()?.into_iter().enumerate() {
+                    if self.leave_out.contains(&nth) {
+                        continue;
+                    }
                     let tell = |rows| tell(done + rows, all);
-                    let taken = caught(|| self.take_session(archive, reel, &session, &tell));
+                    let taken = caught(|| self.take_session(archive, reel, (nth, &session), &tell));
                     let damaged = |what| ExchangeError::DamagedReel { path: self.path.clone(), what };
                     imported.extend(taken.map_err(damaged)??);
                     done += session.messages;
                 }
             }
             What::Rows { format, sessions } => {
-                for session in sessions {
-                    imported.push(self.take_rows(archive, *format, session, tell)?);
+                for (nth, session) in sessions.iter().enumerate() {
+                    if self.leave_out.contains(&nth) {
+                        continue;
+                    }
+                    imported.push(self.take_rows(archive, *format, (nth, session), tell)?);
                 }
             }
         }
@@ -238,14 +269,14 @@ impl Plan {
         &self,
         archive: &Archive,
         reel: &Archive,
-        session: &SessionSummary,
+        (nth, session): (usize, &SessionSummary),
         tell: &dyn Fn(u64),
     ) -> Result<Option<Imported>, ExchangeError> {
         let mut header = session_header(reel, session.session_id)?;
         self.check_names(&header)?;
         current(&mut header);
         let was = self.give_id(archive, &mut header)?;
-        let called = name_session(&mut header, self.options.session.as_deref());
+        let called = name_session(archive, &mut header, self.options.session.as_deref())?;
         let options = ScanOptions { sessions: vec![session.session_id], ..ScanOptions::default() };
         let mut rows = scan(reel, &options)?.peekable();
         if rows.peek().is_none() {
@@ -276,18 +307,18 @@ impl Plan {
             }
         }
         let sidecar = reel.read_sidecar(session.session_id)?;
-        self.finish(intake, sidecar, (was, called), exported.messages).map(Some)
+        self.finish(intake, (nth, sidecar), (was, called), exported.messages).map(Some)
     }
 
     fn take_rows(
         &self,
         archive: &Archive,
         format: Format,
-        session: &PlannedSession,
+        (nth, session): (usize, &PlannedSession),
         tell: &Tell<'_>,
     ) -> Result<Imported, ExchangeError> {
         let mut header = session.header(archive, &self.path, &self.options)?;
-        let called = name_session(&mut header, self.options.session.as_deref());
+        let called = name_session(archive, &mut header, self.options.session.as_deref())?;
         let was = self.give_id(archive, &mut header)?;
         let session_id = header.session_id;
         let mut intake = Intake::begin(archive, header, "import")?;
@@ -319,18 +350,19 @@ impl Plan {
                 Ok::<_, ExchangeError>(())
             })?;
         }
-        self.finish(intake, session.sidecar.clone(), (was, called), messages)
+        self.finish(intake, (nth, session.sidecar.clone()), (was, called), messages)
     }
 
     fn finish(
         &self,
         intake: Intake,
-        sidecar: Option<Sidecar>,
+        (nth, sidecar): (usize, Option<Sidecar>),
         (was, called): (Option<SessionId>, Option<String>),
         messages: u64,
     ) -> Result<Imported, ExchangeError> {
         let session = intake.header().name.clone();
         let session_id = intake.commit(|own| {
+            own.came_from = self.blake3.clone().map(|blake3| CameFrom { blake3, nth });
             let Some(Sidecar { ended, ended_at_us, clips, marks, pseudonymized, .. }) = sidecar else {
                 return;
             };
@@ -345,7 +377,8 @@ impl Plan {
         Ok(Imported { session_id, session, messages, was, called })
     }
 
-    /// A new id where the archive has this one. Answers with the old one then.
+    /// A new id where the archive has this one, or it does not tell when the session began: the archive's ids do.
+    /// Answers with the old one then.
     fn give_id(
         &self,
         archive: &Archive,
@@ -354,7 +387,7 @@ impl Plan {
         let was = header.session_id;
         let is_there = archive.has_session(was)?;
         let is_none = was == no_id();
-        if !is_there && !is_none {
+        if !is_there && !is_none && was.is_timed() {
             return Ok(None);
         }
         header.session_id = new_id(header.started_at_us)?;
@@ -384,6 +417,16 @@ fn current(header: &mut SessionHeader) {
             }
         }
     }
+}
+
+/// Which bytes a file holds; none of a pipe, which gives them once.
+fn checksum(path: &Path) -> Result<Option<String>, ExchangeError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut hasher = blake3::Hasher::new();
+    File::open(path).and_then(|file| hasher.update_reader(file).map(drop)).doing("read", path)?;
+    Ok(Some(hasher.finalize().to_hex().to_string()))
 }
 
 /// Stands for a session that has none yet.

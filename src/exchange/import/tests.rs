@@ -78,6 +78,53 @@ fn what_mosquitto_printed_is_what_was_received() {
 }
 
 #[test]
+fn of_a_file_whose_import_was_cut_the_rest_comes_in() {
+    let folder = Folder::new();
+    let line = |n: u8| {
+        let id = format!("01a1f866-0d00-7000-8000-00000000000{n}");
+        format!(r#"{{"session_id":"{id}","seq":0,"received_at":"2026-11-20T10:00:00Z","payload":"{n}"}}"#)
+    };
+    let path = folder.file("two.jsonl", [line(1), line(2)].join("\n"));
+    let options = ImportOptions { source: Some("city".into()), ..ImportOptions::default() };
+    let archive = folder.archive();
+    let mut half = looked_through(&path, &options).unwrap();
+    assert_eq!(half.sessions().unwrap(), 2);
+    half.leave_out.insert(1);
+    let first = half.take(&archive, &|_, _| ()).unwrap().remove(0);
+    let sum = half.blake3.clone().unwrap();
+    assert_eq!(archive.came_from(&sum).unwrap(), [(0, first.session)]);
+    let mut rest = looked_through(&path, &options).unwrap();
+    rest.leave_out = archive.came_from(&sum).unwrap().into_iter().map(|(nth, _)| nth).collect();
+    rest.take(&archive, &|_, _| ()).unwrap();
+    let payloads: Vec<_> = all(&archive).into_iter().map(|row| row.payload).collect();
+    assert_eq!(payloads, [&b"1"[..], b"2"]);
+    assert_eq!(archive.came_from(&sum).unwrap().len(), 2);
+    assert_clean(&archive);
+}
+
+#[test]
+fn a_session_whose_id_tells_no_time_gets_one_that_does() {
+    let folder = Folder::new();
+    let strange = "fc6a1d9e-0a57-4c1d-9d3b-5a0d7f0e9b11";
+    let line = |id: &str, day: u8| {
+        format!(
+            r#"{{"session_id":"{id}","seq":0,"elapsed_ns":0,"received_at":"2026-11-{day:02}T10:00:00Z","payload":"x"}}"#
+        )
+    };
+    let options = ImportOptions { source: Some("city".into()), ..ImportOptions::default() };
+    let old = folder.file("old.jsonl", line(strange, 1));
+    let (imported, rows) = import(&folder, &old, &options);
+    assert_eq!(imported[0].was, Some(strange.parse().unwrap()));
+    assert!(imported[0].session_id.is_timed() && rows[0].session_id == imported[0].session_id);
+    let new = folder.file("new.jsonl", line("01a1f866-0d00-7000-8000-000000000000", 20));
+    let (imported, _) = import(&folder, &new, &options);
+    assert_eq!(imported[0].was, None);
+    let archive = folder.archive();
+    assert_eq!(archive.resolve("latest").unwrap().session_id, imported[0].session_id);
+    assert_eq!(archive.newest_session().unwrap(), Some(imported[0].session_id));
+}
+
+#[test]
 fn bad_lines_are_told_where_they_are_and_nothing_is_written() {
     let folder = Folder::new();
     let good = r#"{"received_at":"2026-11-22T10:00:00Z","payload":"x"}"#;
@@ -127,6 +174,8 @@ fn names_that_are_none_are_cleaned_or_refused() {
         ("a\u{1b}[2J\nb\u{202e}", "a_[2J_b_"),
         ("..x", "_..x"),
         ("B\u{fc}ro 3", "B\u{fc}ro 3"),
+        ("a.reel", "a.reel-imported"),
+        ("01990000-0000-7000-8000-0000000000FF", "01990000-0000-7000-8000-0000000000FF-imported"),
     ] {
         let path = folder.file(&format!("{file}.jsonl"), good);
         let planned = looked_through(&path, &ImportOptions::default()).unwrap();
@@ -135,6 +184,18 @@ fn names_that_are_none_are_cleaned_or_refused() {
         assert_eq!((&*imported[0].session, &imported[0].called), (session, &called));
     }
     let archive = folder.archive();
+    // Nor the beginning of an id that the archive has.
+    let other = archive.list().unwrap()[0].session_id;
+    let begun = other.to_string()[..30].to_owned();
+    let path = folder.file(&format!("{begun}.jsonl"), good);
+    let planned = looked_through(&path, &ImportOptions::default()).unwrap();
+    let imported = planned.take(&archive, &|_, _| ()).unwrap();
+    assert_eq!(
+        (&imported[0].session, &imported[0].called),
+        (&format!("{begun}-imported"), &Some(begun.clone()))
+    );
+    assert_eq!(archive.resolve(&begun).unwrap().session_id, other);
+
     let latest = archive.list().unwrap().last().unwrap().session_id;
     assert_eq!(archive.resolve("latest").unwrap().session_id, latest);
 

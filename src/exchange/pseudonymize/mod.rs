@@ -312,7 +312,7 @@ impl Change for Pseudonymize {
         sidecar.site = site(&mut self.names, &sidecar.site);
         sidecar.started_at_us = sidecar.started_at_us.saturating_add(self.shift_us);
         sidecar.ended_at_us = sidecar.ended_at_us.map(|at_us| at_us.saturating_add(self.shift_us));
-        sidecar.pseudonymized = true;
+        sidecar.pseudonymized = Some(true);
         for source in &mut sidecar.sources {
             let Some(known) = session.sources.get(&source.name) else { continue };
             source.name.clone_from(&known.name);

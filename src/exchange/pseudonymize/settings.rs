@@ -140,6 +140,9 @@ fn ours(name: &str, value: &Value) -> Value {
     };
     match value {
         Value::String(text) if !matches!(name, "timezone" | "header") && !is_ours(text) => Value::Null,
+        Value::Array(items) => items.iter().map(|item| ours(name, item)).collect(),
+        // None of ours has members.
+        Value::Object(_) => Value::Null,
         other => other.clone(),
     }
 }
@@ -162,7 +165,7 @@ mod tests {
     fn of_link_rows_only_what_is_known_stays() {
         let mut names = Names::new(Secret::new("k"));
         let payload = json!({"event": "refused", "connection": 3, "reason": "no such user: smith", "cause": "broken",
-            "sn": "ATR_1", "first_at": "2026-03-01T00:00:00Z", "host": "10.0.0.7",
+            "sn": "ATR_1", "planned": {"by": "smith"}, "dropped": [[{"sn": "ATR_1"}]], "first_at": "2026-03-01T00:00:00Z", "host": "10.0.0.7",
             "options": {"transport": "mqtt", "api_url": "https://ward.example.com", "sensors": ["ATR_1"],
             "locations": [12, 7], "tenant_id": null, "timezone": "Europe/Helsinki", "renew_every_ms": 55_000}});
         let words = Words::new(&payload["options"], true);
@@ -170,7 +173,7 @@ mod tests {
         let (sn, twelve, seven) = (names.name("ATR_1"), names.integer(12), names.integer(7));
         let number = |text: &str| text.parse::<i64>().unwrap();
         let expected = json!({"event": "refused", "connection": 3, "cause": "broken", "sn": sn,
-            "first_at": "2026-03-02T00:00:00.000000Z", "options": {"transport": "mqtt", "sensors": [sn],
+            "planned": null, "dropped": [[null]], "first_at": "2026-03-02T00:00:00.000000Z", "options": {"transport": "mqtt", "sensors": [sn],
             "locations": [number(&twelve), number(&seven)], "tenant_id": null, "renew_every_ms": 55_000}});
         assert_eq!(serde_json::from_slice::<Value>(&new).unwrap(), expected);
         assert_eq!(link(b"{\"x\": 1}", &words, &mut names, 0), None);

@@ -211,7 +211,7 @@ fn no_format_holds_an_identifier() {
             }
             let session = reel.archive().list().unwrap().remove(0);
             let info = reel.archive().info(session.session_id).unwrap();
-            assert!(info.pseudonymized && session.name.starts_with("session-"), "{session:?}");
+            assert!(info.pseudonymized == Some(true) && session.name.starts_with("session-"), "{session:?}");
             written += &serde_json::to_string(&info).unwrap();
         }
         for id in &ids {
@@ -424,7 +424,7 @@ fn a_reel_comes_in_as_a_session_that_says_so() {
     planned.take(&back, &|_, _| ()).unwrap();
     assert_clean(&back);
     let session = back.list().unwrap().remove(0);
-    assert!(back.info(session.session_id).unwrap().pseudonymized);
+    assert_eq!(back.info(session.session_id).unwrap().pseudonymized, Some(true));
     assert_eq!(all(&back), all(reel::open(&file).unwrap().archive()));
 }
 

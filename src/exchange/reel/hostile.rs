@@ -159,6 +159,11 @@ fn varint(out: &mut Vec<u8>, value: u64) {
 
 /// A page with its head: a dictionary where `encoding` is none.
 fn page(body: &[u8], bytes: u64, values: u64, encoding: Option<u64>) -> Vec<u8> {
+    page_with(body, bytes, values, encoding, [&[], &[]])
+}
+
+/// The same with more members: of what is told of its kind, and behind that.
+fn page_with(body: &[u8], bytes: u64, values: u64, encoding: Option<u64>, more: [&[u8]; 2]) -> Vec<u8> {
     let mut out = Vec::new();
     for (number, head) in
         [(if encoding.is_some() { 0 } else { 2 }, 0x15), (bytes, 0x15), (body.len() as u64, 0x15)]
@@ -173,8 +178,7 @@ fn page(body: &[u8], bytes: u64, values: u64, encoding: Option<u64>) -> Vec<u8> 
     if encoding.is_some() {
         out.extend_from_slice(&[0x15, 6, 0x15, 6]);
     }
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(body);
+    out.extend_from_slice(&[more[0], &[0], more[1], &[0], body].concat());
     out
 }
 
@@ -210,18 +214,38 @@ fn a_reel_that_claims_all_memory_is_refused_and_takes_little() {
     let right = fs::read(&reel.segment).unwrap();
     let zeros = zstd::stream::encode_all(io::repeat(0).take(256 << 20), 1).unwrap();
     let small = zstd::bulk::compress(&[0; 64], 1).unwrap();
-    let text = [&(1_u32 << 20).to_le_bytes()[..], &[b'x'; 1 << 20]].concat();
+    let text = [&(2_u32 << 20).to_le_bytes()[..], &vec![b'x'; 2 << 20]].concat();
     let dictionary = page(&zstd::bulk::compress(&text, 1).unwrap(), text.len() as u64, 1, None);
     let made = |column: &str, page: Vec<u8>| with_pages(&right, column, None, &page);
+    // Ten rows that mean the first text of the dictionary, in numbers of one bit.
+    let meant = page(&zstd::bulk::compress(&[1, 10 << 1, 0], 1).unwrap(), 3, 10, Some(8));
+    // Heads that two readers understand in two ways, and what is skipped by one of them.
+    let hidden = |id: u64, then: &[u8]| {
+        let mut more = vec![0x05];
+        varint(&mut more, id);
+        varint(&mut more, i32::MAX as u64);
+        more.extend_from_slice(then);
+        made("channel", page_with(&small, 64, 10, Some(0), [&more, &[]]))
+    };
+    let other_kind = page_with(&small, 64, i32::MAX as u64, Some(0), [&[], &[0x3C, 0x15, 10 << 1, 0]]);
+    let index = [0x15, 2, 0x15, 0, 0x15, 0, 0x3C, 0, 0];
+    let behind_index = [&index[..], &dictionary].concat();
+    let another = page(&small, 64, 1, None);
     let all = [
+        (hidden(65_537, &[]), "the head of a page"),
+        (hidden((1 << 63) - 1, &[0x15, 0]), "the head of a page"),
+        (made("channel", other_kind), "the head of a page"),
+        (with_pages(&right, "channel", Some(&behind_index), &meant), "the head of a page"),
+        (with_pages(&right, "channel", Some(&another), &[&dictionary[..], &meant].concat()), "has a page at"),
+        (made("channel", page(&[], 0, 0, Some(0)).repeat((1 << 16) + 1)), "has a page at"),
         (made("payload", page(&small, i32::MAX as u64, 10, Some(0))), "a page claims 2147483647 bytes"),
         (made("payload", page(&zeros, 256 << 20, 10, Some(0))), "a page claims 268435456 bytes"),
         (made("payload", page(&small, 64, i32::MAX as u64, Some(0))), "a page claims 2147483647 values"),
         (made("payload", page(&small, 64, 11, Some(0))), "a column claims 11 values for 10 rows"),
         (made("channel", page(&small, 64, 10, Some(7))), "an encoding that telereel does not write"),
         (
-            with_pages(&right, "channel", Some(&dictionary), &page(&small, 64, 10, Some(8))),
-            "a dictionary has a text of 1048576 bytes",
+            with_pages(&right, "channel", Some(&dictionary), &meant),
+            "a column means 20971520 bytes, more than was received",
         ),
     ];
     for (bytes, said) in &all {

@@ -63,3 +63,38 @@ fn columns_say_what_they_mean_after_import_and_compaction() {
     }
     assert!(seen > 1, "segments besides the one without rows");
 }
+
+#[test]
+fn texts_of_any_length_that_were_received_go_out_and_come_back() {
+    let dir = quick_dir();
+    let mut header = header(1);
+    header.sources.retain(|source| source.vendor == "jointech");
+    let like = rows_to_keep(&header).remove(0);
+    let long = |letter: char, kib: usize| String::from(letter).repeat(kib << 10);
+    // More together than a group of rows may mean that nobody received.
+    let texts = [&long('x', 300), "short", &long('y', 2_048), &long('x', 300)];
+    let texts = texts.into_iter().cycle().take(36);
+    let rows: Vec<Row> = (0..)
+        .zip(texts)
+        .map(|(seq, text)| Row {
+            seq,
+            elapsed_ns: seq,
+            kind: "alarm".into(),
+            channel: "/alarm".into(),
+            duplicate_of: None,
+            payload: format!("{{\"assetId\":\"1\",\"alarmType\":40,\"describe\":\"{text}\"}}").into(),
+            ..like.clone()
+        })
+        .collect();
+    let (archive, kept) = archive_of(&dir.path().join("a"), &header, &rows);
+    for compacted in [false, true] {
+        if compacted {
+            archive.compact(header.session_id, CompactOptions::default(), &Watch::NONE).unwrap();
+        }
+        let file = dir.path().join(format!("{compacted}.reel"));
+        write(&archive, &ScanOptions::default(), Format::Reel, &file);
+        let back = import(&file, &dir.path().join(format!("b-{compacted}")));
+        assert!(all(&back) == kept, "{compacted}");
+        assert_clean(&back);
+    }
+}

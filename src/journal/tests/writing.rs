@@ -251,11 +251,20 @@ fn a_short_write_is_finished() {
 
 #[test]
 fn a_full_disk_is_waited_for_and_what_was_accepted_is_written_once() {
+    waited_for(Fault::DiskFull);
+}
+
+#[test]
+fn so_is_one_that_is_read_only_for_a_while() {
+    waited_for(Fault::Error(ErrorKind::ReadOnlyFilesystem));
+}
+
+fn waited_for(fault: Fault) {
     for operation in [Operation::Write, Operation::Create] {
         // So that the disk is full in the middle of a part, and where one is to be made.
         for nth in 1..=8 {
             let mut rig = Rig::new(JournalOptions { part_max_bytes: 700, ..options() });
-            rig.disk.fail(operation, nth, Fault::DiskFull);
+            rig.disk.fail(operation, nth, fault);
             let mut accepted = Vec::new();
             let mut refused = 0;
             for n in 0..20 {
@@ -272,6 +281,7 @@ fn a_full_disk_is_waited_for_and_what_was_accepted_is_written_once() {
                     continue;
                 }
                 assert_eq!(rig.durable(), before, "nothing is promised while the disk is full");
+                assert!(rig.handle.durable().borrow().stuck.is_some(), "and those who wait are told");
                 assert_eq!(rig.writer.deadline_ns(), Some(rig.clock_ns() + 1_000_000_000));
                 rig.handle.append_reserved(message("link")).unwrap();
                 accepted.push("link".to_owned());
@@ -279,6 +289,7 @@ fn a_full_disk_is_waited_for_and_what_was_accepted_is_written_once() {
                     rig.clock.advance_ns(1_000_000_000);
                     rig.turn();
                     assert!(rig.handle.accepting(), "{operation:?} {nth}: there is room again");
+                    assert!(rig.handle.durable().borrow().stuck.is_none());
                     assert_eq!(rig.durable(), accepted.len() as u64);
                 }
             }
@@ -297,6 +308,59 @@ fn a_full_disk_is_waited_for_and_what_was_accepted_is_written_once() {
             assert!(refused <= 1);
         }
     }
+}
+
+#[test]
+fn what_was_written_before_the_disk_was_full_is_synced_and_told() {
+    for closing in [false, true] {
+        for taken_bytes in [0, 70] {
+            let mut rig = Rig::new(options());
+            let written = rig.later("written");
+            rig.turn();
+            assert_eq!(rig.durable(), 0);
+            rig.disk.set_capacity(u64::MAX - rig.disk.free_bytes(Path::new(DIR)).unwrap() + taken_bytes);
+            rig.later("waits");
+            if closing {
+                rig.handle.shared().begin_close();
+            }
+            assert_eq!(rig.writer.turn().is_err(), closing);
+            assert_eq!(rig.durable(), written, "and not what is written in part");
+            assert_eq!(rig.handle.progress().durable.unwrap().seq, 0);
+            if closing {
+                rig.disk.crash(taken_bytes);
+                assert_eq!(payloads(&read(&rig.disk, &rig.parts()[0]).0), ["written"]);
+                continue;
+            }
+            let synced = rig.disk.operations();
+            rig.clock.advance_ns(1_000_000_000);
+            rig.turn();
+            assert_eq!(
+                rig.disk.operations(),
+                synced + 1,
+                "a write is tried, and nothing is there to be synced"
+            );
+            rig.disk.set_capacity(u64::MAX);
+            rig.clock.advance_ns(1_000_000_000);
+            rig.turn();
+            assert_eq!(rig.durable(), 2, "what waited is late: it is synced at once");
+            rig.disk.crash(taken_bytes);
+            assert_eq!(payloads(&read(&rig.disk, &rig.parts()[0]).0), ["written", "waits"]);
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_fails_while_the_disk_is_full_is_the_end() {
+    let mut rig = Rig::new(options());
+    rig.later("written");
+    rig.turn();
+    rig.disk.set_capacity(0);
+    rig.disk.fail(Operation::SyncData, 1, Fault::Error(ErrorKind::Other));
+    rig.later("waits");
+    let failed = rig.writer.turn_or_fail();
+    assert!(matches!(failed, Err(JournalError::Io { action: "sync", .. })), "{failed:?}");
+    assert_eq!(rig.durable(), 0);
+    assert!(matches!(rig.handle.try_append(message("x"), Sync::Now), Err(AppendError::Poisoned(_))));
 }
 
 #[test]
@@ -351,6 +415,55 @@ fn nothing_is_accepted_while_the_disk_is_low() {
     rig.handle.try_append(message(vec![0; 16 << 20]), Sync::Later).unwrap();
     rig.turn();
     assert!(!rig.handle.accepting(), "looked at sooner when much has been written");
+}
+
+/// However fast it comes, and however seldom the writer has its turn.
+#[test]
+fn a_fast_stream_does_not_pass_the_floor() {
+    const MIB: u64 = 1 << 20;
+    let floor = 8 * MIB;
+    let options = JournalOptions {
+        min_free_disk: floor,
+        part_max_bytes: u64::MAX,
+        queue_max_bytes: 64 << 20,
+        ..options()
+    };
+    for capacity in [9, 20, 100] {
+        let mut rig = Rig::new(options.clone());
+        rig.disk.set_capacity(capacity * MIB);
+        rig.clock.advance_ns(1_000_000_000);
+        rig.turn();
+        let mut accepted = 0_u64;
+        loop {
+            match rig.handle.try_append(message(vec![b'x'; 64 << 10]), Sync::Later) {
+                Ok(_) => accepted += 1,
+                Err(AppendError::QueueFull(_)) => rig.turn(),
+                Err(AppendError::DiskLow(_)) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        rig.close();
+        let free = rig.disk.free_bytes(Path::new(DIR)).unwrap();
+        assert!(free + 2 * MIB >= floor, "{capacity} MiB: {free} are free");
+        assert!(free < floor && accepted > 0, "{capacity} MiB: what is above the floor is used");
+    }
+}
+
+#[test]
+fn who_is_late_is_told_and_who_is_just_in_time_is_not() {
+    let mut rig = Rig::new(options());
+    for (waits_ns, is_late) in [(2_050_000_000, false), (2_050_000_001, true)] {
+        rig.later("a");
+        rig.clock.advance_ns(waits_ns);
+        rig.turn();
+        assert_eq!(rig.handle.progress().late_ns, is_late.then(|| rig.clock_ns()));
+    }
+    let late_ns = rig.handle.progress().late_ns;
+    rig.clock.advance_ns(1_000_000_000);
+    rig.now("b");
+    rig.turn();
+    assert_eq!(rig.handle.progress().late_ns, late_ns, "stands until somebody is late again");
+    assert_eq!(rig.handle.lag_max_ns(), 2_050_000_000);
 }
 
 #[test]

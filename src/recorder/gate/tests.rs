@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::disk::SimDisk;
 use crate::journal::{self, Journal, JournalOptions};
 use crate::message::{SessionHeader, SessionId};
+use crate::transport::quota::QuotaBytes;
 use crate::vendors::HttpReply;
 
 fn options(min_free_disk: u64) -> (Arc<SimDisk>, JournalOptions, SessionHeader) {
@@ -121,6 +122,24 @@ async fn while_the_disk_is_nearly_full_what_is_owed_is_held_and_not_acknowledged
     assert!(!gate.is_idle());
     assert_eq!(gate.next_due(u64::MAX), None);
     assert!(!gate.is_overflowing(), "nothing is lost");
+}
+
+#[tokio::test]
+async fn of_what_is_held_topics_are_counted_too() {
+    let (_journal, handle) = journal(u64::MAX);
+    let quota = Quota::new(QuotaBytes { held: 400_000, ..QuotaBytes::default() });
+    let mut gate = Gate::new(handle, quota.clone());
+    let long = || Message { channel: "t".repeat(60_000).into(), ..message(b"1234", 1) };
+    // The first is on its way in; of half of the room, four more.
+    for id in 0..5 {
+        assert!(gate.is_open(), "{id}");
+        gate.admit(long(), Some(mqtt(id)), &mut Charge::default()).await;
+    }
+    assert!(!gate.is_open(), "reading stops");
+    assert!(quota.hold(400_000 - 5 * 60_004).is_some() && quota.hold(400_001 - 5 * 60_004).is_none());
+    // What has got in gives its share back, and the next one follows.
+    gate.give_up();
+    assert!(quota.hold(400_000).is_some());
 }
 
 #[tokio::test]

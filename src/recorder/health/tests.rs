@@ -1,6 +1,6 @@
 use super::*;
 use crate::message::SessionId;
-use crate::recorder::stats::{JournalStatus, SealingStatus};
+use crate::recorder::stats::{DamageStatus, JournalStatus, SealingStatus};
 
 fn well() -> Status {
     Status {
@@ -16,6 +16,7 @@ fn well() -> Status {
         bytes_stored: 0,
         rows_stored: 0,
         seal_error: None,
+        damage: None,
         upkeep: None,
         disk_free_bytes: None,
         disk_left_days: None,
@@ -27,8 +28,9 @@ type Case = (&'static [&'static str], fn(&mut Status));
 
 #[test]
 fn every_risk_is_told_and_a_vendor_that_is_out_is_none() {
-    let cases: [Case; 14] = [
+    let cases: [Case; 19] = [
         (&[], |_| {}),
+        (&[], |s| s.damage = Some(DamageStatus { set_aside: 1, ..DamageStatus::default() })),
         (&[], |s| s.sources[0].state = State::Waiting),
         (&[], |s| s.sources[0].state = State::Stalled),
         (&["source_gave_up"], |s| s.sources[0].state = State::GaveUp),
@@ -41,6 +43,10 @@ fn every_risk_is_told_and_a_vendor_that_is_out_is_none() {
             s.journal.error = Some("cannot sync".into());
         }),
         (&["disk_slow"], |s| s.journal.turn_ns = TURN_NS_MAX + 1),
+        (&[], |s| s.journal.lag_ns = s.journal.lag_max_ns),
+        (&["disk_slow"], |s| s.journal.lag_ns = s.journal.lag_max_ns + 1),
+        (&["disk_slow"], |s| s.journal.late_ago_ns = Some(LATE_TOLD_NS - 1)),
+        (&[], |s| s.journal.late_ago_ns = Some(LATE_TOLD_NS)),
         (&["queue_full"], |s| s.journal.queue_bytes = 900),
         (&[], |s| s.journal.queue_bytes = 899),
         (&["sealing_fails"], |s| s.seal_error = Some("no".into())),

@@ -8,7 +8,7 @@ fn header(archive: &Archive) -> SessionHeader {
     let settings = serde_json::Value::Null;
     let source = SourceHeader { name: "s".to_owned(), vendor: "generic".to_owned(), kinds, settings };
     let now = Clock::System.now();
-    let mut header = crate::recorder::start::new_header(Some("test"), "", vec![source], now, None).unwrap();
+    let mut header = crate::recorder::begin::new_header(Some("test"), "", vec![source], now, None).unwrap();
     archive.begin_session(&mut header).unwrap();
     header
 }
@@ -74,6 +74,30 @@ fn a_part_that_could_not_be_sealed_is_sealed_with_the_next() {
     sealer.end_sessions(true);
     assert_eq!(archive.resolve("test").unwrap().ended.as_deref(), Some("stopped"));
     assert!(is_content(&archive));
+}
+
+#[test]
+fn what_damage_took_from_the_journal_while_recording_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+    let header = header(&archive);
+    let parts = parts(&archive, &header, 4);
+    let mut sealer = sealer(&archive);
+    sealer.seal(parts[0].clone());
+    assert_eq!((sealer.sealing.stats().lost, sealer.sealing.stats().has_damage()), (0, false));
+    // Its only message: the next part tells that it is missing.
+    let mut bytes = std::fs::read(&parts[1]).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&parts[1], bytes).unwrap();
+    parts[1..3].iter().for_each(|part| sealer.seal(part.clone()));
+    let stats = sealer.sealing.stats();
+    assert_eq!((stats.messages, stats.lost, stats.set_aside), (2, 1, 0), "{stats:?}");
+    assert!(stats.has_damage(), "{stats:?}");
+    // A sidecar is made anew of the part.
+    std::fs::write(archive.layout().sidecar(header.session_id), "{").unwrap();
+    sealer.seal(parts[3].clone());
+    let stats = sealer.sealing.stats();
+    assert_eq!((stats.messages, stats.lost, stats.set_aside, stats.last_error), (3, 1, 1, None));
 }
 
 /// Something in the way of the folder that the first segment is to go to.
@@ -144,6 +168,8 @@ fn a_reader_whose_query_takes_long_holds_up_no_sealing() {
     let header = header(&archive);
     let parts = parts(&archive, &header, 8);
     let mut sealer = sealer(&archive);
+    // Held by a recorder, and with it the index's log for readers.
+    let lock = archive.lock().unwrap();
     sealer.seal(parts[0].clone());
     let reader = rusqlite::Connection::open(archive.layout().index()).unwrap();
     let segments = || reader.query_row("SELECT count(*) FROM segment", [], |row| row.get(0)).unwrap();
@@ -157,7 +183,7 @@ fn a_reader_whose_query_takes_long_holds_up_no_sealing() {
     assert_eq!(segments(), before, "what it reads is of one moment");
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(segments(), 8 * before);
-    drop(reader);
+    drop((reader, lock));
     assert!(is_content(&archive));
 }
 

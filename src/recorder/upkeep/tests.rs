@@ -247,6 +247,24 @@ fn the_oldest_goes_where_all_takes_too_much_what_is_recorded_counted() {
 }
 
 #[test]
+fn what_keeps_it_above_its_bytes_is_in_the_status_until_it_fits() {
+    let dir = quick_dir();
+    let archive = archive(&dir);
+    let old = add(&archive, 1, -2);
+    archive
+        .add_clip(old.session_id, Clip { name: "fall".into(), seq_from: 3, seq_to: 9, note: None })
+        .unwrap();
+    let plan = Plan { retain_max_bytes: Some(1024), settle_us: SETTLE_US, ..Plan::default() };
+    let (mut upkeep, keeping) = upkeep(&archive, plan.clone());
+    turns(&mut upkeep, now(5 * MINUTE_US));
+    let above = keeping.status().unwrap().above_max.unwrap();
+    assert!(above.contains(" above 1.0 KiB: ") && above.contains(" in clips"), "{above}");
+    keeping.replan(Plan { retain_max_bytes: Some(1 << 20), ..plan });
+    turns(&mut upkeep, now(2 * DAY_US));
+    assert_eq!(keeping.status().unwrap().above_max, None);
+}
+
+#[test]
 fn a_clock_that_jumps_by_a_year_deletes_nothing() {
     let dir = quick_dir();
     let archive = archive(&dir);

@@ -9,7 +9,7 @@ use crate::clock::Now;
 use crate::message::SessionId;
 use crate::recorder::rfc3339;
 use crate::transport::dial::chain;
-use crate::units::{human_count, human_size};
+use crate::units::{counted, human_size};
 
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,13 +122,12 @@ impl Upkeep {
 
     fn prune(&self, options: &PruneOptions, watch: &Watch<'_>) -> Result<(), ArchiveError> {
         let keeping = &*self.keeping;
-        self.archive.prune_each(options, watch, &mut |name, pruned| {
+        let left = self.archive.prune_each(options, watch, &mut |name, pruned| {
             match pruned {
-                Ok(None) => {}
-                Ok(Some(pruned)) => {
-                    let (messages, bytes) = (human_count(pruned.messages), human_size(pruned.bytes));
+                Ok(pruned) => {
+                    let (messages, bytes) = (counted(pruned.messages, "message"), human_size(pruned.bytes));
                     let whole = if pruned.whole { ", all of it" } else { "" };
-                    tracing::info!("pruned {messages} messages, {bytes} of session {name}{whole}");
+                    tracing::info!("pruned {messages}, {bytes} of session {name}{whole}");
                     keeping.note(|status| {
                         status.pruned_messages += pruned.messages;
                         status.pruned_bytes += pruned.bytes;
@@ -140,7 +139,15 @@ impl Upkeep {
                 Err(error) => failed(keeping, &format!("session {name} cannot be pruned"), &chain(&error)),
             }
             Ok(())
-        })
+        })?;
+        if let Some(left) = left {
+            let above = left.is_above().then(|| left.to_string());
+            if let Some(why) = &above {
+                tracing::warn!("more is kept than retain_max_bytes allows: {why}");
+            }
+            keeping.note(|status| status.above_max = above);
+        }
+        Ok(())
     }
 
     /// The oldest first: they go first, too, when they are past their time.

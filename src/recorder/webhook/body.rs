@@ -10,6 +10,9 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody as _};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::{Instant, timeout_at};
+
+use crate::transport::quota::patience;
 
 /// A body's buffer is as long at first, and doubles as more comes; it is charged for that first. Thousands that trickle
 /// take no more than a few that come.
@@ -23,15 +26,16 @@ const REFUSED_BODY_BYTES: usize = 64 << 10;
 pub struct Patience {
     /// Between any two pieces of it.
     pub idle: Duration,
-    pub whole: Duration,
+    /// For the whole of it, by what has come.
+    pub whole: fn(usize) -> Duration,
     /// For the rest of one that is refused.
     pub refused: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        let [idle, whole, refused] = [5, 30, 1].map(Duration::from_secs);
-        Self { idle, whole, refused }
+        let [idle, refused] = [5, 1].map(Duration::from_secs);
+        Self { idle, whole: patience, refused }
     }
 }
 
@@ -87,30 +91,30 @@ pub async fn whole(
     (all, of_source): (&Room, &Room),
     patience: Patience,
 ) -> Result<(Bytes, Held), Refused> {
-    let read = async {
-        let mut pieces = body.into_data_stream();
-        let mut held = Held::default();
-        // Copied together: a piece of one byte may keep a whole buffer of its connection.
-        let mut whole = Vec::new();
-        loop {
-            let next = tokio::time::timeout(patience.idle, pieces.next());
-            let Some(piece) = next.await.map_err(|_| Refused::TooSlow)? else { break };
-            let piece = piece.map_err(|_| Refused::NotWhole)?;
-            let len = whole.len() + piece.len();
-            if len > max {
-                return Err(Refused::TooLarge);
-            }
-            if len > whole.capacity() {
-                let wanted = len.next_power_of_two().max(FIRST_BYTES).min(max);
-                of_source.charge(&mut held.of_source, wanted)?;
-                all.charge(&mut held.of_all, wanted)?;
-                whole.reserve_exact(wanted - whole.len());
-            }
-            whole.extend_from_slice(&piece);
+    let began = Instant::now();
+    let mut pieces = body.into_data_stream();
+    let mut held = Held::default();
+    // Copied together: a piece of one byte may keep a whole buffer of its connection.
+    let mut whole = Vec::new();
+    loop {
+        let until = (Instant::now() + patience.idle).min(began + (patience.whole)(whole.len()));
+        let Some(piece) = timeout_at(until, pieces.next()).await.map_err(|_| Refused::TooSlow)? else {
+            break;
+        };
+        let piece = piece.map_err(|_| Refused::NotWhole)?;
+        let len = whole.len() + piece.len();
+        if len > max {
+            return Err(Refused::TooLarge);
         }
-        Ok((Bytes::from(whole), held))
-    };
-    tokio::time::timeout(patience.whole, read).await.unwrap_or(Err(Refused::TooSlow))
+        if len > whole.capacity() {
+            let wanted = len.next_power_of_two().max(FIRST_BYTES).min(max);
+            of_source.charge(&mut held.of_source, wanted)?;
+            all.charge(&mut held.of_all, wanted)?;
+            whole.reserve_exact(wanted - whole.len());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok((Bytes::from(whole), held))
 }
 
 /// Reads a refused request's body off and keeps none of it. Whether its connection can carry the next request.
@@ -194,7 +198,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stands_still_or_trickles_is_given_up() {
         let patience = Patience::default();
-        let room = Room::of(1 << 20);
+        let room = Room::of(4 << 20);
         let begun = tokio::time::Instant::now();
         let (_pieces, never) = body();
         let refused = whole(never, 100, (&room, &room), patience).await.unwrap_err();
@@ -209,7 +213,19 @@ mod tests {
         });
         let begun = tokio::time::Instant::now();
         let refused = whole(trickle, 100, (&room, &room), patience).await.unwrap_err();
-        assert_eq!((refused, begun.elapsed()), (Refused::TooSlow, patience.whole));
+        assert_eq!((refused, begun.elapsed()), (Refused::TooSlow, (patience.whole)(0)));
+
+        // Ten times as slow as that would allow it by time alone, and living.
+        let (pieces, slow) = body();
+        tokio::spawn(async move {
+            for _ in 0..300 {
+                pieces.send(Bytes::from(vec![b'x'; 4 << 10])).unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let begun = tokio::time::Instant::now();
+        let (taken, _) = whole(slow, 2 << 20, (&room, &room), patience).await.unwrap();
+        assert_eq!((taken.len(), begun.elapsed()), (300 * (4 << 10), Duration::from_secs(300)));
     }
 
     #[tokio::test(start_paused = true)]

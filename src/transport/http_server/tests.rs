@@ -116,3 +116,68 @@ async fn endless_connections_cost_those_their_place_that_have_been_silent_for_lo
     drop((first, open, last));
     soon(server).await.unwrap();
 }
+
+#[tokio::test]
+async fn who_was_accepted_has_a_free_place_even_if_the_stop_comes_meanwhile() {
+    let (places, stop) = (Places::at_most(0), CancellationToken::new());
+    let share = || places.share("127.0.0.1".parse().unwrap()).unwrap();
+    stop.cancel();
+    let mut taken = Vec::new();
+    // As many as there are.
+    while let Some(place) = soon(seat(share(), &stop)).await {
+        place.set(Stage::Busy);
+        taken.push(place);
+        assert!(taken.len() <= crate::transport::places::PLACES_MAX);
+    }
+    assert!(!taken.is_empty());
+    taken.pop();
+    assert!(soon(seat(share(), &stop)).await.is_some(), "one is free again");
+}
+
+#[tokio::test]
+async fn a_request_is_addressed_to_one_host_or_refused() {
+    async fn host(headers: axum::http::HeaderMap, body: String) -> String {
+        format!("{:?} {body}", headers.get("host").map(|host| host.to_str().unwrap().to_owned()))
+    }
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(listener, None, Router::new().fallback(host), stop.clone()));
+    let ask = async |head: &str, rest: &str| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(format!("{head}\r\n\r\n{rest}").as_bytes()).await.unwrap();
+        let mut answers = Vec::new();
+        // Closed with a request unread, it may be reset.
+        let _ = soon(client.read_to_end(&mut answers)).await;
+        String::from_utf8(answers).unwrap()
+    };
+    for (head, expected) in [
+        ("GET / HTTP/1.1\r\nConnection: close\r\nHost: one", "Some(\"one\")"),
+        ("GET / HTTP/1.0", "None"),
+        ("GET http://evil.example/ HTTP/1.1\r\nConnection: close\r\nHost: one", "Some(\"evil.example\")"),
+        ("GET http://evil.example/ HTTP/1.0", "Some(\"evil.example\")"),
+    ] {
+        let answers = ask(head, "").await;
+        assert!(answers.contains(" 200 OK") && answers.contains(expected), "{head}: {answers}");
+    }
+    for head in [
+        "GET / HTTP/1.1",
+        "GET http://one/ HTTP/1.1",
+        "GET / HTTP/1.1\r\nHost: one\r\nHost: evil.example",
+        "GET / HTTP/1.1\r\nHost: evil.example\r\nHost: one",
+        "GET / HTTP/1.0\r\nHost: one\r\nHost: one",
+    ] {
+        let answers = ask(head, "").await;
+        assert!(answers.starts_with("HTTP/1.") && answers.contains(" 400 Bad Request"), "{head}: {answers}");
+    }
+    // Which of the two lengths holds is nobody's guess: what follows is another connection's.
+    for lengths in
+        ["Content-Length: 1\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 1"]
+    {
+        let head = format!("POST / HTTP/1.1\r\nHost: one\r\n{lengths}");
+        let second = "GET /second HTTP/1.1\r\nHost: second\r\nConnection: close\r\n\r\n";
+        let answers = ask(&head, &format!("1\r\nx\r\n0\r\n\r\n{second}")).await;
+        assert!(!answers.contains("second"), "{lengths}: {answers}");
+    }
+    stop.cancel();
+}

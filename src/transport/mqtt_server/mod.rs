@@ -45,7 +45,6 @@
 mod broker;
 mod connection;
 mod inbox;
-pub mod over_websocket;
 pub(super) mod packets;
 mod publication;
 pub mod publish;
@@ -70,11 +69,11 @@ use tokio::time::sleep;
 
 use self::broker::Broker;
 use self::connection::Line;
-use self::over_websocket::WebSocketBytes;
 use self::publication::Publication;
 use crate::secret::Secret;
 use crate::transport::fanout::Fanout;
 use crate::transport::misbehave::Conduct;
+use crate::transport::mqtt_over_websocket::WebSocketBytes;
 use crate::vendors::service::{Answer, MqttPolicy, MqttVendor};
 
 /// Filters of one connection: each is looked at for each message.

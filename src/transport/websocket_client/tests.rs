@@ -87,6 +87,10 @@ async fn a_frame_without_end_breaks_the_connection() {
     // A text of 256 MiB: only its beginning is ever sent.
     let head = [0x81, 127, 0, 0, 0, 0, 0x10, 0, 0, 0, b'x'];
     tokio::io::AsyncWriteExt::write_all(server.get_mut(), &head).await.unwrap();
+    assert_eq!(soon(arrivals.recv()).await.unwrap().too_long_bytes, Some(256 << 20));
+    assert!(
+        matches!(server.next().await, Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Size)
+    );
     assert_eq!(closed(&mut arrivals).await.cause, CloseCause::Broken);
 }
 

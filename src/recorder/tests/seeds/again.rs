@@ -66,6 +66,25 @@ fn a_removal_that_recovery_finishes_cannot_be_undone() {
     assert!(removals_undone(Some(Broken::FoundNamesNotSynced)).next().is_some());
 }
 
+/// The simulated disk's folders are there for good as soon as they are made: on a real one a kill may come before
+/// the sync of the folder around.
+#[test]
+fn folders_that_recovery_finds_have_durable_names() {
+    let dir = quick_dir();
+    let root = dir.path().join("archive");
+    let disk = ShadowDisk::new(&root, None, true);
+    let archive = Archive::create_or_open_on(Arc::new(disk.clone()), &root, "").unwrap();
+    archive.begin_session(&mut header(1)).unwrap();
+    disk.begin("recovery");
+    recover(&archive).unwrap();
+    let log = disk.log();
+    let recovery = log.iter().skip_while(|line| !line.starts_with("===")).collect::<Vec<_>>();
+    for folder in ["data", "data/vendor=delicode", "data/vendor=delicode/kind=other"] {
+        let synced = format!("sync the folder {folder}");
+        assert!(recovery.iter().any(|line| line.ends_with(&synced)), "{folder}: {recovery:?}");
+    }
+}
+
 /// What is wrong after a removal was killed as soon as it could be seen, and the power went off at each operation of
 /// the recovery, or it was killed at any operation, and the power went off behind the recovery.
 fn removals_undone(broken: Option<Broken>) -> impl Iterator<Item = String> {

@@ -58,6 +58,8 @@ struct Inner {
     changed: bool,
     /// A journal part whose sync has been claimed and not been done.
     claimed: Option<Arc<Mutex<Box<dyn DiskFile>>>>,
+    /// The power goes off so many operations after the next manifest has its name.
+    off_after_commit: Option<u64>,
 }
 
 impl std::fmt::Debug for dyn DiskFile {
@@ -92,7 +94,14 @@ impl ShadowDisk {
     /// Another process begins.
     pub(super) fn begin(&self, what: &str) {
         self.note(|| format!("=== {what}"));
-        self.lock().changed = false;
+        let mut inner = self.lock();
+        (inner.changed, inner.off_after_commit) = (false, None);
+    }
+
+    /// Cuts the power just before the `nth` (from 1) operation after a manifest gets its name: what a commit promises
+    /// is there by then, or never.
+    pub(super) fn power_off_after_commit(&self, nth: u64) {
+        self.lock().off_after_commit = Some(nth);
     }
 
     /// The power goes off, and on again: what was not synced may be gone.
@@ -119,6 +128,11 @@ impl ShadowDisk {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
+    }
+
+    fn committed(&self) {
+        let nth = self.lock().off_after_commit.take();
+        nth.into_iter().for_each(|nth| self.sim.power_off_at(nth));
     }
 
     fn is(&self, broken: Broken) -> bool {
@@ -327,6 +341,7 @@ impl Disk for ShadowDisk {
             }
             Some(Broken::ManifestBeforeSegments) if in_folder("manifests") => {
                 self.rename_now(from, to)?;
+                self.committed();
                 self.sync_dir_now(to.parent().unwrap())?;
                 let held = std::mem::take(&mut self.lock().held);
                 // Those of a seal that failed before have been made anew.
@@ -344,6 +359,11 @@ impl Disk for ShadowDisk {
                     self.sync_dir_now(part.parent().unwrap())?;
                 }
                 self.rename_now(from, to)
+            }
+            _ if in_folder("manifests") => {
+                self.rename_now(from, to)?;
+                self.committed();
+                Ok(())
             }
             _ => self.rename_now(from, to),
         }

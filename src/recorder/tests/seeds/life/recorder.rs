@@ -170,7 +170,16 @@ impl Recorder {
 
     fn after_turn(&mut self, world: &mut World) -> Check {
         self.closed.extend(self.journal.closed_parts());
-        let up_to = self.handle.durable().borrow().up_to;
+        let (up_to, waits) = {
+            let durable = self.handle.durable();
+            let durable = durable.borrow();
+            (durable.up_to, durable.stuck.is_some() && !self.failed)
+        };
+        let unsynced = world.disk.sim().unsynced_in(&self.archive.layout().journal());
+        ensure!(
+            !waits || unsynced == 0,
+            "{unsynced} bytes are written and not synced while the disk is full"
+        );
         for gate in &mut self.gates {
             while let Some(ack) = gate.next_due(up_to) {
                 let (Ack::Http { inbound: number, .. } | Ack::Mqtt { id: number, .. }) = ack;
@@ -263,7 +272,7 @@ impl Recorder {
             for entry in &mut session.entries {
                 let durable = entry.ticket <= up_to;
                 ensure!(!entry.promised || durable, "acknowledged before it was durable: {entry:?}");
-                // While the disk is full, nothing can be durable.
+                // While the disk is full, what is not written cannot be durable; what is, is synced before it is waited for.
                 let late = entry.accepted_ns + interval_ns < now_ns && self.handle.accepting();
                 ensure!(durable || !late, "not durable within the sync interval: {entry:?} at {now_ns}");
                 entry.promised = durable;

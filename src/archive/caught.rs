@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// What `read` answers, or what it gave up with. What it was at work on is not to be used any more.
-pub(super) fn caught<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught<T>(read: impl FnOnce() -> T) -> Result<T, String> {
     static HUSH: Once = Once::new();
     HUSH.call_once(|| {
         let loud = take_hook();
