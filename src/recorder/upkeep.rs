@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub use self::plan::{Calendar, Plan};
 pub use self::turn::{Turn, Upkeep};
 use crate::archive::{Lock, Watch};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 
 /// How often the calendar is looked at.
 const LOOK: Duration = Duration::from_secs(60);
@@ -119,12 +119,11 @@ impl Keeping {
         *lock(&self.stopped)
     }
 
-    /// Waits until so much time has passed, or it is stopped.
-    fn pause(&self, clock: &Clock, time: Duration) {
-        let since_ns = clock.now().steady_ns;
+    /// Waits until so much time has passed since then, or it is stopped.
+    fn pause(&self, clock: &Clock, since: Now, time: Duration) {
         let mut stopped = lock(&self.stopped);
         while !*stopped {
-            let passed = Duration::from_nanos(clock.now().steady_ns.saturating_sub(since_ns));
+            let passed = Duration::from_nanos(clock.now().steady_ns.saturating_sub(since.steady_ns));
             let left = time.saturating_sub(passed);
             if left.is_zero() {
                 return;
@@ -228,13 +227,15 @@ pub fn start(
         // Of this thread alone. Where it is refused, upkeep still stands still while there is much to do.
         let _ = rustix::process::nice(19);
         while !keeping.is_stopped() {
-            let pause = || keeping.pause(&clock, LOAD_LOOK);
+            let pause = || keeping.pause(&clock, clock.now(), LOAD_LOOK);
             let pacing = Pacing { keeping: &keeping, clock: &clock, load: &load, pause: &pause };
             let goes_on = || pacing.goes_on();
-            match upkeep.turn(clock.now(), &Watch { tell: &|_, _| (), goes_on: &goes_on }) {
+            // Time that passes during the look counts, or one that is over before the pause would be waited for.
+            let now = clock.now();
+            match upkeep.turn(now, &Watch { tell: &|_, _| (), goes_on: &goes_on }) {
                 Turn::Done => {}
-                Turn::Idle => keeping.pause(&clock, LOOK),
-                Turn::GaveWay => keeping.pause(&clock, RETRY),
+                Turn::Idle => keeping.pause(&clock, now, LOOK),
+                Turn::GaveWay => keeping.pause(&clock, clock.now(), RETRY),
             }
         }
         drop((upkeep, archive_lock));

@@ -177,7 +177,7 @@ async fn a_stop_in_the_midst_of_upkeep_waits_for_nothing_and_leaves_all_whole() 
     };
     let time = Time::at(START_US + DAYS * DAY_US);
     let recorder = start(&time).await;
-    time.until("upkeep at work", || doing(&recorder).state == Doing::Compacting).await;
+    time.until_done("upkeep at work", || doing(&recorder).state == Doing::Compacting).await;
     let began = Instant::now();
     time.stop(recorder).await;
     assert!(began.elapsed() < Duration::from_secs(10));
