@@ -76,6 +76,14 @@ fn nothing_is_left_unfinished() {
     }
 }
 
+#[test]
+fn every_file_is_text_to_all_tools() {
+    for (path, text) in sources() {
+        let strange = text.lines().position(|line| line.chars().any(char::is_control));
+        assert_eq!(strange, None, "{} has a control character: write it as an escape", path.display());
+    }
+}
+
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
