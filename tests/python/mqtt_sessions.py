@@ -3,6 +3,7 @@ import json
 import queue
 import socket
 import threading
+import urllib.request
 
 import paho.mqtt.client as paho
 from common import Replay, configure, free_port, nats, start, stop, telereel, until
@@ -76,6 +77,8 @@ topics = ["replayed/#"]
         until(lambda: source()["messages"] >= len(messages), "all messages")
         vendor.leave()
         stop(recorder)
+        recorded = [json.loads(line) for line in telereel("cat", "latest", "--kind", "message").splitlines()]
+        assert [(row["channel"], row["payload"]) for row in recorded] == messages, recorded
     finally:
         broker.terminate()
         broker.wait(30)
@@ -131,6 +134,9 @@ device.hears(("answers/1", "while away", 1, False))
 keeper = Client("keeper", clean=False).come(port, (True, "Success"))
 keeper.hears(("answers/1", "while away", 1, False))
 keeper.leave()
+# A goodbye is read a moment after it is said.
+clients_ready = lambda: json.load(urllib.request.urlopen(replay.http + "/api/v1/replays/1", timeout=30))["clients"]
+until(lambda: clients_ready() == 1, "the device alone")
 
 # With two that are there and one that is not, nothing has begun; the third to be ready begins it.
 app.want("replayed/#", 1)
