@@ -78,7 +78,7 @@ use super::verify::{data_folders, survey};
 use crate::message::SessionId;
 
 pub(super) use self::parts::is_readable;
-use self::parts::{put_names_right, remove_uncommitted, session_headers};
+use self::parts::{put_names_right, remove_uncommitted, session_headers, sync_part};
 pub use self::report::{Lost, RecoverReport};
 
 /// Seals what a crash left behind. The caller holds the archive's lock, and no recorder runs.
@@ -159,6 +159,7 @@ fn seal_all(
         }
         if is_readable(archive, name, &headers, report)? {
             remove_uncommitted(archive, name, report)?;
+            sync_part(archive, name);
             let sealed = seal(archive, &part)?;
             report.parts += 1;
             report.messages += sealed.messages;

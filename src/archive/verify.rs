@@ -1,5 +1,6 @@
 //! Verification: whether everything that the manifests promise is there, once, unchanged.
 
+mod behind;
 mod files;
 mod index;
 mod journal;
@@ -15,7 +16,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::index::check_index;
+use self::index::check_index_and_list;
 use self::segments::check_part;
 use self::seqs::is_credible;
 use super::Archive;
@@ -195,6 +196,7 @@ fn look(
     let recorded = recorded.map(|(vendor, kind)| (vendor.clone(), kind.clone())).collect();
     schema_files::check(archive, recorded, &mut report)?;
     if !recording {
+        let is_half_done = !cut.is_empty() || !going.is_empty();
         for sidecar in &cut {
             report
                 .leftovers
@@ -209,19 +211,8 @@ fn look(
                 .leftovers
                 .push(format!("session {session_id} is not removed whole: run `telereel recover`"));
         }
-        if cut.is_empty() {
-            check_index(archive, (&manifests, &damaged), &sidecars, options, &mut report);
-            // Who renames or clips beside us writes the sidecar first: the index is looked at again when that is done.
-            if report.problems.iter().any(|problem| matches!(problem, Problem::Index { .. })) {
-                drop(archive.lock_sidecars());
-                report.problems.retain(|problem| !matches!(problem, Problem::Index { .. }));
-                let sidecars = archive.look_into_sidecars()?.0;
-                check_index(archive, (&manifests, &damaged), &sidecars, options, &mut report);
-            }
-            if !archive.segment_list_is_right(&manifests, &damaged) {
-                report.problems.push(Problem::SegmentList);
-            }
-        }
+        let known = (&*sidecars, &*manifests, &*damaged);
+        check_index_and_list(archive, known, is_half_done, options, &mut report)?;
         for part in &waiting {
             report.leftovers.push(format!("journal/{part}.journal is not sealed: run `telereel recover`"));
         }

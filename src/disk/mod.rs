@@ -47,6 +47,8 @@ pub trait Disk: Debug + Send + Sync {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>>;
     /// The length in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Makes durable what another process has written into a file, as far as it can still be read (fsync).
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Cuts a file to `len` bytes and syncs it.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Replaces `to` if it exists.

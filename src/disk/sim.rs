@@ -79,6 +79,17 @@ struct Content {
     sync_failed: bool,
 }
 
+impl Content {
+    /// What a sync comes to. After one that failed, another may well succeed and makes nothing durable.
+    fn sync(&mut self, result: io::Result<()>) -> io::Result<()> {
+        self.sync_failed |= result.is_err();
+        if !self.sync_failed {
+            self.synced = self.bytes.len();
+        }
+        result
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Change {
     Link(PathBuf, u64),
@@ -339,12 +350,7 @@ impl DiskFile for SimFile {
     fn sync_data(&mut self) -> io::Result<()> {
         let mut state = self.lock()?;
         let result = state.begin_whole(Operation::SyncData);
-        let content = state.content(self.id)?;
-        content.sync_failed |= result.is_err();
-        if !content.sync_failed {
-            content.synced = content.bytes.len();
-        }
-        result
+        state.content(self.id)?.sync(result)
     }
 }
 
@@ -387,6 +393,13 @@ impl Disk for SimDisk {
         let mut state = self.lock();
         let id = state.id(path)?;
         state.content(id).map(|c| c.bytes.len() as u64)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let result = state.begin_whole(Operation::SyncData);
+        let id = state.id(path)?;
+        state.content(id)?.sync(result)
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

@@ -150,6 +150,16 @@ fn make_header_again(
     disk.sync_dir(&journal).doing("sync", &journal)
 }
 
+/// A process that was killed may not have synced all that can be read of its part. Were it sealed so, a power cut before
+/// the manifest would leave segments whose part is torn. Where the disk refuses, what can still be read is all the same
+/// better sealed than not.
+pub(super) fn sync_part(archive: &Archive, name: PartName) {
+    let part = archive.layout.part(name);
+    if let Err(error) = archive.disk.sync_file(&part) {
+        tracing::warn!("cannot sync {}: {error}; it is sealed as it can be read", relative(archive, &part));
+    }
+}
+
 /// Cases B and D: what a part is about to be sealed into again goes first, so that no file is left
 /// which the new manifest does not name.
 pub(super) fn remove_uncommitted(

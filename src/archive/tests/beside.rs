@@ -52,6 +52,9 @@ impl Disk for Meddling {
     fn len(&self, path: &Path) -> io::Result<u64> {
         REAL.len(path)
     }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        REAL.sync_file(path)
+    }
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         REAL.truncate(path, len)
     }

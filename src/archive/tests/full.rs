@@ -70,6 +70,9 @@ impl Disk for Narrow {
     fn len(&self, path: &Path) -> io::Result<u64> {
         self.real.len(path)
     }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.real.sync_file(path)
+    }
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         self.real.truncate(path, len)
     }

@@ -67,7 +67,7 @@ pub(crate) fn message(
     }
 }
 
-pub(super) fn at(ms: u64) -> Now {
+pub(crate) fn at(ms: u64) -> Now {
     Now { wall_us: START_US + ms as i64 * 1_000, steady_ns: 1_000_000_000 + ms * 1_000_000 }
 }
 

@@ -125,6 +125,10 @@ impl Disk for Moody {
         self.0.real.len(path)
     }
 
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.0.real.sync_file(path)
+    }
+
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         self.0.real.truncate(path, len)
     }

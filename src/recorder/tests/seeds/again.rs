@@ -3,16 +3,22 @@
 //! A fault at each operation of a seal, which is then done again by the same process, as the sealer does, and a power
 //! cut; and a removal that is killed, and a power cut within the recovery from that, or after it.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::disk::{Broken, ShadowDisk};
-use crate::archive::tests::support::{header, message, quick_dir, record};
-use crate::archive::{Archive, ScanOptions, VerifyOptions, recover, scan, seal, verify};
+use crate::archive::tests::support::{at, header, message, quick_dir, record};
+use crate::archive::{
+    Archive, ArchiveError, Clip, CompactOptions, PruneOptions, ScanOptions, VerifyOptions, Watch, recover,
+    scan, seal, verify,
+};
 use crate::disk::{Disk, Fault, Operation};
+use crate::message::SessionId;
 
 #[test]
 fn a_seal_that_failed_and_is_done_again_is_durable() {
@@ -57,6 +63,112 @@ fn is_durable_with(operation: Operation, nth: u64) -> bool {
     let verified = verify(&archive, VerifyOptions::default()).unwrap();
     assert!(verified.is_content() && verified.leftovers.is_empty(), "{context}: {verified:?}");
     failed
+}
+
+#[test]
+fn a_part_that_its_writer_never_synced_is_sealed_whole_or_not_at_all() {
+    let mut cut = 1;
+    while !is_whole_after(cut) {
+        cut += 1;
+    }
+    assert!(cut > 10, "the power went off at {cut} operations only");
+}
+
+/// Checks what is left where a process was killed before it synced its part, and the power went off at the operation
+/// `cut` of the recovery from that; whether there are fewer operations.
+fn is_whole_after(cut: u64) -> bool {
+    let mut is_recovered = false;
+    for seed in 0..4 {
+        let dir = quick_dir();
+        let root = dir.path().join("archive");
+        let disk = ShadowDisk::new(&root, Some(Broken::JournalNotSynced), false);
+        let on: Arc<dyn Disk> = Arc::new(disk.clone());
+        let archive = Archive::create_or_open_on(Arc::clone(&on), &root, "").unwrap();
+        let mut header = header(1);
+        archive.begin_session(&mut header).unwrap();
+        let of = |(n, kind): (u64, &str)| message(&header, 0, kind, n, format!("{n}"));
+        let messages: Vec<_> = (0..).zip(["other", "link", "other", "link"]).map(of).collect();
+        assert_eq!(record(&on, &archive, &header, &messages, 1 << 20).len(), 1);
+
+        disk.begin("recovery");
+        disk.sim().power_off_at(cut);
+        is_recovered = recover(&archive).is_ok();
+        disk.crash(&mut StdRng::seed_from_u64(seed));
+        recover(&archive).unwrap();
+        let verified = verify(&archive, VerifyOptions::default()).unwrap();
+        assert!(verified.is_content(), "cut at {cut}, seed {seed}: {:?}", verified.problems);
+        assert!(!is_recovered || verified.messages == 4, "cut at {cut}, seed {seed}: {verified:?}");
+    }
+    is_recovered
+}
+
+type Verb = fn(&Archive, SessionId) -> Result<(), ArchiveError>;
+
+/// Nothing is damaged by a kill, and `verify` need not wait for recovery to know it: index and list may be behind.
+#[test]
+fn verify_tells_of_no_damage_after_a_kill_at_any_operation() {
+    let seal_next: Verb = |archive, _| {
+        let parts = archive.disk().list(&archive.layout().journal()).unwrap();
+        seal(archive, &parts[0]).map(drop)
+    };
+    let everything = PruneOptions { before_us: Some(at(2).wall_us), ..PruneOptions::default() };
+    let verbs: [(&str, Verb); 7] = [
+        ("seal", seal_next),
+        ("compact", |archive, id| archive.compact(id, CompactOptions::default(), &Watch::NONE).map(drop)),
+        ("rename", |archive, id| archive.rename_session(id, "other").map(drop)),
+        ("clip", |archive, id| {
+            archive.add_clip(id, Clip { name: "c".into(), seq_from: 0, seq_to: 1, note: None })
+        }),
+        ("remove", |archive, id| archive.remove_session(id)),
+        ("end", |archive, id| archive.end_session(id, at(9).wall_us)),
+        ("begin", |archive, _| archive.begin_session(&mut header(2))),
+    ];
+    for (name, verb) in verbs {
+        let killed = (1..).take_while(|&nth| is_killed_without_damage(name, nth, verb)).count();
+        assert!(killed >= 2, "{name} was killed {killed} times");
+    }
+    let prune = |archive: &Archive, _| archive.prune(&everything, &Watch::NONE, &mut |_| ()).map(drop);
+    assert!((1..).take_while(|&nth| is_killed_without_damage("prune", nth, prune)).count() > 5);
+}
+
+/// Whether a verb has that many operations.
+fn is_killed_without_damage(
+    name: &str,
+    nth: u64,
+    verb: impl Fn(&Archive, SessionId) -> Result<(), ArchiveError>,
+) -> bool {
+    let dir = quick_dir();
+    let root = dir.path().join("archive");
+    let disk = ShadowDisk::new(&root, None, false);
+    let on: Arc<dyn Disk> = Arc::new(disk.clone());
+    let archive = Archive::create_or_open_on(Arc::clone(&on), &root, "").unwrap();
+    let mut header = header(1);
+    archive.begin_session(&mut header).unwrap();
+    let messages: Vec<_> = (0..4).map(|n| message(&header, 0, "other", n, format!("{n}"))).collect();
+    let parts = record(&on, &archive, &header, &messages, 1);
+    seal(&archive, &parts[0]).unwrap();
+    seal(&archive, &parts[1]).unwrap();
+    if name != "seal" {
+        parts[2..].iter().for_each(|part| drop(seal(&archive, part).unwrap()));
+    }
+    if !["seal", "end"].contains(&name) {
+        archive.end_session(header.session_id, at(4).wall_us).unwrap();
+    }
+    // Some time before.
+    for derived in [archive.layout().index(), archive.layout().segments()] {
+        let file = File::options().append(true).open(&derived).unwrap();
+        file.set_modified(file.metadata().unwrap().modified().unwrap() - Duration::from_secs(1)).unwrap();
+    }
+
+    disk.sim().power_off_at(nth);
+    let is_killed = verb(&archive, header.session_id).is_err();
+    disk.sim().mend();
+    let verified = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(verified.is_content(), "{name} killed at {nth}: {:?}", verified.problems);
+    recover(&archive).unwrap();
+    let verified = verify(&archive, VerifyOptions::default()).unwrap();
+    assert!(verified.is_content() && verified.leftovers.is_empty(), "{name} killed at {nth}: {verified:?}");
+    is_killed
 }
 
 #[test]

@@ -323,6 +323,12 @@ impl Disk for ShadowDisk {
         RealDisk::default().len(path)
     }
 
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.catch_up();
+        let done = self.sim.sync_file(path);
+        self.told("sync", path, done)
+    }
+
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         self.catch_up();
         let done = self.sim.truncate(path, len);

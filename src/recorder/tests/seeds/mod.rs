@@ -30,7 +30,7 @@ use disk::Broken;
 use life::{Violation, live};
 
 /// Seeds that have failed once.
-const REGRESSIONS: &[u64] = &[1849, 1903, 3200, 9867];
+const REGRESSIONS: &[u64] = &[1849, 1903, 3200, 4955, 9867];
 
 /// How many seeds are run where nothing else is asked for.
 const SEEDS: u64 = 2_000;
