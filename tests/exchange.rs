@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::python::{python, scripts};
-use support::{free_port, telereel};
+use support::{free_port, mosquitto, telereel};
 
 const ALARM: &str = r#"{"assetId":"8200123456","alarmType":40,"dateTime":"2026-11-22T23:59:51Z","longitude":24.9,"latitude":60.1,"speed":0,"mileage":12,"describe":""}"#;
 
@@ -333,7 +333,9 @@ fn a_clip_is_made_of_what_is_being_recorded_and_stays_the_same() {
 fn others_read_what_is_exported_and_are_read() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("rows.jsonl"), lines(1_200)).unwrap();
-    let output = Command::new(python())
+    let mut command = Command::new(python());
+    mosquitto::provide(&mut command);
+    let output = command
         .arg(scripts().join("exchange.py"))
         .arg(env!("CARGO_BIN_EXE_telereel"))
         .arg(folder.path())

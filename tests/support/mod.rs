@@ -1,6 +1,7 @@
 //! What the test programs share. Each uses a part of it.
 #![allow(dead_code, reason = "every test program compiles its own copy")]
 
+pub mod mosquitto;
 pub mod process;
 pub mod python;
 

@@ -52,7 +52,7 @@ fn build(venv: &Path) {
         .arg(scripts().join("requirements.txt")));
 }
 
-fn run(command: &mut Command) {
+pub(super) fn run(command: &mut Command) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(
         status.success(),
