@@ -8,38 +8,36 @@
 //! QoS 2. Should a broker deliver the same packet identifier again before that, only the latest
 //! delivery is acknowledged, once.
 
+mod acks;
+mod ends;
 mod line;
 mod pieces;
 mod sieve;
 
-use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::FutureExt as _;
-use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{
-    AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck,
-    MqttOptions, NetworkOptions, Packet, PubAck, PubRec, Publish, QoS, StateError, SubAck, SubscribeFilter,
-    SubscribeReasonCode, Transport,
+    AckMode, AsyncClient, Broker, Event, EventLoop, MqttOptions, NetworkOptions, Packet, Publish, QoS,
+    SubAck, SubscribeFilter, SubscribeReasonCode, Transport,
 };
 use tokio::io::{join, split};
 use tokio::sync::Notify;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_tungstenite::tungstenite::Error as WebSocketError;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
 
-use self::line::NotOpened;
+use self::acks::{Acks, Owed};
+use self::ends::{ended, not_opened};
 use self::sieve::{PACKET_BYTES_MAX, Payload, Payloads, Sieve};
 use super::dial::chain;
 use super::intake::{Gone, Intake};
 use super::quota::{Meter, Quota};
-use super::{Command, ConnHandle, ConnTask};
+use super::{ConnHandle, ConnTask};
 use crate::clock::Clock;
-use crate::vendors::{AckId, CloseCause, Closed, Conn, Frame, Input, MqttDial};
+use crate::vendors::{CloseCause, Closed, Conn, Frame, Input, MqttDial};
 
 /// A SUBSCRIBE with a few hundred filters has room here; the library's own bound is 10 KiB.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
@@ -104,11 +102,11 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
     if let Err(why) = subscribe(&client, &dial) {
         return task.closed(why.cause, why.detail).await;
     }
-    let owed = Owed::default();
+    let (owed, heard) = (Owed::default(), Heard::default());
     let filters = dial.subscriptions.iter().map(|(filter, _)| filter.clone()).collect();
-    let heard = Notify::new();
     let intake = task.intake.clone();
     let (conn, owed, heard) = (task.conn, &owed, &heard);
+    let mut acks = Acks::new(&client, &mut task.commands, owed);
     let reader = Reader { conn, clock, intake, payloads, meter, owed, heard, filters };
     let why = {
         let reading = reader.read(&mut events);
@@ -117,16 +115,16 @@ async fn run(mut task: ConnTask, dial: MqttDial, tls: Arc<ClientConfig>, clock: 
             ended = reading.as_mut() => ended,
             // Polled beside the reading, never within it: a full request queue needs the event loop to
             // be drained, and the event loop is not to wait for that.
-            () = acknowledge(&client, &mut task, owed) => Ok(broken("the client takes no more requests")),
+            () = acks.send() => Ok(broken("the client takes no more requests")),
             () = close.cancelled() => {
                 let goodbye = async {
                     // The library sends a DISCONNECT before it reads what lies in the socket, and
                     // what is read meanwhile is to be acknowledged, or it will be delivered again.
                     tokio::select! {
                         _ = tokio::time::timeout(QUIET_TIMEOUT, quiet(heard)) => {}
-                        () = acknowledge(&client, &mut task, owed) => {}
+                        () = acks.send() => {}
                     }
-                    send_what_is_queued(&client, &mut task, owed).await;
+                    acks.send_what_is_queued().await;
                     let _ = client.disconnect_with_timeout(CLOSE_TIMEOUT).await;
                     std::future::pending::<()>().await;
                 };
@@ -161,12 +159,13 @@ fn options(
     options.set_transport(Transport::Tcp);
     // TLS and WebSocket, too, are made here and not in the library.
     let (payloads, meter, bytes_max) = (payloads.clone(), meter.clone(), quota.message_bytes_max());
+    let keep_alive = Duration::from_secs(dial_to.keep_alive_s.into());
     options.set_socket_connector(move |_address, _network| {
         let (line, payloads, meter) = (line.clone(), payloads.clone(), meter.clone());
         async move {
             let stream = line.connect().await?;
             let (read, write) = split(stream);
-            Ok(join(Sieve::new(read, meter, payloads, bytes_max), write))
+            Ok(join(Sieve::new(read, meter, payloads, bytes_max, keep_alive), write))
         }
     });
     options
@@ -207,43 +206,6 @@ fn subscribe(client: &AsyncClient, dial: &MqttDial) -> Result<(), Closed> {
     client.try_subscribe_many(filters).map_err(|_| broken("a topic filter is not allowed by MQTT"))
 }
 
-/// The acknowledgements that are owed, by packet identifier: the latest delivery of each.
-#[derive(Default)]
-struct Owed(Mutex<OwedById>);
-
-#[derive(Default)]
-struct OwedById {
-    deliveries: u64,
-    latest: HashMap<u16, AckId>,
-}
-
-impl Owed {
-    /// Notes a delivery. An [`AckId`] is its number, the QoS (one bit) and the packet identifier.
-    fn note(&self, publish: &Publish) -> AckId {
-        let mut owed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        owed.deliveries += 1;
-        let exactly_once = u64::from(publish.qos == QoS::ExactlyOnce);
-        let id = owed.deliveries << 17 | exactly_once << 16 | u64::from(publish.pkid);
-        owed.latest.insert(publish.pkid, id);
-        id
-    }
-
-    /// What to send for `id`; nothing if a later delivery has taken its place.
-    fn settle(&self, id: AckId) -> Option<ManualAck> {
-        let pkid = (id & 0xFFFF) as u16;
-        let mut owed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if owed.latest.get(&pkid) != Some(&id) {
-            return None;
-        }
-        owed.latest.remove(&pkid);
-        Some(if id >> 16 & 1 == 1 {
-            ManualAck::PubRec(PubRec::new(pkid))
-        } else {
-            ManualAck::PubAck(PubAck::new(pkid))
-        })
-    }
-}
-
 struct Reader<'a> {
     conn: Conn,
     clock: Clock,
@@ -251,8 +213,7 @@ struct Reader<'a> {
     payloads: Payloads,
     meter: Meter,
     owed: &'a Owed,
-    /// Notified of each event.
-    heard: &'a Notify,
+    heard: &'a Heard,
     filters: Vec<String>,
 }
 
@@ -281,12 +242,15 @@ impl Reader<'_> {
 
     /// Passes one event on; answers with why the connection must end, if it must. Nothing is read until there is room.
     async fn hand_over(&self, event: Event) -> Result<Option<Closed>, Gone> {
-        self.meter.meanwhile(self.pass_on(event)).await
+        self.heard.is_held_up.store(true, Ordering::Relaxed);
+        let passed_on = self.meter.meanwhile(self.pass_on(event)).await;
+        self.heard.is_held_up.store(false, Ordering::Relaxed);
+        passed_on
     }
 
     async fn pass_on(&self, event: Event) -> Result<Option<Closed>, Gone> {
         let at = self.clock.now();
-        self.heard.notify_one();
+        self.heard.event.notify_one();
         match event {
             Event::Incoming(Packet::Publish(mut publish)) => {
                 let Some((payload, charge)) = self.payloads.take(&publish.payload) else {
@@ -339,121 +303,31 @@ impl Reader<'_> {
     }
 }
 
+/// What the reading tells of itself.
+#[derive(Default)]
+struct Heard {
+    /// Of each event.
+    event: Notify,
+    /// It waits for room, and hears nothing meanwhile.
+    is_held_up: AtomicBool,
+}
+
 /// Resolves when nothing has been heard for a while.
-async fn quiet(heard: &Notify) {
+async fn quiet(heard: &Heard) {
     loop {
-        if tokio::time::timeout(QUIET, heard.notified()).await.is_err() {
+        let is_silent = tokio::time::timeout(QUIET, heard.event.notified()).await.is_err();
+        if is_silent && !heard.is_held_up.load(Ordering::Relaxed) {
             // Who had no time itself has heard nothing. After this the reading has had its turn.
             tokio::task::yield_now().await;
-            if heard.notified().now_or_never().is_none() {
+            if heard.event.notified().now_or_never().is_none() {
                 return;
             }
         }
     }
 }
 
-/// Carries out acknowledgements; returns only when the client takes none any more.
-async fn acknowledge(client: &AsyncClient, task: &mut ConnTask, owed: &Owed) {
-    while let Some(command) = task.commands.recv().await {
-        if !carry_out(client, command, owed).await {
-            return;
-        }
-    }
-    // The handle is gone, and with it this task in a moment.
-    std::future::pending().await
-}
-
-async fn send_what_is_queued(client: &AsyncClient, task: &mut ConnTask, owed: &Owed) {
-    while let Ok(command) = task.commands.try_recv() {
-        if !carry_out(client, command, owed).await {
-            return;
-        }
-    }
-}
-
-async fn carry_out(client: &AsyncClient, command: Command, owed: &Owed) -> bool {
-    let Command::Ack(id) = command else {
-        return true; // A recorder publishes nothing.
-    };
-    match owed.settle(id) {
-        Some(ack) => client.manual_ack(ack).await.is_ok(),
-        None => true,
-    }
-}
-
 fn broken(detail: &str) -> Closed {
     Closed { cause: CloseCause::Broken, detail: detail.to_owned() }
-}
-
-/// Why there was no CONNACK that accepts.
-fn not_opened(error: &ConnectionError) -> Closed {
-    let (cause, detail) = match error {
-        ConnectionError::ConnectionRefused(code) => refused(*code),
-        ConnectionError::NetworkTimeout => (CloseCause::Unreachable, "no CONNACK in time".to_owned()),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            (CloseCause::Unreachable, "closed by the broker in place of a CONNACK".to_owned())
-        }
-        // Ours, passed through the library as it is.
-        ConnectionError::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref::<NotOpened>()) {
-            Some(NotOpened::Http(status)) => {
-                (CloseCause::HttpStatus(*status), format!("the upgrade was answered with {status}"))
-            }
-            Some(error) => (CloseCause::Unreachable, chain(error)),
-            None => (CloseCause::Unreachable, chain(error)),
-        },
-        error => (CloseCause::Unreachable, chain(error)),
-    };
-    Closed { cause, detail }
-}
-
-fn refused(code: ConnectReturnCode) -> (CloseCause, String) {
-    let words = match code {
-        ConnectReturnCode::Success => "nothing",
-        ConnectReturnCode::RefusedProtocolVersion => "the protocol version",
-        ConnectReturnCode::BadClientId => "the client id",
-        ConnectReturnCode::ServiceUnavailable => "everybody at the moment",
-        ConnectReturnCode::BadUserNamePassword => "the user name or password",
-        ConnectReturnCode::NotAuthorized => "the authorisation",
-    };
-    let number = code as u8;
-    (CloseCause::MqttRefused(number), format!("the broker refused {words} (CONNACK {number})"))
-}
-
-/// Why an open connection ended.
-fn ended(error: &ConnectionError) -> Closed {
-    let (cause, detail) = match error {
-        ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            (CloseCause::ByPeer(None), "closed by the broker".to_owned())
-        }
-        ConnectionError::RequestsDone => (CloseCause::ByUs, "closed by us".to_owned()),
-        ConnectionError::MqttState(StateError::AwaitPingResp) => {
-            (CloseCause::Broken, "the broker did not answer a ping".to_owned())
-        }
-        // The library calls it an error of decoding, whatever becomes of the line while a packet is awaited.
-        ConnectionError::MqttState(StateError::Deserialization(MqttError::Io(error))) => line_ended(error),
-        error => (CloseCause::Broken, chain(error)),
-    };
-    Closed { cause, detail }
-}
-
-fn line_ended(error: &std::io::Error) -> (CloseCause, String) {
-    let cause = error.get_ref();
-    let is_dropped = match cause.and_then(|cause| cause.downcast_ref()) {
-        Some(
-            WebSocketError::ConnectionClosed
-            | WebSocketError::AlreadyClosed
-            | WebSocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake),
-        ) => true,
-        Some(_) => false,
-        None => error.kind() == ErrorKind::UnexpectedEof,
-    };
-    if cause.is_some_and(|cause| cause.is::<sieve::EndedWithin>()) {
-        return (CloseCause::ByPeer(None), "closed by the broker in the middle of a packet".to_owned());
-    }
-    if is_dropped {
-        return (CloseCause::ByPeer(None), "closed by the broker".to_owned());
-    }
-    (CloseCause::Broken, chain(error))
 }
 
 #[cfg(test)]

@@ -6,9 +6,13 @@
 //!
 //! | on the wire | to the library | aside |
 //! |---|---|---|
-//! | a PUBLISH | its head, topic and packet identifier, and 8 bytes | the payload, with its share of the memory |
+//! | a PUBLISH, once it is whole | its head, topic and packet identifier, and 8 bytes | the payload, with its share of the memory |
 //! | one that is too long | the same | its length: it is read off, and acknowledged as any other |
 //! | any other packet | as it is | |
+//!
+//! The library knows a broker alive by its answers to pings alone, which cannot overtake what is under way: on a slow line
+//! it would give up in the midst of a large message, and again when that comes again. So it is told of an answer whenever
+//! anything has come, or while nothing is read for want of memory ([`Pulse`]).
 //!
 //! What is in memory of a connection's messages, topics and payloads, is counted here to the byte: what it may have of
 //! its own are [`OWN_BYTES`] in the making, [`WAITING_BYTES`](payloads::WAITING_BYTES) and one such message that wait to
@@ -16,20 +20,26 @@
 
 mod head;
 mod payloads;
+mod pulse;
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 
 use self::head::{Behind, Short, begun};
 use self::payloads::NUMBER_BYTES;
 pub(super) use self::payloads::{Payload, Payloads};
+use self::pulse::{PINGRESP, Pulse};
 use crate::transport::quota::{Charge, Meter, OWN_BYTES};
 
 /// Read at a time.
 const READ_BYTES: usize = 32 << 10;
+
+/// What a head may take for good: topics are short.
+const OUT_BYTES: usize = 1 << 10;
 
 /// The longest packet that the library sees: a topic, and a number in place of a payload. A SUBACK is shorter.
 pub(super) const PACKET_BYTES_MAX: usize = 65_535 + 2 + 2 + NUMBER_BYTES;
@@ -50,8 +60,12 @@ pub(super) struct Sieve<S> {
     /// Which part of `read` is not yet gone through.
     unread: std::ops::Range<usize>,
     at: At,
-    /// What goes to the library before anything else.
-    out: Short,
+    /// What goes to the library before anything else, as soon as it is complete; so much of it has gone.
+    out: Vec<u8>,
+    passed: usize,
+    pulse: Pulse,
+    /// What is left of an answer to a ping that it is told of.
+    answer: &'static [u8],
 }
 
 /// Where in a packet.
@@ -60,7 +74,7 @@ enum At {
     Head(Short),
     /// So many bytes go on as they are.
     Rest(usize),
-    /// So many bytes of a topic and a packet identifier go on, then comes the payload.
+    /// So many bytes of a topic and a packet identifier are kept, then comes the payload.
     Topic {
         topic: usize,
         left: usize,
@@ -81,8 +95,14 @@ enum At {
 }
 
 impl<S> Sieve<S> {
-    /// `payload_bytes_max`: of one that is kept.
-    pub(super) fn new(stream: S, meter: Meter, payloads: Payloads, payload_bytes_max: usize) -> Self {
+    /// `payload_bytes_max`: of one that is kept. `keep_alive`: how often the library pings.
+    pub(super) fn new(
+        stream: S,
+        meter: Meter,
+        payloads: Payloads,
+        payload_bytes_max: usize,
+        keep_alive: Duration,
+    ) -> Self {
         Self {
             stream,
             meter,
@@ -91,8 +111,29 @@ impl<S> Sieve<S> {
             read: vec![0; READ_BYTES].into(),
             unread: 0..0,
             at: At::Head(Short::default()),
-            out: Short::default(),
+            out: Vec::new(),
+            passed: 0,
+            pulse: Pulse::of(keep_alive),
+            answer: &[],
         }
+    }
+
+    /// Whether the library has had whole packets so far, and no part of the next.
+    fn is_between(&self) -> bool {
+        self.passed == 0 && !matches!(self.at, At::Rest(_))
+    }
+
+    /// Passes on what there is of a head that is complete; how many bytes these were.
+    fn pass_out(&mut self, buffer: &mut ReadBuf<'_>) -> usize {
+        let passed = (self.out.len() - self.passed).min(buffer.remaining());
+        buffer.put_slice(&self.out[self.passed..][..passed]);
+        self.passed += passed;
+        if self.passed == self.out.len() {
+            self.passed = 0;
+            self.out.clear();
+            self.out.shrink_to(OUT_BYTES);
+        }
+        passed
     }
 
     /// Goes on with what was read; false if more has to be read first, or `buffer` is full. `has_passed`: some of it was
@@ -103,13 +144,8 @@ impl<S> Sieve<S> {
         buffer: &mut ReadBuf<'_>,
         has_passed: bool,
     ) -> Poll<io::Result<bool>> {
-        if !self.out.is_empty() {
-            let out = self.out.as_slice();
-            let (passed, left) = out.split_at(out.len().min(buffer.remaining()));
-            buffer.put_slice(passed);
-            let has_passed = !passed.is_empty();
-            self.out = Short::of(left);
-            return Poll::Ready(Ok(has_passed));
+        if matches!(self.at, At::Head(_) | At::Rest(_)) && !self.out.is_empty() {
+            return Poll::Ready(Ok(self.pass_out(buffer) > 0));
         }
         let unread = &self.read[self.unread.clone()];
         let mut gone = 0;
@@ -132,7 +168,7 @@ impl<S> Sieve<S> {
                     };
                 }
                 next.map(|(out, behind)| {
-                    self.out = out;
+                    self.out.extend(out.as_slice());
                     match behind {
                         Behind::Rest(left) => At::Rest(left),
                         Behind::Message { topic, identifier, payload } => {
@@ -146,7 +182,9 @@ impl<S> Sieve<S> {
                 (*left == 0).then(|| At::Head(Short::default()))
             }
             At::Topic { topic, left, payload } => {
-                gone = pass(unread, left, buffer);
+                gone = unread.len().min(*left);
+                self.out.extend(&unread[..gone]);
+                *left -= gone;
                 let (topic, payload) = (*topic, *payload);
                 (*left == 0).then(|| {
                     if payload > self.payload_bytes_max {
@@ -169,7 +207,7 @@ impl<S> Sieve<S> {
                 } else {
                     let charge = if *is_metered { self.meter.finished() } else { Charge::default() };
                     let payload = Payload::Whole(std::mem::take(gathered).into());
-                    self.out = Short::of(&self.payloads.put(*topic, payload, charge));
+                    self.out.extend(self.payloads.put(*topic, payload, charge));
                     Some(At::Head(Short::default()))
                 }
             }
@@ -178,7 +216,7 @@ impl<S> Sieve<S> {
                 *left -= gone;
                 (*left == 0).then(|| {
                     let payload = Payload::TooLong(*bytes);
-                    self.out = Short::of(&self.payloads.put(*topic, payload, Charge::default()));
+                    self.out.extend(self.payloads.put(*topic, payload, Charge::default()));
                     At::Head(Short::default())
                 })
             }
@@ -221,6 +259,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sieve<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         loop {
+            if this.is_between() && this.answer.is_empty() && this.pulse.is_due() {
+                this.answer = &PINGRESP;
+            }
+            if !this.answer.is_empty() {
+                let (passed, left) = this.answer.split_at(this.answer.len().min(buffer.remaining()));
+                buffer.put_slice(passed);
+                this.answer = left;
+                return Poll::Ready(Ok(()));
+            }
             let has_passed = buffer.filled().len() > before;
             let advanced = this.advance(context, buffer, has_passed);
             let has_passed = buffer.filled().len() > before;
@@ -233,10 +280,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sieve<S> {
                 Poll::Pending => return Poll::Pending,
             }
             let is_kept = matches!(this.at, At::Payload { .. });
-            let room = if is_kept { ready!(this.meter.poll_room(context))? } else { READ_BYTES };
+            let room = match is_kept.then(|| this.meter.poll_room(context)) {
+                None => READ_BYTES,
+                Some(Poll::Ready(room)) => room?,
+                Some(Poll::Pending) => {
+                    ready!(this.pulse.poll_held_up(context));
+                    this.answer = &PINGRESP;
+                    continue;
+                }
+            };
             let mut read = ReadBuf::new(&mut this.read[..room.min(READ_BYTES)]);
             ready!(Pin::new(&mut this.stream).poll_read(context, &mut read))?;
             this.unread = 0..read.filled().len();
+            this.pulse.beat();
             if this.unread.is_empty() {
                 let is_between = matches!(&this.at, At::Head(head) if head.is_empty());
                 let end = || io::Error::new(io::ErrorKind::UnexpectedEof, EndedWithin);

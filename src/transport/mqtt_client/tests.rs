@@ -1,5 +1,7 @@
 //! Against a broker that follows a script, byte by byte.
 
+use std::sync::Mutex;
+
 use super::*;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::transport::intake::{Arrival, intake, intake_within};
 use crate::transport::quota::QuotaBytes;
 use crate::transport::tls::{Trust, client_config};
+use crate::vendors::AckId;
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("should not take this long")
@@ -284,7 +287,7 @@ async fn a_broker_that_sends_the_longest_topics_fills_no_memory() {
     options.set_transport(Transport::Tcp).set_max_packet_size(PACKET_BYTES_MAX, OUTGOING_BYTES_MAX);
     options.set_socket_connector(move |_, _| {
         let (read, write) = split(ours.lock().unwrap().take().unwrap());
-        let sieve = Sieve::new(read, quota.meter(), given.clone(), quota.message_bytes_max());
+        let sieve = Sieve::new(read, quota.meter(), given.clone(), quota.message_bytes_max(), Duration::ZERO);
         async { Ok(join(sieve, write)) }
     });
     let (_client, mut events) = AsyncClient::builder(options).capacity(10).try_build().unwrap();
@@ -379,7 +382,7 @@ async fn a_broker_is_not_too_slow_while_its_source_takes_nothing() {
         payloads: Payloads::default(),
         meter: meter.clone(),
         owed: &Owed::default(),
-        heard: &Notify::new(),
+        heard: &Heard::default(),
         filters: Vec::new(),
     };
     let full = async { while intake.deliver(Input::Start).await.is_ok() {} };
@@ -500,4 +503,54 @@ async fn packets_are_found_whatever_frames_they_come_in() {
     drop(socket);
     let why = closed(&mut arrivals).await;
     assert_eq!((why.cause, &*why.detail), (CloseCause::ByPeer(None), "closed by the broker"));
+}
+
+/// A message may take longer than any keep-alive, and the answer to a ping cannot overtake it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_line_is_not_cut_in_the_midst_of_a_large_message() {
+    let (handle, mut arrivals, mut broker) = subscribed().await;
+    let payload = vec![7; 300_000];
+    let wire = [&[0x30, 0xE3, 0xA7, 0x12, 0, 1, b'b'], &*payload].concat();
+    let sent = tokio::spawn(async move {
+        for piece in wire.chunks(10_000) {
+            broker.send(piece).await;
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+        broker
+    });
+    let an_hour = Duration::from_secs(3_600);
+    let came = tokio::time::timeout(an_hour, arrivals.recv()).await.unwrap().unwrap().input;
+    let Input::Frame { frame: Frame::Publish { payload: whole, .. }, .. } = came else {
+        panic!("the line is cut: {came:?}");
+    };
+    assert!(whole == payload);
+    let broker = sent.await.unwrap();
+    let end = tokio::time::timeout(an_hour, arrivals.recv()).await.unwrap().unwrap().input;
+    let Input::Closed { why, .. } = end else { panic!("nobody is there any more: {end:?}") };
+    assert_eq!(why.detail, "the broker did not answer a ping");
+    drop((handle, broker));
+}
+
+/// What it has sent by then is not acknowledged, and would be missed by nobody.
+#[tokio::test(start_paused = true)]
+async fn who_is_held_up_when_we_close_has_what_it_sent_heard() {
+    const MESSAGES: usize = 1_000;
+    let (handle, mut arrivals, mut broker) = subscribed().await;
+    for _ in 0..MESSAGES {
+        broker.publish(0, b"a/1", 0, b"hi").await;
+    }
+    while arrivals.len() < arrivals.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    handle.close();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut came = 0;
+    loop {
+        match next(&mut arrivals).await {
+            Input::Frame { .. } => came += 1,
+            Input::Closed { why, .. } => break assert_eq!(why.cause, CloseCause::ByUs),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(came, MESSAGES);
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::transport::quota::{Quota, QuotaBytes};
 
 const PIPE_BYTES: usize = 1 << 10;
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// What is on the wire of a PUBLISH of QoS 1.
 fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
@@ -29,7 +30,7 @@ fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
 fn sieve(quota: &Quota) -> (Sieve<DuplexStream>, DuplexStream, Payloads) {
     let (ours, theirs) = duplex(PIPE_BYTES);
     let payloads = Payloads::default();
-    let sieve = Sieve::new(ours, quota.meter(), payloads.clone(), quota.message_bytes_max());
+    let sieve = Sieve::new(ours, quota.meter(), payloads.clone(), quota.message_bytes_max(), KEEP_ALIVE);
     (sieve, theirs, payloads)
 }
 
@@ -265,7 +266,8 @@ async fn a_head_that_comes_byte_by_byte_is_the_same() {
         let head = wire.len() - length;
         let (ours, mut broker) = duplex(wire.len());
         let payloads = Payloads::default();
-        let mut sieve = Sieve::new(ours, quota.meter(), payloads.clone(), quota.message_bytes_max());
+        let mut sieve =
+            Sieve::new(ours, quota.meter(), payloads.clone(), quota.message_bytes_max(), KEEP_ALIVE);
         let mut passed = Vec::new();
         for byte in &wire[..head] {
             broker.write_u8(*byte).await.unwrap();
@@ -302,4 +304,55 @@ async fn what_the_library_keeps_to_itself_neither_stops_the_reading_nor_is_mista
     assert_eq!(payload, Payload::Whole(vec![199; 1_000].into()));
     assert_eq!(payloads.lock().bytes, 0);
     assert!(payloads.take(&passed[passed.len() - NUMBER_BYTES..]).is_none(), "once");
+}
+
+/// What comes next, if anything is there.
+fn next_bytes(sieve: &mut Sieve<DuplexStream>) -> Option<Vec<u8>> {
+    let mut seen = [0; 256];
+    let read = unconstrained(sieve.read(&mut seen)).now_or_never()?.unwrap();
+    Some(seen[..read].to_vec())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_sends_is_alive_and_a_silent_one_is_not() {
+    let (mut sieve, mut broker, payloads) = sieve(&Quota::default());
+    let wire = publish("t", &[1; 300]);
+    assert_eq!(next_bytes(&mut sieve), None);
+    tokio::time::advance(KEEP_ALIVE).await;
+    assert_eq!(next_bytes(&mut sieve), None, "nothing has come");
+    // In the midst of a packet, wherever that is, and once for some time.
+    for piece in [&wire[..1], &wire[1..5], &wire[5..9], &wire[9..100]] {
+        broker.write_all(piece).await.unwrap();
+        assert_eq!(next_bytes(&mut sieve).as_deref(), Some(&PINGRESP[..]));
+        assert_eq!(next_bytes(&mut sieve), None);
+        tokio::time::advance(KEEP_ALIVE / 4).await;
+        assert_eq!(next_bytes(&mut sieve), None);
+        tokio::time::advance(KEEP_ALIVE / 4).await;
+    }
+    tokio::time::advance(KEEP_ALIVE).await;
+    assert_eq!(next_bytes(&mut sieve), None, "nothing has come since");
+    broker.write_all(&wire[100..]).await.unwrap();
+    assert_eq!(sieve.read_u16().await.unwrap(), 0xD000, "in two steps");
+    assert_eq!(message(&mut sieve, &payloads).await.1, Payload::Whole(vec![1; 300].into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_we_hold_up_is_alive() {
+    const MESSAGE: usize = 1 << 20;
+    let quota = Quota::new(QuotaBytes { message: MESSAGE, large: 256 << 10, queued: 1 << 20, held: 1 << 20 });
+    let wire = publish("t", &vec![1; MESSAGE]);
+    let most = &wire[..MESSAGE * 9 / 10];
+    let mut lines: Vec<_> = (0..20).map(|_| sieve(&quota)).collect();
+    let mut held_up = lines.iter_mut().filter_map(|(sieve, broker, _)| {
+        let taken = feed(broker, sieve, most);
+        (taken < most.len()).then_some(sieve)
+    });
+    let sieve = held_up.next_back().expect("there is no room for twenty");
+    for _ in 0..3 {
+        let mut seen = [0; 256];
+        let began = tokio::time::Instant::now();
+        let read = soon(sieve.read(&mut seen)).await.unwrap();
+        assert_eq!(&seen[..read], PINGRESP);
+        assert!(began.elapsed() < KEEP_ALIVE / 2, "{:?}", began.elapsed());
+    }
 }
