@@ -316,7 +316,7 @@ fn a_crowd_at_a_replay_and_subscribers_that_never_read_keep_nobody_from_being_se
         }
     }
     // About a message.
-    let mut bytes = vec![0; 20_000];
+    let mut bytes = vec![0; 4_000];
     of_mqtt.read_exact(&mut bytes).unwrap();
     let took = began.elapsed();
     assert!(took < SERVED, "{took:?} for a hundred messages");
@@ -324,17 +324,22 @@ fn a_crowd_at_a_replay_and_subscribers_that_never_read_keep_nobody_from_being_se
     drop((crowd, unread_mqtt));
     let gone = Mutex::new(0_usize);
     std::thread::scope(|scope| {
-        let reading = scope.spawn(|| {
-            // Whoever reads is served on until the others are given up.
-            while *gone.lock().unwrap() == 0 {
+        // Whoever reads is served on until the others are given up.
+        let is_gone = || *gone.lock().unwrap() > 0;
+        let reading = scope.spawn(move || {
+            while !is_gone() {
                 reader.read().unwrap();
+            }
+        });
+        let reading_of_mqtt = scope.spawn(move || {
+            while !is_gone() {
                 of_mqtt.read_exact(&mut bytes).unwrap();
             }
         });
         within("those that never read given up", Duration::from_secs(60), || {
             let is_so = replay.open_files() <= before + 12;
             *gone.lock().unwrap() = usize::from(is_so);
-            is_so || reading.is_finished()
+            is_so || reading.is_finished() || reading_of_mqtt.is_finished()
         });
     });
     let peak = memory(replay.0.id(), "VmHWM");
@@ -346,7 +351,7 @@ fn a_crowd_at_a_replay_and_subscribers_that_never_read_keep_nobody_from_being_se
 /// Ten megabytes a second, for four seconds.
 fn write_session(folder: &Path) {
     let mut lines = String::new();
-    let padding = "x".repeat(20_000);
+    let padding = "x".repeat(4_000);
     for n in 0..2_000 {
         let at = format!("2026-01-01T00:00:{:02}.{:03}Z", n / 500, n % 500 * 2);
         lines.push_str(&format!(

@@ -102,7 +102,9 @@ fn at_overload_memory_stays_in_its_bounds_and_nothing_acknowledged_is_lost() {
     });
     let took = began.elapsed();
 
-    recorder.wait_for("an empty queue", |metrics| metrics.value("telereel_journal_queue_bytes") == 0);
+    recorder.wait_for("an empty queue, and what is over sealed", |metrics| {
+        metrics.value("telereel_journal_queue_bytes") == 0 && metrics.value("telereel_unsealed_parts") == 0
+    });
     let (after, own_after) = (recorder.rss(), recorder.own());
     let peak = memory(recorder.pid(), "VmHWM");
     let metrics = recorder.metrics();

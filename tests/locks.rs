@@ -161,12 +161,12 @@ fn who_may_only_read_reads_the_index_while_recording_after_a_kill_and_at_rest_un
 
     let mut first = record("first");
     assert_eq!(read(), "['first']\n", "while it is recorded");
+    first.kill().unwrap();
+    first.wait().unwrap();
     for entry in walk(&folder.path().join("archive")) {
         let (mode, is_folder) = (entry.metadata().unwrap().mode() & 0o777, entry.is_dir());
         assert_eq!(mode, if is_folder { 0o750 } else { 0o640 }, "{}", entry.display());
     }
-    first.kill().unwrap();
-    first.wait().unwrap();
     assert!(index("-wal").exists() && index("-shm").exists());
     assert_eq!(read(), "['first']\n", "killed");
     telereel(folder.path(), &["list"], 0);

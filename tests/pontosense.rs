@@ -188,7 +188,7 @@ async fn what_is_replayed_is_recorded_sensor_by_sensor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_in_a_hand_over() {
-    let sent: Vec<Row> = (0..24).map(|n| report(n, SENSORS[0], 60)).collect();
+    let sent: Vec<Row> = (0..80).map(|n| report(n, SENSORS[0], 60)).collect();
     let rows = round(sent.clone(), &SENSORS[..1], Duration::from_millis(400)).await;
     // What came over several connections came once over each.
     let mut first_deliveries: Vec<(&str, &[u8])> = Vec::new();

@@ -94,8 +94,9 @@ fn a_start_that_has_much_to_recover_is_ended_by_a_signal() {
         let mut recorder = spawned(&folder, &["record", "--json"]);
         // It shows itself, then recovers. There is no event to wait for from outside.
         let (lock, since) = (folder.path().join("archive/lock"), Instant::now());
-        let is_shown =
-            || fs::read_to_string(&lock).is_ok_and(|text| text.contains(&recorder.id().to_string()));
+        let is_shown = || {
+            fs::read_to_string(&lock).is_ok_and(|text| text.contains(&format!("process {} ", recorder.id())))
+        };
         while !is_shown() {
             assert!(since.elapsed() < PATIENCE, "it never began: {:?}", fs::read_to_string(&lock));
             thread::yield_now();

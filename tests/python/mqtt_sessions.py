@@ -89,6 +89,9 @@ record(messages)
 replay = Replay("--wait-for-clients", "3")
 port = replay.mqtt_port
 
+# A goodbye is read a moment after it is said.
+clients_ready = lambda: json.load(urllib.request.urlopen(replay.http + "/api/v1/replays/1", timeout=30))["clients"]
+
 # MQTT 5 is refused in a way that its clients understand.
 five = Client("five", protocol=paho.MQTTv5).come(port, (False, "Unsupported protocol version"))
 five.loop_stop()
@@ -110,11 +113,13 @@ late.hears(("state/a", "on", 1, True))
 app.say("state/a", "", 1, retain=True)
 late.hears(("state/a", "", 1, False))
 late.leave()
+until(lambda: clients_ready() == 1, "the device alone")
 after = Client("after").come(port)
 after.want("state/+", 1)
 app.say("state/b", "live", 0)
 after.hears(("state/b", "live", 0, False))
 after.leave()
+until(lambda: clients_ready() == 1, "the device alone")
 
 # A will: not after a goodbye, but after the connection breaks.
 polite = Client("polite", will=("answers/will", "polite is gone", 1)).come(port)
@@ -134,8 +139,6 @@ device.hears(("answers/1", "while away", 1, False))
 keeper = Client("keeper", clean=False).come(port, (True, "Success"))
 keeper.hears(("answers/1", "while away", 1, False))
 keeper.leave()
-# A goodbye is read a moment after it is said.
-clients_ready = lambda: json.load(urllib.request.urlopen(replay.http + "/api/v1/replays/1", timeout=30))["clients"]
 until(lambda: clients_ready() == 1, "the device alone")
 
 # With two that are there and one that is not, nothing has begun; the third to be ready begins it.

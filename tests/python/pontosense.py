@@ -131,8 +131,9 @@ try:
     telereel("check", "--connect", code=1)
     calls.clear()
     recorder = start("record", "--json")
-    until(lambda: {sn for what, sn, _ in calls if what == "start"} == {A, B}, "both sensors to be started")
-    assert ("token", GONE, True) in calls and all(signed for *_, signed in calls), calls
+    both = lambda: {sn for what, sn, _ in calls if what == "start"} == {A, B}
+    until(lambda: both() and ("token", GONE, True) in calls, "both sensors to be started, and the third asked for")
+    assert all(signed for *_, signed in calls), calls
 
     vendor = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="vendor")
     vendor.connect("127.0.0.1", port)

@@ -37,7 +37,7 @@ async fn who_does_not_acknowledge_in_time_is_left_behind() {
     let url = endpoints.http_url().unwrap();
     let silent = tokio::spawn(receive_all(websocket(&url, "/ws?format=envelope").await));
     let raw = tokio::spawn(receive_all(websocket(&url, "/ws").await));
-    let options = lockstep(2, Duration::from_millis(20));
+    let options = lockstep(2, Duration::from_secs(2));
     let report = endpoints.play(options, source(numbered(3, 0))).await.unwrap();
     let (frames, code) = silent.await.unwrap();
     assert_eq!((frames.len(), code), (1, 1013));
