@@ -7,7 +7,7 @@ use super::durable::files_in;
 use super::error::ArchiveError;
 use super::layout::PartName;
 use super::rewrite;
-use super::sidecar::Sidecar;
+use super::sidecar::{CameFrom, Sidecar};
 use super::verify::{look_at, segment_files};
 use crate::message::SessionId;
 
@@ -34,10 +34,10 @@ impl Archive {
     }
 
     /// The sessions that came in from a file: which of its own each is, and what it is called here.
-    pub fn came_from(&self, blake3: &str) -> Result<Vec<(usize, String)>, ArchiveError> {
+    pub fn came_from(&self, blake3: &str) -> Result<Vec<(CameFrom, String)>, ArchiveError> {
         let sidecars = self.read_sidecars()?.into_iter().filter(|sidecar| !sidecar.importing);
-        let nth = |sidecar: &Sidecar| Some(sidecar.came_from.as_ref().filter(|of| of.blake3 == blake3)?.nth);
-        Ok(sidecars.filter_map(|sidecar| Some((nth(&sidecar)?, sidecar.name))).collect())
+        let of_file = sidecars.filter_map(|sidecar| Some((sidecar.came_from?, sidecar.name)));
+        Ok(of_file.filter(|(came_from, _)| came_from.blake3 == blake3).collect())
     }
 
     /// Whether files are there that are called after a session, whatever is in them.

@@ -70,6 +70,9 @@ pub struct CameFrom {
     pub blake3: String,
     /// Counted from 0, in the order of the file.
     pub nth: usize,
+    /// How many messages it brought; none where an earlier version took it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
 }
 
 /// How a session came to its end.

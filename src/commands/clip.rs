@@ -50,10 +50,11 @@ pub(super) fn run(context: &Context, args: Clip) -> anyhow::Result<Outcome> {
     }
     let session = archive.resolve(&session)?;
     let skipped = args.skip_damaged.then(Skipped::default);
-    let seqs = archive.seqs_between(session.session_id, from, to, skipped.as_ref())?;
+    // In this order: what is sealed in between is in the clip, and its end would pass for one that was asked for.
     let sealed = archive.seqs_between(session.session_id, None, None, None)?;
+    let seqs = archive.seqs_between(session.session_id, from, to, skipped.as_ref())?;
     let skipped = skipped.map(|skipped| skipped.segments()).unwrap_or_default();
-    if session.ended_at_us.is_none() && seqs.end == sealed.end {
+    if session.ended_at_us.is_none() && seqs.end >= sealed.end {
         bail!(
             "{} is not over, and what follows its message {} is not sealed yet: a clip would end there. Try again \
              when the next part is sealed (segment_max_age), or when the recording has ended",

@@ -83,7 +83,15 @@ pub(super) fn run(context: &Context, args: Import) -> anyhow::Result<Outcome> {
     let mut seen = HashSet::new();
     for (file, plan) in plans.iter_mut().filter(|_| !args.again) {
         let there = plan.blake3.as_deref().map(|sum| archive.came_from(sum)).transpose()?.unwrap_or_default();
-        plan.leave_out = there.iter().map(|(nth, _)| *nth).collect();
+        if let Some((_, name)) = there.iter().find(|(known, _)| plan.is_split_otherwise(known)) {
+            let file = file.display();
+            return Err(Usage(format!(
+                "{file} has come in before by other options, also as session {name}: nothing was taken in; with \
+                 --again its messages are there twice"
+            ))
+            .into());
+        }
+        plan.leave_out = there.iter().map(|(known, _)| known.nth).collect();
         let is_repeated = plan.blake3.clone().is_some_and(|sum| !seen.insert(sum));
         if is_repeated || (!there.is_empty() && plan.leave_out.len() >= plan.sessions()?) {
             let (file, mut names) = (file.display(), there.into_iter().map(|(_, name)| name));

@@ -160,7 +160,8 @@ impl Keyboard {
         let theirs = tcgetattr(stdin())?;
         let mut ours = theirs.clone();
         ours.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        ours.special_codes[SpecialCodeIndex::VMIN] = 1;
+        // A read never waits: that is what the polling is for.
+        ours.special_codes[SpecialCodeIndex::VMIN] = 0;
         ours.special_codes[SpecialCodeIndex::VTIME] = 0;
         let modes = Arc::new(Mutex::new(Modes { theirs, ours, is_ours: false, is_over: false }));
         let keyboard = Self(Restore(Some(Arc::clone(&modes))));
@@ -226,7 +227,14 @@ fn obey(modes: &Mutex<Modes>, control: &Arc<Control>, screen: &Screen, runtime: 
             Ok(_) => {}
             Err(_) => return,
         }
-        match rustix::io::read(&terminal, &mut bytes[..]) {
+        // What is typed once the terminal was set back is not for us.
+        let held = lock(modes);
+        if !held.is_ours {
+            continue;
+        }
+        let read = rustix::io::read(&terminal, &mut bytes[..]);
+        drop(held);
+        match read {
             Ok(0) => return,
             Ok(read) => {
                 for key in keys.decode(&bytes[..read]) {

@@ -165,12 +165,21 @@ fn of_file(path: &Path, options: ImportOptions, tell: &Tell<'_>) -> Result<Plan,
 }
 
 impl Plan {
-    /// How many sessions it has.
+    /// How many sessions with messages it has.
     pub fn sessions(&self) -> Result<usize, ExchangeError> {
         Ok(match &self.what {
-            What::Reel(unpacked) => unpacked.archive().list()?.len(),
+            What::Reel(unpacked) => {
+                unpacked.archive().list()?.iter().filter(|session| session.messages > 0).count()
+            }
             What::Rows { sessions, .. } => sessions.len(),
         })
+    }
+
+    /// Whether this session came in by other options, which make other sessions of the same file.
+    pub fn is_split_otherwise(&self, known: &CameFrom) -> bool {
+        let What::Rows { sessions, .. } = &self.what else { return false };
+        let rows = sessions.get(known.nth).map(|session| session.rows);
+        rows.is_none() || known.messages.is_some() && known.messages != rows
     }
 
     fn look_through(
@@ -362,7 +371,8 @@ impl Plan {
     ) -> Result<Imported, ExchangeError> {
         let session = intake.header().name.clone();
         let session_id = intake.commit(|own| {
-            own.came_from = self.blake3.clone().map(|blake3| CameFrom { blake3, nth });
+            let came_from = |blake3| CameFrom { blake3, nth, messages: Some(messages) };
+            own.came_from = self.blake3.clone().map(came_from);
             let Some(Sidecar { ended, ended_at_us, clips, marks, pseudonymized, .. }) = sidecar else {
                 return;
             };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{ImportOptions, Imported, Plan, plan};
-use crate::archive::Archive;
 use crate::archive::tests::support::quick_dir;
+use crate::archive::{Archive, CameFrom};
 use crate::exchange::ExchangeError;
 use crate::exchange::tests::{all, assert_clean};
 use crate::message::{Mqtt, Row};
@@ -77,6 +77,23 @@ fn what_mosquitto_printed_is_what_was_received() {
     assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
 }
 
+/// What is the first session by some options is another one by others.
+#[test]
+fn a_file_that_came_in_otherwise_is_known() {
+    let known = |messages| CameFrom { blake3: String::new(), nth: 0, messages };
+    let folder = Folder::new();
+    let path = folder.file(
+        "rows.csv",
+        "received_at,payload\n2026-11-20T10:00:00Z,a\n2026-11-20T10:00:01Z,b\n2026-11-20T10:00:02Z,c\n",
+    );
+    let options = ImportOptions { source: Some("city".into()), ..ImportOptions::default() };
+    let plan = looked_through(&path, &options).unwrap();
+    assert!(!plan.is_split_otherwise(&known(Some(3))));
+    assert!(!plan.is_split_otherwise(&known(None)), "an earlier version did not say");
+    assert!(plan.is_split_otherwise(&known(Some(1))));
+    assert!(plan.is_split_otherwise(&CameFrom { nth: 1, ..known(Some(3)) }));
+}
+
 #[test]
 fn of_a_file_whose_import_was_cut_the_rest_comes_in() {
     let folder = Folder::new();
@@ -92,9 +109,10 @@ fn of_a_file_whose_import_was_cut_the_rest_comes_in() {
     half.leave_out.insert(1);
     let first = half.take(&archive, &|_, _| ()).unwrap().remove(0);
     let sum = half.blake3.clone().unwrap();
-    assert_eq!(archive.came_from(&sum).unwrap(), [(0, first.session)]);
+    let came_from = CameFrom { blake3: sum.clone(), nth: 0, messages: Some(1) };
+    assert_eq!(archive.came_from(&sum).unwrap(), [(came_from, first.session)]);
     let mut rest = looked_through(&path, &options).unwrap();
-    rest.leave_out = archive.came_from(&sum).unwrap().into_iter().map(|(nth, _)| nth).collect();
+    rest.leave_out = archive.came_from(&sum).unwrap().into_iter().map(|(known, _)| known.nth).collect();
     rest.take(&archive, &|_, _| ()).unwrap();
     let payloads: Vec<_> = all(&archive).into_iter().map(|row| row.payload).collect();
     assert_eq!(payloads, [&b"1"[..], b"2"]);
