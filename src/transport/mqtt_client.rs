@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use tokio_rustls::rustls::ClientConfig;
 
 use self::acks::{Acks, Owed};
+pub(super) use self::ends::refused_words;
 use self::ends::{ended, not_opened};
 use self::sieve::{PACKET_BYTES_MAX, Payload, Payloads, Sieve};
 use super::dial::chain;

@@ -34,16 +34,20 @@ pub(super) fn not_opened(error: &ConnectionError) -> Closed {
 }
 
 fn refused(code: ConnectReturnCode) -> (CloseCause, String) {
-    let words = match code {
+    let (words, number) = (refused_words(code), code as u8);
+    (CloseCause::MqttRefused(number), format!("the broker refused {words} (CONNACK {number})"))
+}
+
+/// What a broker refuses by this code.
+pub(in crate::transport) fn refused_words(code: ConnectReturnCode) -> &'static str {
+    match code {
         ConnectReturnCode::Success => "nothing",
         ConnectReturnCode::RefusedProtocolVersion => "the protocol version",
         ConnectReturnCode::BadClientId => "the client id",
         ConnectReturnCode::ServiceUnavailable => "everybody at the moment",
         ConnectReturnCode::BadUserNamePassword => "the user name or password",
         ConnectReturnCode::NotAuthorized => "the authorisation",
-    };
-    let number = code as u8;
-    (CloseCause::MqttRefused(number), format!("the broker refused {words} (CONNACK {number})"))
+    }
 }
 
 /// Why an open connection ended.

@@ -35,6 +35,7 @@ use self::flight::Flight;
 use super::dial::{DialError, Target, dial};
 use super::fanout::{Item, Member, Taken};
 use super::misbehave::{Conduct, Duplex, Misbehaviour, Next, wired};
+use super::mqtt_client::refused_words;
 use super::mqtt_server::packets::PacketReader;
 use super::mqtt_server::publish;
 use crate::secret::Secret;
@@ -234,7 +235,7 @@ impl Broker {
             Some(Packet::ConnAck(answer)) if answer.code == ConnectReturnCode::Success => {
                 Ok(Link { packets, write, conduct })
             }
-            Some(Packet::ConnAck(answer)) => Err(PublishError::Refused(refused(answer.code))),
+            Some(Packet::ConnAck(answer)) => Err(PublishError::Refused(refused_words(answer.code))),
             Some(_) => Err(PublishError::Packet(PacketError::IncorrectPacketFormat)),
             None => Err(PublishError::Closed),
         }
@@ -406,15 +407,4 @@ async fn flush(write: &mut WriteHalf<Box<dyn Duplex>>, out: &mut BytesMut) -> Re
         out.clear();
     }
     Ok(())
-}
-
-fn refused(code: ConnectReturnCode) -> &'static str {
-    match code {
-        ConnectReturnCode::Success => "nothing",
-        ConnectReturnCode::RefusedProtocolVersion => "the protocol version",
-        ConnectReturnCode::BadClientId => "the client id",
-        ConnectReturnCode::ServiceUnavailable => "everybody at the moment",
-        ConnectReturnCode::BadUserNamePassword => "the user name or password",
-        ConnectReturnCode::NotAuthorized => "the authorisation",
-    }
 }

@@ -18,7 +18,18 @@ use crate::archive::{
     scan, seal, verify,
 };
 use crate::disk::{Disk, Fault, Operation};
-use crate::message::SessionId;
+use crate::message::{SessionHeader, SessionId};
+
+/// An archive on such a disk, and a session that has begun in it.
+fn begun(broken: Option<Broken>) -> (tempfile::TempDir, ShadowDisk, Archive, SessionHeader) {
+    let dir = quick_dir();
+    let root = dir.path().join("archive");
+    let disk = ShadowDisk::new(&root, broken, false);
+    let archive = Archive::create_or_open_on(Arc::new(disk.clone()), &root, "").unwrap();
+    let mut header = header(1);
+    archive.begin_session(&mut header).unwrap();
+    (dir, disk, archive, header)
+}
 
 #[test]
 fn a_seal_that_failed_and_is_done_again_is_durable() {
@@ -35,15 +46,9 @@ fn a_seal_that_failed_and_is_done_again_is_durable() {
 
 /// Whether there was such an operation.
 fn is_durable_with(operation: Operation, nth: u64) -> bool {
-    let dir = quick_dir();
-    let root = dir.path().join("archive");
-    let disk = ShadowDisk::new(&root, None, false);
-    let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let archive = Archive::create_or_open_on(Arc::clone(&on), &root, "").unwrap();
-    let mut header = header(1);
-    archive.begin_session(&mut header).unwrap();
+    let (_dir, disk, archive, header) = begun(None);
     let messages: Vec<_> = (0..4).map(|n| message(&header, 0, "other", n, format!("{n}"))).collect();
-    let parts = record(&on, &archive, &header, &messages, 1 << 20);
+    let parts = record(archive.disk(), &archive, &header, &messages, 1 << 20);
 
     disk.sim().fail(operation, nth, Fault::Error(ErrorKind::Other));
     let failed = seal(&archive, &parts[0]).is_err();
@@ -79,16 +84,10 @@ fn a_part_that_its_writer_never_synced_is_sealed_whole_or_not_at_all() {
 fn is_whole_after(cut: u64) -> bool {
     let mut is_recovered = false;
     for seed in 0..4 {
-        let dir = quick_dir();
-        let root = dir.path().join("archive");
-        let disk = ShadowDisk::new(&root, Some(Broken::JournalNotSynced), false);
-        let on: Arc<dyn Disk> = Arc::new(disk.clone());
-        let archive = Archive::create_or_open_on(Arc::clone(&on), &root, "").unwrap();
-        let mut header = header(1);
-        archive.begin_session(&mut header).unwrap();
+        let (_dir, disk, archive, header) = begun(Some(Broken::JournalNotSynced));
         let of = |(n, kind): (u64, &str)| message(&header, 0, kind, n, format!("{n}"));
         let messages: Vec<_> = (0..).zip(["other", "link", "other", "link"]).map(of).collect();
-        assert_eq!(record(&on, &archive, &header, &messages, 1 << 20).len(), 1);
+        assert_eq!(record(archive.disk(), &archive, &header, &messages, 1 << 20).len(), 1);
 
         disk.begin("recovery");
         disk.sim().power_off_at(cut);
@@ -137,15 +136,9 @@ fn is_killed_without_damage(
     nth: u64,
     verb: impl Fn(&Archive, SessionId) -> Result<(), ArchiveError>,
 ) -> bool {
-    let dir = quick_dir();
-    let root = dir.path().join("archive");
-    let disk = ShadowDisk::new(&root, None, false);
-    let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let archive = Archive::create_or_open_on(Arc::clone(&on), &root, "").unwrap();
-    let mut header = header(1);
-    archive.begin_session(&mut header).unwrap();
+    let (_dir, disk, archive, header) = begun(None);
     let messages: Vec<_> = (0..4).map(|n| message(&header, 0, "other", n, format!("{n}"))).collect();
-    let parts = record(&on, &archive, &header, &messages, 1);
+    let parts = record(archive.disk(), &archive, &header, &messages, 1);
     seal(&archive, &parts[0]).unwrap();
     seal(&archive, &parts[1]).unwrap();
     if name != "seal" {
@@ -209,16 +202,10 @@ fn removals_undone(broken: Option<Broken>) -> impl Iterator<Item = String> {
 /// What is wrong when a removal is killed at its operation `killed` and the power goes off at the operation `cut` of the
 /// recovery from it, or behind its last; none if there are no such operations.
 fn removal_undone(broken: Option<Broken>, killed: u64, cut: u64) -> Option<Option<String>> {
-    let dir = quick_dir();
-    let root = dir.path().join("archive");
-    let disk = ShadowDisk::new(&root, broken, false);
-    let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let archive = Archive::create_or_open_on(Arc::clone(&on), &root, "").unwrap();
-    let mut header = header(1);
-    archive.begin_session(&mut header).unwrap();
+    let (_dir, disk, archive, header) = begun(broken);
     let of = |(n, kind): (u64, &str)| message(&header, 0, kind, n, format!("{n}"));
     let messages: Vec<_> = (0..).zip(["other", "link", "other", "link"]).map(of).collect();
-    for part in record(&on, &archive, &header, &messages, 1 << 20) {
+    for part in record(archive.disk(), &archive, &header, &messages, 1 << 20) {
         seal(&archive, &part).unwrap();
     }
     archive.end_session(header.session_id, header.started_at_us).unwrap();
