@@ -37,7 +37,8 @@ use tokio::net::TcpStream;
 /// Each test has the process for itself: what it takes of memory, descriptors and threads is looked at.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-const HOUR_US: i64 = 3_600_000_000;
+const MINUTE_US: i64 = 60_000_000;
+const HOUR_US: i64 = 60 * MINUTE_US;
 const DAY_US: i64 = 24 * HOUR_US;
 
 /// A source that is pushed to, and decodes nothing.

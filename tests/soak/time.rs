@@ -50,6 +50,12 @@ impl Time {
         tokio::time::advance(time).await;
     }
 
+    /// Lets time pass until the wall clock shows so much, which it does not yet.
+    pub async fn pass_to(&self, wall_us: i64) {
+        let left_us = u64::try_from(wall_us - self.now().wall_us).unwrap();
+        self.pass(Duration::from_micros(left_us)).await;
+    }
+
     /// Somebody sets the wall clock.
     pub fn step(&self, us: i64) {
         self.clock.step_wall_us(us);

@@ -10,7 +10,7 @@ use telereel::recorder::Recorder;
 use telereel::recorder::upkeep::{Doing, UpkeepStatus};
 
 use super::time::Time;
-use super::{ALONE, DAY_US, HOOK, HOUR_US, assert_clean, config, folder, get, post, rows_of};
+use super::{ALONE, DAY_US, HOOK, HOUR_US, MINUTE_US, assert_clean, config, folder, get, post, rows_of};
 
 /// 2026-10-01T00:00:00Z.
 const START_US: i64 = 1_790_812_800_000_000;
@@ -135,21 +135,25 @@ async fn upkeep_beside_a_recording_prunes_compacts_tells_and_disturbs_nothing() 
     time.pass(Duration::from_secs(3_600)).await;
     live += messages_meanwhile(&recorder, &time, "2026-10-11T01:15").await;
     assert_eq!((doing(&recorder).failed_sessions, doing(&recorder).compacted_sessions), (1, 6));
-    time.pass(Duration::from_secs(23 * 3_600)).await;
+    let midnight_us = START_US + (DAYS + 1) * DAY_US;
+    // A session lasts a day from when its first timers were set, five minutes after its start here.
+    time.pass_to(midnight_us + 8 * MINUTE_US).await;
     time.until("the next session", || recorder.status().session == "live-2").await;
     fs::write(&segment, whole).unwrap();
-    // The sealer may have looked for sessions that are over just before this one was, and looks again in a minute.
-    let is_over = || sessions(&archive)["live"].ended.is_some();
-    time.until_after("the session before it over", Duration::from_secs(1), 10, is_over).await;
+    // A sealer that was done before it was told of the session's end looks again with the next part, and by time alone
+    // that one comes an hour later: before the day's upkeep, which is to find both this session and the new plan.
+    post(&recorder, "/hook", "{\"live\":true}").await;
+    live += 1;
+    time.pass_to(midnight_us + 70 * MINUTE_US).await;
+    time.until("the session before it over", || sessions(&archive)["live"].ended.is_some()).await;
     // From now on there is room for this one and for two of the old days.
     let bytes = |name: &str| sessions(&archive)[name].bytes_stored;
     let room = bytes("live") + bytes(&name(8)) + bytes(&name(9));
     settings.archive.retain_max_bytes = Some(room);
     recorder.reload(&settings).await.unwrap();
-    // This day's upkeep, or the next day's where waiting took so long that it was under way by then.
-    let (next_at, next_us) = doing(&recorder).next_run_at.zip(doing(&recorder).next_run_us).unwrap();
-    time.pass(Duration::from_micros((next_us - time.now().wall_us + 60_000_000) as u64)).await;
-    live += messages_meanwhile(&recorder, &time, &next_at).await;
+    assert_eq!(doing(&recorder).next_run_at.as_deref(), Some("2026-10-12T01:15:00.000000Z"));
+    time.pass_to(midnight_us + 76 * MINUTE_US).await;
+    live += messages_meanwhile(&recorder, &time, "2026-10-12T01:15").await;
     assert_eq!((doing(&recorder).failed_sessions, doing(&recorder).error), (0, None));
     let left = sessions(&archive);
     let over = left.values().filter(|session| session.ended.is_some());
