@@ -103,7 +103,7 @@ pub(super) fn run(context: &Context, args: Import) -> anyhow::Result<Outcome> {
             .into());
         }
         if !there.is_empty() {
-            let left_out = counted(there.len() as u64, "session");
+            let left_out = counted(plan.leave_out.len() as u64, "session");
             context
                 .screen
                 .note(format!("{} has come in before in part: {left_out} left out", file.display()));

@@ -221,7 +221,8 @@ fn obey(modes: &Mutex<Modes>, control: &Arc<Control>, screen: &Screen, runtime: 
         // Not for long: brought to the background, it must not be found reading.
         let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_EVERY.subsec_nanos()) };
         let terminal = stdin();
-        match poll(&mut [PollFd::new(&terminal, PollFlags::IN)], Some(&limit)) {
+        let mut polled = [PollFd::new(&terminal, PollFlags::IN)];
+        match poll(&mut polled, Some(&limit)) {
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) if !is_in_front() => continue,
             Ok(_) => {}
@@ -235,7 +236,8 @@ fn obey(modes: &Mutex<Modes>, control: &Arc<Control>, screen: &Screen, runtime: 
         let read = rustix::io::read(&terminal, &mut bytes[..]);
         drop(held);
         match read {
-            Ok(0) => return,
+            // Without that, somebody else has read what there was.
+            Ok(0) if polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => return,
             Ok(read) => {
                 for key in keys.decode(&bytes[..read]) {
                     // Over, or too much of it: there is nothing to tell.

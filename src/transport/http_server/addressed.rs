@@ -9,20 +9,18 @@ use axum::response::{IntoResponse, Response};
 /// is wrong where it is addressed to nobody, or to two.
 pub(super) fn settle<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
-    // With a user before it, it is no Host, and could pass for another one.
-    let authority = request.uri().authority().map(|authority| match authority.as_str() {
-        text if text.contains('@') => None,
-        text => HeaderValue::from_str(text).ok(),
-    });
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     match (hosts, authority) {
-        (0, _) if request.version() >= Version::HTTP_11 => Err("a request has to name a Host"),
-        (0 | 1, None) => Ok(()),
-        (0 | 1, Some(Some(authority))) => {
-            request.headers_mut().insert(header::HOST, authority);
-            Ok(())
-        }
-        (0 | 1, Some(None)) => Err("the target names no Host"),
-        _ => Err("a request names one Host, and no other"),
+        (0, _) if request.version() >= Version::HTTP_11 => return Err("a request has to name a Host"),
+        (0 | 1, None) => {}
+        (0 | 1, Some(Ok(authority))) => drop(request.headers_mut().insert(header::HOST, authority)),
+        (0 | 1, Some(Err(_))) => return Err("the target names no Host"),
+        _ => return Err("a request names one Host, and no other"),
+    }
+    // With a user before it, it could pass for another one.
+    match request.headers().get(header::HOST) {
+        Some(host) if host.as_bytes().contains(&b'@') => Err("a Host names no user"),
+        _ => Ok(()),
     }
 }
 

@@ -167,6 +167,7 @@ async fn a_request_is_addressed_to_one_host_or_refused() {
         "GET / HTTP/1.1\r\nHost: evil.example\r\nHost: one",
         "GET / HTTP/1.0\r\nHost: one\r\nHost: one",
         "GET http://127.0.0.1:8080@evil.example/ HTTP/1.1\r\nHost: one",
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:8080@evil.example",
     ] {
         let answers = ask(head, "").await;
         assert!(answers.starts_with("HTTP/1.") && answers.contains(" 400 Bad Request"), "{head}: {answers}");
