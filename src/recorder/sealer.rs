@@ -19,7 +19,7 @@ use crate::journal::parse_part_file_name;
 use crate::message::SessionId;
 use crate::transport::dial::chain;
 
-/// How often a session that is to end is looked after. Only while there is one.
+/// How often a session that is to end is looked for.
 const END_LOOK: Duration = Duration::from_millis(500);
 
 /// How long after a failure a part is tried again, should no other come.
@@ -108,12 +108,8 @@ impl Sealer {
 
     fn run(&mut self, parts: &Receiver<PathBuf>) {
         loop {
-            let next = if self.waiting.is_empty() && lock(&self.sealing.endings).is_empty() {
-                parts.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                parts.recv_timeout(self.sealing.clock.sleep_at_most(END_LOOK))
-            };
-            match next {
+            // A session's end is told behind its last part, which may be sealed by then: nothing else wakes us for it.
+            match parts.recv_timeout(self.sealing.clock.sleep_at_most(END_LOOK)) {
                 Ok(part) => {
                     self.seal(part);
                     self.end_sessions(false);

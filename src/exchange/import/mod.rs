@@ -13,6 +13,7 @@
 //! its place in its session.
 
 mod fields;
+mod known;
 mod lines;
 mod messages;
 mod name;
@@ -165,23 +166,6 @@ fn of_file(path: &Path, options: ImportOptions, tell: &Tell<'_>) -> Result<Plan,
 }
 
 impl Plan {
-    /// How many sessions with messages it has.
-    pub fn sessions(&self) -> Result<usize, ExchangeError> {
-        Ok(match &self.what {
-            What::Reel(unpacked) => {
-                unpacked.archive().list()?.iter().filter(|session| session.messages > 0).count()
-            }
-            What::Rows { sessions, .. } => sessions.len(),
-        })
-    }
-
-    /// Whether this session came in by other options, which make other sessions of the same file.
-    pub fn is_split_otherwise(&self, known: &CameFrom) -> bool {
-        let What::Rows { sessions, .. } = &self.what else { return false };
-        let rows = sessions.get(known.nth).map(|session| session.rows);
-        rows.is_none() || known.messages.is_some() && known.messages != rows
-    }
-
     fn look_through(
         &mut self,
         format: Format,

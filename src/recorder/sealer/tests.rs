@@ -188,6 +188,33 @@ fn a_reader_whose_query_takes_long_holds_up_no_sealing() {
 }
 
 #[test]
+fn a_session_whose_end_is_told_behind_its_last_part_is_ended_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
+    let (first, second) = (header(&archive), header(&archive));
+    let of_first = parts(&archive, &first, 1);
+    // The next one has begun, and its part is not complete yet.
+    assert_eq!(parts(&archive, &second, 1).len(), 1);
+    let mut sealer = sealer(&archive);
+    let sealing = Arc::clone(&sealer.sealing);
+    let (journal, closed) = std::sync::mpsc::channel();
+    let running = std::thread::spawn(move || sealer.run(&closed));
+    let until = |is_so: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(60), "never");
+            std::thread::yield_now();
+        }
+    };
+    journal.send(of_first[0].clone()).unwrap();
+    until(&|| sealing.stats().messages == 1);
+    sealing.end(first.session_id, first.started_at_us, Some(second.session_id));
+    until(&|| archive.resolve("test").unwrap().ended.is_some());
+    drop(journal);
+    running.join().unwrap();
+}
+
+#[test]
 fn a_session_that_has_a_part_left_is_ended_by_recovery() {
     let dir = tempfile::tempdir().unwrap();
     let archive = Archive::create_or_open(dir.path().join("a"), "").unwrap();
